@@ -1,0 +1,41 @@
+# make demo    the whole pipeline on the embedded world, about five minutes
+# make test    the tests
+# Each makes the virtual environment first; Python 3.11 or newer and make are all they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUT ?= demo-out
+
+.PHONY: help demo test lint wheel clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: $(INSTALLED)
+	$(BIN)/regionspot demo --out $(OUT)
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --installer uv
+
+# uv installs torch's gigabytes in seconds; it is taken into the environment, not the machine.
+# torch and torchvision must come from one place together: they are built for each other.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist $(OUT)

@@ -1,0 +1,88 @@
+"""From probabilities to LVIS results: which (region, class) pairs count, and the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.boxes import xyxy_to_xywh
+from regionspot_core.vocabulary import Vocabulary
+from regionspot_evaluate.proposals import Proposals
+
+
+def best_pairs(
+    scores_RK: NDArray[np.floating], *, limit: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Region and class indices of the ``limit`` highest scores, best first.
+
+    Ties go to the earlier region and then the earlier class, so the choice is repeatable.
+    """
+    order = np.argsort(-scores_RK, axis=None, kind="stable")[:limit]
+    regions, classes = np.unravel_index(order, scores_RK.shape)
+    return regions, classes
+
+
+def image_detections(
+    image_id: int,
+    proposals: Proposals,
+    probabilities_RK: NDArray[np.floating],
+    *,
+    vocabulary: Vocabulary,
+    limit: int,
+    masks: list[dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """One image's entries of an LVIS results file.
+
+    A pair's score is its class probability × the proposal's score; the best ``limit`` are kept.
+    """
+    scores = probabilities_RK * proposals.scores[:, None]
+    regions, classes = best_pairs(scores, limit=limit)
+    xywh = np.round(xyxy_to_xywh(proposals.boxes), 3).tolist()
+    entries: list[dict[str, Any]] = []
+    for region, index in zip(regions.tolist(), classes.tolist(), strict=True):
+        entry = {
+            "image_id": image_id,
+            "category_id": vocabulary.ids[index],
+            "bbox": xywh[region],
+            "score": float(scores[region, index]),
+        }
+        if masks is not None:
+            entry["segmentation"] = masks[region]
+        entries.append(entry)
+    return entries
+
+
+class ResultsFile:
+    """An LVIS results JSON written as it grows; it gets its name when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._partial = path.with_name(path.name + ".partial")
+        self._file: IO[str] = self._partial.open("w", encoding="utf-8")
+
+    def add(self, entries: list[dict[str, Any]]) -> None:
+        """Append entries."""
+        for entry in entries:
+            self._file.write(",\n" if self.count else "[\n")
+            self._file.write(json.dumps(entry))
+            self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.write("\n]\n" if self.count else "[]\n")
+        self._file.close()
+        if error is None:
+            self._partial.replace(self.path)

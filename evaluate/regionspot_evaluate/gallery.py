@@ -1,0 +1,120 @@
+"""A picture of predictions: scenes with boxes, masks, and names said and true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from pycocotools import mask as rle_codec
+
+from regionspot_core.transforms import RGBImage
+
+PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c")
+"""One colour a region, dark enough to carry white letters."""
+RIGHT, WRONG = "#1b7f3b", "#c62828"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+REGIONS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image's most confident answer for each region."""
+
+    image: RGBImage
+    boxes: NDArray[np.float32]
+    """(R, 4) xyxy, original pixels"""
+    masks: list[dict[str, Any]]
+    said: list[str]
+    confidence: list[float]
+    true: list[str | None]
+    """None where the true name is not known."""
+    rare: list[bool]
+    """Whether the true class was never labelled in training."""
+
+
+def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -> None:
+    """Write the pictures as a grid to a PNG."""
+    if not pictures:
+        return
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    lines = min(REGIONS_SHOWN, max(len(p.boxes) for p in pictures))
+    cell_height = 3.0 + 0.2 * lines + 0.2
+    figure = Figure(figsize=(3.2 * columns, cell_height * rows + 0.55), facecolor="white")
+    grid = figure.add_gridspec(
+        2 * rows,
+        columns,
+        height_ratios=[3.0, cell_height - 3.0] * rows,
+        left=0.012,
+        right=0.988,
+        bottom=0.01,
+        top=1 - 0.5 / (cell_height * rows + 0.55),
+        wspace=0.06,
+        hspace=0.02,
+    )
+    _legend(figure, cell_height * rows + 0.55)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        _draw_image(figure.add_subplot(grid[2 * row, column]), picture)
+        _draw_names(figure.add_subplot(grid[2 * row + 1, column]), picture, lines)
+    figure.savefig(path, dpi=110)
+
+
+def _legend(figure: Figure, height: float) -> None:
+    y = 1 - 0.28 / height
+    figure.text(0.012, y, "said", color=RIGHT, weight="bold", size=11, va="center")
+    figure.text(0.06, y, "right", color=RIGHT, size=11, va="center")
+    figure.text(0.115, y, "said", color=WRONG, weight="bold", size=11, va="center")
+    figure.text(0.163, y, "wrong, the true name behind it", color=WRONG, size=11, va="center")
+    figure.text(
+        0.988, y, "★ never labelled in training", color="0.25", size=11, va="center", ha="right"
+    )
+
+
+def _draw_image(axes: Axes, picture: Picture) -> None:
+    canvas = picture.image.astype(np.float64) / 255
+    for index, mask in enumerate(picture.masks[:REGIONS_SHOWN]):
+        inside = rle_codec.decode(mask).astype(bool)
+        tint = _rgb(PALETTE[index % len(PALETTE)])
+        canvas[inside] = 0.62 * canvas[inside] + 0.38 * tint
+    axes.imshow(canvas, interpolation="nearest")
+    unit = max(picture.image.shape[:2]) / 96
+    for index, box in enumerate(picture.boxes[:REGIONS_SHOWN]):
+        x1, y1, x2, y2 = (float(value) - 0.5 for value in box)
+        colour = PALETTE[index % len(PALETTE)]
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.8))
+        axes.text(
+            x1 + 0.6 * unit, y1 + 0.4 * unit, LETTERS[index], color="white", size=8,
+            weight="bold", va="top", ha="left",
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.4},
+        )  # fmt: skip
+    axes.set_axis_off()
+
+
+def _draw_names(axes: Axes, picture: Picture, lines: int) -> None:
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(lines + 0.6, -0.4)
+    for index, said in enumerate(picture.said[:REGIONS_SHOWN]):
+        true = picture.true[index]
+        right = true is None or said == true
+        colour = "0.15" if true is None else RIGHT if right else WRONG
+        star = " ★" if picture.rare[index] else ""
+        text = said if right else f"{said}  ({true})"
+        axes.text(0.0, index + 0.1, LETTERS[index], color=PALETTE[index % len(PALETTE)],
+                  weight="bold", size=8.5, va="center")  # fmt: skip
+        axes.text(0.06, index + 0.1, f"{text}{star}", color=colour, size=8.5, va="center")
+        axes.text(1.0, index + 0.1, f"{picture.confidence[index]:.0%}", color="0.45", size=7.5,
+                  va="center", ha="right")  # fmt: skip
+
+
+def _rgb(colour: str) -> NDArray[np.float64]:
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])

@@ -1,0 +1,92 @@
+"""What an evaluation found, as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from regionspot_core import __version__
+from regionspot_evaluate.scoring import METRICS, Score
+
+PROTOCOL = "LVIS standard, at most 300 detections an image"
+GROUPS = ("all", "frequent", "common", "rare")
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The figures of a head, and of CLIP-on-crop on the same boxes."""
+
+    box: Score
+    mask: Score
+    region_top1: dict[str, float]
+    """By frequency and kind of class; empty where the proposals' classes are not known."""
+    baseline_box: Score
+    baseline_region_top1: dict[str, float]
+    proposals: str
+    images: int
+    failed: tuple[str, ...]
+    """Images that could not be read, with the reason."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``metrics.json``; figures are shares of 1, null where not measurable."""
+        return {
+            "protocol": PROTOCOL,
+            "proposals": self.proposals,
+            "box": self.box.values,
+            "mask": self.mask.values,
+            "region_top1": self.region_top1,
+            "baseline_clip_crop": {
+                "box": self.baseline_box.values,
+                "region_top1": self.baseline_region_top1,
+            },
+            "images": self.images,
+            "failed": list(self.failed),
+            "version": __version__,
+        }
+
+    def tables(self) -> list[Table]:
+        """Average precision, and where the true classes are known, region top-1."""
+        precision = Table(
+            title=f"× 100, {PROTOCOL}; boxes: {self.proposals}",
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            padding=(0, 1, 0, 0),
+        )
+        precision.add_column("")
+        shown = [name for name in METRICS if name not in ("ARs", "ARm", "ARl")]
+        for name in shown:
+            precision.add_column(name, justify="right")
+        rows = {
+            "head, box": self.box,
+            "head, mask": self.mask,
+            "CLIP crop, box": self.baseline_box,
+        }
+        for label, figures in rows.items():
+            precision.add_row(label, *(_percent(figures[name]) for name in shown))
+        return [precision, *self._top1_table()]
+
+    def _top1_table(self) -> list[Table]:
+        if not self.region_top1:
+            return []
+        groups = [g for g in GROUPS if g in self.region_top1]
+        groups += [g for g in self.region_top1 if g not in GROUPS]
+        table = Table(
+            title="Region top-1 over the whole vocabulary, %",
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            padding=(0, 1, 0, 0),
+        )
+        table.add_column("")
+        for group in groups:
+            table.add_column(group.replace("_", " "), justify="right")
+        for label, shares in (("head", self.region_top1), ("CLIP crop", self.baseline_region_top1)):
+            table.add_row(label, *(_percent(shares.get(group)) for group in groups))
+        return [table]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,70 @@
+"""The story of an evaluation: head and frozen models together, detections out, scored."""
+
+from __future__ import annotations
+
+from regionspot_core.annotations import read_annotations
+from regionspot_core.backbones.clip import paper_templates
+from regionspot_core.backbones.loading import load_backbones
+from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.errors import InputError
+from regionspot_core.files import write_json
+from regionspot_evaluate.clip_crop import ClipCrop
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.gallery import draw_gallery
+from regionspot_evaluate.predict import BASELINE_DETECTIONS, DETECTIONS, predict
+from regionspot_evaluate.proposals import load_proposals
+from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.scoring import require_lvis, score
+
+
+def run_evaluation(config: EvaluateConfig) -> EvaluationReport:
+    """Name the proposals of every image, write detections into ``config.out`` and score them.
+
+    Raises:
+        InputError: An input file is wrong.
+        FingerprintError: The head was trained on other frozen models than these.
+        CheckpointError: There is no readable head.
+    """
+    if not config.images.is_dir():
+        raise InputError(f"--images {config.images}: expected a folder of images, found none")
+    require_lvis(config.annotations)
+    annotations = read_annotations(config.annotations)
+    proposals = load_proposals(config.proposals, annotations)
+    record, head = read_record(config.head), load_head(config.head)
+    backbones = load_backbones(config.backbones)
+    require_equal(
+        record.backbones,
+        backbones.fingerprint,
+        what=f"{config.head} was trained on other frozen models than these",
+        advice="Give the --sam and --clip, with their weights, that its cache was extracted with",
+    )
+    clip = backbones.image_text_encoder
+    bank = build_class_bank(clip, annotations.vocabulary, paper_templates())
+    device = Runtime.create(config.backbones.device).device
+
+    config.out.mkdir(parents=True, exist_ok=True)
+    predictions = predict(
+        config,
+        annotations,
+        proposals,
+        Recognizer(backbones, head, bank, device=device),
+        ClipCrop(clip, bank),
+    )
+    draw_gallery(predictions.pictures, config.out / "predictions.png")
+    detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
+    report = EvaluationReport(
+        box=score(config.annotations, detections, iou="bbox"),
+        mask=score(config.annotations, detections, iou="segm"),
+        region_top1=predictions.top1.shares(),
+        baseline_box=score(config.annotations, baseline, iou="bbox"),
+        baseline_region_top1=predictions.baseline_top1.shares(),
+        proposals=config.proposals,
+        images=len(annotations),
+        failed=tuple(predictions.failed),
+    )
+    write_json(config.out / "metrics.json", report.to_json())
+    return report

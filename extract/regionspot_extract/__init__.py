@@ -1,0 +1,1 @@
+"""Stage one: run the frozen models over the images once and keep their tokens."""

@@ -1,0 +1,136 @@
+"""`regionspot extract`: plan, run, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from regionspot_core import command_options as options
+
+if TYPE_CHECKING:
+    from regionspot_extract.config import ExtractConfig
+
+app = typer.Typer(
+    help="Run the frozen models over the images once and keep their tokens.",
+    no_args_is_help=True,
+)
+
+Out = Annotated[Path, typer.Option("--out", metavar="STORE", help="The store, a Zarr folder.")]
+PartImages = Annotated[
+    int,
+    typer.Option(
+        "--part-images", metavar="N", help="Images of a part: what an interruption loses at most."
+    ),
+]
+
+
+@app.command()
+def plan(
+    images: options.Images,
+    annotations: options.Annotations,
+    sam: options.Sam = "tiny",
+    sam_checkpoint: options.SamCheckpoint = None,
+    clip: options.Clip = "tiny",
+    clip_pretrained: options.ClipPretrained = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+    batch: options.BatchImages = 8,
+    part_images: PartImages = 256,
+    workers: options.Workers = 4,
+) -> None:
+    """Say what an extraction will cost in disk and time, and write nothing.
+
+    The time comes from encoding a few of the images here and now.
+    """
+    from regionspot_extract.planning import measure_seconds_per_image, prepare
+    from regionspot_extract.tables import print_plan
+
+    config = _config(
+        images, annotations, Path("(not written)"), sam, sam_checkpoint, clip, clip_pretrained,
+        device, precision, batch, part_images, workers,
+    )  # fmt: skip
+    extraction = prepare(config)
+    print_plan(extraction, measure_seconds_per_image(extraction))
+
+
+@app.command()
+def run(
+    images: options.Images,
+    annotations: options.Annotations,
+    out: Out,
+    sam: options.Sam = "tiny",
+    sam_checkpoint: options.SamCheckpoint = None,
+    clip: options.Clip = "tiny",
+    clip_pretrained: options.ClipPretrained = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+    batch: options.BatchImages = 8,
+    part_images: PartImages = 256,
+    workers: options.Workers = 4,
+) -> None:
+    """Write the store. Interrupted, the same command goes on where it stopped.
+
+    Images that cannot be read are recorded and left out; the exit code is then 1.
+    """
+    from regionspot_extract.run import run_extraction
+    from regionspot_extract.tables import print_report
+
+    config = _config(
+        images, annotations, out, sam, sam_checkpoint, clip, clip_pretrained,
+        device, precision, batch, part_images, workers,
+    )  # fmt: skip
+    report = run_extraction(config)
+    print_report(config.out, report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `run` wrote.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what is in a store: images, regions, bytes, models, and what is missing."""
+    from regionspot_extract.info import describe_store
+    from regionspot_extract.tables import print_info
+
+    print_info(describe_store(store), as_json=as_json)
+
+
+def _config(
+    images: Path,
+    annotations: Path,
+    out: Path,
+    sam: str,
+    sam_checkpoint: Path | None,
+    clip: str,
+    clip_pretrained: str | None,
+    device: str,
+    precision: str,
+    batch: int,
+    part_images: int,
+    workers: int,
+) -> ExtractConfig:
+    from regionspot_extract.config import ExtractConfig
+
+    return ExtractConfig.parse(
+        {
+            "images": images,
+            "annotations": annotations,
+            "out": out,
+            "backbones": {
+                "sam": sam,
+                "sam_checkpoint": sam_checkpoint,
+                "clip": clip,
+                "clip_pretrained": clip_pretrained,
+                "device": device,
+                "precision": precision,
+            },
+            "batch_images": batch,
+            "part_images": part_images,
+            "workers": workers,
+        },
+        source="regionspot extract",
+    )

@@ -1,0 +1,72 @@
+"""The story of an extraction: plan, then encode and commit what is not there yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regionspot_core.backbones.clip import paper_templates
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.progress import progress_line
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.planning import prepare
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """What a run found and did."""
+
+    images: int
+    regions: int
+    parts: int
+    parts_resumed: int
+    """Parts that an earlier run had committed."""
+    failed: tuple[FailedImage, ...]
+    """Images this run could not read."""
+
+
+def run_extraction(config: ExtractConfig) -> ExtractionReport:
+    """Fill the store at ``config.out``; run again after an interruption, it goes on.
+
+    Raises:
+        InputError: An input is wrong.
+        FingerprintError: The store there was made with other models, annotations or options.
+        ImageError: A feature is not finite; the part is not written.
+    """
+    extraction = prepare(config)
+    plan, annotations, backbones = extraction.plan, extraction.annotations, extraction.backbones
+    writer = CacheWriter.open_or_create(
+        config.out,
+        plan=plan,
+        annotations=annotations,
+        make_bank=lambda: build_class_bank(
+            backbones.image_text_encoder, annotations.vocabulary, paper_templates()
+        ),
+        fingerprint={
+            "backbones": backbones.fingerprint,
+            "dataset": annotations.fingerprint(),
+            "encoding": "float16",
+            "precision": config.backbones.precision,
+        },
+    )
+    pending = writer.pending()
+    done = plan.image_count - sum(len(part.images) for part in pending)
+    failed: list[FailedImage] = []
+    with progress_line("extract", total=plan.image_count, unit="images", start=done) as advance:
+        for part in pending:
+            features = extraction.encoder.encode_part(
+                part,
+                extraction.pictures.read(part.images),
+                batch_images=config.batch_images,
+                on_images=advance,
+            )
+            writer.write(part, features)
+            failed += features.failed
+    return ExtractionReport(
+        images=plan.image_count,
+        regions=len(annotations.box),
+        parts=plan.part_count,
+        parts_resumed=plan.part_count - len(pending),
+        failed=tuple(failed),
+    )

@@ -1,0 +1,92 @@
+"""What `regionspot extract` prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.cache.plan import TokenShape
+from regionspot_core.tables import facts_table, format_bytes, format_seconds, show
+from regionspot_extract.info import StoreInfo
+from regionspot_extract.planning import Extraction
+from regionspot_extract.run import ExtractionReport
+
+FAILURES_SHOWN = 5
+
+
+def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
+    """Bytes and time that an extraction would take."""
+    plan, annotations = extraction.plan, extraction.annotations
+    stored = plan.stored_bytes
+    facts = {
+        "images": f"{plan.image_count:,} in {plan.part_count:,} parts of {plan.part_images}",
+        "regions": f"{len(annotations.box):,}",
+        "classes": f"{len(annotations.vocabulary):,}",
+    }
+    left_out = ", ".join(f"{n} {reason}" for reason, n in annotations.dropped.items() if n)
+    if left_out:
+        facts["left out"] = left_out
+    facts |= _shapes(plan.shape)
+    facts |= {name: format_bytes(count) for name, count in stored.items()}
+    facts["store"] = f"{format_bytes(sum(stored.values()))} in float16"
+    if seconds_per_image is None:
+        facts["time"] = "unknown: none of the sampled images could be read"
+    else:
+        total = format_seconds(seconds_per_image * plan.image_count)
+        facts["time"] = f"about {total} here ({1 / seconds_per_image:.1f} images/s measured)"
+    show(facts_table("Extraction plan", facts))
+
+
+def print_report(store: Path, report: ExtractionReport) -> None:
+    """What a run did."""
+    resumed = f", {report.parts_resumed} of them already there" if report.parts_resumed else ""
+    show(
+        f"{store}: {report.images - len(report.failed):,} images, {report.regions:,} regions, "
+        f"{report.parts:,} parts{resumed}"
+    )
+    if report.failed:
+        show(f"{len(report.failed)} images could not be read and were left out:")
+        for failure in report.failed[:FAILURES_SHOWN]:
+            show(f"  {failure.file}: {failure.reason}")
+        if len(report.failed) > FAILURES_SHOWN:
+            show("  … (`regionspot extract info --json` lists all)")
+
+
+def print_info(info: StoreInfo, *, as_json: bool) -> None:
+    """A store's summary."""
+    if as_json:
+        print(json.dumps(_jsonable(info), indent=2, sort_keys=True))  # noqa: T201 - the output
+        return
+    backbones = info.fingerprint["backbones"]
+    complete = "complete" if info.parts_written == info.parts else "NOT complete"
+    facts = {
+        "parts": f"{info.parts_written:,} of {info.parts:,} written: {complete}",
+        "images": f"{info.images_written:,} of {info.images:,}",
+        "regions": f"{info.regions_written:,} of {info.regions:,}",
+        "classes": f"{info.classes:,}",
+        **_shapes(info.shape),
+        "disk": format_bytes(info.disk_bytes),
+        "SAM": _model(backbones["region_encoder"]),
+        "CLIP": _model(backbones["image_text_encoder"]),
+        "encoding": f"{info.fingerprint['encoding']}, computed in {info.fingerprint['precision']}",
+    }
+    if info.failed:
+        facts["left out"] = f"{len(info.failed)} images, first {info.failed[0].file}"
+    show(facts_table(str(info.store), facts))
+
+
+def _shapes(shape: TokenShape) -> dict[str, str]:
+    return {
+        "image tokens": f"{shape.image_tokens} × {shape.image_width}",
+        "region tokens": f"{shape.region_tokens} × {shape.region_width}",
+    }
+
+
+def _model(fingerprint: dict[str, Any]) -> str:
+    return f"{fingerprint['name']}, weights {fingerprint['weights'][:12]}…"
+
+
+def _jsonable(info: StoreInfo) -> dict[str, Any]:
+    return {**asdict(info), "store": str(info.store)}

@@ -1,0 +1,94 @@
+"""The `regionspot` command: the only place that names all stages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from regionspot_core import __version__
+from regionspot_core.errors import RegionSpotError
+from regionspot_evaluate.cli import app as evaluate_app
+from regionspot_extract.cli import app as extract_app
+from regionspot_train.cli import app as train_app
+
+app = typer.Typer(
+    name="regionspot",
+    help="Name any region of an image: extract features once, train heads on them, evaluate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(extract_app, name="extract")
+app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
+
+# typer keeps click's usage error inside itself; this is its public subclass's base.
+UsageError = typer.BadParameter.__bases__[0]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"regionspot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def regionspot(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Name any region of an image: extract features once, train heads on them, evaluate."""
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="New folder for everything it makes.")
+    ],
+    seed: Annotated[int, typer.Option("--seed", help="Of the scenes and of the head.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer scenes and steps: lower figures, about a minute.")
+    ] = False,
+) -> None:
+    """Run all three stages on the embedded tiny world, with nothing to download."""
+    from regionspot_demo import run_demo
+
+    run_demo(out, seed=seed, quick=quick)
+
+
+def main() -> NoReturn:
+    """Run the command line. Every mistake of the user's is one line on standard error, code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except RegionSpotError as error:
+        _fail(str(error))
+    except UsageError as error:
+        _fail(_usage_message(error))
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; the same command goes on where it can", code=130)
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", code=1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_message(error: Exception) -> str:
+    message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return f"{message}{hint}"
+
+
+def _fail(message: str, *, code: int = 2) -> NoReturn:
+    typer.echo(f"regionspot: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

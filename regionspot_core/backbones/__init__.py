@@ -1,0 +1,1 @@
+"""The frozen models: protocols, a registry, SAM, CLIP. Nothing heavy is imported here."""

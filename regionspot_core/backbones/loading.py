@@ -1,0 +1,54 @@
+"""Both frozen models of a run, from one configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.backbones.protocols import (
+    ImageTextEncoder,
+    RegionEncoder,
+    backbones_fingerprint,
+)
+from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
+from regionspot_core.backbones.runtime import Precision, Runtime
+from regionspot_core.config import Config
+
+
+class BackboneConfig(Config):
+    """Which frozen models, and where and how they run."""
+
+    sam: str = "tiny"
+    sam_checkpoint: Path | None = None
+    clip: str = "tiny"
+    clip_pretrained: str | None = None
+    device: str = "auto"
+    precision: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """The two frozen models."""
+
+    region_encoder: RegionEncoder
+    image_text_encoder: ImageTextEncoder
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the tokens of this pair."""
+        return backbones_fingerprint(self.region_encoder, self.image_text_encoder)
+
+
+def load_backbones(config: BackboneConfig) -> Backbones:
+    """Load both models.
+
+    Raises:
+        InputError: A name, a device or a weight file is wrong.
+    """
+    runtime = Runtime.create(config.device, config.precision)
+    return Backbones(
+        load_region_encoder(config.sam, checkpoint=config.sam_checkpoint, runtime=runtime),
+        load_image_text_encoder(config.clip, pretrained=config.clip_pretrained, runtime=runtime),
+    )

@@ -1,0 +1,133 @@
+"""What the stages ask of a frozen model. Another backbone is one file that fulfils one of these.
+
+Encoders return tensors on their own device, computed without gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.boxes import FloatArray
+from regionspot_core.transforms import RGBImage, Size
+
+
+@dataclass(frozen=True)
+class RegionTokens:
+    """What the region encoder says of N regions."""
+
+    tokens_NMS: torch.Tensor
+    """(N, M, S): row 0 the IoU token, then the mask tokens; row 1 is the paper's."""
+    iou_NQ: torch.Tensor
+    """(N, Q): predicted IoU of each of the Q = M - 1 mask tokens."""
+
+
+@dataclass(frozen=True)
+class SegmentedRegions:
+    """Region tokens together with the masks of the paper's token."""
+
+    tokens: RegionTokens
+    masks_NHW: NDArray[np.bool_]
+    """(N, H, W), original image pixels."""
+
+
+class RegionEncoder(Protocol):
+    """Turns box prompts into region tokens, and into masks where asked."""
+
+    name: str
+    token_count: int
+    """M, tokens a region."""
+    token_width: int
+    """S, values a token."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the tokens: architecture, weights, preprocessing."""
+        ...
+
+    def prepare(self, image: RGBImage) -> torch.Tensor:
+        """Resize an image for the model, on the CPU; safe to call from several threads."""
+        ...
+
+    def embed(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Embed B prepared images: (B, ...)."""
+        ...
+
+    def decode(
+        self,
+        embeddings: torch.Tensor,
+        boxes: Sequence[FloatArray],
+        sizes: Sequence[Size],
+    ) -> RegionTokens:
+        """Tokens of all regions of B embedded images, image after image.
+
+        Args:
+            embeddings: As :meth:`embed` returned them, B images.
+            boxes: B arrays (R_b, 4), xyxy in original pixels; R_b may be 0.
+            sizes: B original sizes (height, width).
+        """
+        ...
+
+    def segment(
+        self, embedding: torch.Tensor, boxes: FloatArray, size: Size
+    ) -> Iterator[SegmentedRegions]:
+        """Tokens and masks of one image's regions, a few regions at a time.
+
+        Args:
+            embedding: One image of :meth:`embed`'s result, batch axis kept.
+            boxes: (R, 4), xyxy in original pixels.
+            size: Original (height, width).
+        """
+        ...
+
+
+class ImageTextEncoder(Protocol):
+    """Turns images into tokens, and images and texts into vectors of one space."""
+
+    name: str
+    token_count: int
+    """T, tokens an image, CLS first where there is one."""
+    token_width: int
+    """C, values a token."""
+    text_width: int
+    """D, values of a text or image embedding."""
+    logit_scale: float
+    """``exp`` of the learned scale."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the tokens and embeddings: architecture, weights, preprocessing."""
+        ...
+
+    def prepare(self, image: RGBImage) -> torch.Tensor:
+        """Resize an image for the model, on the CPU; safe to call from several threads."""
+        ...
+
+    def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Tokens (B, T, C) of prepared images, before the last norm and the projection."""
+        ...
+
+    def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Embeddings (B, D) of prepared images, length 1."""
+        ...
+
+    def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings (N, D) of texts, *not* normalised."""
+        ...
+
+
+def backbones_fingerprint(
+    region_encoder: RegionEncoder, image_text_encoder: ImageTextEncoder
+) -> dict[str, Any]:
+    """The record of two frozen models and of which of their tokens are taken."""
+    return {
+        "region_encoder": region_encoder.fingerprint(),
+        "image_text_encoder": image_text_encoder.fingerprint(),
+        "tokens": {
+            "region": "mask decoder output, IoU token then mask tokens",
+            "image": "last block before ln_post, CLS then patches",
+        },
+    }

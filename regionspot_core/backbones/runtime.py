@@ -1,0 +1,63 @@
+"""Where and in what arithmetic a frozen model runs."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from regionspot_core.errors import InputError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the precision of its matrix products; weights stay float32."""
+
+    device: torch.device
+    precision: Precision = "float32"
+
+    @classmethod
+    def create(cls, device: str = "auto", precision: Precision = "float32") -> Runtime:
+        """``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+        Raises:
+            InputError: The device does not exist on this machine.
+        """
+        if device == "auto":
+            if torch.cuda.is_available():
+                device = "cuda"
+            else:
+                device = "mps" if torch.backends.mps.is_available() else "cpu"
+        try:
+            chosen = torch.device(device)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device {device!r} cannot be used here ({reason})") from None
+        return cls(chosen, precision)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Autocast to the precision; does nothing for float32."""
+        return torch.autocast(
+            self.device.type,
+            dtype=getattr(torch, self.precision if self.precision != "float32" else "bfloat16"),
+            enabled=self.precision != "float32",
+        )
+
+
+def hash_weights(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes, types and values of a model's weights, in name order.
+
+    The same weights give the same hash whatever file or device they came from.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,162 @@
+"""SAM as a region encoder: box prompts to the mask decoder's output tokens.
+
+Built on the modules of the ``segment-anything`` package. The method's region token is the
+decoder transformer's output for mask 0 (row 1; row 0 is the IoU token), so :meth:`decode` stops
+there and makes no mask; :meth:`segment` goes on to the masks of the same token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regionspot_core.backbones.protocols import RegionTokens, SegmentedRegions
+from regionspot_core.backbones.runtime import Runtime, hash_weights
+from regionspot_core.backbones.weight_files import load_strictly, read_state_dict
+from regionspot_core.boxes import FloatArray
+from regionspot_core.errors import InputError
+from regionspot_core.transforms import ResizeLongSide, RGBImage, Size
+
+ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
+REGIONS_AT_ONCE = 32
+"""Regions decoded together: SAM's image embedding is copied for each, 4 MiB apiece."""
+
+
+class SamEncoder:
+    """A frozen ``segment_anything.modeling.Sam`` behind the region-encoder protocol."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - a segment_anything Sam; the package is untyped
+        *,
+        name: str,
+        runtime: Runtime,
+    ) -> None:
+        self.name = name
+        self._runtime = runtime
+        self._model = model.eval().requires_grad_(False).to(runtime.device)
+        decoder = self._model.mask_decoder
+        self.token_count = 1 + int(decoder.num_mask_tokens)
+        self.token_width = int(decoder.transformer_dim)
+        self._resize = ResizeLongSide(int(self._model.image_encoder.img_size))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, weight hash, and how an image reaches the model."""
+        return {
+            "name": self.name,
+            "weights": self._weight_hash,
+            "input": self._resize.side,
+            "resize": "long side, bilinear, zero-padded",
+        }
+
+    @cached_property
+    def _weight_hash(self) -> str:
+        return hash_weights(self._model)
+
+    def prepare(self, image: RGBImage) -> torch.Tensor:
+        """Resize to the long side: uint8 (3, h, w), not padded."""
+        return _channels_first(self._resize.image(image))
+
+    @torch.inference_mode()
+    def embed(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Normalise, pad to a square and encode: (B, S, g, g), g = side / patch size."""
+        device = self._runtime.device
+        batch = torch.stack([self._model.preprocess(image.to(device).float()) for image in images])
+        with self._runtime.autocast():
+            embedded: torch.Tensor = self._model.image_encoder(batch)
+        return embedded.float()
+
+    @torch.inference_mode()
+    def decode(
+        self, embeddings: torch.Tensor, boxes: Sequence[FloatArray], sizes: Sequence[Size]
+    ) -> RegionTokens:
+        """Tokens of all regions; regions of several images share a batch."""
+        counts = torch.tensor([len(b) for b in boxes])
+        owner = torch.repeat_interleave(torch.arange(len(boxes)), counts).to(embeddings.device)
+        prompts = torch.cat([self._prompts(b, s) for b, s in zip(boxes, sizes, strict=True)])
+        tokens, ious = [], []
+        for chunk in torch.split(torch.arange(len(owner)), REGIONS_AT_ONCE):
+            if not len(chunk):
+                continue
+            chunk_tokens, _ = self._transform(embeddings[owner[chunk]], prompts[chunk])
+            tokens.append(chunk_tokens)
+            ious.append(self._predicted_iou(chunk_tokens))
+        if not tokens:
+            shape = (0, self.token_count, self.token_width)
+            empty = torch.zeros(shape, device=self._runtime.device)
+            return RegionTokens(empty, empty[:, 1:, 0])
+        return RegionTokens(torch.cat(tokens), torch.cat(ious))
+
+    @torch.inference_mode()
+    def segment(
+        self, embedding: torch.Tensor, boxes: FloatArray, size: Size
+    ) -> Iterator[SegmentedRegions]:
+        """Tokens and the masks of mask token 0, at most ``REGIONS_AT_ONCE`` regions a time."""
+        for chunk in torch.split(self._prompts(boxes, size), REGIONS_AT_ONCE):
+            if not len(chunk):
+                continue
+            tokens, source = self._transform(embedding.expand(len(chunk), -1, -1, -1), chunk)
+            low_resolution = self._mask_logits(tokens[:, 1], source)
+            masks = self._model.postprocess_masks(
+                low_resolution, self._resize.target_size(size), size
+            )
+            yield SegmentedRegions(
+                RegionTokens(tokens, self._predicted_iou(tokens)),
+                (masks[:, 0] > self._model.mask_threshold).cpu().numpy(),
+            )
+
+    def _prompts(self, boxes: FloatArray, size: Size) -> torch.Tensor:
+        scaled = self._resize.boxes(np.reshape(boxes, (-1, 4)), size)
+        return torch.as_tensor(scaled, dtype=torch.float32, device=self._runtime.device)
+
+    def _transform(
+        self, embeddings_NSgg: torch.Tensor, prompts_N4: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the decoder's transformer: output tokens (N, M, S), attended image (N, S, g, g)."""
+        decoder = self._model.mask_decoder
+        with self._runtime.autocast():
+            sparse, dense = self._model.prompt_encoder(points=None, boxes=prompts_N4, masks=None)
+            own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+            tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+            positions = self._model.prompt_encoder.get_dense_pe().expand(len(sparse), -1, -1, -1)
+            out, source = decoder.transformer(embeddings_NSgg + dense, positions, tokens)
+        grid = embeddings_NSgg.shape[-2:]
+        source = source.float().transpose(1, 2).unflatten(2, grid)
+        return out[:, : self.token_count].float(), source
+
+    def _predicted_iou(self, tokens_NMS: torch.Tensor) -> torch.Tensor:
+        iou: torch.Tensor = self._model.mask_decoder.iou_prediction_head(tokens_NMS[:, 0])
+        return iou
+
+    def _mask_logits(self, tokens_NS: torch.Tensor, source_NSgg: torch.Tensor) -> torch.Tensor:
+        """Mask logits (N, 1, 4g, 4g) of mask token 0."""
+        decoder = self._model.mask_decoder
+        upscaled = decoder.output_upscaling(source_NSgg)
+        weights = decoder.output_hypernetworks_mlps[0](tokens_NS)
+        return torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
+
+
+def load_sam(name: str, *, checkpoint: Path | None, runtime: Runtime) -> SamEncoder:
+    """Meta's SAM ``vit_b``, ``vit_l`` or ``vit_h`` from its official checkpoint file.
+
+    Raises:
+        InputError: No checkpoint is named.
+        WeightsError: The file is missing, truncated or of another architecture.
+    """
+    from segment_anything import sam_model_registry
+
+    if checkpoint is None:
+        raise InputError(f"SAM {name} needs its weights: give --sam-checkpoint FILE")
+    state = read_state_dict(checkpoint)
+    model = sam_model_registry[name]()
+    load_strictly(model, state, path=checkpoint, architecture=f"SAM {name}")
+    return SamEncoder(model, name=name, runtime=runtime)
+
+
+def _channels_first(image: RGBImage) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,69 @@
+"""Reading weight files safely and loading them strictly."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from regionspot_core.errors import WeightsError
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file; no code in it is run.
+
+    A dict under the key ``state_dict`` is unwrapped, as open_clip's checkpoints need.
+
+    Raises:
+        WeightsError: The file is missing, truncated, or holds anything but tensors.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: expected a weight file, got {found}")
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: expected a file of tensors only, got a pickle that wants to run code; "
+            f"it was not loaded"
+        ) from None
+    except (RuntimeError, SafetensorError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: truncated or not a weight file ({reason})") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path}: expected a state dict, names and tensors only")
+    return state
+
+
+def load_strictly(
+    model: torch.nn.Module, state: dict[str, torch.Tensor], *, path: Path, architecture: str
+) -> None:
+    """Load ``state`` so that every weight of the model is set and none is left over.
+
+    Raises:
+        WeightsError: Naming the file, the architecture and the first weights at fault.
+    """
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(
+            f"{path}: these are not the weights of {architecture}: {'; '.join(problems[:3])}{more}"
+        )
+    model.load_state_dict(state, strict=True)

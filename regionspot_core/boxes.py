@@ -1,0 +1,47 @@
+"""Boxes: float arrays (..., 4). Named xyxy or xywh; always pixels, x to the right, y down.
+
+An xyxy box is ``x1, y1, x2, y2`` with the far edges exclusive, so its width is ``x2 - x1``:
+the convention of COCO and LVIS, whose files store ``x1, y1, width, height``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.floating]
+
+
+def xywh_to_xyxy(boxes: ArrayLike) -> FloatArray:
+    """Corners from COCO's ``x, y, width, height``; (..., 4) to (..., 4)."""
+    xywh = np.asarray(boxes, dtype=np.float64)
+    return np.concatenate([xywh[..., :2], xywh[..., :2] + xywh[..., 2:]], axis=-1)
+
+
+def xyxy_to_xywh(boxes: ArrayLike) -> FloatArray:
+    """COCO's ``x, y, width, height`` from corners; (..., 4) to (..., 4)."""
+    xyxy = np.asarray(boxes, dtype=np.float64)
+    return np.concatenate([xyxy[..., :2], xyxy[..., 2:] - xyxy[..., :2]], axis=-1)
+
+
+def clip_to_image(boxes: ArrayLike, *, height: float, width: float) -> FloatArray:
+    """Clamp xyxy boxes to ``[0, width] × [0, height]``; a box outside becomes empty."""
+    xyxy = np.asarray(boxes, dtype=np.float64)
+    return np.clip(xyxy, 0.0, np.array([width, height, width, height], dtype=np.float64))
+
+
+def box_area(boxes: ArrayLike) -> FloatArray:
+    """Areas (...) in square pixels of xyxy boxes (..., 4); an inverted box has area 0."""
+    xyxy = np.asarray(boxes, dtype=np.float64)
+    sides = np.clip(xyxy[..., 2:] - xyxy[..., :2], 0.0, None)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def box_iou(boxes_n4: ArrayLike, boxes_m4: ArrayLike) -> FloatArray:
+    """Intersection over union (N, M) of xyxy boxes (N, 4) and (M, 4); 0 where both are empty."""
+    a, b = np.asarray(boxes_n4, dtype=np.float64), np.asarray(boxes_m4, dtype=np.float64)
+    corner_min = np.maximum(a[:, None, :2], b[None, :, :2])
+    corner_max = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = box_area(np.concatenate([corner_min, corner_max], axis=-1))
+    union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)

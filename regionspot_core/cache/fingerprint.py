@@ -1,0 +1,48 @@
+"""What a cache was made from, and how two such records differ.
+
+A fingerprint is a nested dict of plain values. Its ``backbones`` part decides what the tokens
+mean: a head trained on one cache fits exactly the backbones with the same part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from regionspot_core.errors import FingerprintError
+
+Fingerprint = dict[str, Any]
+
+
+def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
+    """One line a differing field: ``path: expected …, found …``; empty where all agree."""
+    left, right = dict(_flatten(expected)), dict(_flatten(found))
+    return [
+        f"{key}: expected {_show(left.get(key))}, found {_show(right.get(key))}"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def require_equal(expected: Fingerprint, found: Fingerprint, *, what: str, advice: str) -> None:
+    """Refuse two fingerprints that differ.
+
+    Raises:
+        FingerprintError: ``what`` differs, field by field, and then the ``advice``.
+    """
+    fields = differences(expected, found)
+    if fields:
+        raise FingerprintError(f"{what}: {'; '.join(fields)}. {advice}")
+
+
+def _flatten(value: Fingerprint, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _show(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text

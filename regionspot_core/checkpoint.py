@@ -1,0 +1,92 @@
+"""A trained head on disk: ``head.safetensors`` and, beside it, ``head.json`` that explains it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from regionspot_core.cache.fingerprint import Fingerprint
+from regionspot_core.errors import CheckpointError
+from regionspot_core.files import write_json, written_aside
+from regionspot_core.fusion import FusionConfig, FusionHead
+
+FORMAT = "regionspot head 1"
+WEIGHTS = "head.safetensors"
+RECORD = "head.json"
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """What a head is and where it comes from."""
+
+    config: FusionConfig
+    backbones: Fingerprint
+    """The frozen models it was trained on, and fits."""
+    training: dict[str, Any]
+    """Step, seed, configuration and data sets of its training."""
+
+
+def save_head(folder: Path, head: FusionHead, record: HeadRecord) -> None:
+    """Write a head into ``folder``, weights first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu() for name, value in head.state_dict().items()}
+    with written_aside(folder / WEIGHTS) as partial:
+        save_file(weights, partial)
+    values = {
+        "format": FORMAT,
+        "config": record.config.to_json(),
+        "backbones": record.backbones,
+        "training": record.training,
+    }
+    write_json(folder / RECORD, values)
+
+
+def load_head(folder: Path) -> FusionHead:
+    """The head in ``folder``, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: There is no head, or its files are damaged or do not fit together.
+    """
+    record = read_record(folder)
+    head = FusionHead(record.config)
+    try:
+        weights = load_file(folder / WEIGHTS)
+        head.load_state_dict(weights, strict=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: {WEIGHTS} is missing beside {RECORD}") from None
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: not the weights of this head ({reason})"
+        ) from None
+    return head.eval()
+
+
+def read_record(folder: Path) -> HeadRecord:
+    """What ``head.json`` says of the head in ``folder``.
+
+    Raises:
+        CheckpointError: There is none, or it is not one of ours.
+    """
+    path = folder / RECORD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: expected a trained head (a folder with {RECORD}, written by "
+            f"`regionspot train fit`), found none"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected a {FORMAT!r} file")
+    try:
+        config = FusionConfig.parse(values["config"], source=str(path))
+        return HeadRecord(config, values["backbones"], values["training"])
+    except KeyError as error:
+        raise CheckpointError(f"{path}: {error} is missing") from None

@@ -1,0 +1,73 @@
+"""Command-line options that more than one stage takes. Only typer is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FROZEN = "Frozen models"
+
+Images = Annotated[
+    Path, typer.Option("--images", metavar="DIR", help="Folder that the file names start from.")
+]
+Annotations = Annotated[
+    Path, typer.Option("--annotations", metavar="FILE", help="COCO or LVIS annotation JSON.")
+]
+_AS_RECORDED = "as the head was trained"
+
+_SAM = {
+    "metavar": "NAME",
+    "help": "Region encoder: tiny, vit_b, vit_l or vit_h.",
+    "rich_help_panel": FROZEN,
+}
+_CLIP = {
+    "metavar": "NAME",
+    "help": "Image and text encoder: tiny, or an open_clip ViT such as ViT-B-16.",
+    "rich_help_panel": FROZEN,
+}
+Sam = Annotated[str, typer.Option("--sam", **_SAM)]
+Clip = Annotated[str, typer.Option("--clip", **_CLIP)]
+RecordedSam = Annotated[str | None, typer.Option("--sam", show_default=_AS_RECORDED, **_SAM)]
+RecordedClip = Annotated[str | None, typer.Option("--clip", show_default=_AS_RECORDED, **_CLIP)]
+SamCheckpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--sam-checkpoint",
+        metavar="FILE",
+        help="SAM's official checkpoint file.",
+        rich_help_panel=FROZEN,
+    ),
+]
+ClipPretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--clip-pretrained",
+        metavar="TAG|FILE",
+        help="open_clip's tag (openai) or a weight file.",
+        rich_help_panel=FROZEN,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=FROZEN
+    ),
+]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="TYPE",
+        help="Arithmetic of the frozen models: float32, bfloat16 or float16.",
+        rich_help_panel=FROZEN,
+    ),
+]
+BatchImages = Annotated[
+    int, typer.Option("--batch", metavar="N", help="Images that the models take together.")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", help="Threads that decode and resize images.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

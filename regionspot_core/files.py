@@ -1,0 +1,32 @@
+"""Writing a file so that it is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a neighbouring path to write to; it takes ``path``'s place once it is on the disk.
+
+    After an error the neighbour is removed and ``path`` stays as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, indented, keys in the order they have; whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    with written_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,51 @@
+"""Reading an image file to RGB pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from regionspot_core.errors import ImageError
+from regionspot_core.transforms import RGBImage, Size
+
+
+def read_image(path: Path, *, size: Size | None = None) -> RGBImage:
+    """Decode ``path`` to uint8 (H, W, 3) RGB.
+
+    Pixels are taken as stored, as COCO's and LVIS's annotations count them. Where the annotated
+    ``size`` (height, width) fits only the picture turned by its EXIF orientation, it is turned.
+
+    Raises:
+        ImageError: The file is missing, truncated, not an image, or not of the annotated size.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image: Image.Image = file
+            if size is not None and (file.height, file.width) != size:
+                image = ImageOps.exif_transpose(file)
+            pixels = np.asarray(_to_rgb(image))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such image file") from None
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
+    if size is not None and pixels.shape[:2] != size:
+        found = f"{pixels.shape[1]} × {pixels.shape[0]}"
+        raise ImageError(
+            f"{path}: the image is {found} pixels, its annotation says {size[1]} × {size[0]}"
+        )
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        # Pillow would clip 16-bit values at 255; keep the upper byte instead.
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

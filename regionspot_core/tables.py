@@ -1,0 +1,50 @@
+"""How figures are shown on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def facts_table(title: str, facts: dict[str, str]) -> Table:
+    """Two columns, name and value, without lines."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False
+    )
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def show(*renderables: object) -> None:
+    """Print on standard output, as wide as the terminal, 80 columns where there is none."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=80)
+    for renderable in renderables:
+        console.print(renderable, highlight=False)
+
+
+def format_bytes(count: float) -> str:
+    """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
+    for unit in UNITS:
+        if abs(count) < 1000 or unit == UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """``95`` → ``1 min 35 s``; hours and days above."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.1f} days"

@@ -1,0 +1,119 @@
+"""`regionspot demo`: the embedded world through the three stages, as the commands run them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from regionspot_core.errors import InputError
+from regionspot_core.files import write_json
+from regionspot_core.tables import format_bytes, show
+from regionspot_core.tiny.world import write_world
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.run import run_evaluation
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.run import run_extraction
+from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.run import run_training
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much of the tiny world is made and learnt."""
+
+    train_scenes: int
+    val_scenes: int
+    steps: int
+
+
+FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=2_000)
+QUICK = DemoSize(train_scenes=800, val_scenes=150, steps=500)
+
+
+def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
+    """World → extract → train → evaluate, into the new folder ``out``; prints what came out.
+
+    Raises:
+        InputError: ``out`` is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: expected a new or empty folder, found files in it")
+    size = QUICK if quick else FULL
+    world, store, run, results = (out / name for name in ("world", "store.zarr", "run", "results"))
+    clock = _Clock()
+    with clock("world"):
+        write_world(world, train_scenes=size.train_scenes, val_scenes=size.val_scenes, seed=seed)
+    with clock("extract"):
+        run_extraction(
+            ExtractConfig(images=world / "train", annotations=world / "train.json", out=store)
+        )
+    with clock("train"):
+        run_training(
+            TrainConfig.load(recipe_or_file("demo"), [f"seed={seed}", f"steps={size.steps}"]),
+            cache_path=store,
+            out=run,
+        )
+    with clock("evaluate"):
+        report = run_evaluation(
+            EvaluateConfig(
+                images=world / "val", annotations=world / "val.json", head=run, out=results
+            )
+        )
+    metrics = {
+        **report.to_json(),
+        "seconds": clock.seconds,
+        "bytes": {p.name: _bytes_below(p) for p in (world, store, run, results)},
+        "seed": seed,
+        "quick": quick,
+    }
+    write_json(out / "metrics.json", metrics)
+    (results / "predictions.png").replace(out / "predictions.png")
+    show("", *report.tables(), "", _costs(metrics), "", _next_steps(out, quick=quick))
+
+
+class _Clock:
+    """Seconds of each stage, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - began, 2)
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _costs(metrics: dict[str, Any]) -> Table:
+    made = dict(zip(metrics["seconds"], metrics["bytes"], strict=True))
+    table = Table(title="Cost", title_justify="left", title_style="bold", box=None)
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("wrote")
+    table.add_column("bytes", justify="right")
+    for stage, seconds in metrics["seconds"].items():
+        name = made[stage]
+        table.add_row(stage, f"{seconds:.1f}", name, format_bytes(metrics["bytes"][name]))
+    table.add_row("all", f"{sum(metrics['seconds'].values()):.1f}", "", "")
+    return table
+
+
+def _next_steps(out: Path, *, quick: bool) -> str:
+    smaller = "\nThis was --quick: without it the figures are higher." if quick else ""
+    return f"""Look at {out / "predictions.png"} and {out / "run" / "loss.png"}.{smaller}
+
+Next, train another head on the same store, in a minute and without the models:
+  regionspot train fit --config demo --set head.layers=2 \\
+    --cache {out / "store.zarr"} --out {out / "run2"}
+  regionspot evaluate run --head {out / "run2"} --out {out / "results2"} \\
+    --images {out / "world" / "val"} --annotations {out / "world" / "val.json"}"""

@@ -1,0 +1,73 @@
+"""What a training run is asked to do."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from regionspot_core.config import Config
+from regionspot_core.errors import ConfigError
+from regionspot_core.fusion import FusionOptions
+
+RECIPES = ("paper", "demo")
+"""Configurations shipped with the package, by name."""
+
+
+class LossConfig(Config):
+    """How logits are held against the labels."""
+
+    kind: Literal["focal", "softmax"] = "focal"
+    reduction: Literal["paper", "mean"] = "paper"
+    """``paper``: mean over an image's regions, then the sum over images. ``mean``: over all
+    regions of the batch, so that crowded images weigh by their regions."""
+    alpha: float = Field(0.25, ge=0, le=1)
+    gamma: float = Field(2.0, ge=0)
+
+
+class OptimiserConfig(Config):
+    """AdamW, its warm-up and schedule. The defaults are the paper's."""
+
+    lr: float = Field(2.5e-5, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    """Of matrices; biases, norms and scales are not decayed."""
+    warmup_steps: int = Field(1_000, ge=0)
+    warmup_factor: float = Field(0.01, gt=0, le=1)
+    schedule: Literal["constant", "steps", "cosine"] = "constant"
+    milestones: tuple[int, ...] = ()
+    """Where the ``steps`` schedule divides the rate by ten."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm of the whole head."""
+
+
+class TrainConfig(Config):
+    """One training run on one cache."""
+
+    steps: int = Field(20_000, ge=1)
+    batch_images: int = Field(16, ge=1)
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    log_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(1_000, ge=1)
+    head: FusionOptions = FusionOptions()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+
+def recipe_or_file(name: str) -> Path:
+    """The TOML file called ``name``: a shipped recipe, or else a path.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if name in RECIPES:
+        return Path(str(files("regionspot_train") / "recipes" / f"{name}.toml"))
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"--config {name}: neither a file nor one of the recipes {', '.join(RECIPES)}"
+        )
+    return path

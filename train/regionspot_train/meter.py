@@ -1,0 +1,70 @@
+"""What a training run measures between two lines of its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from regionspot_core.cache.reader import FeatureBatch
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """Means over the steps since the last line."""
+
+    step: int
+    loss: float
+    lr: float
+    gradient_norm: float
+    regions_per_second: float
+    waiting_share: float
+    """Share of the time spent waiting for data."""
+
+
+class Meter:
+    """Sums between two log lines."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._norms: list[torch.Tensor] = []
+        self._regions = 0
+        self._waited = 0.0
+        self._began = time.perf_counter()
+
+    def waiting(self, batches: Iterable[FeatureBatch]) -> Iterator[FeatureBatch]:
+        """The batches, with the time spent waiting for each counted."""
+        source = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - asked
+            yield batch
+
+    def add(self, loss: torch.Tensor, norm: torch.Tensor, batch: FeatureBatch) -> None:
+        """Count a step."""
+        self._losses.append(loss.detach())
+        self._norms.append(norm.detach())
+        self._regions += int(batch.mask.sum())
+
+    def line(self, step: int, lr: float) -> LogLine:
+        """The means since the last line; counting starts again."""
+        seconds = time.perf_counter() - self._began
+        line = LogLine(
+            step=step,
+            loss=float(torch.stack(self._losses).mean()),
+            lr=lr,
+            gradient_norm=float(torch.stack(self._norms).mean()),
+            regions_per_second=self._regions / seconds,
+            waiting_share=self._waited / seconds,
+        )
+        self._reset()
+        return line

@@ -1,0 +1,66 @@
+"""The record of a run: one JSON line every few steps, and the loss curve as a picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from regionspot_train.meter import LogLine
+
+METRICS = "metrics.jsonl"
+CURVE = "loss.png"
+
+
+class RunLog:
+    """Appends lines to ``metrics.jsonl``; each is on disk before the next step."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.lines: list[LogLine] = []
+        self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
+
+    def write(self, line: LogLine) -> None:
+        """Add a line."""
+        self.lines.append(line)
+        self._file.write(json.dumps(asdict(line)) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file and draw the curve, of an interrupted run too."""
+        self._file.close()
+        if self.lines:
+            draw_curve(self.lines, self._folder / CURVE)
+
+
+def draw_curve(lines: list[LogLine], path: Path) -> None:
+    """Loss over steps, with the learning rate behind it, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    loss_axis = figure.subplots()
+    steps = [line.step for line in lines]
+    rate_axis = loss_axis.twinx()
+    rate_axis.fill_between(steps, [line.lr for line in lines], color="0.92", linewidth=0)
+    rate_axis.set_ylabel("learning rate", color="0.5")
+    rate_axis.set_ylim(bottom=0)
+    rate_axis.tick_params(colors="0.5")
+    loss_axis.set_zorder(rate_axis.get_zorder() + 1)
+    loss_axis.patch.set_visible(False)
+    loss_axis.plot(steps, [line.loss for line in lines], color="#1f5fa8", linewidth=1.5)
+    loss_axis.set_xlabel("step")
+    loss_axis.set_ylabel("training loss")
+    loss_axis.set_ylim(bottom=0)
+    for axis in (loss_axis, rate_axis):
+        axis.spines["top"].set_visible(False)
+    figure.savefig(path, dpi=120)
