@@ -18,6 +18,9 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.transforms import Size
 from regionspot_core.vocabulary import Vocabulary
 
+LONGEST_SIDE = 2**24
+"""Up to here every whole pixel is a float32, as boxes are kept."""
+
 
 @dataclass(frozen=True)
 class AnnotationSet:
@@ -77,7 +80,7 @@ def read_annotations(path: Path) -> AnnotationSet:
     content = parse_annotation_json(path, raw)
     try:
         return _build(path, hashlib.sha256(raw).hexdigest(), content)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, AnnotationError):
             raise
         what = f"missing key {error}" if isinstance(error, KeyError) else str(error)
@@ -101,20 +104,26 @@ def read_annotation_bytes(path: Path) -> bytes:
 
 
 def parse_annotation_json(path: Path, raw: bytes) -> dict[str, Any]:
-    """The file's JSON object, with lists under ``images``, ``annotations`` and ``categories``.
+    """The file's JSON, lists of objects under ``images``, ``annotations`` and ``categories``.
 
     Raises:
         AnnotationError: It is not JSON (truncated, say) or not of this layout.
     """
     try:
         content = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: expected JSON ({error})") from None
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in keys):
         raise AnnotationError(
             f"{path}: expected an object with lists {', '.join(keys)} (COCO or LVIS layout)"
         )
+    for key in keys:
+        for number, entry in enumerate(content[key]):
+            if not isinstance(entry, dict):
+                raise AnnotationError(
+                    f"{path}: expected objects in {key}, got {_short(entry)} as entry {number}"
+                )
     return content
 
 
@@ -123,25 +132,28 @@ def _build(path: Path, sha256: str, content: dict[str, Any]) -> AnnotationSet:
     if not images:
         raise AnnotationError(f"{path}: expected at least one image, got none")
     vocabulary = _vocabulary(path, content["categories"])
-    image_id = np.array([image["id"] for image in images], dtype=np.int64)
+    image_id = _whole_numbers(path, "an image's id", [image["id"] for image in images])
     _require_unique(path, "image", image_id)
     position = {int(value): index for index, value in enumerate(image_id)}
-    size = np.array([[image["height"], image["width"]] for image in images], dtype=np.int32)
-    if size.min() < 1:
-        raise AnnotationError(f"{path}: an image has a height or width below 1 pixel")
+    sides = [
+        _whole_numbers(path, f"an image's {side}", [image[side] for image in images])
+        for side in ("height", "width")
+    ]
+    size = np.stack(sides, axis=1)
+    if size.min() < 1 or size.max() > LONGEST_SIDE:
+        raise AnnotationError(
+            f"{path}: an image has a height or width that is not 1 to {LONGEST_SIDE:,} pixels"
+        )
 
-    annotation_id = np.array([a["id"] for a in annotations], dtype=np.int64)
+    annotation_id = _whole_numbers(path, "an annotation's id", [a["id"] for a in annotations])
     _require_unique(path, "annotation", annotation_id)
     owner = _look_up(path, "image_id", [a["image_id"] for a in annotations], position)
     class_index = _look_up(
         path, "category_id", [a["category_id"] for a in annotations], vocabulary.index_of_id
     )
-    xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-    if not np.isfinite(xywh).all():
-        bad = int(annotation_id[~np.isfinite(xywh).all(axis=1)][0])
-        raise AnnotationError(f"{path}: annotation {bad} has a box that is not finite")
+    xywh = _boxes(path, annotations)
     limits = np.concatenate([size[owner][:, ::-1]] * 2, axis=1).astype(np.float64)
-    box = np.clip(xywh_to_xyxy(xywh), 0.0, limits)
+    box = np.clip(xywh_to_xyxy(xywh), 0.0, limits).astype(np.float32)
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
     empty = ~crowd & (box_area(box) <= 0)
 
@@ -153,10 +165,10 @@ def _build(path: Path, sha256: str, content: dict[str, Any]) -> AnnotationSet:
         sha256=sha256,
         vocabulary=vocabulary,
         image_id=image_id,
-        image_size=size,
+        image_size=size.astype(np.int32),
         image_file=tuple(_file_name(path, image) for image in images),
         region_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        box=box[kept].astype(np.float32),
+        box=box[kept],
         class_index=class_index[kept].astype(np.int32),
         annotation_id=annotation_id[kept],
         dropped={"crowd": int(crowd.sum()), "empty box": int(empty.sum())},
@@ -166,7 +178,7 @@ def _build(path: Path, sha256: str, content: dict[str, Any]) -> AnnotationSet:
 def _vocabulary(path: Path, categories: list[dict[str, Any]]) -> Vocabulary:
     if not categories:
         raise AnnotationError(f"{path}: expected at least one category, got none")
-    ids = np.array([category["id"] for category in categories], dtype=np.int64)
+    ids = _whole_numbers(path, "a category's id", [category["id"] for category in categories])
     _require_unique(path, "category", ids)
     return Vocabulary(
         names=tuple(str(category["name"]) for category in categories),
@@ -176,6 +188,36 @@ def _vocabulary(path: Path, categories: list[dict[str, Any]]) -> Vocabulary:
     )
 
 
+def _whole_numbers(path: Path, what: str, values: list[Any]) -> NDArray[np.int64]:
+    for value in values:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if not whole or abs(value) >= 2**63:
+            raise AnnotationError(f"{path}: expected a whole number as {what}, got {_short(value)}")
+    return np.array(values, dtype=np.int64)
+
+
+def _boxes(path: Path, annotations: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """COCO's boxes as the file has them: (N, 4), x, y, width, height."""
+    for annotation in annotations:
+        box = annotation["bbox"]
+        if not isinstance(box, list) or len(box) != 4:
+            raise AnnotationError(
+                f"{path}: annotation {annotation['id']}: expected x, y, width, height as bbox, "
+                f"got {_short(box)}"
+            )
+    xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    finite = np.isfinite(xywh).all(axis=1)
+    if not finite.all():
+        bad = annotations[int(np.argmin(finite))]["id"]
+        raise AnnotationError(f"{path}: annotation {bad} has a box that is not finite")
+    return xywh
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def _require_unique(path: Path, what: str, ids: NDArray[np.int64]) -> None:
     if len(np.unique(ids)) < len(ids):
         first = Counter(ids.tolist()).most_common(1)[0][0]
@@ -183,21 +225,27 @@ def _require_unique(path: Path, what: str, ids: NDArray[np.int64]) -> None:
 
 
 def _look_up(
-    path: Path, key: str, values: list[int], positions: dict[int, int]
+    path: Path, key: str, values: list[Any], positions: dict[int, int]
 ) -> NDArray[np.int64]:
+    wanted = _whole_numbers(path, f"an annotation's {key}", values)
     try:
-        return np.array([positions[value] for value in values], dtype=np.int64)
+        return np.array([positions[value] for value in wanted.tolist()], dtype=np.int64)
     except KeyError as error:
         raise AnnotationError(f"{path}: an annotation's {key} {error} is not in the file") from None
 
 
 def _file_name(path: Path, image: dict[str, Any]) -> str:
     name = image.get("file_name")
-    if name is None:
+    if name is None and isinstance(image.get("coco_url"), str):
         # LVIS v1 gives only a URL: .../train2017/000000391895.jpg
-        name = "/".join(PurePosixPath(urlparse(image["coco_url"]).path).parts[-2:])
-    parts = PurePosixPath(str(name))
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in str(name):
+        name = "/".join(urlparse(image["coco_url"]).path.split("/")[-2:]).lstrip("/")
+    if not isinstance(name, str):
+        raise AnnotationError(
+            f"{path}: image {image['id']}: expected a file name as file_name or coco_url, got "
+            f"{_short(name)}"
+        )
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name:
         raise AnnotationError(
             f"{path}: image {image['id']}: file name {name!r} must be relative and stay inside "
             f"the image folder"

@@ -65,7 +65,7 @@ class ClassBank:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("format") != FORMAT:
                     found = file.attrs.get("format", "no format mark")
-                    raise InputError(f"{path}: expected a {FORMAT!r} file, got {found!r}")
+                    raise InputError(f"expected a {FORMAT!r} file, got {found!r}")
                 return cls(
                     vocabulary=Vocabulary.from_json(json.loads(file.attrs["vocabulary"])),
                     embeddings=np.asarray(file["embeddings"][...], dtype=np.float32),
@@ -75,7 +75,9 @@ class ClassBank:
                 )
         except FileNotFoundError:
             raise InputError(f"{path}: no such class bank; extraction writes one") from None
-        except (OSError, KeyError) as error:
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except Exception as error:  # h5py raises whatever a damaged file leads it to
             raise InputError(f"{path}: not a readable class bank ({error})") from None
 
 

@@ -28,7 +28,9 @@ class Config(BaseModel):
         values: dict[str, Any] = {} if path is None else _read_toml(path)
         for override in overrides:
             _apply_override(values, override)
-        source = str(path) if path is not None and not overrides else "configuration"
+        sources = [] if path is None else [str(path)]
+        sources += [f"--set {override}" for override in overrides]
+        source = " ".join(sources) or "configuration"
         return cls.parse(values, source=source)
 
     @classmethod
@@ -85,6 +87,8 @@ def _first_problem(config: type[BaseModel], error: ValidationError, source: str)
     if problem["type"] == "extra_forbidden":
         known = ", ".join(_known_keys(config, problem["loc"][:-1]))
         return f"{source}: unknown key {key!r}; expected one of {known}{more}"
+    if problem["type"] == "missing":
+        return f"{source}: {key}: required, but not given{more}"
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     return f"{source}: {key}: {message}, got {problem['input']!r}{more}"
 

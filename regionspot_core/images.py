@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from regionspot_core.errors import ImageError
 from regionspot_core.transforms import RGBImage, Size
@@ -29,7 +29,7 @@ def read_image(path: Path, *, size: Size | None = None) -> RGBImage:
             pixels = np.asarray(_to_rgb(image))
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image file") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
     if size is not None and pixels.shape[:2] != size:
         found = f"{pixels.shape[1]} × {pixels.shape[0]}"
@@ -44,6 +44,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # Pillow would clip 16-bit values at 255; keep the upper byte instead.
         wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+    if image.mode == "P":
+        # By way of RGBA, or Pillow warns of transparent colours.
+        image = image.convert("RGBA")
     return image.convert("RGB")
 
 

@@ -21,10 +21,13 @@ def facts_table(title: str, facts: dict[str, str]) -> Table:
 
 
 def show(*renderables: object) -> None:
-    """Print on standard output, as wide as the terminal, 80 columns where there is none."""
-    console = Console()
+    """Print on standard output, as wide as the terminal, 80 columns where there is none.
+
+    Text is shown as it is: brackets in a file's name are not taken as rich's markup.
+    """
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=80)
+        console = Console(markup=False, emoji=False, width=80)
     for renderable in renderables:
         console.print(renderable, highlight=False)
 
@@ -32,7 +35,7 @@ def show(*renderables: object) -> None:
 def format_bytes(count: float) -> str:
     """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
     for unit in UNITS:
-        if abs(count) < 1000 or unit == UNITS[-1]:
+        if abs(count) < 999.5 or unit == UNITS[-1]:
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
@@ -40,11 +43,12 @@ def format_bytes(count: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """``95`` → ``1 min 35 s``; hours and days above."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes / 1440:.1f} days"

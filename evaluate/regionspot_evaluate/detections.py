@@ -67,10 +67,14 @@ class ResultsFile:
         self._file: IO[str] = self._partial.open("w", encoding="utf-8")
 
     def add(self, entries: list[dict[str, Any]]) -> None:
-        """Append entries."""
+        """Append entries.
+
+        Raises:
+            ValueError: A figure in them is not finite, which JSON cannot say.
+        """
         for entry in entries:
             self._file.write(",\n" if self.count else "[\n")
-            self._file.write(json.dumps(entry))
+            self._file.write(json.dumps(entry, allow_nan=False))
             self.count += 1
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.annotations import AnnotationSet
-from regionspot_core.boxes import xywh_to_xyxy
+from regionspot_core.boxes import clip_to_image, xywh_to_xyxy
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.config import GROUND_TRUTH
 
@@ -72,11 +72,11 @@ def _proposals(
 ) -> Proposals:
     xywh = np.array([box for box, _ in entries], dtype=np.float64).reshape(-1, 4)
     height, width = annotations.size(image)
-    boxes = np.clip(xywh_to_xyxy(xywh), 0.0, [width, height, width, height])
+    boxes = clip_to_image(xywh_to_xyxy(xywh), height=height, width=width).astype(np.float32)
     scores = np.array([score for _, score in entries], dtype=np.float32)
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return Proposals(
-        boxes[inside].astype(np.float32),
+        boxes[inside],
         scores[inside],
         np.full(int(inside.sum()), -1, dtype=np.int64),
     )
@@ -89,7 +89,7 @@ def _read(path: Path) -> list[Any]:
         raise AnnotationError(
             f"--proposals {path}: neither {GROUND_TRUTH!r} nor a file that exists"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: expected a COCO-results JSON file ({error})") from None
     if not isinstance(entries, list):
         raise AnnotationError(
@@ -103,14 +103,17 @@ def _checked(path: Path, number: int, entry: object) -> tuple[list[float], float
     try:
         if not isinstance(entry, dict):
             raise TypeError("not an object")
-        int(entry["image_id"])
+        if not isinstance(entry["image_id"], int):
+            raise TypeError(f"image_id {entry['image_id']!r}")
+        if not isinstance(entry["bbox"], list):
+            raise TypeError(f"bbox {entry['bbox']!r}")
         box = [float(value) for value in entry["bbox"]]
         score = float(entry["score"])
         if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) < 0:
             raise ValueError(f"bbox {entry['bbox']}")
         if not 0 <= score <= 1:
             raise ValueError(f"score {score}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise AnnotationError(
             f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and a score "
             f"between 0 and 1 ({type(error).__name__}: {error})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regionspot_core.annotations import read_annotations
 from regionspot_core.backbones.clip import paper_templates
-from regionspot_core.backbones.loading import load_backbones
+from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.cache.fingerprint import require_equal
@@ -21,8 +21,14 @@ from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.scoring import require_lvis, score
 
 
-def run_evaluation(config: EvaluateConfig) -> EvaluationReport:
+def run_evaluation(
+    config: EvaluateConfig, *, backbones: Backbones | None = None
+) -> EvaluationReport:
     """Name the proposals of every image, write detections into ``config.out`` and score them.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:
         InputError: An input file is wrong.
@@ -35,7 +41,7 @@ def run_evaluation(config: EvaluateConfig) -> EvaluationReport:
     annotations = read_annotations(config.annotations)
     proposals = load_proposals(config.proposals, annotations)
     record, head = read_record(config.head), load_head(config.head)
-    backbones = load_backbones(config.backbones)
+    backbones = backbones or load_backbones(config.backbones)
     require_equal(
         record.backbones,
         backbones.fingerprint,

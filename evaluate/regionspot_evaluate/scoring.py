@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from regionspot_core.annotations import parse_annotation_json, read_annotation_bytes
 from regionspot_core.errors import AnnotationError
@@ -16,6 +17,8 @@ METRICS = (
     "AR", "ARs", "ARm", "ARl",
 )  # fmt: skip
 """In the order they are shown. AR is the mean recall at 300 detections."""
+FREQUENCIES = ("r", "c", "f")
+"""LVIS's marks for rare, common and frequent classes."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ def score(annotations: Path, detections: Path, *, iou: Iou) -> Score:
     """
     from regionspot_evaluate.lvis_reference import score_with_reference
 
-    require_lvis(annotations)
-    _require_detections(detections)
+    images = {image["id"] for image in _read_lvis(annotations)["images"]}
+    _require_detections(detections, iou, images)
     raw = score_with_reference(annotations, detections, iou=iou)
     named = {name.removesuffix("@300"): value for name, value in raw.items()}
     return Score(iou, {name: None if named[name] < 0 else named[name] for name in METRICS})
@@ -51,11 +54,15 @@ def require_lvis(path: Path) -> None:
     Raises:
         AnnotationError: The file lacks what LVIS adds to COCO.
     """
+    _read_lvis(path)
+
+
+def _read_lvis(path: Path) -> dict[str, Any]:
     content = parse_annotation_json(path, read_annotation_bytes(path))
     wanted = {
-        "images": ("neg_category_ids", "not_exhaustive_category_ids"),
-        "categories": ("frequency",),
-        "annotations": ("area", "segmentation"),
+        "images": ("id", "neg_category_ids", "not_exhaustive_category_ids"),
+        "categories": ("id", "frequency"),
+        "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
     }
     for table, keys in wanted.items():
         for entry in content[table]:
@@ -65,14 +72,44 @@ def require_lvis(path: Path) -> None:
                     f"{path}: LVIS scoring needs {' and '.join(missing)} in every entry of "
                     f"{table}; entry {entry.get('id')} has none"
                 )
+    for image in content["images"]:
+        lists = image["neg_category_ids"], image["not_exhaustive_category_ids"]
+        if not all(isinstance(ids, list) for ids in lists):
+            raise AnnotationError(
+                f"{path}: LVIS scoring needs lists as neg_category_ids and "
+                f"not_exhaustive_category_ids; image {image['id']} has {lists}"
+            )
+    for category in content["categories"]:
+        if category["frequency"] not in FREQUENCIES:
+            raise AnnotationError(
+                f"{path}: LVIS scoring needs a frequency of {', '.join(FREQUENCIES)}; category "
+                f"{category['id']} has {category['frequency']!r}"
+            )
+    return content
 
 
-def _require_detections(path: Path) -> None:
+def _require_detections(path: Path, iou: Iou, images: set[int]) -> None:
     try:
         entries = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such results file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: expected LVIS results JSON ({error})") from None
     if not isinstance(entries, list) or not entries:
         raise AnnotationError(f"{path}: expected a list of detections, got none to score")
+    for number, entry in enumerate(entries):
+        problem = _problem(entry, iou, images)
+        if problem:
+            raise AnnotationError(f"{path}: entry {number}: {problem}")
+
+
+def _problem(entry: object, iou: Iou, images: set[int]) -> str | None:
+    keys = ("image_id", "category_id", "bbox", "score", *(["segmentation"] * (iou == "segm")))
+    if not isinstance(entry, dict) or not all(key in entry for key in keys):
+        return f"expected an object with {', '.join(keys)}"
+    numbers = [*entry["bbox"], entry["score"]] if isinstance(entry["bbox"], list) else []
+    if len(numbers) != 5 or not all(isinstance(n, int | float) and isfinite(n) for n in numbers):
+        return "expected x, y, width, height as bbox and a score, all of them finite numbers"
+    if not isinstance(entry["image_id"], int) or entry["image_id"] not in images:
+        return f"image {entry['image_id']!r} is not in the annotations"
+    return None

@@ -30,14 +30,18 @@ class Extraction:
     plan: CachePlan
 
 
-def prepare(config: ExtractConfig) -> Extraction:
+def prepare(config: ExtractConfig, *, backbones: Backbones | None = None) -> Extraction:
     """Read the annotations, load the models and fix the plan.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:
         InputError: An input file, name or folder is wrong.
     """
     annotations = read_annotations(config.annotations)
-    backbones = load_backbones(config.backbones)
+    backbones = backbones or load_backbones(config.backbones)
     pictures = PictureReader(config.images, annotations, backbones, workers=config.workers)
     pictures.check_folder()
     encoder = Encoder(backbones, annotations)

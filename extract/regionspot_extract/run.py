@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from regionspot_core.backbones.clip import paper_templates
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.writer import CacheWriter
@@ -26,25 +27,32 @@ class ExtractionReport:
     """Images this run could not read."""
 
 
-def run_extraction(config: ExtractConfig) -> ExtractionReport:
+def run_extraction(
+    config: ExtractConfig, *, backbones: Backbones | None = None
+) -> ExtractionReport:
     """Fill the store at ``config.out``; run again after an interruption, it goes on.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:
         InputError: An input is wrong.
         FingerprintError: The store there was made with other models, annotations or options.
         ImageError: A feature is not finite; the part is not written.
     """
-    extraction = prepare(config)
-    plan, annotations, backbones = extraction.plan, extraction.annotations, extraction.backbones
+    extraction = prepare(config, backbones=backbones)
+    plan, annotations = extraction.plan, extraction.annotations
+    models = extraction.backbones
     writer = CacheWriter.open_or_create(
         config.out,
         plan=plan,
         annotations=annotations,
         make_bank=lambda: build_class_bank(
-            backbones.image_text_encoder, annotations.vocabulary, paper_templates()
+            models.image_text_encoder, annotations.vocabulary, paper_templates()
         ),
         fingerprint={
-            "backbones": backbones.fingerprint,
+            "backbones": models.fingerprint,
             "dataset": annotations.fingerprint(),
             "encoding": "float16",
             "precision": config.backbones.precision,

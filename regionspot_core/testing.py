@@ -1,0 +1,119 @@
+"""Small caches for tests, ours and users': random features, no model needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regionspot_core.annotations import AnnotationSet
+from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.plan import CachePlan, TokenShape
+from regionspot_core.cache.writer import CacheWriter, PartFeatures
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.vocabulary import Vocabulary
+
+SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8)
+"""Small, and every length different, so that swapped axes show."""
+TEXT_WIDTH = 12
+CLASSES = 6
+MODEL = {"name": "generated", "weights": "0" * 64}
+
+
+def make_annotations(region_counts: Sequence[int], *, seed: int = 0) -> AnnotationSet:
+    """Images of random sizes with random boxes, as if read from a file."""
+    rng = np.random.default_rng(seed)
+    counts = np.asarray(region_counts, dtype=np.int64)
+    total = int(counts.sum())
+    size = rng.integers(20, 200, (len(counts), 2)).astype(np.int32)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    corners = np.sort(rng.random((total, 2, 2)), axis=1) * size[owner][:, None, ::-1]
+    return AnnotationSet(
+        path=Path("generated.json"),
+        sha256=f"{seed:064x}",
+        vocabulary=Vocabulary.from_names([f"class {k}" for k in range(CLASSES)]),
+        image_id=np.arange(len(counts), dtype=np.int64) * 7 + 3,
+        image_size=size,
+        image_file=tuple(f"folder/图 {i}.png" for i in range(len(counts))),
+        region_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        box=corners.reshape(-1, 4).astype(np.float32),
+        class_index=rng.integers(0, CLASSES, total).astype(np.int32),
+        annotation_id=rng.permutation(total).astype(np.int64) + 100,
+        dropped={"crowd": 0, "empty box": 0},
+    )
+
+
+def make_features(plan: CachePlan, part: int, *, seed: int = 0) -> PartFeatures:
+    """Random features of a part, the same for the same seed and part."""
+    rng, place = np.random.default_rng([seed, part]), plan.part(part)
+    shape = plan.shape
+
+    def draw(*lengths: int) -> Any:  # noqa: ANN401 - a float16 array
+        return rng.standard_normal(lengths).astype(np.float16)
+
+    return PartFeatures(
+        image_tokens=draw(len(place.images), shape.image_tokens, shape.image_width),
+        region_tokens=draw(place.rows, shape.region_tokens, shape.region_width),
+        region_iou=draw(place.rows, shape.region_tokens - 1),
+    )
+
+
+def make_bank(vocabulary: Vocabulary, *, width: int = TEXT_WIDTH) -> ClassBank:
+    """Random unit embeddings."""
+    rows = np.random.default_rng(1).standard_normal((len(vocabulary), width))
+    return ClassBank(
+        vocabulary=vocabulary,
+        embeddings=(rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32),
+        logit_scale=20.0,
+        templates=("{}.",),
+        clip={"name": "generated"},
+    )
+
+
+def make_cache(
+    store: Path,
+    region_counts: Sequence[int],
+    *,
+    part_images: int = 4,
+    seed: int = 0,
+    failed: Sequence[int] = (),
+    parts: int | None = None,
+) -> AnnotationSet:
+    """Write a cache of random features.
+
+    Args:
+        store: Where.
+        region_counts: Regions of each image.
+        part_images: Images of a part.
+        seed: Of the features and boxes.
+        failed: Positions of images recorded as unreadable.
+        parts: How many parts to write; None for all, fewer for an unfinished store.
+    """
+    annotations = make_annotations(region_counts, seed=seed)
+    plan = CachePlan(np.diff(annotations.region_start), SHAPE, part_images)
+    writer = CacheWriter.open_or_create(
+        store,
+        plan=plan,
+        annotations=annotations,
+        make_bank=lambda: make_bank(annotations.vocabulary),
+        fingerprint={
+            "backbones": {"region_encoder": MODEL, "image_text_encoder": MODEL},
+            "dataset": annotations.fingerprint(),
+            "encoding": "float16",
+            "precision": "float32",
+        },
+    )
+    for part in writer.pending()[:parts]:
+        features = make_features(plan, part.index, seed=seed)
+        lost = tuple(
+            FailedImage(i, annotations.image_file[i], "made to fail")
+            for i in part.images
+            if i in failed
+        )
+        writer.write(
+            part,
+            PartFeatures(features.image_tokens, features.region_tokens, features.region_iou, lost),
+        )
+    return annotations

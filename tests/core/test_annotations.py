@@ -1,0 +1,340 @@
+"""Annotation files: what is read from good ones, and one clear sentence about bad ones."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from regionspot_core.annotations import read_annotations
+from regionspot_core.boxes import xywh_to_xyxy
+from regionspot_core.errors import AnnotationError
+
+Content = dict[str, Any]
+
+
+def coco() -> Content:
+    """Three images, one without regions; regions and category ids out of order, ids with gaps."""
+    return {
+        "info": {"year": 2017},
+        "images": [
+            {"id": 30, "height": 100, "width": 200, "file_name": "b.jpg"},
+            {"id": 10, "height": 50, "width": 40, "file_name": "deep/folder/図 é.png"},
+            {"id": 20, "height": 8, "width": 9, "file_name": "./none.jpg"},
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "naïve 人"}],
+        "annotations": [
+            {"id": 7, "image_id": 10, "category_id": 90, "bbox": [1, 2, 3, 4]},
+            {"id": 5, "image_id": 30, "category_id": 1, "bbox": [10.5, 20, 30, 40.25]},
+            {"id": 6, "image_id": 10, "category_id": 1, "bbox": [0, 0, 40, 50], "iscrowd": 0},
+        ],
+    }
+
+
+def lvis() -> Content:
+    url = "http://images.cocodataset.org/train2017/000000391895.jpg"
+    return {
+        "images": [{"id": 391895, "height": 360, "width": 640, "coco_url": url}],
+        "categories": [
+            {"id": 1, "name": "aerosol_can", "frequency": "c", "kind": "seen"},
+            {"id": 2, "name": "air_conditioner", "frequency": "r"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 391895, "category_id": 2, "bbox": [1.5, 2, 3, 4], "area": 12}
+        ],
+    }
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[object], Path]:
+    def write(content: object) -> Path:
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return write
+
+
+Save = Callable[[object], Path]
+
+
+def test_coco_file(save: Save) -> None:
+    data = read_annotations(save(coco()))
+    assert len(data) == 3
+    assert data.image_id.tolist() == [30, 10, 20]
+    assert data.image_file == ("b.jpg", "deep/folder/図 é.png", "none.jpg")
+    assert [data.size(i) for i in range(3)] == [(100, 200), (50, 40), (8, 9)]
+    assert data.vocabulary.names == ("toothbrush", "naïve 人")
+    assert data.vocabulary.ids == (90, 1)
+    assert data.vocabulary.frequencies == ("", "")
+    # regions in image order; within an image in the file's order
+    assert data.region_start.tolist() == [0, 1, 3, 3]
+    assert data.annotation_id.tolist() == [5, 7, 6]
+    assert data.class_index.tolist() == [1, 0, 1]
+    assert data.box.tolist() == [[10.5, 20, 40.5, 60.25], [1, 2, 4, 6], [0, 0, 40, 50]]
+    assert data.annotation_id[data.regions(1)].tolist() == [7, 6]
+    assert data.annotation_id[data.regions(2)].tolist() == []
+    assert data.dropped == {"crowd": 0, "empty box": 0}
+    assert (data.box.dtype, data.image_size.dtype) == (np.float32, np.int32)
+
+
+def test_lvis_file(save: Save) -> None:
+    data = read_annotations(save(lvis()))
+    assert data.image_file == ("train2017/000000391895.jpg",)
+    assert data.vocabulary.frequencies == ("c", "r")
+    assert data.vocabulary.kinds == ("seen", "")
+    assert data.class_index.tolist() == [1]
+
+
+def test_file_without_annotations(save: Save) -> None:
+    data = read_annotations(save(coco() | {"annotations": []}))
+    assert data.box.shape == (0, 4)
+    assert data.region_start.tolist() == [0, 0, 0, 0]
+    assert data.fingerprint()["regions"] == 0
+
+
+def test_fingerprint_tells_files_apart(save: Save) -> None:
+    first = read_annotations(save(coco())).fingerprint()
+    assert read_annotations(save(coco())).fingerprint() == first
+    moved = coco()
+    moved["annotations"][0]["bbox"][0] += 0.5
+    assert read_annotations(save(moved)).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("annotation", "dropped"),
+    [
+        ({"iscrowd": 1}, {"crowd": 1, "empty box": 0}),
+        ({"iscrowd": True, "bbox": [0, 0, 0, 0]}, {"crowd": 1, "empty box": 0}),
+        ({"bbox": [3, 3, 0, 5]}, {"crowd": 0, "empty box": 1}),
+        ({"bbox": [3, 3, -2, -2]}, {"crowd": 0, "empty box": 1}),
+        ({"bbox": [40, 3, 5, 5]}, {"crowd": 0, "empty box": 1}),
+        ({"bbox": [-9, -9, 9, 9]}, {"crowd": 0, "empty box": 1}),
+        ({"bbox": [33, 3, 1e-9, 5]}, {"crowd": 0, "empty box": 1}),  # empty once in float32
+    ],
+)
+def test_crowds_and_empty_boxes_are_left_out_and_counted(
+    annotation: Content, dropped: dict[str, int], save: Save
+) -> None:
+    content = coco()
+    content["annotations"][0] |= annotation
+    data = read_annotations(save(content))
+    assert data.annotation_id.tolist() == [5, 6]
+    assert data.region_start.tolist() == [0, 1, 2, 2]
+    assert data.dropped == dropped
+
+
+def test_boxes_are_clipped_to_their_own_image(save: Save) -> None:
+    content = coco()
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [-5, -5, 1000, 1000]
+    data = read_annotations(save(content))
+    assert data.box.tolist() == [[0, 0, 200, 100], [0, 0, 40, 50], [0, 0, 40, 50]]
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({"file_name": "a/b/c.jpg"}, "a/b/c.jpg"),
+        ({"file_name": "a//b.jpg"}, "a/b.jpg"),
+        ({"file_name": "..a.jpg"}, "..a.jpg"),
+        ({"file_name": None, "coco_url": "http://h/val2017/1.jpg?size=2"}, "val2017/1.jpg"),
+        ({"file_name": None, "coco_url": "http://h/1.jpg"}, "1.jpg"),
+        ({"file_name": "kept.jpg", "coco_url": "http://h/val2017/1.jpg"}, "kept.jpg"),
+    ],
+)
+def test_file_names(image: Content, name: str, save: Save) -> None:
+    content = coco()
+    content["images"][0] |= image
+    assert read_annotations(save(content)).image_file[0] == name
+
+
+def change(*path: str | int, to: object) -> Callable[[Content], None]:
+    """A spoiler that sets one value, or with ``to=DELETE`` takes it away."""
+
+    def spoil(content: Content) -> None:
+        target: Any = content
+        for key in path[:-1]:
+            target = target[key]
+        if to is DELETE:
+            del target[path[-1]]
+        else:
+            target[path[-1]] = to
+
+    return spoil
+
+
+DELETE = object()
+SPOILED: list[tuple[Callable[[Content], None], str]] = [
+    (change("images", to=[]), "at least one image"),
+    (change("categories", to=[]), "at least one category"),
+    (change("images", to=DELETE), "object with lists images, annotations, categories"),
+    (change("annotations", to={}), "object with lists"),
+    (change("images", 1, to="b.jpg"), "expected objects in images, got 'b.jpg' as entry 1"),
+    (change("annotations", 0, to=[1, 2]), "expected objects in annotations"),
+    (change("categories", 0, to=None), "expected objects in categories, got None"),
+    (change("images", 0, "id", to=10), "image ids must differ; 10 occurs"),
+    (change("annotations", 0, "id", to=5), "annotation ids must differ; 5 occurs"),
+    (change("categories", 0, "id", to=1), "category ids must differ; 1 occurs"),
+    (change("annotations", 1, "image_id", to=99), "image_id 99 is not in the file"),
+    (change("annotations", 1, "category_id", to=2), "category_id 2 is not in the file"),
+    (change("annotations", 1, "category_id", to=1.5), "whole number .* got 1.5"),
+    (change("annotations", 1, "image_id", to=[10]), r"whole number .* got \[10\]"),
+    (change("annotations", 1, "id", to=DELETE), "missing key 'id'"),
+    (change("annotations", 1, "bbox", to=DELETE), "missing key 'bbox'"),
+    (change("annotations", 1, "bbox", to=7), "annotation 5: expected x, y, width, height"),
+    (change("annotations", 1, "bbox", to=[1, 2, 3]), "expected x, y, width, height"),
+    (change("annotations", 1, "bbox", to=[1, 2, 3, 4] * 2), "expected x, y, width, height"),
+    (change("annotations", 1, "bbox", to=[1, 2, 3, None]), "annotation 5 has a box .* not finite"),
+    (change("annotations", 1, "bbox", to=[1, 2, float("nan"), 4]), "not finite"),
+    (change("annotations", 1, "bbox", to=[1, 2, 10**400, 4]), "not a COCO or LVIS"),
+    (change("annotations", 1, "bbox", to=[{}, 2, 3, 4]), "not a COCO or LVIS"),
+    (change("images", 0, "id", to=2**70), "whole number"),
+    (change("images", 0, "id", to="30"), "whole number as an image's id, got '30'"),
+    (change("images", 0, "height", to=DELETE), "missing key 'height'"),
+    (change("images", 0, "height", to=None), "whole number as an image's height, got None"),
+    (change("images", 0, "width", to=0), "height or width"),
+    (change("images", 0, "width", to=10**10), "height or width"),
+    (change("images", 0, "width", to=20.5), "whole number"),
+    (change("categories", 0, "name", to=DELETE), "missing key 'name'"),
+    (change("categories", 0, "id", to="one"), "whole number"),
+    (change("images", 0, "file_name", to=DELETE), "expected a file name"),
+    (change("images", 0, "file_name", to=3), "expected a file name .* got 3"),
+    (change("images", 0, "file_name", to=""), "inside the image folder"),
+    (change("images", 0, "file_name", to="/etc/passwd"), "inside the image folder"),
+    (change("images", 0, "file_name", to="../x.jpg"), "inside the image folder"),
+    (change("images", 0, "file_name", to="a/../../x.jpg"), "inside the image folder"),
+    (change("images", 0, "file_name", to="..\\x.jpg"), "inside the image folder"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILED)
+def test_a_malformed_file_is_refused_in_one_sentence(
+    spoil: Callable[[Content], None], message: str, save: Save
+) -> None:
+    content = coco()
+    spoil(content)
+    path = save(content)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        read_annotations(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 160
+
+
+@pytest.mark.parametrize("url", ["", "http://h", "http://h/../x.jpg", "http://[", 5])
+def test_a_url_that_names_no_file_is_refused(url: object, save: Save) -> None:
+    content = lvis()
+    content["images"][0]["coco_url"] = url
+    with pytest.raises(AnnotationError):
+        read_annotations(save(content))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"3",
+        b'"images"',
+        b"\xff\xfe\xff",
+        b'{"images": [',
+        b"[" * 100_000,
+        b"1" * 5_000,
+    ],
+)
+def test_bytes_that_are_no_annotation_file(raw: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(raw)
+    with pytest.raises(AnnotationError, match="expected"):
+        read_annotations(path)
+
+
+def test_every_truncation_is_refused(save: Save) -> None:
+    path = save(coco())
+    raw = path.read_bytes()
+    for length in range(len(raw)):
+        path.write_bytes(raw[:length])
+        with pytest.raises(AnnotationError):
+            read_annotations(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="no such annotation file"):
+        read_annotations(tmp_path / "absent.json")
+    with pytest.raises(AnnotationError, match="got a folder"):
+        read_annotations(tmp_path)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value in a JSON document."""
+    items: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    return [path, *(deeper for key, child in items for deeper in places(child, (*path, key)))]
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 100)
+    | st.sampled_from([2**31, 2**63, -(2**63), 10**400, 1e30, -0.0])
+    | st.floats(-1e9, 1e9)
+    | st.text(max_size=4),
+    lambda child: st.lists(child, max_size=4) | st.dictionaries(st.text(max_size=3), child),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(place=st.sampled_from(places(coco())[1:]), value=anything)
+@example(place=("images", 0, "id"), value=2**63)
+@example(place=("annotations", 0, "category_id"), value=-(2**63))
+def test_any_value_anywhere_is_read_or_refused(
+    place: tuple[str | int, ...], value: object, save: Save
+) -> None:
+    content = copy.deepcopy(coco())
+    change(*place, to=value)(content)
+    try:
+        data = read_annotations(save(content))
+    except AnnotationError:
+        return
+    assert len(data.box) == data.region_start[-1] == len(data.annotation_id)
+    assert (data.box[:, 2:] > data.box[:, :2]).all()
+    assert data.class_index.max(initial=0) < len(data.vocabulary)
+
+
+number = st.floats(-50, 250, allow_nan=False, width=32)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(boxes=st.lists(st.tuples(st.sampled_from([10, 20, 30]), number, number, number, number)))
+def test_kept_boxes_lie_in_their_image_and_nothing_is_lost(
+    boxes: list[tuple[float, ...]], save: Save
+) -> None:
+    content = coco()
+    content["annotations"] = [
+        {"id": i, "image_id": image, "category_id": 1, "bbox": box}
+        for i, (image, *box) in enumerate(boxes)
+    ]
+    data = read_annotations(save(content))
+    assert len(data.box) + data.dropped["empty box"] == len(boxes)
+    for image in range(len(data)):
+        height, width = data.size(image)
+        regions = data.regions(image)
+        for box, original in zip(data.box[regions], data.annotation_id[regions], strict=True):
+            image_id, *xywh = boxes[original]
+            assert image_id == data.image_id[image]
+            assert 0 <= box[0] < box[2] <= width
+            assert 0 <= box[1] < box[3] <= height
+            x1, y1, x2, y2 = xywh_to_xyxy(xywh)
+            expected = [max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)]
+            assert np.allclose(box, expected, rtol=1e-6, atol=1e-30)

@@ -1,0 +1,215 @@
+"""Reading pictures as they lie in the world: many modes, turned ones and broken ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from regionspot_core.errors import ImageError
+from regionspot_core.images import read_image
+
+HEIGHT, WIDTH = 6, 9
+ORIENTATION = 0x0112  # EXIF's tag
+
+
+def picture() -> np.ndarray:
+    """(HEIGHT, WIDTH, 3), no two pixels the same."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([x * 20, y * 40, x * 20 + y], axis=-1).astype(np.uint8)
+
+
+def as_rgb(path: Path) -> np.ndarray:
+    Image.fromarray(picture()).save(path)
+    return picture()
+
+
+def as_gray(path: Path) -> np.ndarray:
+    gray = picture()[..., 0]
+    Image.fromarray(gray).save(path)
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def as_gray_and_alpha(path: Path) -> np.ndarray:
+    gray = picture()[..., 0]
+    Image.fromarray(gray).convert("LA").save(path)
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def as_black_and_white(path: Path) -> np.ndarray:
+    white = picture()[..., 0] > 70
+    Image.fromarray(white).save(path)
+    return np.repeat(white[..., None] * np.uint8(255), 3, axis=2)
+
+
+def as_sixteen_bits(path: Path) -> np.ndarray:
+    """The upper byte is the value; the lower one must not matter."""
+    gray = picture()[..., 0]
+    Image.fromarray((gray.astype(np.uint16) << 8) + np.uint16(200)).save(path)
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def as_palette(path: Path) -> np.ndarray:
+    indices = (np.arange(HEIGHT * WIDTH) % 3).reshape(HEIGHT, WIDTH).astype(np.uint8)
+    colours = np.array([[255, 0, 0], [0, 250, 0], [1, 2, 3]], dtype=np.uint8)
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette(colours.tobytes())
+    image.putdata(indices.ravel().tolist())
+    image.save(path)
+    return colours[indices]
+
+
+def as_transparent_palette(path: Path) -> np.ndarray:
+    pixels = as_palette(path)
+    with Image.open(path) as image:
+        image.load()
+        image.save(path, transparency=bytes([0, 128, 255]))
+    return pixels
+
+
+def as_rgb_and_alpha(path: Path) -> np.ndarray:
+    """What lies under transparent pixels is kept, not painted over."""
+    alpha = np.full((HEIGHT, WIDTH, 1), 7, dtype=np.uint8)
+    Image.fromarray(np.concatenate([picture(), alpha], axis=2)).save(path)
+    return picture()
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        as_rgb,
+        as_gray,
+        as_gray_and_alpha,
+        as_black_and_white,
+        as_sixteen_bits,
+        as_palette,
+        as_transparent_palette,
+        as_rgb_and_alpha,
+    ],
+)
+def test_every_mode_becomes_rgb(save: Callable[[Path], np.ndarray], tmp_path: Path) -> None:
+    expected = save(tmp_path / "picture.png")
+    pixels = read_image(tmp_path / "picture.png", size=(HEIGHT, WIDTH))
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, expected)
+
+
+def test_sixteen_bit_tiff_in_either_byte_order(tmp_path: Path) -> None:
+    gray = picture()[..., 0]
+    Image.frombytes(
+        "I;16B", (WIDTH, HEIGHT), (gray.astype(np.uint16) << 8).astype(">u2").tobytes()
+    ).save(tmp_path / "big.tiff")
+    assert np.array_equal(read_image(tmp_path / "big.tiff")[..., 1], gray)
+
+
+def test_cmyk_jpeg_has_the_colours_of_its_inks(tmp_path: Path) -> None:
+    inks = np.zeros((16, 16, 4), dtype=np.uint8)
+    inks[..., 0] = 255  # cyan takes the red away
+    Image.fromarray(inks, mode="CMYK").save(tmp_path / "print.jpg", quality=100)
+    pixels = read_image(tmp_path / "print.jpg")
+    assert pixels.shape == (16, 16, 3)
+    assert np.abs(pixels.astype(int) - [0, 255, 255]).max() <= 3
+
+
+def turned(path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(picture()).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("size", [None, (HEIGHT, WIDTH)])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_pixels_are_taken_as_stored(
+    orientation: int, size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    turned(tmp_path / "turned.png", orientation)
+    assert np.array_equal(read_image(tmp_path / "turned.png", size=size), picture())
+
+
+@pytest.mark.parametrize(
+    ("orientation", "quarter_turns"),
+    [(6, 3), (8, 1)],  # EXIF 6: shown after a quarter turn clockwise; 8: anticlockwise
+)
+def test_where_only_the_turned_picture_fits_it_is_turned(
+    orientation: int, quarter_turns: int, tmp_path: Path
+) -> None:
+    turned(tmp_path / "turned.png", orientation)
+    pixels = read_image(tmp_path / "turned.png", size=(WIDTH, HEIGHT))
+    assert np.array_equal(pixels, np.rot90(picture(), quarter_turns))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_another_size_than_annotated_is_refused(orientation: int, tmp_path: Path) -> None:
+    turned(tmp_path / "wrong.png", orientation)
+    with pytest.raises(ImageError, match="its annotation says 7 × 50$"):
+        read_image(tmp_path / "wrong.png", size=(50, 7))
+
+
+def test_an_unturned_picture_does_not_fit_its_size_swapped(tmp_path: Path) -> None:
+    as_rgb(tmp_path / "plain.png")
+    with pytest.raises(ImageError, match="is 9 × 6 pixels, its annotation says 6 × 9"):
+        read_image(tmp_path / "plain.png", size=(WIDTH, HEIGHT))
+
+
+def no_bytes(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def half_a_jpeg(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def a_web_page(path: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+def a_broken_png_chunk(path: Path) -> None:
+    """Pillow answers this one with a SyntaxError."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "PNG")
+    raw = path.read_bytes()
+    second = raw.index(b"IDAT", raw.index(b"IDAT") + 4)
+    path.write_bytes(raw[:second] + b"\x11~\xd5\xa9" + raw[second + 4 :])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_bytes, "cannot be decoded"),
+        (lambda path: None, "no such image file"),
+        (Path.mkdir, "cannot be decoded"),
+        (half_a_jpeg, "truncated"),
+        (a_web_page, "cannot be decoded"),
+        (a_broken_png_chunk, "broken PNG file"),
+    ],
+    ids=["empty", "missing", "folder", "truncated", "not an image", "broken chunk"],
+)
+def test_an_unreadable_file_is_an_image_error_of_one_line(
+    spoil: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.jpg"
+    spoil(path)
+    with pytest.raises(ImageError, match=message) as caught:
+        read_image(path, size=(80, 80))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(data=st.data())
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, data: st.DataObject) -> None:
+    Image.fromarray(picture()).save(tmp_path / "whole.png")
+    raw = bytearray((tmp_path / "whole.png").read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=8)):
+        raw[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.png"
+    path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    try:
+        assert read_image(path, size=(HEIGHT, WIDTH)).shape == (HEIGHT, WIDTH, 3)
+    except ImageError as error:
+        assert str(path) in str(error)

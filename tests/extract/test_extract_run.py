@@ -1,0 +1,197 @@
+"""Extraction: features are the models', a killed run goes on, bad images are recorded."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.errors import FingerprintError, ImageError, InputError
+from regionspot_core.images import read_image
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.info import describe_store
+from regionspot_extract.planning import measure_seconds_per_image, prepare
+from regionspot_extract.run import run_extraction
+
+SCENES = 30
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    return write_world(folder, train_scenes=SCENES, val_scenes=2, seed=3)
+
+
+def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
+    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    return ExtractConfig.parse({**values, "part_images": 7, **changes}, source="test")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "store.zarr"
+    run_extraction(make_config(world, out))
+    return out
+
+
+def test_cached_features_are_the_live_models(world: World, finished: Path) -> None:
+    cache, backbones = FeatureCache(finished), load_backbones(BackboneConfig())
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    content = json.loads(world.train_annotations.read_text())
+    for index in (0, 13, SCENES - 1):
+        record, batch = content["images"][index], cache.read([index])
+        image = read_image(world.train_images / record["file_name"])
+        boxes = np.array(
+            [a["bbox"] for a in content["annotations"] if a["image_id"] == record["id"]]
+        ).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        tokens = clip.image_tokens([clip.prepare(image)])
+        regions = sam.decode(sam.embed([sam.prepare(image)]), [boxes], [image.shape[:2]])
+        # float16 keeps 11 bits; batches of other sizes round the last float32 bits otherwise.
+        np.testing.assert_allclose(batch.image_tokens, tokens, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(
+            batch.region_tokens[batch.mask], regions.tokens_NMS, rtol=2e-3, atol=2e-3
+        )
+        assert batch.region_tokens[batch.mask].shape[0] == len(boxes)
+
+
+def test_the_plan_says_what_the_store_weighs(world: World, finished: Path, tmp_path: Path) -> None:
+    extraction = prepare(make_config(world, tmp_path / "unused"))
+    planned = sum(extraction.plan.stored_bytes.values())
+    shards = [*finished.rglob("c/*/0/0"), *finished.rglob("c/*/0")]
+    stored = sum(path.stat().st_size for path in set(shards) if path.is_file())
+    assert planned <= stored <= 1.02 * planned
+    seconds = measure_seconds_per_image(extraction)
+    assert seconds is not None
+    assert seconds > 0
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_second_run_does_nothing(world: World, finished: Path) -> None:
+    before = files_of(finished)
+    report = run_extraction(make_config(world, finished))
+    assert (report.parts, report.parts_resumed) == (5, 5)
+    assert files_of(finished) == before
+
+
+def test_a_lost_marker_redoes_that_part_alone(world: World, finished: Path) -> None:
+    before = files_of(finished)
+    (finished / "parts" / "000002.json").unlink()
+    assert run_extraction(make_config(world, finished)).parts_resumed == 4
+    assert files_of(finished) == before
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.run import run_extraction
+images, annotations, out = map(Path, sys.argv[1:])
+run_extraction(ExtractConfig(images=images, annotations=annotations, out=out, part_images=7))
+"""
+
+
+def test_killed_runs_end_in_the_same_bytes(world: World, finished: Path, tmp_path: Path) -> None:
+    """SIGKILL after the first, second and third commit; then a run to the end."""
+    out = tmp_path / "store.zarr"
+    command = [
+        sys.executable, "-c", PROGRAM,
+        str(world.train_images), str(world.train_annotations), str(out),
+    ]  # fmt: skip
+    for parts in (1, 2, 3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(out.glob("parts/*.json"))) < parts:
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    committed = describe_store(out).parts_written
+    assert committed >= 3
+    assert run_extraction(make_config(world, out)).parts_resumed == committed
+    leftover = [name for name in files_of(out) if name.endswith((".partial", "__lock"))]
+    assert leftover == []
+    assert files_of(out) == files_of(finished)
+
+
+def test_broken_images_are_recorded_and_the_run_goes_on(world: World, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in world.train_images.iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    (images / names[3]).unlink()
+    (images / names[9]).write_bytes((images / names[9]).read_bytes()[:200])
+    out = tmp_path / "store.zarr"
+    report = run_extraction(make_config(world, out, images=images))
+    assert [failure.file for failure in report.failed] == [names[3], names[9]]
+    assert "no such image file" in report.failed[0].reason
+    assert "cannot be decoded" in report.failed[1].reason
+    assert len(FeatureCache(out)) == SCENES - 2
+    assert describe_store(out).images_written == SCENES - 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"part_images": 8}, "plan.part_images: expected 7, found 8"),
+        (
+            {"backbones": {"precision": "bfloat16"}},
+            "fingerprint.precision: expected float32, found bfloat16",
+        ),
+    ],
+)
+def test_other_options_on_a_store_are_refused(
+    world: World, finished: Path, changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises(FingerprintError, match=field):
+        run_extraction(make_config(world, finished, **changes))
+
+
+def test_other_annotations_on_a_store_are_refused(
+    world: World, finished: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "train.json"
+    changed.write_text(world.train_annotations.read_text() + "\n")
+    with pytest.raises(FingerprintError, match=r"fingerprint\.dataset\.annotations_sha256"):
+        run_extraction(make_config(world, finished, annotations=changed))
+
+
+def test_features_that_are_not_finite_name_the_image(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regionspot_core.backbones.clip import ClipEncoder
+
+    original = ClipEncoder.image_tokens
+
+    def broken(self: ClipEncoder, images: list[object]) -> object:
+        tokens = original(self, images).clone()  # type: ignore[arg-type]
+        tokens[-1, 2, 3] = 1e9
+        return tokens
+
+    monkeypatch.setattr(ClipEncoder, "image_tokens", broken)
+    out = tmp_path / "store.zarr"
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    with pytest.raises(ImageError, match=f"{names[6]}: .*not finite in float16"):
+        run_extraction(make_config(world, out))
+    assert describe_store(out).parts_written == 0
+
+
+def test_a_wrong_image_folder_is_refused_at_once(world: World, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of the first 30 annotated images is there"):
+        run_extraction(make_config(world, tmp_path / "s", images=tmp_path))
+    assert not (tmp_path / "s").exists()

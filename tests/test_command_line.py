@@ -1,0 +1,172 @@
+"""Every command: help at 80 columns, and each mistake one line on standard error, code 2."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import regionspot_cli
+from regionspot_core import __version__
+from regionspot_core.testing import make_cache
+
+COMMANDS = [
+    [],
+    ["demo"],
+    ["extract"],
+    ["extract", "plan"],
+    ["extract", "run"],
+    ["extract", "info"],
+    ["train"],
+    ["train", "fit"],
+    ["evaluate"],
+    ["evaluate", "run"],
+]
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def regionspot(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """Runs the command in this process: the interpreter and torch start once, not fifty times."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: str, cwd: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", ["regionspot", *arguments])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            regionspot_cli.main()
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_eighty_columns(regionspot: Callable[..., Done], command: list[str]) -> None:
+    done = regionspot(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_version(regionspot: Callable[..., Done]) -> None:
+    assert regionspot("--version").stdout.strip() == f"regionspot {__version__}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "images").mkdir()
+    (folder / "text.txt").write_text("not what you want")
+    (folder / "empty.json").write_text("")
+    (folder / "list.json").write_text("[]")
+    (folder / "bad.toml").write_text("steps = ")
+    lvis = {
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 8, "width": 8,
+             "neg_category_ids": [], "not_exhaustive_category_ids": []}
+        ],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "thing", "frequency": "f"}],
+    }  # fmt: skip
+    (folder / "lvis.json").write_text(json.dumps(lvis))
+    make_cache(folder / "store", [1, 2])
+    make_cache(folder / "unfinished", [1] * 8, parts=1)
+    return folder
+
+
+EXTRACT = ["extract", "run", "--images", "images", "--out", "out", "--annotations"]
+FIT = ["train", "fit", "--out", "run", "--cache"]
+EVALUATE = ["evaluate", "run", "--images", "images", "--annotations", "lvis.json", "--out", "o"]
+
+MISTAKES = [
+    (["nonsense"], "No such command 'nonsense'"),
+    (["extract", "run"], "Missing option '--images'"),
+    (["extract", "plan", "--images", "images"], "Missing option '--annotations'"),
+    (["train", "fit"], "Missing option '--cache'"),
+    (["evaluate", "run"], "Missing option '--images'"),
+    (["demo"], "Missing option '--out'"),
+    (["extract", "info"], "Missing argument 'STORE'"),
+    (["train", "fit", "--nonsense"], "No such option: --nonsense"),
+    ([*EXTRACT, "missing.json"], "missing.json: no such annotation file"),
+    ([*EXTRACT, "images"], "expected an annotation file (JSON), got a folder"),
+    ([*EXTRACT, "empty.json"], "empty.json: expected JSON"),
+    ([*EXTRACT, "text.txt"], "text.txt: expected JSON"),
+    ([*EXTRACT, "list.json"], "expected an object with lists images, annotations, categories"),
+    ([*EXTRACT, "lvis.json"], "none of the first 1 annotated images is there"),
+    ([*EXTRACT, "lvis.json", "--sam", "vit_x"], "expected one of tiny, vit_b, vit_l, vit_h"),
+    ([*EXTRACT, "lvis.json", "--sam", "vit_b"], "give --sam-checkpoint FILE"),
+    (
+        [*EXTRACT, "lvis.json", "--sam", "vit_b", "--sam-checkpoint", "none.pth"],
+        "none.pth: expected a weight file, got no such file",
+    ),
+    (
+        [*EXTRACT, "lvis.json", "--sam", "vit_b", "--sam-checkpoint", "text.txt"],
+        "text.txt",
+    ),
+    ([*EXTRACT, "lvis.json", "--clip", "ViT-B-99"], "no such model"),
+    ([*EXTRACT, "lvis.json", "--device", "quantum"], "device 'quantum' cannot be used here"),
+    ([*EXTRACT, "lvis.json", "--precision", "int4"], "backbones.precision: input should be"),
+    ([*EXTRACT, "lvis.json", "--batch", "0"], "batch_images: input should be greater than"),
+    ([*EXTRACT, "lvis.json", "--batch", "many"], "Invalid value for '--batch'"),
+    (["extract", "info", "missing"], "expected a feature cache"),
+    (["extract", "info", "images"], "not a feature cache"),
+    ([*FIT, "missing"], "missing: expected a feature cache"),
+    ([*FIT, "text.txt"], "found a file"),
+    ([*FIT, "unfinished"], "1 of 2 parts are not written yet"),
+    ([*FIT, "store", "--config", "papr"], "neither a file nor one of the recipes paper, demo"),
+    ([*FIT, "store", "--config", "bad.toml"], "bad.toml: expected a TOML file"),
+    ([*FIT, "store", "--set", "stepps=3"], "unknown key 'stepps'; expected one of"),
+    ([*FIT, "store", "--set", "optimiser.lr=-1"], "optimiser.lr: input should be greater than 0"),
+    ([*FIT, "store", "--set", "steps"], "expected key.subkey=value"),
+    ([*EVALUATE, "--head", "missing"], "missing: expected a trained head"),
+    ([*EVALUATE, "--head", "images"], "images: expected a trained head"),
+    (["demo", "--out", "."], "expected a new or empty folder"),
+    (["demo", "--out", "text.txt"], "expected a new or empty folder"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_a_mistake_is_one_line(
+    regionspot: Callable[..., Done], place: Path, arguments: list[str], message: str
+) -> None:
+    done = regionspot(*arguments, cwd=place)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("regionspot: error: ")
+    assert message in lines[0]
+    assert not (place / "out").exists()
+    assert not (place / "run").exists()
+
+
+def test_info_of_an_unfinished_store(regionspot: Callable[..., Done], place: Path) -> None:
+    done = regionspot("extract", "info", "unfinished", "--json", cwd=place)
+    values = json.loads(done.stdout)
+    assert (values["parts"], values["parts_written"], values["images_written"]) == (2, 1, 4)
+    human = regionspot("extract", "info", "unfinished", cwd=place)
+    assert "1 of 2 written: NOT complete" in human.stdout
+
+
+def test_as_a_program_of_its_own(place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "regionspot_cli", "train", "fit", "--cache", "images", "--out", "x"],
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("regionspot: error: images: not a feature cache")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,175 @@
+"""The whole demo at tiny scale: the three stages, live against cached, and what they write."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lvis import LVIS
+from PIL import Image
+
+import regionspot_demo
+from regionspot_core.annotations import read_annotations
+from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.checkpoint import load_head
+from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.fusion import PAPER_TOKEN
+from regionspot_core.images import read_image
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.run import run_evaluation
+
+SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regionspot_demo, "QUICK", SIZE)
+        regionspot_demo.run_demo(out, seed=1, quick=True)
+    return out
+
+
+def test_metrics_have_every_figure(demo: Path) -> None:
+    metrics = json.loads((demo / "metrics.json").read_text())
+    for figures in (metrics["box"], metrics["mask"], metrics["baseline_clip_crop"]["box"]):
+        for name in ("AP", "APr", "APc", "APf"):
+            assert 0 <= figures[name] <= 1, name
+    assert {"all", "rare", "common", "frequent"} <= metrics["region_top1"].keys()
+    assert {"unseen_composition", "unseen_colour"} <= metrics["region_top1"].keys()
+    assert metrics["seconds"].keys() == {"world", "extract", "train", "evaluate"}
+    assert all(count > 0 for count in metrics["bytes"].values())
+
+
+def test_a_little_training_is_far_better_than_chance(demo: Path) -> None:
+    """252 classes; 120 scenes and steps already teach the head where to look."""
+    metrics = json.loads((demo / "metrics.json").read_text())
+    assert metrics["region_top1"]["all"] > 20 / 252
+    assert metrics["baseline_clip_crop"]["region_top1"]["all"] > 0.5
+    # Ground-truth boxes: a mask of the right object passes at IoU 0.5.
+    assert metrics["mask"]["AP50"] == pytest.approx(metrics["box"]["AP50"], abs=0.05)
+
+
+def test_detections_are_lvis_results(demo: Path) -> None:
+    entries = json.loads((demo / "results" / "detections.json").read_text())
+    truth = LVIS(str(demo / "world" / "val.json"))
+    assert {entry["image_id"] for entry in entries} == set(truth.get_img_ids())
+    per_image = np.unique([entry["image_id"] for entry in entries], return_counts=True)[1]
+    assert per_image.max() <= 300
+    assert all(entry["segmentation"]["size"] == [96, 96] for entry in entries[:50])
+    by_image: dict[int, list[float]] = {}
+    for entry in entries:
+        by_image.setdefault(entry["image_id"], []).append(entry["score"])
+    assert all(scores == sorted(scores, reverse=True) for scores in by_image.values())
+
+
+def test_pictures_are_drawn(demo: Path) -> None:
+    for name in ("predictions.png", "run/loss.png"):
+        with Image.open(demo / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_live_features_give_the_cached_logits(demo: Path) -> None:
+    """Images through SAM, CLIP and the head, against the store's tokens through the head."""
+    cache, head = FeatureCache(demo / "store.zarr"), load_head(demo / "run")
+    annotations, bank = read_annotations(demo / "world" / "train.json"), cache.class_bank()
+    recognizer = Recognizer(
+        load_backbones(BackboneConfig()), head, bank, device=torch.device("cpu")
+    )
+    indices = list(range(0, 120, 10))
+    images = [read_image(demo / "world" / "train" / annotations.image_file[i]) for i in indices]
+    boxes = [annotations.box[annotations.regions(i)] for i in indices]
+    live = recognizer.recognize(images, boxes)
+    batch = cache.read(indices)
+    with torch.no_grad():
+        embedded = head(
+            batch.region_tokens[:, :, PAPER_TOKEN].float(), batch.image_tokens.float(), batch.mask
+        )
+        cached = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
+    scale = float(head.log_scale.detach().exp())
+    for slot, recognition in enumerate(live):
+        stored = cached[slot, batch.mask[slot]].numpy()
+        assert stored.shape == recognition.logits.shape
+        # float16 rounds tokens by 2^-11; the logits' range is ± scale.
+        assert np.abs(stored - recognition.logits).max() <= 2e-3 * scale
+
+
+def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:
+    values = {
+        "images": demo / "world" / "val",
+        "annotations": demo / "world" / "val.json",
+        "head": demo / "run",
+        "out": out,
+        "gallery": 2,
+    }
+    return EvaluateConfig.parse({**values, **changes}, source="test")
+
+
+def test_proposals_from_a_file_equal_ground_truth_where_they_are_it(
+    demo: Path, tmp_path: Path
+) -> None:
+    content = json.loads((demo / "world" / "val.json").read_text())
+    proposals = [
+        {"image_id": a["image_id"], "bbox": a["bbox"], "score": 1.0} for a in content["annotations"]
+    ]
+    path = tmp_path / "proposals.json"
+    path.write_text(json.dumps(proposals))
+    report = run_evaluation(evaluate_config(demo, tmp_path / "out", proposals=str(path)))
+    metrics = json.loads((demo / "metrics.json").read_text())
+    assert report.box.values == pytest.approx(metrics["box"], nan_ok=True, abs=1e-6)
+    assert report.region_top1 == {}
+
+
+def test_a_head_of_other_backbones_is_refused(demo: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "head.safetensors").write_bytes((demo / "run" / "head.safetensors").read_bytes())
+    record = json.loads((demo / "run" / "head.json").read_text())
+    record["backbones"]["image_text_encoder"]["weights"] = "f" * 64
+    (run / "head.json").write_text(json.dumps(record))
+    with pytest.raises(FingerprintError, match=r"image_text_encoder\.weights: expected ffffffff"):
+        run_evaluation(evaluate_config(demo, tmp_path / "out", head=run))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_is_reported(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (demo / "world" / "val").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    broken = sorted(images.iterdir())[4]
+    broken.write_bytes(broken.read_bytes()[:100])
+    report = run_evaluation(evaluate_config(demo, tmp_path / "out", images=images))
+    assert len(report.failed) == 1
+    assert broken.name in report.failed[0]
+
+
+@pytest.mark.parametrize("kind", ["file inside", "a file"])
+def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "a file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        regionspot_demo.run_demo(out)
+
+
+def test_the_same_seed_gives_the_same_figures(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regionspot_demo, "QUICK", SIZE)
+    regionspot_demo.run_demo(tmp_path / "again", seed=1, quick=True)
+    first, second = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (demo, tmp_path / "again")
+    )
+    for changing in ("seconds", "bytes"):
+        first.pop(changing)
+        second.pop(changing)
+    assert first == second

@@ -1,0 +1,96 @@
+"""Losses against loops written from the papers' formulas."""
+
+import math
+
+import pytest
+import torch
+
+from regionspot_train.config import LossConfig
+from regionspot_train.losses import reduce_losses, region_losses
+
+FOCAL = LossConfig(kind="focal")
+SOFTMAX = LossConfig(kind="softmax")
+
+
+def naive_focal(logits: list[float], true: int, alpha: float, gamma: float) -> float:
+    """Lin et al. 2017, equation 5, summed over the classes."""
+    total = 0.0
+    for index, logit in enumerate(logits):
+        p = 1 / (1 + math.exp(-logit))
+        p_t, alpha_t = (p, alpha) if index == true else (1 - p, 1 - alpha)
+        total += -alpha_t * (1 - p_t) ** gamma * math.log(p_t)
+    return total
+
+
+def naive_softmax(logits: list[float], true: int) -> float:
+    return math.log(sum(math.exp(value) for value in logits)) - logits[true]
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 1.5)])
+def test_focal_equals_the_naive_loop(alpha: float, gamma: float) -> None:
+    logits, classes = draw(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
+    found = region_losses(logits, classes, LossConfig(kind="focal", alpha=alpha, gamma=gamma))
+    for b in range(2):
+        for r in range(3):
+            expected = naive_focal(logits[b, r].tolist(), int(classes[b, r]), alpha, gamma)
+            assert found[b, r].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_focal_by_hand() -> None:
+    """At logit 0 every p is ½: ¼·¼·ln 2 for the true class and ¾·¼·ln 2 for each other."""
+    found = region_losses(torch.zeros(1, 1, 3), torch.tensor([[1]]), FOCAL)
+    assert found.item() == pytest.approx((0.25 + 2 * 0.75) * 0.25 * math.log(2))
+
+
+def test_softmax_equals_the_naive_loop() -> None:
+    logits, classes = draw(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
+    found = region_losses(logits, classes, SOFTMAX)
+    for b in range(2):
+        for r in range(3):
+            expected = naive_softmax(logits[b, r].tolist(), int(classes[b, r]))
+            assert found[b, r].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "expected"),
+    [
+        # mean of (1, 3) + mean of (5) + an image without regions
+        ("paper", 2.0 + 5.0 + 0.0),
+        ("mean", (1.0 + 3.0 + 5.0) / 3),
+    ],
+)
+def test_reductions_by_hand(reduction: str, expected: float) -> None:
+    losses = torch.tensor([[1.0, 3.0], [5.0, 99.0], [99.0, 99.0]])
+    mask = torch.tensor([[True, True], [True, False], [False, False]])
+    config = LossConfig.parse({"reduction": reduction}, source="test")
+    assert reduce_losses(losses, mask, config).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["focal", "softmax"])
+@pytest.mark.parametrize("reduction", ["paper", "mean"])
+def test_padding_gives_no_loss_and_no_gradient(kind: str, reduction: str) -> None:
+    config = LossConfig.parse({"kind": kind, "reduction": reduction}, source="test")
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    classes = torch.tensor([[0, 4, -1], [1, -1, -1]])
+    values = []
+    for padding in (0.0, 1e4):
+        logits = draw(2, 3, 5)
+        logits[~mask] = padding
+        logits.requires_grad_()
+        loss = reduce_losses(region_losses(logits, classes, config), mask, config)
+        loss.backward()
+        assert logits.grad is not None
+        assert not logits.grad[~mask].any()
+        values.append(loss.item())
+    assert values[0] == values[1]
+
+
+def test_a_batch_of_padding_alone_is_zero() -> None:
+    mask = torch.zeros(2, 3, dtype=torch.bool)
+    for reduction in ("paper", "mean"):
+        config = LossConfig.parse({"reduction": reduction}, source="test")
+        assert reduce_losses(torch.ones(2, 3), mask, config).item() == 0

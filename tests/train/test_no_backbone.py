@@ -1,0 +1,45 @@
+"""Training runs where segment-anything and open_clip are not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from regionspot_core.testing import make_cache
+
+PROGRAM = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("segment_anything", "open_clip"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import regionspot_cli
+sys.argv[1:] = ["train", "fit", "--cache", "store", "--out", "run", "--config", "demo",
+                "--set", "steps=3", "--set", "head.heads=2", "--set", "head.ffn_width=8"]
+try:
+    regionspot_cli.main()
+finally:
+    loaded = {name.split(".")[0] for name in sys.modules}
+    assert not loaded & {"segment_anything", "open_clip"}, loaded
+    assert "regionspot_core.backbones.sam" not in sys.modules
+"""
+
+
+def test_fit_needs_no_backbone(tmp_path: Path) -> None:
+    make_cache(tmp_path / "store", [2, 1, 3])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "head.safetensors").exists()
+
+
+def test_the_block_works() -> None:
+    """The same block makes an import of a backbone fail, so the test above can fail."""
+    program = PROGRAM.split("import regionspot_cli")[0] + "import regionspot_core.backbones.tiny"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "No module named 'open_clip'" in done.stderr

@@ -1,0 +1,139 @@
+"""A run learns, repeats itself by seed, and leaves whole files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.errors import CacheError, CheckpointError, ConfigError
+from regionspot_core.fusion import PAPER_TOKEN
+from regionspot_core.testing import make_cache
+from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
+from regionspot_train.run import run_training
+
+QUICK = [
+    "steps=60", "batch_images=4", "log_every=10", "head.ffn_width=32", "head.heads=2",
+    "optimiser.lr=0.003", "optimiser.warmup_steps=5", "checkpoint_every=25",
+]  # fmt: skip
+
+
+def quick(*overrides: str) -> TrainConfig:
+    return TrainConfig.load(recipe_or_file("demo"), [*QUICK, *overrides])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    make_cache(tmp_path / "store.zarr", [2, 3, 1, 2, 0, 4])
+    return tmp_path / "store.zarr"
+
+
+@pytest.mark.parametrize("kind", ["softmax", "focal"])
+def test_a_head_learns_a_small_cache_by_heart(store: Path, tmp_path: Path, kind: str) -> None:
+    run_training(quick("steps=250", f"loss.kind={kind}"), cache_path=store, out=tmp_path / "run")
+    cache, head = FeatureCache(store), load_head(tmp_path / "run")
+    batch, bank = cache.read(range(len(cache))), cache.class_bank()
+    with torch.no_grad():
+        embedded = head(
+            batch.region_tokens[:, :, PAPER_TOKEN].float(), batch.image_tokens.float(), batch.mask
+        )
+        said = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale).argmax(-1)
+    assert (said == batch.classes)[batch.mask].float().mean() == 1.0
+
+
+def test_same_seed_same_weights(store: Path, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run_training(quick(f"seed={seed}"), cache_path=store, out=tmp_path / name)
+        weights.append((tmp_path / name / "head.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    report = run_training(quick(), cache_path=store, out=out)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
+    assert lines[-1]["loss"] == report.loss
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    record = read_record(out)
+    assert record.backbones == FeatureCache(store).fingerprint["backbones"]
+    assert record.training["step"] == 60
+    assert record.training["config"]["optimiser"]["lr"] == 0.003
+    saved = sorted(path.name for path in (out / "checkpoints").iterdir())
+    assert saved == ["step_0000025", "step_0000050"]
+    assert read_record(out / "checkpoints" / "step_0000025").training["step"] == 25
+    assert not list(out.rglob("*.partial"))
+
+
+def test_a_run_is_never_overwritten(store: Path, tmp_path: Path) -> None:
+    run_training(quick(), cache_path=store, out=tmp_path / "run")
+    before = (tmp_path / "run" / "head.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="already holds a training run"):
+        run_training(quick("seed=9"), cache_path=store, out=tmp_path / "run")
+    assert (tmp_path / "run" / "head.safetensors").read_bytes() == before
+
+
+def test_a_cache_without_regions_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    make_cache(tmp_path / "s", [0, 0])
+    with pytest.raises(CacheError, match="no image has a region"):
+        run_training(quick(), cache_path=tmp_path / "s", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_images(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"step \d+: loss .* not finite \(images "):
+        run_training(quick("optimiser.lr=1e30"), cache_path=store, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_load(name: str) -> None:
+    TrainConfig.load(recipe_or_file(name))
+
+
+def test_the_paper_recipe_is_the_papers() -> None:
+    config = TrainConfig.load(recipe_or_file("paper"))
+    assert (config.steps, config.batch_images) == (270_000, 16)
+    assert (config.optimiser.lr, config.optimiser.weight_decay) == (2.5e-5, 1e-4)
+    assert (config.loss.kind, config.loss.reduction) == ("focal", "paper")
+    assert (config.head.layers, config.head.heads, config.head.ffn_width) == (3, 8, 2048)
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="paper, demo"):
+        recipe_or_file("papr")
+
+
+def test_the_paper_loss_matches_a_hand_sum(store: Path) -> None:
+    """One batch through the head and the paper's loss equals a loop over images and regions."""
+    from regionspot_core.fusion import FusionConfig, FusionHead
+    from regionspot_train.config import LossConfig
+    from regionspot_train.losses import reduce_losses, region_losses
+
+    cache = FeatureCache(store)
+    bank, batch = cache.class_bank(), cache.read([0, 1, 3])
+    torch.manual_seed(0)
+    head = FusionHead(
+        FusionConfig(region_width=8, image_width=16, text_width=12, heads=2, ffn_width=32)
+    ).eval()
+    classes = torch.from_numpy(bank.embeddings)
+    with torch.no_grad():
+        regions = batch.region_tokens[:, :, PAPER_TOKEN].float()
+        embedded = head(regions, batch.image_tokens.float(), batch.mask)
+        logits = head.logits(embedded, classes, bank.logit_scale)
+        config = LossConfig()
+        batched = reduce_losses(region_losses(logits, batch.classes, config), batch.mask, config)
+        alone = 0.0
+        for b in range(3):
+            count = int(batch.mask[b].sum())
+            one = head(regions[b : b + 1, :count], batch.image_tokens[b : b + 1].float())
+            p = torch.sigmoid(bank.logit_scale * (one[0] @ classes.T).double())
+            target = torch.nn.functional.one_hot(batch.classes[b, :count], len(classes))
+            p_t = torch.where(target == 1, p, 1 - p)
+            alpha = torch.where(target == 1, 0.25, 0.75)
+            alone += float((-alpha * (1 - p_t) ** 2 * p_t.log()).sum(1).mean())
+    assert np.isclose(float(batched), alone, rtol=1e-5)
