@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from regionspot_core.tables import per_second
+
 LOG_SECONDS = 30.0
 """How often a line is written where there is no terminal to draw a bar on."""
 
@@ -69,7 +71,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{_rate(speed)} {self._unit}/s", style="cyan")
+        return Text("" if speed is None else f"{per_second(speed)} {self._unit}/s", style="cyan")
 
 
 def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
@@ -81,7 +83,7 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         rate = (done - start) / seconds if seconds > 0 else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         tail = f", {note}" if note else ""
-        return f"{what}: {done}/{total} {unit}, {_rate(rate)} {unit}/s{left}{tail}"
+        return f"{what}: {done}/{total} {unit}, {per_second(rate)} {unit}/s{left}{tail}"
 
     def advance(amount: int = 1, note: str = "") -> None:
         nonlocal done, last
@@ -92,7 +94,3 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
 
     yield advance
     console.print(line(""), highlight=False)
-
-
-def _rate(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

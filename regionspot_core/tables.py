@@ -32,6 +32,16 @@ def show(*renderables: object) -> None:
         console.print(renderable, highlight=False)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 part``, ``1,200 parts``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def per_second(rate: float) -> str:
+    """A rate with two digits: ``85``, ``1.7``, ``0.043``."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 def format_bytes(count: float) -> str:
     """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
     for unit in UNITS:

@@ -90,3 +90,5 @@ class ResultsFile:
         self._file.close()
         if error is None:
             self._partial.replace(self.path)
+        else:
+            self._partial.unlink()

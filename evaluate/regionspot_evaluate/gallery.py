@@ -22,6 +22,8 @@ PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#4
 RIGHT, WRONG = "#1b7f3b", "#c62828"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REGIONS_SHOWN = 8
+LINE_LETTERS = 38
+"""What fits beside the confidence at full size; longer lines are set smaller."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,8 @@ def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -
 
 def _legend(figure: Figure, height: float) -> None:
     y = 1 - 0.28 / height
-    figure.text(0.012, y, "said", color=RIGHT, weight="bold", size=11, va="center")
-    figure.text(0.06, y, "right", color=RIGHT, size=11, va="center")
-    figure.text(0.115, y, "said", color=WRONG, weight="bold", size=11, va="center")
-    figure.text(0.163, y, "wrong, the true name behind it", color=WRONG, size=11, va="center")
+    figure.text(0.012, y, "right", color=RIGHT, size=11, va="center")
+    figure.text(0.07, y, "wrong  (the true name)", color=WRONG, size=11, va="center")
     figure.text(
         0.988, y, "★ never labelled in training", color="0.25", size=11, va="center", ha="right"
     )
@@ -108,10 +108,11 @@ def _draw_names(axes: Axes, picture: Picture, lines: int) -> None:
         right = true is None or said == true
         colour = "0.15" if true is None else RIGHT if right else WRONG
         star = " ★" if picture.rare[index] else ""
-        text = said if right else f"{said}  ({true})"
+        text = f"{said if right else f'{said}  ({true})'}{star}"
+        size = min(8.5, 8.5 * LINE_LETTERS / len(text))
         axes.text(0.0, index + 0.1, LETTERS[index], color=PALETTE[index % len(PALETTE)],
                   weight="bold", size=8.5, va="center")  # fmt: skip
-        axes.text(0.06, index + 0.1, f"{text}{star}", color=colour, size=8.5, va="center")
+        axes.text(0.06, index + 0.1, text, color=colour, size=size, va="center")
         axes.text(1.0, index + 0.1, f"{picture.confidence[index]:.0%}", color="0.45", size=7.5,
                   va="center", ha="right")  # fmt: skip
 

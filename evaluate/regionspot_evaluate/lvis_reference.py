@@ -36,17 +36,21 @@ def _old_numpy_names() -> Iterator[None]:
         lvis.eval.np = original
 
 
-def score_with_reference(annotations: Path, detections: Path, *, iou: str) -> dict[str, float]:
-    """All of the LVIS API's figures by its own names; -1 where there is no ground truth.
+class ReferenceScorer:
+    """The LVIS API over one annotation file, read once."""
 
-    Args:
-        annotations: LVIS annotation JSON.
-        detections: LVIS results JSON, not empty.
-        iou: ``bbox`` or ``segm``.
-    """
-    ground_truth = LVIS(str(annotations))
-    results = LVISResults(ground_truth, str(detections))
-    with _old_numpy_names():
-        evaluation = LVISEval(ground_truth, results, iou)
-        evaluation.run()
-    return {name: float(value) for name, value in evaluation.get_results().items()}
+    def __init__(self, annotations: Path) -> None:
+        self._truth = LVIS(str(annotations))
+
+    def score(self, detections: Path, *, iou: str) -> dict[str, float]:
+        """All of the LVIS API's figures by its own names; -1 where there is no ground truth.
+
+        Args:
+            detections: LVIS results JSON, not empty.
+            iou: ``bbox`` or ``segm``.
+        """
+        results = LVISResults(self._truth, str(detections))
+        with _old_numpy_names():
+            evaluation = LVISEval(self._truth, results, iou)
+            evaluation.run()
+        return {name: float(value) for name, value in evaluation.get_results().items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from regionspot_core.annotations import AnnotationSet
-from regionspot_core.errors import ImageError
+from regionspot_core.errors import CheckpointError, ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import in_batches, map_ahead
 from regionspot_core.progress import progress_line
@@ -64,6 +64,7 @@ def predict(
                 [image for _, image in good], [proposals[i].boxes for i, _ in good]
             )
             for (i, image), recognition in zip(good, recognitions, strict=True):
+                _require_finite(recognition, annotations.image_file[i])
                 image_id, known = int(annotations.image_id[i]), proposals[i]
                 crop_probabilities = baseline.probabilities(image, known.boxes)
                 entries = partial(
@@ -81,6 +82,11 @@ def predict(
                     predictions.pictures.append(_picture(image, known, recognition, vocabulary))
             advance(len(batch))
     return predictions
+
+
+def _require_finite(recognition: Recognition, file: str) -> None:
+    if not np.isfinite(recognition.logits).all():
+        raise CheckpointError(f"{file}: the head's logits are not finite; train it again")
 
 
 def _read(

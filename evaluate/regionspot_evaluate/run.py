@@ -18,7 +18,7 @@ from regionspot_evaluate.predict import BASELINE_DETECTIONS, DETECTIONS, predict
 from regionspot_evaluate.proposals import load_proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
-from regionspot_evaluate.scoring import require_lvis, score
+from regionspot_evaluate.scoring import LvisScorer
 
 
 def run_evaluation(
@@ -37,7 +37,7 @@ def run_evaluation(
     """
     if not config.images.is_dir():
         raise InputError(f"--images {config.images}: expected a folder of images, found none")
-    require_lvis(config.annotations)
+    scorer = LvisScorer(config.annotations)
     annotations = read_annotations(config.annotations)
     proposals = load_proposals(config.proposals, annotations)
     record, head = read_record(config.head), load_head(config.head)
@@ -63,10 +63,10 @@ def run_evaluation(
     draw_gallery(predictions.pictures, config.out / "predictions.png")
     detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
     report = EvaluationReport(
-        box=score(config.annotations, detections, iou="bbox"),
-        mask=score(config.annotations, detections, iou="segm"),
+        box=scorer.score(detections, iou="bbox"),
+        mask=scorer.score(detections, iou="segm"),
         region_top1=predictions.top1.shares(),
-        baseline_box=score(config.annotations, baseline, iou="bbox"),
+        baseline_box=scorer.score(baseline, iou="bbox"),
         baseline_region_top1=predictions.baseline_top1.shares(),
         proposals=config.proposals,
         images=len(annotations),

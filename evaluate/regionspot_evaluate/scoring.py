@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from regionspot_core.annotations import parse_annotation_json, read_annotation_bytes
 from regionspot_core.errors import AnnotationError
+from regionspot_evaluate.lvis_reference import ReferenceScorer
 
 Iou = Literal["bbox", "segm"]
 METRICS = (
@@ -32,29 +33,28 @@ class Score:
         return self.values[name]
 
 
-def score(annotations: Path, detections: Path, *, iou: Iou) -> Score:
-    """Score LVIS results against LVIS annotations with the official ``lvis`` package.
+class LvisScorer:
+    """The official ``lvis`` package over one annotation file, read and checked once.
 
     Raises:
-        AnnotationError: A file is missing or malformed, the annotations lack LVIS's federated
-            lists or frequencies, or there are no detections.
+        AnnotationError: The file is missing or malformed, or lacks LVIS's federated lists or
+            frequencies.
     """
-    from regionspot_evaluate.lvis_reference import score_with_reference
 
-    images = {image["id"] for image in _read_lvis(annotations)["images"]}
-    _require_detections(detections, iou, images)
-    raw = score_with_reference(annotations, detections, iou=iou)
-    named = {name.removesuffix("@300"): value for name, value in raw.items()}
-    return Score(iou, {name: None if named[name] < 0 else named[name] for name in METRICS})
+    def __init__(self, annotations: Path) -> None:
+        self._image_ids = {image["id"] for image in _read_lvis(annotations)["images"]}
+        self._reference = ReferenceScorer(annotations)
 
+    def score(self, detections: Path, *, iou: Iou) -> Score:
+        """Score an LVIS results file.
 
-def require_lvis(path: Path) -> None:
-    """Refuse annotations that the LVIS scorer could not judge.
-
-    Raises:
-        AnnotationError: The file lacks what LVIS adds to COCO.
-    """
-    _read_lvis(path)
+        Raises:
+            AnnotationError: The file is missing, malformed or empty, or names unknown images.
+        """
+        _require_detections(detections, iou, self._image_ids)
+        raw = self._reference.score(detections, iou=iou)
+        named = {name.removesuffix("@300"): value for name, value in raw.items()}
+        return Score(iou, {name: None if named[name] < 0 else named[name] for name in METRICS})
 
 
 def _read_lvis(path: Path) -> dict[str, Any]:

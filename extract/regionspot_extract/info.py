@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.markers import FailedImage, read_markers
 from regionspot_core.cache.plan import CachePlan, TokenShape
-from regionspot_core.cache.reader import read_markers
 from regionspot_core.cache.schema import open_group, whole_array
 
 

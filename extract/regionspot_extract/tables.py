@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regionspot_core.cache.plan import TokenShape
-from regionspot_core.tables import facts_table, format_bytes, format_seconds, show
+from regionspot_core.tables import (
+    counted,
+    facts_table,
+    format_bytes,
+    format_seconds,
+    per_second,
+    show,
+)
 from regionspot_extract.info import StoreInfo
-from regionspot_extract.planning import Extraction
-from regionspot_extract.run import ExtractionReport
+
+if TYPE_CHECKING:  # these bring torch, which `info` can do without
+    from regionspot_extract.planning import Extraction
+    from regionspot_extract.run import ExtractionReport
 
 FAILURES_SHOWN = 5
 
@@ -21,7 +30,8 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     plan, annotations = extraction.plan, extraction.annotations
     stored = plan.stored_bytes
     facts = {
-        "images": f"{plan.image_count:,} in {plan.part_count:,} parts of {plan.part_images}",
+        "images": f"{plan.image_count:,}",
+        "parts": f"{plan.part_count:,}, {counted(plan.part_images, 'image')} each",
         "regions": f"{len(annotations.box):,}",
         "classes": f"{len(annotations.vocabulary):,}",
     }
@@ -35,19 +45,21 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
         facts["time"] = "unknown: none of the sampled images could be read"
     else:
         total = format_seconds(seconds_per_image * plan.image_count)
-        facts["time"] = f"about {total} here ({1 / seconds_per_image:.1f} images/s measured)"
+        facts["time"] = (
+            f"about {total} here ({per_second(1 / seconds_per_image)} images/s measured)"
+        )
     show(facts_table("Extraction plan", facts))
 
 
 def print_report(store: Path, report: ExtractionReport) -> None:
     """What a run did."""
-    resumed = f", {report.parts_resumed} of them already there" if report.parts_resumed else ""
+    resumed = f", {report.parts_resumed:,} already there" if report.parts_resumed else ""
     show(
-        f"{store}: {report.images - len(report.failed):,} images, {report.regions:,} regions, "
-        f"{report.parts:,} parts{resumed}"
+        f"{store}: {counted(report.images - len(report.failed), 'image')}, "
+        f"{counted(report.regions, 'region')}, {counted(report.parts, 'part')}{resumed}"
     )
     if report.failed:
-        show(f"{len(report.failed)} images could not be read and were left out:")
+        show(f"{counted(len(report.failed), 'image')} could not be read and left out:")
         for failure in report.failed[:FAILURES_SHOWN]:
             show(f"  {failure.file}: {failure.reason}")
         if len(report.failed) > FAILURES_SHOWN:
@@ -73,7 +85,7 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
         "encoding": f"{info.fingerprint['encoding']}, computed in {info.fingerprint['precision']}",
     }
     if info.failed:
-        facts["left out"] = f"{len(info.failed)} images, first {info.failed[0].file}"
+        facts["left out"] = f"{counted(len(info.failed), 'image')}, first {info.failed[0].file}"
     show(facts_table(str(info.store), facts))
 
 

@@ -6,6 +6,7 @@ first and then the patches in row order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -145,9 +146,21 @@ def load_clip(name: str, *, pretrained: str | None, runtime: Runtime) -> ClipEnc
             raise WeightsError(
                 f"--clip-pretrained {pretrained}: neither a file nor a tag of {name} ({known})"
             )
-        model = open_clip.create_model(name, pretrained=None, load_weights=False)
+        model = _untrained(name)
         load_strictly(model, read_state_dict(path), path=path, architecture=f"CLIP {name}")
     return ClipEncoder(model, open_clip.get_tokenizer(name), name=name, runtime=runtime)
+
+
+def _untrained(name: str) -> torch.nn.Module:
+    import open_clip
+
+    # open_clip warns that the weights are random; they are loaded in the next moment.
+    logging.disable(logging.WARNING)
+    try:
+        model: torch.nn.Module = open_clip.create_model(name, load_weights=False)
+    finally:
+        logging.disable(logging.NOTSET)
+    return model
 
 
 def _from_tag(name: str, tag: str) -> torch.nn.Module:

@@ -37,6 +37,11 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             f"it was not loaded"
         ) from None
     except Exception as error:  # the readers raise whatever a broken file leads them to
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{path}: a TorchScript archive, as OpenAI publishes CLIP, holds code and is not "
+                f"loaded; name open_clip's tag (openai), or save its state dict to a file"
+            ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a weight file ({reason})") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

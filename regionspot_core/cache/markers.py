@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import PARTS, shard_file
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.files import write_json
@@ -63,6 +63,11 @@ def read_marker(store: Path, part: int) -> Marker | None:
             f"{path}: the part's commit marker is damaged ({error}); delete it and run the same "
             f"extraction again to redo this part"
         ) from None
+
+
+def read_markers(store: Path, plan: CachePlan) -> list[Marker | None]:
+    """The marker of every part, None where it is not committed."""
+    return [read_marker(store, part) for part in range(plan.part_count)]
 
 
 def shard_checksums(store: Path, part: Part, names: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from regionspot_core.cache.fingerprint import Fingerprint
-from regionspot_core.cache.markers import FailedImage, Marker, read_marker
+from regionspot_core.cache.markers import FailedImage, read_markers
 from regionspot_core.cache.plan import CachePlan, TokenShape
 from regionspot_core.cache.schema import CLASS_BANK, open_group, open_token_array, whole_array
 from regionspot_core.class_bank import ClassBank
@@ -129,11 +129,6 @@ class FeatureCache:
             f"{self.store}: stored tokens are damaged in part {' or '.join(map(str, parts))} "
             f"(images {ids}, …): {str(error).splitlines()[0]}"
         )
-
-
-def read_markers(store: Path, plan: CachePlan) -> list[Marker | None]:
-    """The marker of every part, None where it is not committed."""
-    return [read_marker(store, part) for part in range(plan.part_count)]
 
 
 def _failed_images(store: Path, plan: CachePlan) -> tuple[FailedImage, ...]:

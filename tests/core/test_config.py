@@ -12,6 +12,7 @@ from regionspot_core.errors import ConfigError
 
 class Rate(Config):
     lr: float = Field(0.1, gt=0)
+    decay: float = 0.0
     milestones: tuple[int, ...] = ()
 
 
@@ -68,13 +69,18 @@ def test_overrides_are_toml_values_or_plain_text(
         ("", (), "run.toml: out: required"),
         (None, (), "configuration: out: required"),
         ('out = "a"\nstep = 3', (), "unknown key 'step'; expected one of .*, steps"),
-        ('out = "a"\n[rate]\nLR = 3', (), "unknown key 'rate.LR'; expected one of lr, milestones"),
+        (
+            'out = "a"\n[rate]\nLR = 3',
+            (),
+            "unknown key 'rate.LR'; expected one of decay, lr, milestones",
+        ),
         ('out = "a"\n[rates]\nlr = 3', (), "unknown key 'rates'; expected one of kind, name,"),
         ('out = "a"\nsteps = 0', (), "run.toml: steps: .*greater than or equal to 1, got 0"),
         ('out = "a"\nsteps = 1.5', (), "steps: .*, got 1.5"),
         ('out = "a"\nkind = "hinge"', (), "kind: .*'focal' or 'softmax', got 'hinge'"),
         ('out = "a"\nrate = 3', (), "rate: .*, got 3"),
-        ('out = "a"\n[rate]\nlr = nan', (), "rate.lr: .*, got nan"),
+        ('out = "a"\n[rate]\ndecay = nan', (), "rate.decay: .*finite number, got nan"),
+        ('out = "a"', ("rate.decay=-inf",), "rate.decay: .*finite number, got -inf"),
         ('out = "a"\nsteps = 0\nkind = "x"', (), r"steps: .* \(and 1 more\)"),
         ('out = "a"', ("steps=many",), "--set steps=many: steps: .*, got 'many'"),
         ('out = "a"', ("rate.momentum=1",), "--set rate.momentum=1: unknown key 'rate.momentum'"),

@@ -21,6 +21,13 @@ def test_a_new_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def write_and_fail(path: Path, written: bytes | None, error: BaseException) -> None:
+    with written_aside(path) as partial:
+        if written is not None:
+            partial.write_bytes(written)
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [None, b"older"])
 @pytest.mark.parametrize("written", [None, b"", b"half"])
@@ -30,10 +37,8 @@ def test_after_an_error_all_is_as_before(
     path = tmp_path / "kept.bin"
     if before is not None:
         path.write_bytes(before)
-    with pytest.raises(type(error)), written_aside(path) as partial:
-        if written is not None:
-            partial.write_bytes(written)
-        raise error
+    with pytest.raises(type(error)):
+        write_and_fail(path, written, error)
     assert (path.read_bytes() if path.exists() else None) == before
     assert list(tmp_path.iterdir()) == ([] if before is None else [path])
 

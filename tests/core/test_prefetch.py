@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +77,29 @@ def test_stopping_early_leaves_no_thread() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_stopping_early_does_not_begin_what_nobody_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopping, begun = threading.Event(), []
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def release_and_shut_down(pool: ThreadPoolExecutor, wait: bool = True) -> None:
+        stopping.set()
+        shutdown(pool, wait=wait)
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            assert stopping.wait(10)
+        return item
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", release_and_shut_down)
+    results = map_ahead(work, range(100), workers=1)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert set(begun) <= {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -202,5 +202,5 @@ def test_another_architecture_is_named_by_its_first_weights(
 
 
 def test_nothing_at_all_is_another_architecture() -> None:
-    with pytest.raises(WeightsError, match="missing 0.weight; .* and 4 more"):
+    with pytest.raises(WeightsError, match=r"missing 0\.weight; .* and 4 more"):
         load_strictly(linear(), {}, path=Path("w.pth"), architecture="SAM vit_b")

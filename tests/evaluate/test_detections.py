@@ -105,22 +105,26 @@ def test_the_file_is_json_of_all_entries(batches: list[list[dict]], tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def add_and_stop(path: Path) -> None:
+    with ResultsFile(path) as results:
+        results.add([{"old": 1}])
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("before", [None, "[]\n"])
 def test_after_an_error_no_file_takes_the_name(before: str | None, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     if before is not None:
         path.write_text(before)
-    with pytest.raises(KeyboardInterrupt), ResultsFile(path) as results:
-        results.add([{"a": 1}])
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        add_and_stop(path)
     assert (path.read_text() if path.exists() else None) == before
 
 
 def test_the_next_run_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    with pytest.raises(KeyboardInterrupt), ResultsFile(path) as results:
-        results.add([{"old": 1}])
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        add_and_stop(path)
     with ResultsFile(path) as results:
         results.add([{"new": 1}])
     assert json.loads(path.read_text()) == [{"new": 1}]
