@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/regionspot demo --out $(OUT)
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ class DemoSize:
 
 
 FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=2_000)
-QUICK = DemoSize(train_scenes=800, val_scenes=150, steps=500)
+QUICK = DemoSize(train_scenes=800, val_scenes=120, steps=450)
 
 
 def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
