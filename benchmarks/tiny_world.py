@@ -1,6 +1,6 @@
 """How well the paper's head names regions of the tiny world, and what that rests on.
 
-    python benchmarks/tiny_world.py --out DIR [--seeds 3] [--scenes 3000 5000]
+    python benchmarks/tiny_world.py --out DIR [--seeds 3] [--scenes 3000 5000] [--no-controls]
 
 Trains the `demo` recipe's head for several seeds, each with scenes of its own, and two controls on
 the scenes of seed 0: the same head on a randomly initialised CLIP image tower, and on SAM's tokens
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scenes", type=int, nargs="+", default=[3000, 5000])
+    parser.add_argument("--no-controls", action="store_true")
     arguments = parser.parse_args()
     out: Path = arguments.out
     backbones = load_backbones(BackboneConfig())
@@ -123,7 +124,7 @@ def main() -> None:
             name = f"head {scenes} seed {seed}"
             runs.append(measure(name, out, world, backbones, seed))
             results[name] = runs[-1]
-            if scenes == arguments.scenes[0] and seed == 0:
+            if scenes == arguments.scenes[0] and seed == 0 and not arguments.no_controls:
                 for control, change in (("random CLIP", random_tower), ("SAM alone", sam_alone)):
                     label = f"{control} {scenes} seed {seed}"
                     results[label] = measure(label, out, world, change(backbones), seed)
