@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from regionspot_core.annotations import AnnotationSet
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan, TokenShape
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.vocabulary import Vocabulary
 
 SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8)

@@ -20,17 +20,20 @@ class Vocabulary:
     """LVIS's ``r``, ``c`` or ``f`` for each class; ``""`` where the file does not say."""
     kinds: tuple[str, ...] = field(default=())
     """A free label that figures are broken down by (the file's optional key ``kind``)."""
+    synonyms: tuple[tuple[str, ...], ...] = field(default=())
+    """Other words for each class, as LVIS gives them; empty where the file gives none."""
 
     def __post_init__(self) -> None:
-        for name in ("frequencies", "kinds"):
+        empty: dict[str, object] = {"frequencies": "", "kinds": "", "synonyms": ()}
+        for name, nothing in empty.items():
             if not getattr(self, name):
-                object.__setattr__(self, name, ("",) * len(self.names))
-        lengths = {len(self.names), len(self.ids), len(self.frequencies), len(self.kinds)}
-        if len(lengths) > 1:
+                object.__setattr__(self, name, (nothing,) * len(self.names))
+        lengths = {"ids": len(self.ids)} | {name: len(getattr(self, name)) for name in empty}
+        wrong = [f"{count} {name}" for name, count in lengths.items() if count != len(self.names)]
+        if wrong:
             raise InputError(
-                f"a vocabulary needs a name, id, frequency and kind for every class, got "
-                f"{len(self.names)} names, {len(self.ids)} ids, {len(self.frequencies)} "
-                f"frequencies and {len(self.kinds)} kinds"
+                f"a vocabulary needs one of each for every class, got {len(self.names)} names and "
+                f"{' and '.join(wrong)}"
             )
         if not self.names:
             raise InputError("a vocabulary needs at least one class, got none")
@@ -52,12 +55,15 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists; :meth:`from_json` reads them back."""
-        return {
+        values: dict[str, Any] = {
             "names": list(self.names),
             "ids": list(self.ids),
             "frequencies": list(self.frequencies),
             "kinds": list(self.kinds),
         }
+        if any(self.synonyms):
+            values["synonyms"] = [list(words) for words in self.synonyms]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Vocabulary:
@@ -67,4 +73,5 @@ class Vocabulary:
             ids=tuple(values["ids"]),
             frequencies=tuple(values["frequencies"]),
             kinds=tuple(values["kinds"]),
+            synonyms=tuple(tuple(words) for words in values.get("synonyms", ())),
         )

@@ -10,10 +10,10 @@ from lvis import LVIS
 from PIL import Image
 
 import regionspot_demo
-from regionspot_core.annotations import read_annotations
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head
+from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.fusion import PAPER_TOKEN
 from regionspot_core.images import read_image

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regionspot_core.annotations import AnnotationSet
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CheckpointError, ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import in_batches, map_ahead

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.annotations import AnnotationSet
 from regionspot_core.boxes import clip_to_image, xywh_to_xyxy
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.config import GROUND_TRUTH
 

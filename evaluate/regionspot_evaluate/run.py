@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from regionspot_core.annotations import read_annotations
 from regionspot_core.backbones.clip import paper_templates
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
 from regionspot_evaluate.clip_crop import ClipCrop

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from regionspot_core.annotations import parse_annotation_json, read_annotation_bytes
+from regionspot_core.datasets.annotations import parse_annotation_json, read_annotation_bytes
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.lvis_reference import ReferenceScorer
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.annotations import AnnotationSet
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import Part, TokenShape
 from regionspot_core.cache.writer import PartFeatures
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.prefetch import in_batches
 from regionspot_extract.pictures import Picture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from regionspot_core.annotations import AnnotationSet
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.markers import FailedImage
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError, InputError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead

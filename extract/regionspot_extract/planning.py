@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regionspot_core.annotations import AnnotationSet, read_annotations
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.cache.plan import CachePlan
+from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.prefetch import in_batches
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encode import Encoder

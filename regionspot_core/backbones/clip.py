@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from regionspot_core.backbones.runtime import Runtime, hash_weights
-from regionspot_core.backbones.weight_files import load_strictly, read_state_dict
 from regionspot_core.errors import InputError, WeightsError
 from regionspot_core.transforms import ResizeSquare, RGBImage
+from regionspot_core.weight_files import load_strictly, read_state_dict
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 

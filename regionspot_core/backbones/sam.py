@@ -17,10 +17,10 @@ import torch
 
 from regionspot_core.backbones.protocols import RegionTokens, SegmentedRegions
 from regionspot_core.backbones.runtime import Runtime, hash_weights
-from regionspot_core.backbones.weight_files import load_strictly, read_state_dict
 from regionspot_core.boxes import FloatArray
 from regionspot_core.errors import InputError
 from regionspot_core.transforms import ResizeLongSide, RGBImage, Size
+from regionspot_core.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
 REGIONS_AT_ONCE = 32

@@ -13,7 +13,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from regionspot_core.annotations import AnnotationSet
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.cache.markers import (
     FailedImage,
@@ -35,6 +34,7 @@ from regionspot_core.cache.schema import (
     token_arrays,
 )
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from regionspot_core.annotations import read_annotations
 from regionspot_core.boxes import xywh_to_xyxy
+from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import AnnotationError
 
 Content = dict[str, Any]

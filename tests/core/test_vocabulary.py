@@ -1,6 +1,7 @@
 """A vocabulary: order, ids and what it refuses."""
 
 import json
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 from regionspot_core.errors import InputError
 from regionspot_core.vocabulary import Vocabulary
 
+T = TypeVar("T")
+
 
 @st.composite
 def vocabularies(draw: st.DrawFn) -> Vocabulary:
     ids = draw(st.lists(st.integers(), min_size=1, max_size=8, unique=True))
 
-    def one_each(values: st.SearchStrategy[str]) -> tuple[str, ...]:
+    def one_each(values: st.SearchStrategy[T]) -> tuple[T, ...]:
         return tuple(draw(values) for _ in ids)
 
     return Vocabulary(
@@ -22,6 +25,7 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
         ids=tuple(ids),
         frequencies=one_each(st.sampled_from(["r", "c", "f", ""])),
         kinds=one_each(st.text(max_size=3)),
+        synonyms=one_each(st.lists(st.text(), max_size=3).map(tuple)),
     )
 
 
@@ -52,8 +56,8 @@ def test_names_alone_are_numbered_from_one() -> None:
     ("fields", "message"),
     [
         ({"names": (), "ids": ()}, "at least one class"),
-        ({"names": ("a",), "ids": ()}, "1 names, 0 ids"),
-        ({"names": ("a", "b"), "ids": (1, 2, 3)}, "2 names, 3 ids"),
+        ({"names": ("a",), "ids": ()}, "1 names and 0 ids"),
+        ({"names": ("a", "b"), "ids": (1, 2, 3)}, "2 names and 3 ids"),
         ({"names": ("a", "b"), "ids": (1, 2), "frequencies": ("r",)}, "1 frequencies"),
         ({"names": ("a", "b"), "ids": (1, 2), "kinds": ("x",) * 3}, "3 kinds"),
         ({"names": ("a", "b"), "ids": (4, 4)}, "ids must differ"),

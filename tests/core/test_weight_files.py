@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from regionspot_core.backbones.weight_files import load_strictly, read_state_dict
 from regionspot_core.errors import WeightsError
+from regionspot_core.weight_files import load_strictly, read_state_dict
 
 
 def weights() -> dict[str, torch.Tensor]:
