@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from regionspot_core.cache.fingerprint import Fingerprint
+from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.errors import CheckpointError
 from regionspot_core.files import write_json, written_aside
 from regionspot_core.fusion import FusionConfig, FusionHead
@@ -26,9 +26,30 @@ class HeadRecord:
 
     config: FusionConfig
     backbones: Fingerprint
-    """The frozen models it was trained on, and fits."""
+    """The frozen models it was trained on, and fits; of an imported head, what was named."""
     training: dict[str, Any]
-    """Step, seed, configuration and data sets of its training."""
+    """Step, seed, configuration and data sets of its training, or the file it comes from."""
+
+    def require_fit(self, backbones: Fingerprint, *, what: str) -> None:
+        """Refuse frozen models that the head was not trained on.
+
+        An imported head is held only against the models that its import named.
+
+        Raises:
+            FingerprintError: They differ; the fields are named.
+        """
+        found = backbones
+        if "imported" in self.training:
+            found = {
+                part: {key: backbones.get(part, {}).get(key) for key in fields}
+                for part, fields in self.backbones.items()
+            }
+        require_equal(
+            self.backbones,
+            found,
+            what=f"{what} was trained on other frozen models than these",
+            advice="Give the --sam and --clip, with their weights, that it was trained with",
+        )
 
 
 def save_head(folder: Path, head: FusionHead, record: HeadRecord) -> None:
@@ -79,7 +100,7 @@ def read_record(folder: Path) -> HeadRecord:
     except FileNotFoundError:
         raise CheckpointError(
             f"{folder}: expected a trained head (a folder with {RECORD}, written by "
-            f"`regionspot train fit`), found none"
+            f"`regionspot train fit` or `train import`), found none"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None

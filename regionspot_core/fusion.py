@@ -48,6 +48,8 @@ class FusionConfig(FusionOptions):
     """C, the CLIP token width; also the decoder's."""
     text_width: int = Field(512, ge=1)
     """D, the class embeddings' width."""
+    region_bias: bool = True
+    """Whether the map from region tokens has a bias; a published file may lack it."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> FusionConfig:
@@ -64,7 +66,7 @@ class FusionHead(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.to_clip = nn.Linear(config.region_width, config.image_width)
+        self.to_clip = nn.Linear(config.region_width, config.image_width, bias=config.region_bias)
         self.decoder = Decoder(config)
         self.projector = nn.Linear(config.image_width, config.text_width)
         if config.logit_scale == "learned":

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from regionspot_core.errors import WeightsError
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(
+    path: Path, *, wrappers: Sequence[str] = ("state_dict",)
+) -> dict[str, torch.Tensor]:
     """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file; no code in it is run.
 
-    A dict under the key ``state_dict`` is unwrapped, as open_clip's checkpoints need.
+    A dict under the first key of ``wrappers`` that is there is unwrapped, as open_clip's
+    checkpoints need; what else a training run saved beside it is left aside.
 
     Raises:
         WeightsError: The file is missing, truncated, or holds anything but tensors.
@@ -28,7 +33,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_numpy_numbers()):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):  # the pickle opcode that names a class or function
             raise WeightsError(f"{path}: truncated or not a weight file") from None
@@ -44,11 +50,20 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a weight file ({reason})") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    if isinstance(state, dict):
+        wrapped = [state[key] for key in wrappers if isinstance(state.get(key), dict)]
+        state = wrapped[0] if wrapped else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path}: expected a state dict, names and tensors only")
     return state
+
+
+def _numpy_numbers() -> list[Any]:
+    """NumPy's numbers, which training programs save beside the weights: data, not code."""
+    function = np.float64(0).__reduce__()[0]  # its module has another name since NumPy 2
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    dtypes = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    return [np.dtype, *dtypes, *((function, name) for name in names)]
 
 
 def load_strictly(

@@ -1,4 +1,4 @@
-"""`regionspot train`: fit."""
+"""`regionspot train`: fit, import, export."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ app = typer.Typer(
     help="Train a fusion head on cached features alone.",
     no_args_is_help=True,
 )
-
-
-@app.callback()
-def train() -> None:
-    """Train a fusion head on cached features alone."""
 
 
 @app.command()
@@ -52,3 +47,57 @@ def fit(
         "written": "head.safetensors, head.json, config.json, metrics.jsonl, loss.png",
     }
     show(facts_table(str(out), facts))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.pth", help="A published RegionSpot checkpoint.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="HEAD", help="New folder for the head.")],
+    sam: Annotated[
+        str | None,
+        typer.Option("--sam", metavar="NAME", help="The SAM it was trained on: vit_b, say."),
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option("--clip", metavar="NAME", help="The CLIP it was trained on: ViT-L-14, say."),
+    ] = None,
+) -> None:
+    """Turn a published checkpoint into a head that the other commands take.
+
+    The file does not say which SAM and CLIP it fits. Named here, evaluation takes them by itself.
+    """
+    from regionspot_core.tables import counted, facts_table, show
+    from regionspot_train.exchange import import_head
+
+    published = import_head(file, out, sam=sam, clip=clip)
+    config = published.head.config
+    facts = {
+        "head": f"{counted(config.layers, 'layer')}, SAM tokens {config.region_width}, CLIP tokens "
+        f"{config.image_width}, text {config.text_width}",
+        "parameters": f"{sum(p.numel() for p in published.head.parameters()):,}",
+        "ignored": ", ".join(f"{count} of {name}" for name, count in published.ignored.items())
+        or "nothing",
+    }
+    if published.converted:
+        facts["converted"] = f"from {', '.join(published.converted)} to float32"
+    facts["models"] = f"SAM {sam or 'not named'}, CLIP {clip or 'not named'}"
+    show(facts_table(str(out), facts))
+
+
+@app.command()
+def export(
+    head: Annotated[
+        Path, typer.Argument(metavar="HEAD", help="A folder that `fit` or `import` wrote.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.pth", help="The file to write; must be new.")
+    ],
+) -> None:
+    """Write a head in the published checkpoints' layout."""
+    from regionspot_core.tables import format_bytes, show
+    from regionspot_train.exchange import export_head
+
+    export_head(head, out)
+    show(f"{out}: {format_bytes(out.stat().st_size)}")

@@ -1,0 +1,127 @@
+"""The published RegionSpot checkpoints' layout, read into a fusion head and written back.
+
+The file is a dict with the key ``model``; in it ``model.to_clip``, ``model.decoder`` and
+``model.projector`` are the head, beside the frozen ``model.sam`` and ``model.clip_model``. The
+outer dict and the prefix ``model.`` may be missing (arXiv 2311.01373's released files).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from regionspot_core.errors import CheckpointError
+from regionspot_core.files import written_aside
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.weight_files import read_state_dict
+
+PREFIX = "model."
+HEAD_PIECES = ("to_clip", "decoder", "projector")
+PROBLEMS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class PublishedHead:
+    """A head out of a published file."""
+
+    head: FusionHead
+    """float32, in eval mode."""
+    ignored: dict[str, int]
+    """How many other tensors the file has, by the first word of their names: ``sam``, …"""
+    converted: tuple[str, ...]
+    """Types other than float32 that the file's head had, ``float16`` say; values are converted."""
+
+
+def read_published(path: Path) -> PublishedHead:
+    """The fusion head in a published checkpoint. No code in the file is run.
+
+    Widths, depth and feed-forward size are read off the tensors; the number of attention heads
+    cannot be, and is the paper's 8.
+
+    Raises:
+        WeightsError: The file is missing, truncated, or holds code.
+        CheckpointError: Tensors of the head are missing, unknown or misshapen; they are listed.
+    """
+    state = {
+        name.removeprefix(PREFIX): value
+        for name, value in read_state_dict(path, wrappers=("model", "state_dict")).items()
+    }
+    own = {name: value for name, value in state.items() if _piece(name) in HEAD_PIECES}
+    if not own:
+        found = ", ".join(sorted({_piece(name) for name in state})[:PROBLEMS_SHOWN]) or "nothing"
+        raise CheckpointError(
+            f"{path}: expected a RegionSpot checkpoint with tensors of "
+            f"{', '.join(HEAD_PIECES)}, found {found}"
+        )
+    config = _infer_config(path, own)
+    _require_fit(path, own, config)
+    head = FusionHead(config)
+    head.load_state_dict(own, strict=True)
+    others = Counter(_piece(name) for name in state if name not in own)
+    types = {str(value.dtype).removeprefix("torch.") for value in own.values()} - {"float32"}
+    return PublishedHead(head.eval(), dict(sorted(others.items())), tuple(sorted(types)))
+
+
+def write_published(path: Path, head: FusionHead) -> None:
+    """Write a head as the published files have it: ``{"model": {"model.to_clip.weight": …}}``.
+
+    Raises:
+        CheckpointError: The head has weights that the layout has no name for.
+    """
+    if head.config.logit_scale == "learned":
+        raise CheckpointError(
+            "a head with a learned logit scale cannot be exported: the published layout has no "
+            "place for it; train one with head.logit_scale=clip"
+        )
+    weights = {f"{PREFIX}{name}": v.detach().cpu() for name, v in head.state_dict().items()}
+    with written_aside(path) as partial:
+        torch.save({"model": weights}, partial)
+
+
+def _piece(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
+def _infer_config(path: Path, state: dict[str, torch.Tensor]) -> FusionConfig:
+    """The shape of the head whose weights these are; the paper's where a tensor is missing."""
+    numbers = {int(m[1]) for name in state if (m := re.match(r"decoder\.layers\.(\d+)\.", name))}
+    lengths = {
+        "region_width": _length(state, "to_clip.weight", 1),
+        "image_width": _length(state, "to_clip.weight", 0),
+        "text_width": _length(state, "projector.weight", 0),
+        "ffn_width": _length(state, "decoder.layers.0.linear1.weight", 0),
+        "layers": max(numbers) + 1 if numbers else None,
+    }
+    known = {name: value for name, value in lengths.items() if value is not None}
+    # The paper lists no bias of to_clip: a file without it is whole.
+    return FusionConfig.parse(
+        known | {"region_bias": "to_clip.bias" in state or "to_clip.weight" not in state},
+        source=str(path),
+    )
+
+
+def _length(state: dict[str, torch.Tensor], name: str, axis: int) -> int | None:
+    matrix = state.get(name)
+    return int(matrix.shape[axis]) if matrix is not None and matrix.ndim == 2 else None
+
+
+def _require_fit(path: Path, state: dict[str, torch.Tensor], config: FusionConfig) -> None:
+    with torch.device("meta"):
+        expected = FusionHead(config).state_dict()
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unknown {name}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        left = len(problems) - PROBLEMS_SHOWN
+        more = f" and {left} more" if left > 0 else ""
+        raise CheckpointError(
+            f"{path}: not a whole RegionSpot head: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}"
+        )

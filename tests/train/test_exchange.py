@@ -1,0 +1,95 @@
+"""Published checkpoints in and out: folders that other commands take, files bit for bit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from regionspot_core.checkpoint import HeadRecord, load_head, read_record, save_head
+from regionspot_core.errors import CheckpointError, FingerprintError
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_train.exchange import export_head, import_head
+
+CONFIG = FusionConfig(image_width=16, text_width=12, ffn_width=32)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    state = {f"model.{name}": value for name, value in FusionHead(CONFIG).state_dict().items()}
+    torch.save({"model": state}, tmp_path / "published.pth")
+    return tmp_path / "published.pth"
+
+
+def test_there_and_back_is_bit_exact(file: Path, tmp_path: Path) -> None:
+    import_head(file, tmp_path / "head", sam="vit_b", clip="ViT-B-16")
+    export_head(tmp_path / "head", tmp_path / "back.pth")
+    before, after = (
+        torch.load(f, weights_only=True)["model"] for f in (file, tmp_path / "back.pth")
+    )
+    assert list(before) == list(after)
+    assert all(before[name].numpy().tobytes() == after[name].numpy().tobytes() for name in before)
+
+
+def test_the_record_says_where_it_comes_from(file: Path, tmp_path: Path) -> None:
+    import_head(file, tmp_path / "head", sam=None, clip="ViT-B-16")
+    record = read_record(tmp_path / "head")
+    assert record.config == CONFIG
+    assert record.backbones == {"image_text_encoder": {"name": "ViT-B-16"}}
+    assert record.training["imported"]["file"] == "published.pth"
+    assert len(record.training["imported"]["sha256"]) == 64
+
+
+def models(sam: str, clip: str) -> dict[str, object]:
+    return {
+        "region_encoder": {"name": sam, "weights": "1" * 64},
+        "image_text_encoder": {"name": clip, "weights": "2" * 64},
+    }
+
+
+def test_an_imported_head_fits_the_models_named_and_no_others(file: Path, tmp_path: Path) -> None:
+    import_head(file, tmp_path / "named", sam=None, clip="ViT-B-16")
+    import_head(file, tmp_path / "unnamed", sam=None, clip=None)
+    named, unnamed = (read_record(tmp_path / name) for name in ("named", "unnamed"))
+    named.require_fit(models("vit_b", "ViT-B-16"), what="named")
+    unnamed.require_fit(models("vit_b", "ViT-L-14"), what="unnamed")
+    with pytest.raises(FingerprintError, match=r"name: expected ViT-B-16, found ViT-L-14"):
+        named.require_fit(models("vit_b", "ViT-L-14"), what="named")
+
+
+def test_a_trained_head_is_held_against_everything(tmp_path: Path) -> None:
+    record = HeadRecord(CONFIG, models("tiny", "tiny"), {"step": 1})
+    record.require_fit(models("tiny", "tiny"), what="run")
+    with pytest.raises(FingerprintError, match="run was trained on other frozen models"):
+        record.require_fit(models("tiny", "tiny") | {"tokens": {}, "new": 1}, what="run")
+
+
+def test_nothing_is_written_over(file: Path, tmp_path: Path) -> None:
+    import_head(file, tmp_path / "head", sam=None, clip=None)
+    before = json.loads((tmp_path / "head" / "head.json").read_text())
+    with pytest.raises(CheckpointError, match="expected a new folder"):
+        import_head(file, tmp_path / "head", sam="vit_h", clip=None)
+    with pytest.raises(CheckpointError, match="expected a new folder"):
+        import_head(file, file, sam="vit_h", clip=None)
+    assert json.loads((tmp_path / "head" / "head.json").read_text()) == before
+    with pytest.raises(CheckpointError, match="already exists"):
+        export_head(tmp_path / "head", file)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        export_head(tmp_path / "head", tmp_path / "absent" / "x.pth")
+
+
+def test_a_file_that_is_refused_leaves_no_folder(file: Path, tmp_path: Path) -> None:
+    torch.save({"model": {"model.sam.x": torch.ones(1)}}, file)
+    with pytest.raises(CheckpointError, match="expected a RegionSpot checkpoint"):
+        import_head(file, tmp_path / "head", sam=None, clip=None)
+    assert not (tmp_path / "head").exists()
+
+
+def test_a_trained_head_exports_too(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_head(tmp_path / "run", FusionHead(CONFIG), HeadRecord(CONFIG, {}, {}))
+    export_head(tmp_path / "run", tmp_path / "run.pth")
+    import_head(tmp_path / "run.pth", tmp_path / "again", sam=None, clip=None)
+    for name, value in load_head(tmp_path / "run").state_dict().items():
+        assert torch.equal(value, load_head(tmp_path / "again").state_dict()[name])
