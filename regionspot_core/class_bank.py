@@ -1,4 +1,4 @@
-"""Class embeddings: one unit vector a class, kept with its vocabulary in a small HDF5 file."""
+"""Class embeddings: one unit vector a class, kept with its vocabulary in an HDF5 file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.errors import InputError
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.class_text import ClassText
+from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.files import written_aside
 from regionspot_core.vocabulary import Vocabulary
 
-FORMAT = "regionspot class bank 1"
+FORMAT = "regionspot class bank 2"
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class ClassBank:
     """(K, D), each row of length 1."""
     logit_scale: float
     """``exp`` of CLIP's learned logit scale: 100 for OpenAI's models."""
-    templates: tuple[str, ...]
-    """The prompts that were averaged, ``{}`` standing for the name."""
+    text: ClassText
+    """The texts that were averaged for each class."""
     clip: dict[str, Any]
     """Fingerprint of the CLIP that made it."""
 
@@ -47,12 +49,45 @@ class ClassBank:
         with written_aside(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"] = FORMAT
             file.attrs["logit_scale"] = self.logit_scale
-            file.attrs["vocabulary"] = json.dumps(self.vocabulary.to_json(), ensure_ascii=False)
+            file.attrs["wording"] = self.text.wording
+            file.attrs["synonyms"] = self.text.synonyms
             file.attrs["clip"] = json.dumps(self.clip, sort_keys=True)
-            file.create_dataset(
-                "templates", data=list(self.templates), dtype=h5py.string_dtype(), track_times=False
-            )
+            vocabulary = self.vocabulary.to_json()
+            _write_texts(file, "names", vocabulary.pop("names"))
+            _write_texts(file, "templates", self.text.templates)
+            _write_texts(file, "words", [_dump(words) for words in self.text.words])
+            _write_texts(file, "vocabulary", [_dump(vocabulary)])
             file.create_dataset("embeddings", data=self.embeddings, track_times=False)
+
+    def require_clip(self, clip: dict[str, Any], *, what: str) -> None:
+        """Refuse a CLIP other than the one that made the bank.
+
+        Raises:
+            FingerprintError: They differ; the fields are named.
+        """
+        require_equal(
+            self.clip,
+            clip,
+            what=f"{what} was made by another CLIP than this",
+            advice="Make it again with `regionspot extract text` and this --clip",
+        )
+
+    def require_vocabulary(self, vocabulary: Vocabulary, *, what: str) -> None:
+        """Refuse a data set whose classes are not the bank's, in the bank's order.
+
+        Raises:
+            FingerprintError: Names, ids or their order differ.
+        """
+        wanted, found = (
+            {"names": list(v.names), "ids": list(v.ids)} for v in (vocabulary, self.vocabulary)
+        )
+        if wanted != found:
+            raise FingerprintError(
+                f"{what}: expected the annotations' {len(vocabulary)} classes "
+                f"({vocabulary.names[0]}, …), found {len(self.vocabulary)} "
+                f"({self.vocabulary.names[0]}, …) or others in between; make it again with "
+                f"`regionspot extract text --vocabulary` and this annotation file"
+            )
 
     @classmethod
     def load(cls, path: Path) -> ClassBank:
@@ -66,15 +101,24 @@ class ClassBank:
                 if file.attrs.get("format") != FORMAT:
                     found = file.attrs.get("format", "no format mark")
                     raise InputError(f"expected a {FORMAT!r} file, got {found!r}")
+                names = {"names": _read_texts(file, "names")}
+                (vocabulary,) = _read_texts(file, "vocabulary")
                 return cls(
-                    vocabulary=Vocabulary.from_json(json.loads(file.attrs["vocabulary"])),
+                    vocabulary=Vocabulary.from_json(json.loads(vocabulary) | names),
                     embeddings=np.asarray(file["embeddings"][...], dtype=np.float32),
                     logit_scale=float(file.attrs["logit_scale"]),
-                    templates=tuple(file["templates"].asstr()[...]),
+                    text=ClassText(
+                        words=tuple(tuple(json.loads(w)) for w in _read_texts(file, "words")),
+                        templates=tuple(_read_texts(file, "templates")),
+                        wording=str(file.attrs["wording"]),
+                        synonyms=bool(file.attrs["synonyms"]),
+                    ),
                     clip=json.loads(file.attrs["clip"]),
                 )
         except FileNotFoundError:
-            raise InputError(f"{path}: no such class bank; extraction writes one") from None
+            raise InputError(
+                f"{path}: no such class bank; `regionspot extract text` writes one"
+            ) from None
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except Exception as error:  # h5py raises whatever a damaged file leads it to
@@ -92,6 +136,13 @@ def average_templates(embeddings_KPD: NDArray[np.floating]) -> NDArray[np.float3
     return np.asarray(unit, dtype=np.float32)
 
 
-def fill_templates(names: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """All prompts, class by class: ``len(names) × len(templates)`` strings."""
-    return [template.replace("{}", name) for name in names for template in templates]
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype(), track_times=False)
+
+
+def _read_texts(file: h5py.File, name: str) -> list[str]:
+    return list(file[name].asstr()[...])

@@ -64,6 +64,40 @@ PrecisionName = Annotated[
         rich_help_panel=FROZEN,
     ),
 ]
+Names = Annotated[
+    str | None,
+    typer.Option("--names", metavar="A,B,C", help="Class names, with commas between."),
+]
+VocabularyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        metavar="FILE",
+        help="Class names: a text file, one a line, or an annotation file.",
+    ),
+]
+Bank = Annotated[
+    Path | None,
+    typer.Option(
+        "--bank",
+        metavar="FILE",
+        show_default="made as the paper does",
+        help="Class embeddings that `extract text` wrote.",
+    ),
+]
+Templates = Annotated[
+    str,
+    typer.Option(
+        "--templates", metavar="NAME|FILE", help="paper (81), openai, simple, or a file of them."
+    ),
+]
+Wording = Annotated[
+    str,
+    typer.Option("--wording", metavar="HOW", help="Names raw, or cleaned: dining_table's _ gone."),
+]
+Synonyms = Annotated[
+    bool, typer.Option("--synonyms", help="Average over the annotation file's synonyms too.")
+]
 BatchImages = Annotated[
     int, typer.Option("--batch", metavar="N", help="Images that the models take together.")
 ]

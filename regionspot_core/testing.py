@@ -12,6 +12,7 @@ from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan, TokenShape
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.vocabulary import Vocabulary
 
@@ -67,7 +68,7 @@ def make_bank(vocabulary: Vocabulary, *, width: int = TEXT_WIDTH) -> ClassBank:
         vocabulary=vocabulary,
         embeddings=(rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32),
         logit_scale=20.0,
-        templates=("{}.",),
+        text=ClassText.create(vocabulary, ("{}.",), TextConfig()),
         clip={"name": "generated"},
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from regionspot_core.backbones.clip import paper_templates
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank
@@ -49,7 +48,7 @@ def run_evaluation(
         advice="Give the --sam and --clip, with their weights, that its cache was extracted with",
     )
     clip = backbones.image_text_encoder
-    bank = build_class_bank(clip, annotations.vocabulary, paper_templates())
+    bank = build_class_bank(clip, annotations.vocabulary)
     device = Runtime.create(config.backbones.device).device
 
     config.out.mkdir(parents=True, exist_ok=True)

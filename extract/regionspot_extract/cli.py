@@ -1,4 +1,4 @@
-"""`regionspot extract`: plan, run, info."""
+"""`regionspot extract`: plan, run, text, info."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def run(
     images: options.Images,
     annotations: options.Annotations,
     out: Out,
+    bank: options.Bank = None,
     sam: options.Sam = "tiny",
     sam_checkpoint: options.SamCheckpoint = None,
     clip: options.Clip = "tiny",
@@ -79,12 +80,51 @@ def run(
 
     config = _config(
         images, annotations, out, sam, sam_checkpoint, clip, clip_pretrained,
-        device, precision, batch, part_images, workers,
+        device, precision, batch, part_images, workers, bank,
     )  # fmt: skip
     report = run_extraction(config)
     print_report(config.out, report)
     if report.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def text(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="The class bank.")],
+    names: options.Names = None,
+    vocabulary: options.VocabularyFile = None,
+    templates: options.Templates = "paper",
+    wording: options.Wording = "raw",
+    synonyms: options.Synonyms = False,
+    clip: options.Clip = "tiny",
+    clip_pretrained: options.ClipPretrained = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+) -> None:
+    """Embed class names with CLIP's text tower into a bank that the other commands take.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from regionspot_core.backbones.loading import load_clip
+    from regionspot_core.vocabulary_files import load_vocabulary
+    from regionspot_extract.tables import print_bank
+    from regionspot_extract.text import TextBankConfig, make_bank
+
+    config = TextBankConfig.parse(
+        {
+            "out": out,
+            "text": {"templates": templates, "wording": wording, "synonyms": synonyms},
+            "backbones": {
+                "clip": clip,
+                "clip_pretrained": clip_pretrained,
+                "device": device,
+                "precision": precision,
+            },
+        },
+        source="regionspot extract text",
+    )
+    classes = load_vocabulary(names=names, file=vocabulary)
+    print_bank(out, make_bank(config, classes, load_clip(config.backbones)))
 
 
 @app.command()
@@ -112,6 +152,7 @@ def _config(
     batch: int,
     part_images: int,
     workers: int,
+    bank: Path | None = None,
 ) -> ExtractConfig:
     from regionspot_extract.config import ExtractConfig
 
@@ -120,6 +161,7 @@ def _config(
             "images": images,
             "annotations": annotations,
             "out": out,
+            "bank": bank,
             "backbones": {
                 "sam": sam,
                 "sam_checkpoint": sam_checkpoint,

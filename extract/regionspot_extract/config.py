@@ -16,6 +16,8 @@ class ExtractConfig(Config):
     images: Path
     annotations: Path
     out: Path
+    bank: Path | None = None
+    """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
     batch_images: int = Field(8, ge=1)
     """Images encoded together."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regionspot_core.backbones.clip import paper_templates
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.progress import progress_line
@@ -44,16 +43,18 @@ def run_extraction(
     extraction = prepare(config, backbones=backbones)
     plan, annotations = extraction.plan, extraction.annotations
     models = extraction.backbones
+    clip = models.image_text_encoder
+    bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)
+    text = bank.text if bank else paper_text(annotations.vocabulary)
     writer = CacheWriter.open_or_create(
         config.out,
         plan=plan,
         annotations=annotations,
-        make_bank=lambda: build_class_bank(
-            models.image_text_encoder, annotations.vocabulary, paper_templates()
-        ),
+        make_bank=lambda: bank or build_class_bank(clip, annotations.vocabulary),
         fingerprint={
             "backbones": models.fingerprint,
             "dataset": annotations.fingerprint(),
+            "classes": text.recipe(),
             "encoding": "float16",
             "precision": config.backbones.precision,
         },

@@ -21,6 +21,7 @@ from regionspot_extract.info import StoreInfo
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_extract.planning import Extraction
     from regionspot_extract.run import ExtractionReport
+    from regionspot_extract.text import TextReport
 
 FAILURES_SHOWN = 5
 
@@ -64,6 +65,21 @@ def print_report(store: Path, report: ExtractionReport) -> None:
             show(f"  {failure.file}: {failure.reason}")
         if len(report.failed) > FAILURES_SHOWN:
             show("  … (`regionspot extract info --json` lists all)")
+
+
+def print_bank(path: Path, report: TextReport) -> None:
+    """What a class bank holds."""
+    bank, text = report.bank, report.bank.text
+    resumed = f", {report.resumed:,} already there" if report.resumed else ""
+    synonyms = " and synonyms" if text.synonyms else ""
+    facts = {
+        "classes": f"{len(bank.vocabulary):,}{resumed}",
+        "texts": f"{counted(len(text.templates), 'template')}, names {text.wording}{synonyms}",
+        "embeddings": f"{bank.embeddings.shape[0]:,} × {bank.embeddings.shape[1]}",
+        "CLIP": _model(bank.clip),
+        "file": format_bytes(path.stat().st_size),
+    }
+    show(facts_table(str(path), facts))
 
 
 def print_info(info: StoreInfo, *, as_json: bool) -> None:

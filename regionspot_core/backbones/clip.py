@@ -180,13 +180,6 @@ def _from_tag(name: str, tag: str) -> torch.nn.Module:
     return model
 
 
-def paper_templates() -> tuple[str, ...]:
-    """The method's 81 prompts: open_clip's 80 for ImageNet (OpenAI's) and ``{}.``."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return (*(template("{}") for template in OPENAI_IMAGENET_TEMPLATES), "{}.")
-
-
 def _activation(model: torch.nn.Module) -> str:
     kinds = {type(module).__name__ for module in model.modules()}
     return "QuickGELU" if "QuickGELU" in kinds else "GELU"

@@ -50,5 +50,15 @@ def load_backbones(config: BackboneConfig) -> Backbones:
     runtime = Runtime.create(config.device, config.precision)
     return Backbones(
         load_region_encoder(config.sam, checkpoint=config.sam_checkpoint, runtime=runtime),
-        load_image_text_encoder(config.clip, pretrained=config.clip_pretrained, runtime=runtime),
+        load_clip(config),
     )
+
+
+def load_clip(config: BackboneConfig) -> ImageTextEncoder:
+    """Load CLIP alone, for work on texts.
+
+    Raises:
+        InputError: A name, a device or a weight file is wrong.
+    """
+    runtime = Runtime.create(config.device, config.precision)
+    return load_image_text_encoder(config.clip, pretrained=config.clip_pretrained, runtime=runtime)

@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
-from regionspot_core.class_bank import ClassBank, average_templates, fill_templates
+from regionspot_core.backbones.templates import load_templates
+from regionspot_core.class_bank import ClassBank, average_templates
+from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.vocabulary import Vocabulary
 
-PROMPTS_AT_ONCE = 2048
+TEXTS_AT_ONCE = 2048
+"""Texts embedded together, unless one class has more."""
 
 
 def build_class_bank(
-    encoder: ImageTextEncoder, vocabulary: Vocabulary, templates: Sequence[str]
+    encoder: ImageTextEncoder, vocabulary: Vocabulary, config: TextConfig | None = None
 ) -> ClassBank:
-    """Embed every class name in every template and average: the paper's way.
+    """Embed every class in all its texts and average; by default the paper's way.
 
-    Names are used as the annotation file spells them.
+    Raises:
+        InputError: The templates are neither a set nor a file of templates.
     """
-    prompts = fill_templates(vocabulary.names, templates)
-    embedded = torch.cat(
-        [
-            encoder.text_embeddings(prompts[start : start + PROMPTS_AT_ONCE]).cpu()
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
-        ]
-    )
-    per_class = embedded.view(len(vocabulary), len(templates), -1).numpy()
+    config = config or TextConfig()
+    text = ClassText.create(vocabulary, load_templates(config.templates), config)
+    rows = [embed_classes(encoder, text, classes) for classes in class_batches(text)]
     return ClassBank(
         vocabulary=vocabulary,
-        embeddings=average_templates(per_class),
+        embeddings=np.concatenate(rows),
         logit_scale=encoder.logit_scale,
-        templates=tuple(templates),
+        text=text,
         clip=encoder.fingerprint(),
     )
+
+
+def paper_text(vocabulary: Vocabulary) -> ClassText:
+    """The texts of a bank that nobody asked to be otherwise."""
+    config = TextConfig()
+    return ClassText.create(vocabulary, load_templates(config.templates), config)
+
+
+def load_class_bank(
+    file: Path, encoder: ImageTextEncoder, vocabulary: Vocabulary | None = None
+) -> ClassBank:
+    """A bank that `regionspot extract text` wrote, if it fits this CLIP and these classes.
+
+    Raises:
+        InputError: The file is missing or is no bank.
+        FingerprintError: It was made by another CLIP, or for other classes.
+    """
+    bank = ClassBank.load(file)
+    bank.require_clip(encoder.fingerprint(), what=str(file))
+    if vocabulary is not None:
+        bank.require_vocabulary(vocabulary, what=str(file))
+    return bank
+
+
+def class_batches(text: ClassText) -> Iterator[range]:
+    """Runs of classes with about ``TEXTS_AT_ONCE`` texts; the same ones every time."""
+    start, texts = 0, 0
+    for index, words in enumerate(text.words):
+        count = len(words) * len(text.templates)
+        if texts and texts + count > TEXTS_AT_ONCE:
+            yield range(start, index)
+            start, texts = index, 0
+        texts += count
+    yield range(start, len(text.words))
+
+
+def embed_classes(
+    encoder: ImageTextEncoder, text: ClassText, classes: range
+) -> NDArray[np.float32]:
+    """The embeddings (len(classes), D) of a run of classes, each of length 1."""
+    texts = [text.texts(index) for index in classes]
+    embedded = encoder.text_embeddings([line for lines in texts for line in lines]).cpu().numpy()
+    borders = np.cumsum([len(lines) for lines in texts])[:-1]
+    each = np.split(embedded, borders)
+    return np.concatenate([average_templates(rows[None]) for rows in each])

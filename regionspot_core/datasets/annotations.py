@@ -87,6 +87,11 @@ def read_annotations(path: Path) -> AnnotationSet:
         raise AnnotationError(f"{path}: not a COCO or LVIS annotation file ({what})") from None
 
 
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The categories of an annotation file."""
+    return read_annotations(path).vocabulary
+
+
 def read_annotation_bytes(path: Path) -> bytes:
     """The bytes of an annotation file.
 

@@ -7,13 +7,11 @@ import open_clip
 import pytest
 import torch
 
-from regionspot_core.backbones.clip import ClipEncoder, load_clip, paper_templates
+from regionspot_core.backbones.clip import ClipEncoder, load_clip
 from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.errors import InputError, WeightsError
 from regionspot_core.tiny.models import load_tiny_clip, tiny_tokenizer
-from regionspot_core.vocabulary import Vocabulary
 
 CPU = Runtime.create("cpu")
 
@@ -62,24 +60,6 @@ def test_text_embeddings_are_not_normalised(encoder: ClipEncoder) -> None:
     with torch.no_grad():
         expected = load_tiny_clip().encode_text(tiny_tokenizer()(texts))
     torch.testing.assert_close(encoder.text_embeddings(texts), expected, atol=1e-5, rtol=0)
-
-
-def test_the_paper_has_81_templates() -> None:
-    templates = paper_templates()
-    assert len(templates) == len(set(templates)) == 81
-    assert templates[-1] == "{}."
-    assert "a bad photo of a {}." in templates
-    assert all(template.count("{}") == 1 for template in templates)
-
-
-def test_a_bank_is_the_mean_of_unnormalised_prompts(encoder: ClipEncoder) -> None:
-    names, templates = ["solid red star", "striped blue ring"], ("{}.", "a photo of a {}.")
-    bank = build_class_bank(encoder, Vocabulary.from_names(names), templates)
-    for row, name in zip(bank.embeddings, names, strict=True):
-        prompts = encoder.text_embeddings([t.replace("{}", name) for t in templates])
-        mean = prompts.mean(0)
-        np.testing.assert_allclose(row, (mean / mean.norm()).numpy(), atol=1e-6)
-    assert bank.logit_scale == pytest.approx(float(load_tiny_clip().logit_scale.detach().exp()))
 
 
 def test_a_saved_state_dict_of_the_real_architecture_loads(tmp_path: Path) -> None:

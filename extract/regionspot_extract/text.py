@@ -1,0 +1,146 @@
+"""The story of a class bank: embed a vocabulary in batches, and go on after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.backbones.protocols import ImageTextEncoder
+from regionspot_core.backbones.templates import load_templates
+from regionspot_core.backbones.text import class_batches, embed_classes
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.class_text import ClassText, TextConfig
+from regionspot_core.config import Config
+from regionspot_core.errors import InputError
+from regionspot_core.files import write_json
+from regionspot_core.progress import progress_line
+from regionspot_core.vocabulary import Vocabulary
+
+
+class TextBankConfig(Config):
+    """One class bank to be made."""
+
+    out: Path
+    text: TextConfig = TextConfig()
+    backbones: BackboneConfig = BackboneConfig()
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """What a run found and did."""
+
+    bank: ClassBank
+    resumed: int
+    """Classes that an earlier run had embedded."""
+
+
+def make_bank(
+    config: TextBankConfig, vocabulary: Vocabulary, encoder: ImageTextEncoder
+) -> TextReport:
+    """Embed the vocabulary into ``config.out``; run again after an interruption, it goes on.
+
+    Raises:
+        FingerprintError: The bank there, finished or not, was made otherwise than this one.
+        InputError: The templates, or what lies at ``config.out``, are not what they should be.
+    """
+    out = config.out
+    text = ClassText.create(vocabulary, load_templates(config.text.templates), config.text)
+    plan = _plan(vocabulary, text, encoder.fingerprint())
+    if out.exists():
+        there = ClassBank.load(out)
+        _require_plan(_plan(there.vocabulary, there.text, there.clip), plan, out)
+        return TextReport(there, resumed=len(vocabulary))
+    rows = RowsOnDisk.open_or_create(out, plan, width=encoder.text_width)
+    batches = list(class_batches(text))
+    resumed = rows.keep_whole(batches)
+    with progress_line("embed", total=len(vocabulary), unit="classes", start=resumed) as advance:
+        for classes in batches:
+            if classes.start >= resumed:
+                rows.append(embed_classes(encoder, text, classes))
+                advance(len(classes))
+    bank = ClassBank(vocabulary, rows.read(), encoder.logit_scale, text, encoder.fingerprint())
+    bank.save(out)
+    rows.remove()
+    return TextReport(bank, resumed)
+
+
+class RowsOnDisk:
+    """An unfinished bank: a folder beside it with its plan and the embeddings so far.
+
+    Rows are appended batch by batch, so a kill at any moment loses one batch at most.
+    """
+
+    def __init__(self, folder: Path, width: int) -> None:
+        self._folder = folder
+        self._file = folder / "rows.f32"
+        self._width = width
+
+    @classmethod
+    def open_or_create(cls, out: Path, plan: dict[str, Any], *, width: int) -> RowsOnDisk:
+        """The unfinished bank of ``out``, begun now or before with the same plan.
+
+        Raises:
+            FingerprintError: It was begun with another plan.
+            InputError: The folder that ``out`` should be in does not exist.
+        """
+        if not out.parent.is_dir():
+            raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
+        folder = out.with_name(f"{out.name}.unfinished")
+        folder.mkdir(exist_ok=True)
+        if (folder / "plan.json").exists():
+            begun = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            _require_plan(begun, plan, folder)
+        else:
+            write_json(folder / "plan.json", plan)
+        return cls(folder, width)
+
+    def keep_whole(self, batches: list[range]) -> int:
+        """Cut the file behind its last whole batch; how many classes that keeps."""
+        self._file.touch()
+        found = self._file.stat().st_size // (4 * self._width)
+        whole = max((classes.stop for classes in batches if classes.stop <= found), default=0)
+        with self._file.open("rb+") as file:
+            file.truncate(whole * 4 * self._width)
+        return whole
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        """Add (n, D) rows behind those that are there."""
+        with self._file.open("ab") as file:
+            file.write(rows.astype("<f4").tobytes())
+
+    def read(self) -> NDArray[np.float32]:
+        """All rows, (K, D)."""
+        return np.fromfile(self._file, dtype="<f4").reshape(-1, self._width).astype(np.float32)
+
+    def remove(self) -> None:
+        """Delete the folder; the bank is written."""
+        shutil.rmtree(self._folder)
+
+
+def _plan(vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any]) -> dict[str, Any]:
+    """What decides a bank's content, as plain values."""
+    classes = json.dumps([vocabulary.to_json(), text.words]).encode()
+    return {
+        "classes": len(vocabulary),
+        "classes_sha256": hashlib.sha256(classes).hexdigest(),
+        "text": text.recipe(),
+        "clip": clip,
+    }
+
+
+def _require_plan(there: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    require_equal(
+        there,
+        wanted,
+        what=f"{path} was made otherwise than this run would",
+        advice="Choose another --out, or delete it",
+    )

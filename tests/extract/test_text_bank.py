@@ -1,0 +1,114 @@
+"""`regionspot extract text`: one bank however often it was interrupted, and no mix of two."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regionspot_core.backbones import text as text_module
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.vocabulary import Vocabulary
+from regionspot_extract.text import TextBankConfig, make_bank
+
+NAMES = Vocabulary.from_names([f"thing {k}" for k in range(25)])
+
+
+class InterruptedRunError(Exception):
+    """Stands for a kill."""
+
+
+class FakeClip:
+    """Embeds a text by its letters; may stop after so many calls."""
+
+    name = "fake"
+    text_width = 6
+    logit_scale = 50.0
+
+    def __init__(self, *, calls: int = 10**9, weights: str = "a") -> None:
+        self.left = calls
+        self.weights = weights
+        self.texts = 0
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"name": self.name, "weights": self.weights}
+
+    def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
+        if not self.left:
+            raise InterruptedRunError
+        self.left -= 1
+        self.texts += len(texts)
+        letters = [[float(ord(letter)) for letter in text.rjust(6)[-6:]] for text in texts]
+        return torch.tensor(letters)
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "TEXTS_AT_ONCE", 28)  # four classes of seven texts
+
+
+def config(out: Path, **text: object) -> TextBankConfig:
+    values = {"out": out, "text": {"templates": "simple"} | text}
+    return TextBankConfig.parse(values, source="test")
+
+
+@pytest.mark.parametrize("calls", range(7))
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(calls: int, tmp_path: Path) -> None:
+    make_bank(config(tmp_path / "whole.h5"), NAMES, FakeClip())
+    with pytest.raises(InterruptedRunError):
+        make_bank(config(tmp_path / "cut.h5"), NAMES, FakeClip(calls=calls))
+    assert not (tmp_path / "cut.h5").exists()
+    with (tmp_path / "cut.h5.unfinished" / "rows.f32").open("ab") as file:
+        file.write(b"torn")  # a write that the kill cut through
+    second = FakeClip()
+    report = make_bank(config(tmp_path / "cut.h5"), NAMES, second)
+    assert report.resumed == 4 * calls
+    assert second.texts == 7 * (25 - 4 * calls)  # nothing is embedded twice
+    assert (tmp_path / "cut.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.h5", "whole.h5"]
+
+
+def test_a_finished_bank_is_left_alone(tmp_path: Path) -> None:
+    first = make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip())
+    again = make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip(calls=0))
+    assert (first.resumed, again.resumed) == (0, 25)
+    assert np.array_equal(first.bank.embeddings, again.bank.embeddings)
+    assert np.array_equal(ClassBank.load(tmp_path / "b.h5").embeddings, first.bank.embeddings)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("names", "clip", "text", "message"),
+    [
+        (Vocabulary.from_names(["a"]), FakeClip(), {}, "classes: expected 25, found 1"),
+        (NAMES, FakeClip(weights="b"), {}, "clip.weights: expected a, found b"),
+        (NAMES, FakeClip(), {"wording": "cleaned"}, "text.wording: expected raw, found cleaned"),
+        (NAMES, FakeClip(), {"templates": "openai"}, "text.templates: expected 7, found 80"),
+    ],
+)
+def test_another_bank_at_the_same_place_is_refused(
+    finished: bool,
+    names: Vocabulary,
+    clip: FakeClip,
+    text: dict[str, object],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "b.h5"
+    if finished:
+        make_bank(config(out), NAMES, FakeClip())
+    else:
+        with pytest.raises(InterruptedRunError):
+            make_bank(config(out), NAMES, FakeClip(calls=2))
+    with pytest.raises(FingerprintError, match=message):
+        make_bank(config(out, **text), names, clip)
+
+
+def test_a_place_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist; make it first"):
+        make_bank(config(tmp_path / "absent" / "b.h5"), NAMES, FakeClip())
+    (tmp_path / "text.h5").write_text("no bank")
+    with pytest.raises(InputError, match="not a readable class bank"):
+        make_bank(config(tmp_path / "text.h5"), NAMES, FakeClip())
