@@ -17,6 +17,7 @@ from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.fusion import PAPER_TOKEN
 from regionspot_core.images import read_image
+from regionspot_core.prompts import BoxPrompts
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
@@ -82,7 +83,10 @@ def test_live_features_give_the_cached_logits(demo: Path) -> None:
     indices = list(range(0, 120, 10))
     images = [read_image(demo / "world" / "train" / annotations.image_file[i]) for i in indices]
     boxes = [annotations.box[annotations.regions(i)] for i in indices]
-    live = recognizer.recognize(images, boxes)
+    live = [
+        recognizer.recognize(encoded, BoxPrompts(some))
+        for encoded, some in zip(recognizer.encode(images), boxes, strict=True)
+    ]
     batch = cache.read(indices)
     with torch.no_grad():
         embedded = head(

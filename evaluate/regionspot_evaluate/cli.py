@@ -1,4 +1,4 @@
-"""`regionspot evaluate`: run."""
+"""`regionspot evaluate`: run, predict."""
 
 from __future__ import annotations
 
@@ -14,28 +14,62 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-
-@app.callback()
-def evaluate() -> None:
-    """Put a head back behind the frozen models and score what it says."""
+Head = Annotated[
+    Path,
+    typer.Option(
+        "--head", metavar="HEAD", help="A folder that `train fit` or `train import` wrote."
+    ),
+]
+LOOKING = "Where SAM looks by itself"
+PointsPerSide = Annotated[
+    int,
+    typer.Option(
+        "--points-per-side",
+        metavar="N",
+        help="A grid of N × N points is tried.",
+        rich_help_panel=LOOKING,
+    ),
+]
+IouThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--iou-threshold",
+        metavar="X",
+        show_default="the model's, 0.88",
+        help="Least predicted IoU of a mask.",
+        rich_help_panel=LOOKING,
+    ),
+]
+StabilityThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--stability-threshold",
+        metavar="X",
+        show_default="the model's, 0.95",
+        help="Least stability of a mask.",
+        rich_help_panel=LOOKING,
+    ),
+]
 
 
 @app.command()
 def run(
     images: options.Images,
     annotations: options.Annotations,
-    head: Annotated[
-        Path, typer.Option("--head", metavar="RUN", help="A folder that `train fit` wrote.")
-    ],
+    head: Head,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for detections and figures.")
     ],
     proposals: Annotated[
         str,
         typer.Option(
-            "--proposals", metavar="gt|FILE", help="Annotated boxes, or a COCO-results JSON."
+            "--proposals",
+            metavar="gt|auto|FILE",
+            help="Annotated boxes, SAM's own, or a file: a COCO-results JSON, or "
+            "{image_id: {boxes, scores, labels}} with xyxy boxes.",
         ),
     ] = "gt",
+    bank: options.Bank = None,
     sam: options.RecordedSam = None,
     sam_checkpoint: options.SamCheckpoint = None,
     clip: options.RecordedClip = None,
@@ -50,17 +84,25 @@ def run(
     detections: Annotated[
         int, typer.Option("--detections", metavar="N", help="How many of them an image keeps.")
     ] = 300,
+    points_per_side: PointsPerSide = 32,
+    iou_threshold: IouThreshold = None,
+    stability_threshold: StabilityThreshold = None,
 ) -> None:
     """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
 
     Images that cannot be read are reported; the exit code is then 1.
     """
-    from regionspot_core.checkpoint import read_record
     from regionspot_core.tables import show
+    from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import EvaluateConfig
     from regionspot_evaluate.run import run_evaluation
 
-    trained_on = read_record(head).backbones
+    models = {
+        "sam_checkpoint": sam_checkpoint,
+        "clip_pretrained": clip_pretrained,
+        "device": device,
+        "precision": precision,
+    }
     config = EvaluateConfig.parse(
         {
             "images": images,
@@ -68,14 +110,13 @@ def run(
             "head": head,
             "out": out,
             "proposals": proposals,
-            "backbones": {
-                "sam": sam or trained_on["region_encoder"]["name"],
-                "sam_checkpoint": sam_checkpoint,
-                "clip": clip or trained_on["image_text_encoder"]["name"],
-                "clip_pretrained": clip_pretrained,
-                "device": device,
-                "precision": precision,
+            "propose": {
+                "points_per_side": points_per_side,
+                "iou_threshold": iou_threshold,
+                "stability_threshold": stability_threshold,
             },
+            "bank": bank,
+            "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
             "batch_images": batch,
             "workers": workers,
             "pairs": pairs,
@@ -88,3 +129,83 @@ def run(
     if report.failed:
         show(f"{len(report.failed)} images could not be read, first: {report.failed[0]}")
         raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Any picture Pillow reads.")],
+    head: Head,
+    names: options.Names = None,
+    vocabulary: options.VocabularyFile = None,
+    bank: options.Bank = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option("--box", metavar="X1,Y1,X2,Y2", help="A box in pixels; may be repeated."),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y", help="A point on a region; may be repeated."),
+    ] = None,
+    masks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mask", metavar="FILE", help="A picture, black but for the region; may be repeated."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the JSON and the picture.")
+    ] = Path(),
+    top: Annotated[int, typer.Option("--top", metavar="N", help="Names for each region.")] = 3,
+    least: Annotated[
+        float,
+        typer.Option("--least", metavar="P", help="Leave out regions with no name so probable."),
+    ] = 0.0,
+    points_per_side: PointsPerSide = 32,
+    iou_threshold: IouThreshold = None,
+    stability_threshold: StabilityThreshold = None,
+    sam: options.RecordedSam = None,
+    sam_checkpoint: options.SamCheckpoint = None,
+    clip: options.RecordedClip = None,
+    clip_pretrained: options.ClipPretrained = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+) -> None:
+    """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
+
+    Without --box, --point or --mask, SAM finds the regions by itself. A probability is a share
+    among the given names: where none of them fits, the nearest one is still said.
+    """
+    from regionspot_evaluate.backbone_choice import backbones_of_head
+    from regionspot_evaluate.config import PredictConfig
+    from regionspot_evaluate.predict import run_prediction
+    from regionspot_evaluate.report import print_prediction
+
+    models = {
+        "sam_checkpoint": sam_checkpoint,
+        "clip_pretrained": clip_pretrained,
+        "device": device,
+        "precision": precision,
+    }
+    config = PredictConfig.parse(
+        {
+            "image": image,
+            "head": head,
+            "out": out,
+            "names": names,
+            "vocabulary": vocabulary,
+            "bank": bank,
+            "boxes": boxes or (),
+            "points": points or (),
+            "masks": masks or (),
+            "propose": {
+                "points_per_side": points_per_side,
+                "iou_threshold": iou_threshold,
+                "stability_threshold": stability_threshold,
+            },
+            "top": top,
+            "least": least,
+            "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
+        },
+        source="regionspot evaluate predict",
+    )
+    print_prediction(image, run_prediction(config))

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do."""
+"""What an evaluation, or a look at one image, is asked to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from pydantic import Field
 
 from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.config import Config
 
 GROUND_TRUTH = "gt"
+AUTOMATIC = "auto"
 
 
 class EvaluateConfig(Config):
@@ -20,7 +22,11 @@ class EvaluateConfig(Config):
     head: Path
     out: Path
     proposals: str = GROUND_TRUTH
-    """``gt`` for the annotated boxes, or a COCO-results JSON file."""
+    """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
+    propose: ProposeConfig = ProposeConfig()
+    """How SAM looks for ``auto``."""
+    bank: Path | None = None
+    """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
     batch_images: int = Field(8, ge=1)
     workers: int = Field(4, ge=1)
@@ -30,3 +36,29 @@ class EvaluateConfig(Config):
     """How many of them an image keeps: LVIS's limit."""
     gallery: int = Field(12, ge=0)
     """Images drawn into ``predictions.png``; 0 draws none."""
+
+
+class PredictConfig(Config):
+    """One image whose regions are to be named."""
+
+    image: Path
+    head: Path
+    out: Path
+    """Folder for the JSON and the picture."""
+    names: str | None = None
+    """Class names with commas between; this, or ``vocabulary``, or ``bank``."""
+    vocabulary: Path | None = None
+    bank: Path | None = None
+    boxes: tuple[str, ...] = ()
+    """``x1,y1,x2,y2`` in original pixels."""
+    points: tuple[str, ...] = ()
+    """``x,y`` in original pixels, each for a region of its own."""
+    masks: tuple[Path, ...] = ()
+    """Pictures of the image's size; what is not black is the region."""
+    propose: ProposeConfig = ProposeConfig()
+    """How SAM looks where there is no prompt at all."""
+    top: int = Field(3, ge=1)
+    """Names given for each region."""
+    least: float = Field(0.0, ge=0, le=1)
+    """Regions whose best name is less probable are left out."""
+    backbones: BackboneConfig = BackboneConfig()

@@ -1,122 +1,201 @@
-"""Naming the proposals of a whole data set, detections written as they come."""
+"""The story of `evaluate predict`: one image, some prompts or none, and a name for each region."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from regionspot_core.datasets import AnnotationSet
-from regionspot_core.errors import CheckpointError, ImageError
+from regionspot_core.backbones.loading import Backbones, load_backbones
+from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.text import build_class_bank, load_class_bank
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import InputError
+from regionspot_core.files import write_json
 from regionspot_core.images import read_image
-from regionspot_core.prefetch import in_batches, map_ahead
-from regionspot_core.progress import progress_line
-from regionspot_core.transforms import RGBImage
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.classification import RegionTop1
-from regionspot_evaluate.clip_crop import ClipCrop
-from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import ResultsFile, image_detections
-from regionspot_evaluate.gallery import Picture
-from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import Recognition, Recognizer
-
-DETECTIONS = "detections.json"
-BASELINE_DETECTIONS = "baseline_clip_crop.json"
+from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
+from regionspot_core.transforms import Size
+from regionspot_core.vocabulary_files import load_vocabulary
+from regionspot_evaluate.config import PredictConfig
+from regionspot_evaluate.picture import draw_regions
+from regionspot_evaluate.recognizer import EncodedImage, Recognition, Recognizer
 
 
-@dataclass
-class Predictions:
-    """What was said, beside the two results files."""
+@dataclass(frozen=True)
+class NamedRegion:
+    """One region and its best names."""
 
-    top1: RegionTop1
-    baseline_top1: RegionTop1
-    pictures: list[Picture] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    prompt: str
+    """``box``, ``point``, ``mask`` or ``auto``"""
+    box: tuple[float, ...]
+    """xyxy, original pixels"""
+    predicted_iou: float
+    """How sure SAM is of the mask."""
+    names: tuple[tuple[str, float], ...]
+    """The best names and their probabilities among the vocabulary's, best first."""
+    mask: dict[str, Any]
+    """COCO run-length encoding"""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "prompt": self.prompt,
+            "box": [round(value, 2) for value in self.box],
+            "predicted_iou": round(self.predicted_iou, 4),
+            "names": [{"name": name, "probability": round(p, 6)} for name, p in self.names],
+            "mask": self.mask,
+        }
 
 
-def predict(
-    config: EvaluateConfig,
-    annotations: AnnotationSet,
-    proposals: list[Proposals],
-    recognizer: Recognizer,
-    baseline: ClipCrop,
-) -> Predictions:
-    """Name every proposal with the head and with CLIP-on-crop, into two results files.
+@dataclass(frozen=True)
+class PredictReport:
+    """What was said of an image, and where it was written."""
 
-    An image that cannot be read is recorded and gets no detections.
+    size: Size
+    regions: tuple[NamedRegion, ...]
+    left_out: int
+    """Regions whose best name was not probable enough."""
+    json_file: Path
+    picture_file: Path
+
+
+def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None) -> PredictReport:
+    """Name an image's regions; write them as JSON and as a picture into ``config.out``.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
+
+    Raises:
+        InputError: The image, a prompt, the vocabulary or a weight file is wrong.
+        FingerprintError: The head or the class bank belongs to other models.
+        CheckpointError: There is no readable head.
     """
-    vocabulary = annotations.vocabulary
-    predictions = Predictions(RegionTop1(vocabulary), RegionTop1(vocabulary))
-    shown = _shown_images(len(annotations), config.gallery)
-    with (
-        ResultsFile(config.out / DETECTIONS) as head_results,
-        ResultsFile(config.out / BASELINE_DETECTIONS) as baseline_results,
-        progress_line("evaluate", total=len(annotations), unit="images") as advance,
-    ):
-        for batch in in_batches(_read(config, annotations), config.batch_images):
-            good = [(i, image) for i, image in batch if not isinstance(image, ImageError)]
-            predictions.failed += [str(bad) for _, bad in batch if isinstance(bad, ImageError)]
-            recognitions = recognizer.recognize(
-                [image for _, image in good], [proposals[i].boxes for i, _ in good]
-            )
-            for (i, image), recognition in zip(good, recognitions, strict=True):
-                _require_finite(recognition, annotations.image_file[i])
-                image_id, known = int(annotations.image_id[i]), proposals[i]
-                crop_probabilities = baseline.probabilities(image, known.boxes)
-                entries = partial(
-                    image_detections,
-                    image_id,
-                    known,
-                    vocabulary=vocabulary,
-                    limit=min(config.pairs, config.detections),
-                )
-                head_results.add(entries(recognition.probabilities, masks=recognition.masks))
-                baseline_results.add(entries(crop_probabilities))
-                predictions.top1.add(recognition.logits, known.classes)
-                predictions.baseline_top1.add(crop_probabilities, known.classes)
-                if i in shown and len(known.boxes):
-                    predictions.pictures.append(_picture(image, known, recognition, vocabulary))
-            advance(len(batch))
-    return predictions
-
-
-def _require_finite(recognition: Recognition, file: str) -> None:
-    if not np.isfinite(recognition.logits).all():
-        raise CheckpointError(f"{file}: the head's logits are not finite; train it again")
-
-
-def _read(
-    config: EvaluateConfig, annotations: AnnotationSet
-) -> Iterator[tuple[int, RGBImage | ImageError]]:
-    def read(i: int) -> tuple[int, RGBImage | ImageError]:
-        path: Path = config.images / annotations.image_file[i]
-        try:
-            return i, read_image(path, size=annotations.size(i))
-        except ImageError as error:
-            return i, error
-
-    return map_ahead(read, range(len(annotations)), workers=config.workers)
-
-
-def _shown_images(count: int, shown: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, count - 1, min(count, shown)).astype(int).tolist())
-
-
-def _picture(
-    image: RGBImage, proposals: Proposals, recognition: Recognition, vocabulary: Vocabulary
-) -> Picture:
-    best = recognition.logits.argmax(axis=1)
-    true = proposals.classes.tolist()
-    return Picture(
-        image=image,
-        boxes=proposals.boxes,
-        masks=recognition.masks,
-        said=[vocabulary.names[index] for index in best],
-        confidence=recognition.probabilities.max(axis=1).tolist(),
-        true=[vocabulary.names[index] if index >= 0 else None for index in true],
-        rare=[index >= 0 and vocabulary.frequencies[index] == "r" for index in true],
+    image = read_image(config.image)
+    size = image.shape[:2]
+    prompts = _prompts(config, size)
+    make_bank = _bank_maker(config)
+    backbones = backbones or load_backbones(config.backbones)
+    recognizer = Recognizer.load(
+        config.head,
+        backbones,
+        make_bank(backbones),
+        device=Runtime.create(config.backbones.device).device,
     )
+    (encoded,) = recognizer.encode([image])
+    if not prompts:
+        prompts = {"auto": _automatic(recognizer, encoded, config)}
+    found = [
+        region
+        for kind, some in prompts.items()
+        for region in _regions(kind, recognizer.recognize(encoded, some), recognizer, config.top)
+    ]
+    if "auto" in prompts:
+        found.sort(key=lambda region: -region.names[0][1])
+    kept = [region for region in found if region.names[0][1] >= config.least]
+    config.out.mkdir(parents=True, exist_ok=True)
+    stem = config.out / f"{config.image.stem}.regions"
+    report = PredictReport(
+        size=size,
+        regions=tuple(kept),
+        left_out=len(found) - len(kept),
+        json_file=stem.with_name(f"{stem.name}.json"),
+        picture_file=stem.with_name(f"{stem.name}.png"),
+    )
+    write_json(report.json_file, _to_json(config, recognizer, report))
+    draw_regions(
+        report.picture_file,
+        image,
+        boxes=np.array([region.box for region in kept]).reshape(-1, 4),
+        masks=[region.mask for region in kept],
+        labels=[f"{region.names[0][0]} {region.names[0][1]:.0%}" for region in kept],
+    )
+    return report
+
+
+def _bank_maker(config: PredictConfig) -> Callable[[Backbones], ClassBank]:
+    """Backbones → class bank, the user's input checked before any model is loaded."""
+    given = [config.names is not None, config.vocabulary is not None, config.bank is not None]
+    if sum(given) != 1:
+        raise InputError("give the class names as one of --names A,B,C, --vocabulary or --bank")
+    bank = config.bank
+    if bank is not None:
+        ClassBank.load(bank)
+        return lambda backbones: load_class_bank(bank, backbones.image_text_encoder)
+    vocabulary = load_vocabulary(names=config.names, file=config.vocabulary)
+    return lambda backbones: build_class_bank(backbones.image_text_encoder, vocabulary)
+
+
+def _prompts(config: PredictConfig, size: Size) -> dict[str, Prompts]:
+    """The prompts that are given, by kind; none at all is an empty dict."""
+    prompts: dict[str, Prompts] = {}
+    if config.boxes:
+        boxes = [_numbers("--box", text, "x1,y1,x2,y2") for text in config.boxes]
+        prompts["box"] = BoxPrompts.create(boxes, size)
+    if config.points:
+        points = [_numbers("--point", text, "x,y") for text in config.points]
+        prompts["point"] = PointPrompts.create(points, size)
+    if config.masks:
+        masks = [_read_mask(path, size) for path in config.masks]
+        prompts["mask"] = MaskPrompts.create(np.stack(masks), size)
+    return prompts
+
+
+def _numbers(option: str, text: str, form: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != form.count(",") + 1:
+        raise InputError(f"{option} {text!r}: expected {form} in the image's pixels")
+    return numbers
+
+
+def _read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
+    mask = read_image(path).any(axis=2)
+    if mask.shape != size or not mask.any():
+        height, width = mask.shape
+        found = "a black one" if mask.shape == size else f"{width} × {height}"
+        raise InputError(
+            f"--mask {path}: expected a picture of {size[1]} × {size[0]} pixels, as the image, "
+            f"with the region not black; got {found}"
+        )
+    return np.asarray(mask)
+
+
+def _automatic(recognizer: Recognizer, image: EncodedImage, config: PredictConfig) -> BoxPrompts:
+    return BoxPrompts(recognizer.propose(image, config.propose).boxes)
+
+
+def _regions(
+    kind: str, recognition: Recognition, recognizer: Recognizer, top: int
+) -> list[NamedRegion]:
+    names, probabilities = recognizer.vocabulary.names, recognition.probabilities
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    return [
+        NamedRegion(
+            prompt=kind,
+            box=tuple(float(value) for value in recognition.boxes[i]),
+            predicted_iou=float(recognition.predicted_iou[i]),
+            names=tuple((names[k], float(probabilities[i, k])) for k in best[i]),
+            mask=recognition.masks[i],
+        )
+        for i in range(len(best))
+    ]
+
+
+def _to_json(
+    config: PredictConfig, recognizer: Recognizer, report: PredictReport
+) -> dict[str, Any]:
+    return {
+        "image": str(config.image),
+        "height": report.size[0],
+        "width": report.size[1],
+        "head": str(config.head),
+        "classes": list(recognizer.vocabulary.names),
+        "regions": [region.to_json() for region in report.regions],
+    }

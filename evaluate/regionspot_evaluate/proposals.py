@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.protocols import ProposedRegions
 from regionspot_core.boxes import clip_to_image, xywh_to_xyxy
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.config import GROUND_TRUTH
+from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,11 @@ class Proposals:
     """(R,) true class indices where they are known, else -1"""
 
 
-def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals]:
-    """The proposals of every image of the annotation set, in its order.
+def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals] | None:
+    """The proposals of every image of the annotation set, in its order; None for ``auto``.
 
     Args:
-        source: ``gt``, or the path of a COCO-results JSON: a list of objects with ``image_id``,
-            ``bbox`` (x, y, width, height) and ``score``. Any ``category_id`` is left aside.
+        source: ``gt``, ``auto``, or the path of a file of boxes and scores.
         annotations: The images, and the boxes for ``gt``.
 
     Raises:
@@ -41,7 +41,15 @@ def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals]:
     """
     if source == GROUND_TRUTH:
         return [_ground_truth(annotations, image) for image in range(len(annotations))]
+    if source == AUTOMATIC:
+        return None
     return _from_file(Path(source), annotations)
+
+
+def from_sam(regions: ProposedRegions) -> Proposals:
+    """Regions that SAM found by itself, its predicted IoU as their score."""
+    unknown = np.full(len(regions.boxes), -1, dtype=np.int64)
+    return Proposals(regions.boxes, regions.scores, unknown)
 
 
 def _ground_truth(annotations: AnnotationSet, image: int) -> Proposals:
@@ -87,7 +95,7 @@ def _read(path: Path) -> list[Any]:
         entries = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise AnnotationError(
-            f"--proposals {path}: neither {GROUND_TRUTH!r} nor a file that exists"
+            f"--proposals {path}: neither {GROUND_TRUTH}, {AUTOMATIC} nor a file that exists"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: expected a COCO-results JSON file ({error})") from None

@@ -1,9 +1,10 @@
-"""SAM, CLIP, a head and a vocabulary together: boxes in, classes and masks out."""
+"""SAM, CLIP, a head and a vocabulary together: images and prompts in, classes and masks out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,26 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.boxes import FloatArray
+from regionspot_core.backbones.protocols import ProposeConfig, ProposedRegions
+from regionspot_core.boxes import FloatArray, xywh_to_xyxy
+from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import FingerprintError
 from regionspot_core.fusion import PAPER_TOKEN, FusionHead
+from regionspot_core.prompts import BoxPrompts, Prompts
 from regionspot_core.transforms import RGBImage, Size
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image as both frozen models see it; any number of prompts may follow."""
+
+    size: Size
+    """(height, width), original pixels"""
+    embedding: torch.Tensor
+    """(1, S, g, g), SAM's"""
+    image_tokens: torch.Tensor
+    """(1, T, C), CLIP's"""
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,10 @@ class Recognition:
     """(R, K)"""
     masks: list[dict[str, Any]]
     """R masks as COCO run-length encodings, original pixels."""
+    boxes: FloatArray
+    """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
+    predicted_iou: NDArray[np.float32]
+    """(R,) how sure SAM is of each mask."""
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -34,52 +55,102 @@ class Recognition:
 
 
 class Recognizer:
-    """Names regions of images. The frozen models must be those the head was trained on."""
+    """Names regions of images. The frozen models must be those the head was trained on.
+
+    Raises:
+        FingerprintError: Head, models and class embeddings are of different widths.
+    """
 
     def __init__(
         self, backbones: Backbones, head: FusionHead, bank: ClassBank, *, device: torch.device
     ) -> None:
+        self.vocabulary = bank.vocabulary
         self._backbones = backbones
         self._head = head.to(device).eval()
+        self._device = device
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
+        _require_widths(backbones, head, bank)
+
+    @classmethod
+    def load(
+        cls, head: Path, backbones: Backbones, bank: ClassBank, *, device: torch.device
+    ) -> Recognizer:
+        """With the head in a folder that `train fit` or `train import` wrote.
+
+        Raises:
+            CheckpointError: There is no readable head.
+            FingerprintError: It was trained on other frozen models, or does not fit these.
+        """
+        record = read_record(head)
+        record.require_fit(backbones.fingerprint, what=str(head))
+        return cls(backbones, load_head(head), bank, device=device)
+
+    def with_classes(self, bank: ClassBank) -> Recognizer:
+        """The same models and head with another vocabulary; encoded images fit both."""
+        return Recognizer(self._backbones, self._head, bank, device=self._device)
 
     @torch.inference_mode()
-    def recognize(
-        self, images: Sequence[RGBImage], boxes: Sequence[FloatArray]
-    ) -> list[Recognition]:
-        """Name the boxes of B images.
-
-        Args:
-            images: uint8 (H, W, 3), RGB.
-            boxes: For each image (R, 4), xyxy in original pixels; R may be 0.
-        """
+    def encode(self, images: Sequence[RGBImage]) -> list[EncodedImage]:
+        """Run both frozen models over B images, uint8 (H, W, 3), RGB."""
+        if not images:
+            return []
         sam, clip = self._backbones.region_encoder, self._backbones.image_text_encoder
         image_tokens = clip.image_tokens([clip.prepare(image) for image in images])
         embeddings = sam.embed([sam.prepare(image) for image in images])
         return [
-            self._recognize_one(
-                embeddings[i : i + 1], image_tokens[i : i + 1], boxes[i], images[i].shape[:2]
-            )
-            for i in range(len(images))
+            EncodedImage(image.shape[:2], embeddings[i : i + 1], image_tokens[i : i + 1])
+            for i, image in enumerate(images)
         ]
 
-    def _recognize_one(
-        self, embedding: torch.Tensor, image_tokens_1TC: torch.Tensor, boxes: FloatArray, size: Size
-    ) -> Recognition:
-        if not len(boxes):
-            return Recognition(np.zeros((0, len(self._classes_KD)), dtype=np.float32), [])
+    @torch.inference_mode()
+    def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
+        """Name and outline the regions that the prompts point at."""
         tokens: list[torch.Tensor] = []
+        ious: list[torch.Tensor] = []
         masks: list[dict[str, Any]] = []
-        for segmented in self._backbones.region_encoder.segment(embedding, boxes, size):
+        sam = self._backbones.region_encoder
+        for segmented in sam.segment(image.embedding, prompts, image.size):
             tokens.append(segmented.tokens.tokens_NMS[:, PAPER_TOKEN])
+            ious.append(segmented.tokens.iou_NQ[:, 0])
             masks += encode_masks(segmented.masks_NHW)
-        embedded = self._head(torch.cat(tokens)[None], image_tokens_1TC)
+        if not tokens:
+            nothing = np.zeros((0, len(self._classes_KD)), dtype=np.float32)
+            return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
+        embedded = self._head(torch.cat(tokens)[None], image.image_tokens)
         logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
-        return Recognition(logits.float().cpu().numpy(), masks)
+        return Recognition(
+            logits=logits.float().cpu().numpy(),
+            masks=masks,
+            boxes=prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks),
+            predicted_iou=torch.cat(ious).float().cpu().numpy(),
+        )
+
+    def propose(self, image: EncodedImage, options: ProposeConfig) -> ProposedRegions:
+        """Regions that SAM finds by itself."""
+        return self._backbones.region_encoder.propose(image.embedding, image.size, options)
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """COCO's compressed run-length encodings, ``counts`` as text so that JSON takes them."""
     encoded = rle_codec.encode(np.asfortranarray(masks_NHW.transpose(1, 2, 0).astype(np.uint8)))
     return [{"size": rle["size"], "counts": rle["counts"].decode("ascii")} for rle in encoded]
+
+
+def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:
+    return xywh_to_xyxy(rle_codec.toBbox(masks).reshape(-1, 4))
+
+
+def _require_widths(backbones: Backbones, head: FusionHead, bank: ClassBank) -> None:
+    sam, clip, config = backbones.region_encoder, backbones.image_text_encoder, head.config
+    widths = {
+        f"SAM {sam.name}'s region tokens": (config.region_width, sam.token_width),
+        f"CLIP {clip.name}'s image tokens": (config.image_width, clip.token_width),
+        "class embeddings": (config.text_width, bank.embeddings.shape[1]),
+    }
+    for what, (expected, found) in widths.items():
+        if expected != found:
+            raise FingerprintError(
+                f"the head takes {what} of width {expected}, these are {found} wide; give the "
+                f"--sam and --clip that it was trained with"
+            )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from regionspot_core import __version__
+from regionspot_core.tables import counted, show
 from regionspot_evaluate.scoring import METRICS, Score
+
+if TYPE_CHECKING:  # it brings supervision
+    from regionspot_evaluate.predict import PredictReport
 
 PROTOCOL = "LVIS standard, at most 300 detections an image"
 GROUPS = ("all", "frequent", "common", "rare")
@@ -86,6 +91,40 @@ class EvaluationReport:
         for label, shares in (("head", self.region_top1), ("CLIP crop", self.baseline_region_top1)):
             table.add_row(label, *(_percent(shares.get(group)) for group in groups))
         return [table]
+
+
+def print_prediction(image: Path, report: PredictReport) -> None:
+    """One image's regions, and where they were written."""
+    height, width = report.size
+    table = Table(
+        title=f"{image.name}, {width} × {height}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("", "name", "%", "else", "box (x1 y1 x2 y2)", "SAM's IoU"):
+        right = column in ("", "%", "SAM's IoU")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for number, region in enumerate(report.regions, 1):
+        (name, probability), *others = region.names
+        table.add_row(
+            str(number),
+            name,
+            _percent(probability),
+            ", ".join(f"{other} {_percent(share)}" for other, share in others),
+            " ".join(f"{value:.0f}" for value in region.box),
+            f"{region.predicted_iou:.2f}",
+        )
+    if report.regions:
+        show(table)
+    elif not report.left_out:
+        show(
+            f"{image.name}: no region found; try a lower --iou-threshold or more --points-per-side"
+        )
+    if report.left_out:
+        show(f"{counted(report.left_out, 'region')} left out: no name so probable")
+    show(f"written: {report.json_file}, {report.picture_file}")
 
 
 def _percent(value: float | None) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.backbones.text import build_class_bank, load_class_bank
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.gallery import draw_gallery
-from regionspot_evaluate.predict import BASELINE_DETECTIONS, DETECTIONS, predict
+from regionspot_evaluate.predictions import BASELINE_DETECTIONS, DETECTIONS, predict
 from regionspot_evaluate.proposals import load_proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
@@ -39,26 +37,18 @@ def run_evaluation(
     scorer = LvisScorer(config.annotations)
     annotations = read_annotations(config.annotations)
     proposals = load_proposals(config.proposals, annotations)
-    record, head = read_record(config.head), load_head(config.head)
     backbones = backbones or load_backbones(config.backbones)
-    require_equal(
-        record.backbones,
-        backbones.fingerprint,
-        what=f"{config.head} was trained on other frozen models than these",
-        advice="Give the --sam and --clip, with their weights, that its cache was extracted with",
-    )
     clip = backbones.image_text_encoder
-    bank = build_class_bank(clip, annotations.vocabulary)
+    bank = (
+        load_class_bank(config.bank, clip, annotations.vocabulary)
+        if config.bank
+        else build_class_bank(clip, annotations.vocabulary)
+    )
     device = Runtime.create(config.backbones.device).device
+    recognizer = Recognizer.load(config.head, backbones, bank, device=device)
 
     config.out.mkdir(parents=True, exist_ok=True)
-    predictions = predict(
-        config,
-        annotations,
-        proposals,
-        Recognizer(backbones, head, bank, device=device),
-        ClipCrop(clip, bank),
-    )
+    predictions = predict(config, annotations, proposals, recognizer, ClipCrop(clip, bank))
     draw_gallery(predictions.pictures, config.out / "predictions.png")
     detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
     report = EvaluationReport(

@@ -12,8 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from regionspot_core.boxes import FloatArray
+from regionspot_core.config import Config
+from regionspot_core.prompts import Prompts
 from regionspot_core.transforms import RGBImage, Size
 
 
@@ -34,6 +37,27 @@ class SegmentedRegions:
     tokens: RegionTokens
     masks_NHW: NDArray[np.bool_]
     """(N, H, W), original image pixels."""
+
+
+class ProposeConfig(Config):
+    """How SAM looks for regions by itself. A threshold of None is the model's own."""
+
+    points_per_side: int = Field(32, ge=1)
+    """A grid of so many points a side is tried."""
+    iou_threshold: float | None = Field(None, ge=0, le=1)
+    """Least predicted IoU of a mask that is kept; segment-anything's is 0.88."""
+    stability_threshold: float | None = Field(None, ge=0, le=1)
+    """Least IoU of a mask with itself when the logits' threshold moves; its is 0.95."""
+
+
+@dataclass(frozen=True)
+class ProposedRegions:
+    """N regions that a region encoder found by itself."""
+
+    boxes: NDArray[np.float32]
+    """(N, 4) xyxy, original pixels"""
+    scores: NDArray[np.float32]
+    """(N,) predicted IoU, in [0, 1]"""
 
 
 class RegionEncoder(Protocol):
@@ -73,14 +97,26 @@ class RegionEncoder(Protocol):
         ...
 
     def segment(
-        self, embedding: torch.Tensor, boxes: FloatArray, size: Size
+        self, embedding: torch.Tensor, prompts: Prompts, size: Size
     ) -> Iterator[SegmentedRegions]:
         """Tokens and masks of one image's regions, a few regions at a time.
 
         Args:
             embedding: One image of :meth:`embed`'s result, batch axis kept.
-            boxes: (R, 4), xyxy in original pixels.
+            prompts: What points at the R regions.
             size: Original (height, width).
+        """
+        ...
+
+    def propose(
+        self, embedding: torch.Tensor, size: Size, options: ProposeConfig
+    ) -> ProposedRegions:
+        """Find regions in one image without any prompt.
+
+        Args:
+            embedding: One image of :meth:`embed`'s result, batch axis kept.
+            size: Original (height, width).
+            options: How densely to look, and what to keep.
         """
         ...
 

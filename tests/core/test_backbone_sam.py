@@ -10,6 +10,7 @@ from segment_anything import SamPredictor, sam_model_registry
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam import REGIONS_AT_ONCE, SamEncoder, load_sam
 from regionspot_core.errors import InputError, WeightsError
+from regionspot_core.prompts import BoxPrompts
 from regionspot_core.tiny.models import load_tiny_sam
 
 CPU = Runtime.create("cpu")
@@ -54,7 +55,7 @@ def test_tokens_and_masks_are_the_predictors(encoder: SamEncoder, size: tuple[in
     embedding = encoder.embed([encoder.prepare(image)])
     decoded = encoder.decode(embedding, [boxes], [size])
     assert (decoded.tokens_NMS - tokens).abs().max() <= 1e-5
-    (segmented,) = encoder.segment(embedding, boxes, size)
+    (segmented,) = encoder.segment(embedding, BoxPrompts(boxes), size)
     assert (segmented.tokens.tokens_NMS - tokens).abs().max() <= 1e-5
     assert segmented.masks_NHW.shape == (5, *size)
     assert (segmented.masks_NHW == masks).mean() > 0.9999
@@ -85,7 +86,10 @@ def test_more_regions_than_one_chunk(encoder: SamEncoder) -> None:
     last = encoder.decode(embedding, [boxes[-1:]], [(96, 96)])
     assert decoded.tokens_NMS.shape[0] == count
     torch.testing.assert_close(decoded.tokens_NMS[-1:], last.tokens_NMS, atol=1e-5, rtol=0)
-    assert sum(len(s.masks_NHW) for s in encoder.segment(embedding, boxes, (96, 96))) == count
+    assert (
+        sum(len(s.masks_NHW) for s in encoder.segment(embedding, BoxPrompts(boxes), (96, 96)))
+        == count
+    )
 
 
 def test_no_regions_at_all(encoder: SamEncoder) -> None:
@@ -93,7 +97,7 @@ def test_no_regions_at_all(encoder: SamEncoder) -> None:
     decoded = encoder.decode(embedding, [np.zeros((0, 4))], [(96, 96)])
     assert decoded.tokens_NMS.shape == (0, 5, 128)
     assert decoded.iou_NQ.shape == (0, 4)
-    assert list(encoder.segment(embedding, np.zeros((0, 4)), (96, 96))) == []
+    assert list(encoder.segment(embedding, BoxPrompts(np.zeros((0, 4))), (96, 96))) == []
 
 
 def test_iou_is_the_decoders(encoder: SamEncoder) -> None:
