@@ -177,3 +177,12 @@ def test_the_same_seed_gives_the_same_figures(
         first.pop(changing)
         second.pop(changing)
     assert first == second
+
+
+def test_sams_own_regions_as_proposals(demo: Path, tmp_path: Path) -> None:
+    looking = {"points_per_side": 8}
+    config = evaluate_config(demo, tmp_path / "out", proposals="auto", propose=looking)
+    report = run_evaluation(config)
+    assert report.region_top1 == {}
+    assert 0 < report.box["AP50"] < 1
+    assert report.box["AR"] > 0.2

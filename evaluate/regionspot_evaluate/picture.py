@@ -66,14 +66,18 @@ def _annotate(
     letters = max(11, round(max(height, width) / 64))
     painters = (
         sv.MaskAnnotator(**look, opacity=0.35),
-        sv.BoxAnnotator(**look, thickness=max(1, letters // 8)),
+        sv.BoxAnnotator(**look, thickness=max(2, letters // 8)),
     )
     canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
     for painter in painters:
         canvas = painter.annotate(canvas, detections)
     # matplotlib's own font has the letters of most alphabets, supervision's has few.
     names = sv.RichLabelAnnotator(
-        **look, font_path=findfont("DejaVu Sans"), font_size=letters, text_padding=letters // 3
+        **look,
+        font_path=findfont("DejaVu Sans"),
+        font_size=letters,
+        text_padding=letters // 3,
+        smart_position=True,
     )
     canvas = names.annotate(canvas, detections, labels=list(labels))
     return np.ascontiguousarray(canvas[..., ::-1])

@@ -1,0 +1,268 @@
+"""One image's regions: the recogniser's answers, and the command's table, JSON and picture."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as rle_codec
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.checkpoint import HeadRecord, save_head
+from regionspot_core.class_text import TextConfig
+from regionspot_core.errors import FingerprintError, ImageError, InputError
+from regionspot_core.fusion import PAPER_TOKEN, FusionConfig, FusionHead
+from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts
+from regionspot_core.tiny.scenes import Scene, make_scene
+from regionspot_core.vocabulary import Vocabulary
+from regionspot_evaluate.backbone_choice import backbones_of_head
+from regionspot_evaluate.config import PredictConfig
+from regionspot_evaluate.predict import PredictReport, run_prediction
+from regionspot_evaluate.recognizer import Recognizer
+
+CPU = torch.device("cpu")
+NAMES = ("solid red star", "striped blue ring", "dotted green cross")
+SIMPLE = TextConfig(templates="simple")
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Backbones:
+    return load_backbones(BackboneConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def head(backbones: Backbones) -> FusionHead:
+    torch.manual_seed(0)
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    widths = FusionConfig(
+        region_width=sam.token_width, image_width=clip.token_width, text_width=clip.text_width
+    )
+    return FusionHead(widths).eval()
+
+
+@pytest.fixture(scope="module")
+def recognizer(backbones: Backbones, head: FusionHead) -> Recognizer:
+    clip = backbones.image_text_encoder
+    bank = build_class_bank(clip, Vocabulary.from_names(NAMES), SIMPLE)
+    return Recognizer(backbones, head, bank, device=CPU)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene(np.random.default_rng(8))
+
+
+@pytest.fixture
+def place(tmp_path: Path, backbones: Backbones, head: FusionHead, scene: Scene) -> Path:
+    """A folder with a picture, a mask of its first object, and a head."""
+    Image.fromarray(scene.image).save(tmp_path / "scène.png")
+    Image.fromarray(scene.masks[0]).save(tmp_path / "mask.png")
+    save_head(tmp_path / "head", head, HeadRecord(head.config, backbones.fingerprint, {}))
+    return tmp_path
+
+
+def test_logits_are_the_heads_on_the_models_tokens(
+    recognizer: Recognizer, backbones: Backbones, head: FusionHead, scene: Scene
+) -> None:
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    tokens = sam.decode(sam.embed([sam.prepare(scene.image)]), [scene.boxes], [(96, 96)])
+    bank = build_class_bank(clip, Vocabulary.from_names(NAMES), SIMPLE)
+    with torch.no_grad():
+        embedded = head(
+            tokens.tokens_NMS[None, :, PAPER_TOKEN], clip.image_tokens([clip.prepare(scene.image)])
+        )
+        expected = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)[0]
+    (encoded,) = recognizer.encode([scene.image])
+    found = recognizer.recognize(encoded, BoxPrompts(scene.boxes))
+    np.testing.assert_allclose(found.logits, expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found.predicted_iou, tokens.iou_NQ[:, 0].numpy(), atol=1e-5)
+    assert np.array_equal(found.boxes, scene.boxes)
+
+
+def test_points_and_masks_come_with_the_box_of_what_was_found(
+    recognizer: Recognizer, scene: Scene
+) -> None:
+    (encoded,) = recognizer.encode([scene.image])
+    y, x = np.argwhere(scene.masks[0])[scene.masks[0].sum() // 2]
+    for prompts in (
+        PointPrompts.create([[x + 0.5, y + 0.5]], (96, 96)),
+        MaskPrompts.create(scene.masks[:1], (96, 96)),
+    ):
+        found = recognizer.recognize(encoded, prompts)
+        rows, columns = np.nonzero(rle_codec.decode(found.masks[0]))
+        tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert found.boxes.tolist() == [tight]
+        assert found.logits.shape == (1, 3)
+
+
+def test_an_encoded_image_serves_another_vocabulary(
+    recognizer: Recognizer, backbones: Backbones, scene: Scene
+) -> None:
+    (encoded,) = recognizer.encode([scene.image])
+    clip = backbones.image_text_encoder
+    two = build_class_bank(clip, Vocabulary.from_names(NAMES[::-2]), SIMPLE)
+    boxes = BoxPrompts(scene.boxes)
+    every = recognizer.recognize(encoded, boxes).logits
+    some = recognizer.with_classes(two).recognize(encoded, boxes).logits
+    np.testing.assert_allclose(some, every[:, ::-2], atol=1e-5)
+
+
+def test_images_of_several_sizes_and_no_image(recognizer: Recognizer, scene: Scene) -> None:
+    images = [scene.image, scene.image[:40], scene.image[:1, :1]]
+    encoded = recognizer.encode(images)
+    assert [image.size for image in encoded] == [(96, 96), (40, 96), (1, 1)]
+    found = recognizer.recognize(encoded[1], BoxPrompts(np.array([[0.0, 0, 30, 40]])))
+    assert found.masks[0]["size"] == [40, 96]
+    nothing = recognizer.recognize(encoded[2], BoxPrompts(np.zeros((0, 4))))
+    assert (nothing.logits.shape, nothing.masks, len(nothing.boxes)) == ((0, 3), [], 0)
+    assert recognizer.encode([]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"region_width": 8}, "SAM tiny's region tokens of width 8, these are 128 wide"),
+        ({"image_width": 16}, "CLIP tiny's image tokens of width 16"),
+        ({"text_width": 16}, "class embeddings of width 16"),
+    ],
+)
+def test_a_head_of_other_widths_is_refused(
+    change: dict[str, int], message: str, backbones: Backbones, head: FusionHead
+) -> None:
+    bank = build_class_bank(backbones.image_text_encoder, Vocabulary.from_names(NAMES), SIMPLE)
+    other = FusionHead(head.config.model_copy(update=change))
+    with pytest.raises(FingerprintError, match=message):
+        Recognizer(backbones, other, bank, device=CPU)
+
+
+def predict(place: Path, backbones: Backbones, **changes: object) -> PredictReport:
+    values = {
+        "image": place / "scène.png",
+        "head": place / "head",
+        "out": place / "out",
+        "names": ",".join(NAMES),
+    }
+    config = PredictConfig.parse({**values, **changes}, source="test")
+    return run_prediction(config, backbones=backbones)
+
+
+def test_every_kind_of_prompt_in_one_call(place: Path, backbones: Backbones, scene: Scene) -> None:
+    box = ",".join(str(value) for value in scene.boxes[0])
+    report = predict(
+        place, backbones, boxes=[box, "0,0,96,96"], points=["20,30.5"], masks=[place / "mask.png"]
+    )
+    assert [region.prompt for region in report.regions] == ["box", "box", "point", "mask"]
+    assert report.regions[0].box == pytest.approx(scene.boxes[0])
+    content = json.loads(report.json_file.read_text(encoding="utf-8"))
+    assert report.json_file.name == "scène.regions.json"
+    assert (content["height"], content["width"], content["classes"]) == (96, 96, list(NAMES))
+    for region, written in zip(report.regions, content["regions"], strict=True):
+        shares = [name["probability"] for name in written["names"]]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert written["names"][0]["name"] == region.names[0][0]
+        assert rle_codec.decode(written["mask"]).shape == (96, 96)
+
+
+def test_without_a_prompt_sam_looks_by_itself(place: Path, backbones: Backbones) -> None:
+    looking = {"points_per_side": 8}
+    report = predict(place, backbones, propose=looking, top=1)
+    assert {region.prompt for region in report.regions} == {"auto"}
+    shares = [region.names[0][1] for region in report.regions]
+    assert shares == sorted(shares, reverse=True)
+    assert len(report.regions[0].names) == 1
+    middle = shares[len(shares) // 2]
+    fewer = predict(place, backbones, propose=looking, least=middle)
+    assert len(fewer.regions) == sum(share >= middle for share in shares)
+    assert fewer.left_out == len(shares) - len(fewer.regions)
+
+
+def test_nothing_found_is_an_answer(place: Path, backbones: Backbones) -> None:
+    report = predict(place, backbones, propose={"points_per_side": 1, "iou_threshold": 1})
+    assert report.regions == ()
+    assert json.loads(report.json_file.read_text())["regions"] == []
+    with Image.open(report.picture_file) as picture:
+        assert picture.size == (640, 640)
+
+
+def test_the_picture_shows_the_regions(place: Path, backbones: Backbones) -> None:
+    without = predict(place, backbones, propose={"points_per_side": 1, "iou_threshold": 1})
+    before = np.asarray(Image.open(without.picture_file)).astype(int)
+    report = predict(place, backbones, boxes=["20,30,60,80"], names="naïve 人")
+    after = np.asarray(Image.open(report.picture_file)).astype(int)
+    changed = np.abs(after - before).sum(axis=2) > 30
+    scale = 640 / 96
+    edge = changed[round(30 * scale) : round(80 * scale), round(20 * scale)]
+    assert edge.mean() > 0.9
+    assert not changed[round(85 * scale) :].any()  # far below the box and its label
+
+
+def test_a_bank_serves_in_place_of_names(place: Path, backbones: Backbones) -> None:
+    vocabulary = Vocabulary.from_names(NAMES)
+    build_class_bank(backbones.image_text_encoder, vocabulary).save(place / "bank.h5")
+    boxes = {"boxes": ["10,10,50,50"]}
+    banked = predict(place, backbones, names=None, bank=place / "bank.h5", **boxes)
+    assert banked.regions == predict(place, backbones, **boxes).regions
+
+
+def black(place: Path) -> None:
+    Image.new("L", (96, 96)).save(place / "mask.png")
+
+
+def small(place: Path) -> None:
+    Image.new("L", (50, 96), 255).save(place / "mask.png")
+
+
+def nothing(place: Path) -> None:
+    return
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "message"),
+    [
+        (nothing, {"boxes": ["1,2,3"]}, "--box '1,2,3': expected x1,y1,x2,y2"),
+        (nothing, {"boxes": ["a,b,c,d"]}, "--box 'a,b,c,d': expected x1,y1,x2,y2"),
+        (nothing, {"boxes": ["5,5,5,9"]}, "box 5,5,5,9: expected"),
+        (nothing, {"boxes": ["0,0,97,9"]}, "0 ≤ x1 < x2 ≤ 96"),
+        (nothing, {"boxes": ["nan,0,9,9"]}, "finite numbers"),
+        (nothing, {"points": ["5"]}, "--point '5': expected x,y"),
+        (nothing, {"points": ["5,100"]}, "point 5,100: expected x,y"),
+        (nothing, {"masks": ["absent.png"]}, "absent.png: no such image file"),
+        (black, {"masks": ["mask.png"]}, "got a black one"),
+        (small, {"masks": ["mask.png"]}, "expected a picture of 96 × 96 pixels"),
+        (nothing, {"names": None}, "one of --names A,B,C, --vocabulary or --bank"),
+        (nothing, {"vocabulary": "x.txt"}, "one of --names A,B,C, --vocabulary or --bank"),
+        (nothing, {"names": " , "}, "at least one class name"),
+        (nothing, {"names": None, "bank": "mask.png"}, "not a readable class bank"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(
+    spoil: Callable[[Path], None],
+    changes: dict[str, object],
+    message: str,
+    place: Path,
+    backbones: Backbones,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(place)
+    spoil(place)
+    with pytest.raises((InputError, ImageError)) as caught:
+        predict(place, backbones, **changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (place / "out").exists()
+
+
+def test_models_come_from_the_head_unless_asked_for(place: Path, head: FusionHead) -> None:
+    chosen = backbones_of_head(place / "head", {"device": "cpu"}, sam=None, clip="ViT-B-16")
+    assert chosen == {"device": "cpu", "sam": "tiny", "clip": "ViT-B-16"}
+    imported = HeadRecord(head.config, {"region_encoder": {"name": "vit_b"}}, {"imported": {}})
+    save_head(place / "imported", head, imported)
+    assert backbones_of_head(place / "imported", {}, sam=None, clip="x")["sam"] == "vit_b"
+    with pytest.raises(InputError, match="does not say which models it was trained on; give --cl"):
+        backbones_of_head(place / "imported", {}, sam=None, clip=None)
