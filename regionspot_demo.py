@@ -116,4 +116,7 @@ Next, train another head on the same store, in a minute and without the models:
   regionspot train fit --config demo --set head.layers=2 \\
     --cache {out / "store.zarr"} --out {out / "run2"}
   regionspot evaluate run --head {out / "run2"} --out {out / "results2"} \\
-    --images {out / "world" / "val"} --annotations {out / "world" / "val.json"}"""
+    --images {out / "world" / "val"} --annotations {out / "world" / "val.json"}
+or look at one image, in whatever words you like:
+  regionspot evaluate predict {out / "world" / "val" / "000001.png"} --head {out / "run"} \\
+    --names "striped red star,dotted blue ring,solid green circle" --out {out}"""
