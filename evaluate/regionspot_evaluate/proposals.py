@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.boxes import clip_to_image, xywh_to_xyxy
 from regionspot_core.datasets import AnnotationSet
-from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.config import GROUND_TRUTH
 
 
@@ -32,8 +28,7 @@ def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals]:
     """The proposals of every image of the annotation set, in its order.
 
     Args:
-        source: ``gt``, or the path of a COCO-results JSON: a list of objects with ``image_id``,
-            ``bbox`` (x, y, width, height) and ``score``. Any ``category_id`` is left aside.
+        source: ``gt``, or the path of a file that :func:`proposal_files.read_proposals` reads.
         annotations: The images, and the boxes for ``gt``.
 
     Raises:
@@ -41,7 +36,10 @@ def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals]:
     """
     if source == GROUND_TRUTH:
         return [_ground_truth(annotations, image) for image in range(len(annotations))]
-    return _from_file(Path(source), annotations)
+    # Not above: that module makes what this one defines.
+    from regionspot_evaluate.proposal_files import read_proposals
+
+    return read_proposals(Path(source), annotations)
 
 
 def _ground_truth(annotations: AnnotationSet, image: int) -> Proposals:
@@ -52,70 +50,3 @@ def _ground_truth(annotations: AnnotationSet, image: int) -> Proposals:
         np.ones(len(boxes), dtype=np.float32),
         annotations.class_index[regions].astype(np.int64),
     )
-
-
-def _from_file(path: Path, annotations: AnnotationSet) -> list[Proposals]:
-    position = {int(image_id): index for index, image_id in enumerate(annotations.image_id)}
-    found: list[list[tuple[list[float], float]]] = [[] for _ in range(len(annotations))]
-    for number, entry in enumerate(_read(path)):
-        box, score = _checked(path, number, entry)
-        if entry["image_id"] not in position:
-            raise AnnotationError(
-                f"{path}: entry {number}: image {entry['image_id']} is not in {annotations.path}"
-            )
-        found[position[entry["image_id"]]].append((box, score))
-    return [_proposals(annotations, image, entries) for image, entries in enumerate(found)]
-
-
-def _proposals(
-    annotations: AnnotationSet, image: int, entries: list[tuple[list[float], float]]
-) -> Proposals:
-    xywh = np.array([box for box, _ in entries], dtype=np.float64).reshape(-1, 4)
-    height, width = annotations.size(image)
-    boxes = clip_to_image(xywh_to_xyxy(xywh), height=height, width=width).astype(np.float32)
-    scores = np.array([score for _, score in entries], dtype=np.float32)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return Proposals(
-        boxes[inside],
-        scores[inside],
-        np.full(int(inside.sum()), -1, dtype=np.int64),
-    )
-
-
-def _read(path: Path) -> list[Any]:
-    try:
-        entries = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise AnnotationError(
-            f"--proposals {path}: neither {GROUND_TRUTH!r} nor a file that exists"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: expected a COCO-results JSON file ({error})") from None
-    if not isinstance(entries, list):
-        raise AnnotationError(
-            f"{path}: expected a list of objects with image_id, bbox and score, got "
-            f"{type(entries).__name__}"
-        )
-    return entries
-
-
-def _checked(path: Path, number: int, entry: object) -> tuple[list[float], float]:
-    try:
-        if not isinstance(entry, dict):
-            raise TypeError("not an object")
-        if not isinstance(entry["image_id"], int):
-            raise TypeError(f"image_id {entry['image_id']!r}")
-        if not isinstance(entry["bbox"], list):
-            raise TypeError(f"bbox {entry['bbox']!r}")
-        box = [float(value) for value in entry["bbox"]]
-        score = float(entry["score"])
-        if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) < 0:
-            raise ValueError(f"bbox {entry['bbox']}")
-        if not 0 <= score <= 1:
-            raise ValueError(f"score {score}")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AnnotationError(
-            f"{path}: entry {number}: expected image_id, bbox [x, y, width, height] and a score "
-            f"between 0 and 1 ({type(error).__name__}: {error})"
-        ) from None
-    return box, score

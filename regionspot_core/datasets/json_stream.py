@@ -82,8 +82,8 @@ class JsonStream:
             except ValueError:
                 # Python reads no whole number of more than 4 300 digits.
                 self._refuse("a number has too many digits")
-            if end == len(self._text) and self._fill():
-                continue  # a number may go on in the next block
+            if end >= len(self._text) - 2 and self._fill():
+                continue  # a number may go on in the next block, even after "1e+"
             self._place = end
             return value
 

@@ -87,6 +87,8 @@ def _has_boxes(path: Path) -> bool:
 
 
 def _find_classes(path: Path) -> Path:
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such annotation file")
     beside = sorted(path.parent.glob("*class-descriptions*.csv"))
     # The release has the descriptions of its boxes' classes, and of many more for other labels.
     found = [file for file in beside if "boxable" in file.name] or beside
