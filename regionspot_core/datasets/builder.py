@@ -125,8 +125,9 @@ class AnnotationBuilder:
         )
         size = np.array(self._image_size, dtype=np.int32).reshape(-1, 2)
         owner, lost = self._owners(image_id, unreadable)
-        box = self._boxes(size[owner])
-        left_out = np.frombuffer(bytes(self._left_out), dtype=bool)
+        region_size = size[owner]
+        box = self._boxes(region_size)
+        left_out = np.array(self._left_out, dtype=bool)
         empty = ~left_out & ~lost & (box_area(box) <= 0)
 
         kept = np.flatnonzero(~left_out & ~lost & ~empty)
@@ -147,7 +148,7 @@ class AnnotationBuilder:
             class_index=class_index[kept].astype(np.int32),
             annotation_id=annotation_id[kept],
             dropped=dropped,
-            masks=self._kept_masks(kept, size[owner]),
+            masks=self._kept_masks(kept, region_size),
             negative=self.negative.lists(path, "neg_category_ids", class_ids),
             not_exhaustive=self.not_exhaustive.lists(
                 path, "not_exhaustive_category_ids", class_ids
@@ -179,7 +180,7 @@ class AnnotationBuilder:
 
     def _boxes(self, size: NDArray[np.int32]) -> NDArray[np.float32]:
         """All boxes in pixels, clipped to their images, whose (R, 2) sizes are given."""
-        box = np.frombuffer(self._box, dtype=self._box.typecode).reshape(-1, 4).copy()
+        box = np.array(self._box).reshape(-1, 4)
         finite = np.isfinite(box).all(axis=1)
         if not finite.all():
             bad = self._annotation_id[int(np.argmin(finite))]

@@ -8,7 +8,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupO
 SIZE_COLUMNS = ("ImageID", "Width", "Height")
 SIZES_FILE = "image-sizes.csv"
 _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class Digest(Protocol):
+    """What hashlib makes: it is fed every file that is read."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        ...
 
 
 def find_boxes(folder: Path) -> Path | None:
@@ -101,7 +109,7 @@ def _find_classes(path: Path) -> Path:
     return found[0]
 
 
-def _read_rows(path: Path, digest: Any) -> Iterator[list[str]]:  # noqa: ANN401 - hashlib's object
+def _read_rows(path: Path, digest: Digest) -> Iterator[list[str]]:
     """The rows of a CSV file, its bytes added to ``digest``."""
     with open_annotations(path) as file:
 
@@ -119,7 +127,7 @@ def _read_rows(path: Path, digest: Any) -> Iterator[list[str]]:  # noqa: ANN401 
 def _read_columns(
     path: Path,
     columns: tuple[str, ...],
-    digest: Any,  # noqa: ANN401 - hashlib's object
+    digest: Digest,
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows that follow the header, numbered from 1, with the named columns only."""
     rows = _read_rows(path, digest)
@@ -140,7 +148,7 @@ def _read_columns(
 
 def _read_classes(
     path: Path,
-    digest: Any,  # noqa: ANN401 - hashlib's object
+    digest: Digest,
 ) -> tuple[list[str], list[str]]:
     """Labels such as ``/m/011k07`` and their names."""
     labels, names = list[str](), list[str]()
@@ -163,7 +171,7 @@ def _read_classes(
 
 def _read_boxes(
     path: Path,
-    digest: Any,  # noqa: ANN401 - hashlib's object
+    digest: Digest,
     class_id: dict[str, int],
     builder: AnnotationBuilder,
 ) -> None:
@@ -205,7 +213,7 @@ def _sizes(
     path: Path,
     image_id: NDArray[np.int64],
     images: Path | None,
-    digest: Any,  # noqa: ANN401 - hashlib's object
+    digest: Digest,
 ) -> NDArray[np.int64]:
     """The height and width (I, 2) of each image; 0, 0 of one that cannot be read."""
     listed = path.parent / SIZES_FILE
@@ -230,7 +238,7 @@ def _sizes(
 def _listed_sizes(
     path: Path,
     image_id: NDArray[np.int64],
-    digest: Any,  # noqa: ANN401 - hashlib's object
+    digest: Digest,
 ) -> NDArray[np.int64]:
     listed, sides = array("q"), array("q")
     for number, (name, width, height) in _read_columns(path, SIZE_COLUMNS, digest):
