@@ -78,6 +78,8 @@ def read_tables(path: Path, rows: Mapping[str, Callable[[Entry], None]]) -> str:
     with open_annotations(path) as file:
         stream, seen = JsonStream(file, path), set[str]()
         if stream.opening() != "{":
+            if stream.opening() != "[":
+                stream.value()  # says so where it is no JSON at all
             raise _not_this_layout(path)
         for key in stream.members():
             if key not in TABLES:
