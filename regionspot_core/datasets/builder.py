@@ -87,7 +87,7 @@ class AnnotationBuilder:
         self._class.append(class_id)
         self._left_out.append(left_out)
         if self._masks is not None:
-            self._add_mask(annotation_id, None if left_out else segmentation)
+            self._add_mask(self._masks, annotation_id, None if left_out else segmentation)
 
     def image_ids(self) -> NDArray[np.int64]:
         """The ids of the images that annotations refer to, in the order of their first ones."""
@@ -155,10 +155,9 @@ class AnnotationBuilder:
             ),
         )
 
-    def _add_mask(self, annotation_id: int, segmentation: object) -> None:
-        assert self._masks is not None
+    def _add_mask(self, masks: MaskColumn, annotation_id: int, segmentation: object) -> None:
         try:
-            self._masks.append(segmentation)
+            masks.append(segmentation)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise AnnotationError(
                 f"{self._path}: annotation {annotation_id}: expected as segmentation polygons of "
