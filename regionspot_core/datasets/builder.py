@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.boxes import box_area
-from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, require_unique
+from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, require_unique, view
 from regionspot_core.datasets.masks import MaskColumn, Masks
 from regionspot_core.datasets.record import AnnotationSet, ClassLists
 from regionspot_core.errors import AnnotationError
@@ -91,13 +90,13 @@ class AnnotationBuilder:
 
     def image_ids(self) -> NDArray[np.int64]:
         """The ids of the images that annotations refer to, in the order of their first ones."""
-        ids, first = np.unique(_numbers(self._image), return_index=True)
+        ids, first = np.unique(np.array(self._image, dtype=np.int64), return_index=True)
         return ids[np.argsort(first)]
 
     def uses_class(self, class_id: int) -> bool:
         """Whether an annotation or an image's list refers to the class."""
         columns = (self._class, self.negative.values, self.not_exhaustive.values)
-        return any(bool((_numbers(column) == class_id).any()) for column in columns)
+        return any(class_id in column for column in columns)
 
     def build(
         self, vocabulary: Vocabulary, sha256: str, *, unreadable: NDArray[np.int64] | None = None
@@ -113,22 +112,22 @@ class AnnotationBuilder:
             AnnotationError: There is no image, ids are not unique, an annotation refers to an
                 unknown image or class, or has a box or mask that is not finite.
         """
-        path, image_id = self._path, _numbers(self._image_id)
+        path, image_id = self._path, np.array(self._image_id, dtype=np.int64)
         if not len(image_id):
             raise AnnotationError(f"{path}: expected at least one image, got none")
         require_unique(path, "image", image_id)
-        annotation_id = _numbers(self._annotation_id)
+        annotation_id = view(self._annotation_id, np.int64)
         require_unique(path, "annotation", annotation_id)
         class_ids = np.array(vocabulary.ids, dtype=np.int64)
         class_index = locate_all(
-            path, "an annotation's category_id", class_ids, _numbers(self._class)
-        )
+            path, "an annotation's category_id", class_ids, view(self._class, np.int64)
+        ).astype(np.int32)
         size = np.array(self._image_size, dtype=np.int32).reshape(-1, 2)
         owner, lost = self._owners(image_id, unreadable)
         region_size = size[owner]
         box = self._boxes(region_size)
         left_out = np.array(self._left_out, dtype=bool)
-        empty = ~left_out & ~lost & (box_area(box) <= 0)
+        empty = ~left_out & ~lost & ~(box[:, 2:] > box[:, :2]).all(axis=1)
 
         kept = np.flatnonzero(~left_out & ~lost & ~empty)
         kept = kept[np.argsort(owner[kept], kind="stable")]
@@ -145,7 +144,7 @@ class AnnotationBuilder:
             image_file=tuple(self._image_file),
             region_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             box=box[kept],
-            class_index=class_index[kept].astype(np.int32),
+            class_index=class_index[kept],
             annotation_id=annotation_id[kept],
             dropped=dropped,
             masks=self._kept_masks(kept, region_size),
@@ -168,7 +167,7 @@ class AnnotationBuilder:
         self, image_id: NDArray[np.int64], unreadable: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The image position of each annotation, and whether its image is left out (then 0)."""
-        wanted = _numbers(self._image)
+        wanted = view(self._image, np.int64)
         if unreadable is None or not len(unreadable):
             owner = locate_all(self._path, "an annotation's image_id", image_id, wanted)
             return owner, np.zeros(len(owner), dtype=bool)
@@ -223,9 +222,6 @@ class ClassListColumn:
         """The lists as class indices; None where no image had one."""
         if not self._given:
             return None
-        index = locate_all(path, f"an image's {key}: category", class_ids, _numbers(self.values))
-        return ClassLists(index.astype(np.int32), _numbers(self._start))
-
-
-def _numbers(column: array[int]) -> NDArray[np.int64]:
-    return np.array(column, dtype=np.int64)
+        wanted = view(self.values, np.int64)
+        index = locate_all(path, f"an image's {key}: category", class_ids, wanted)
+        return ClassLists(index.astype(np.int32), view(self._start, np.int64))

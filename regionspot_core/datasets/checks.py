@@ -1,17 +1,19 @@
-"""Checks that every reader makes of what it finds in a file."""
+"""What every reader makes of what it finds in a file: checks, columns, look-ups."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.errors import AnnotationError
 
+Number = TypeVar("Number", bound=np.generic)
 LONGEST_SIDE = 2**24
 """Of an image, in pixels. Up to here every whole pixel is a float32, as boxes are kept."""
 
@@ -49,6 +51,11 @@ def whole_number(path: Path, what: str, value: object) -> int:
     return value
 
 
+def view(column: array[Any] | bytearray, dtype: type[Number]) -> NDArray[Number]:
+    """The column's memory as an array, not copied; the column can then grow no more."""
+    return np.frombuffer(column, dtype=dtype) if column else np.zeros(0, dtype=dtype)
+
+
 def require_unique(path: Path, what: str, ids: NDArray[np.int64]) -> None:
     """Refuse ids of which two are the same, with the first such."""
     ordered = np.sort(ids)
@@ -65,8 +72,10 @@ def locate(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int6
         return np.full(len(wanted), -1, dtype=np.int64)
     order = np.argsort(ids)
     place = np.searchsorted(ids, wanted, sorter=order)
-    position = order[np.minimum(place, len(ids) - 1)]
-    return np.where(ids[position] == wanted, position, -1)
+    np.minimum(place, len(ids) - 1, out=place)
+    position = order[place]
+    position[ids[position] != wanted] = -1
+    return position
 
 
 def locate_all(

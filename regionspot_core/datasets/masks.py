@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.datasets.checks import LONGEST_SIDE
+from regionspot_core.datasets.checks import LONGEST_SIDE, view
 
 Rle = dict[str, Any]
 """COCO's run-length encoding: ``size`` [height, width] and ``counts``, here always bytes."""
@@ -97,7 +97,7 @@ class MaskColumn:
         """
         wrong = [np.zeros(0, dtype=np.int64)]
         if len(self._xy):
-            xy, start = _view(self._xy, np.float64), _view(self._ring_start, np.int64)
+            xy, start = view(self._xy, np.float64), view(self._ring_start, np.int64)
             lowest = np.minimum.reduceat(xy, start[:-1])
             highest = np.maximum.reduceat(xy, start[:-1])
             rings = np.flatnonzero(~((lowest >= -LONGEST_SIDE) & (highest <= LONGEST_SIDE)))
@@ -111,11 +111,11 @@ class MaskColumn:
     def masks(self, entry: NDArray[np.int64], size: NDArray[np.int32]) -> Masks:
         """The masks of the R regions that are kept: their entries (R,) and image sizes (R, 2)."""
         return Masks(
-            xy=_view(self._xy, np.float64),
-            ring_start=_view(self._ring_start, np.int64),
-            entry_ring=_view(self._entry_ring, np.int64),
-            counts=_view(self._counts, np.uint8),
-            entry_counts=_view(self._entry_counts, np.int64),
+            xy=view(self._xy, np.float64),
+            ring_start=view(self._ring_start, np.int64),
+            entry_ring=view(self._entry_ring, np.int64),
+            counts=view(self._counts, np.uint8),
+            entry_counts=view(self._entry_counts, np.int64),
             entry=entry,
             size=size,
         )
@@ -138,14 +138,6 @@ class MaskColumn:
         self._counts += encode_runs(height, width, runs)
         self._rle_entry.append(len(self))
         self._rle_size.extend((height, width))
-
-
-Number = TypeVar("Number", bound=np.generic)
-
-
-def _view(column: array[Any] | bytearray, dtype: type[Number]) -> NDArray[Number]:
-    """The column as it is, not copied: polygons are the largest arrays of a data set by far."""
-    return np.frombuffer(column, dtype=dtype) if column else np.zeros(0, dtype=dtype)
 
 
 def decode_runs(text: str) -> array[int]:
