@@ -13,7 +13,12 @@ Images = Annotated[
     Path, typer.Option("--images", metavar="DIR", help="Folder that the file names start from.")
 ]
 Annotations = Annotated[
-    Path, typer.Option("--annotations", metavar="FILE", help="COCO or LVIS annotation JSON.")
+    Path,
+    typer.Option(
+        "--annotations",
+        metavar="FILE|DIR",
+        help="JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder.",
+    ),
 ]
 _AS_RECORDED = "as the head was trained"
 

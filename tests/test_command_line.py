@@ -102,7 +102,7 @@ MISTAKES = [
     (["extract", "info"], "Missing argument 'STORE'"),
     (["train", "fit", "--nonsense"], "No such option: --nonsense"),
     ([*EXTRACT, "missing.json"], "missing.json: no such annotation file"),
-    ([*EXTRACT, "images"], "expected an annotation file (JSON), got a folder"),
+    ([*EXTRACT, "images"], "expected an annotation file, got a folder without one"),
     ([*EXTRACT, "empty.json"], "empty.json: expected JSON"),
     ([*EXTRACT, "text.txt"], "text.txt: expected JSON"),
     ([*EXTRACT, "list.json"], "expected an object with lists images, annotations, categories"),

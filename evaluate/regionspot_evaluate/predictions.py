@@ -22,7 +22,7 @@ from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import ResultsFile, image_detections
 from regionspot_evaluate.gallery import Picture
-from regionspot_evaluate.proposals import Proposals, from_sam
+from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognition, Recognizer
 
 DETECTIONS = "detections.json"
@@ -53,7 +53,6 @@ def predict(
     """
     vocabulary = annotations.vocabulary
     predictions = Predictions(RegionTop1(vocabulary), RegionTop1(vocabulary))
-    looking = config.propose
     shown = _shown_images(len(annotations), config.gallery)
     with (
         ResultsFile(config.out / DETECTIONS) as head_results,
@@ -66,7 +65,11 @@ def predict(
             encoded = recognizer.encode([image for _, image in good])
             for (i, image), seen in zip(good, encoded, strict=True):
                 image_id = int(annotations.image_id[i])
-                known = proposals[i] if proposals else from_sam(recognizer.propose(seen, looking))
+                known = (
+                    proposals[i]
+                    if proposals is not None
+                    else Proposals.from_sam(recognizer.propose(seen, config.propose))
+                )
                 recognition = recognizer.recognize(seen, BoxPrompts(known.boxes))
                 _require_finite(recognition, annotations.image_file[i])
                 crop_probabilities = baseline.probabilities(image, known.boxes)

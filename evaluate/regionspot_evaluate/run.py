@@ -12,7 +12,7 @@ from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.gallery import draw_gallery
 from regionspot_evaluate.predictions import BASELINE_DETECTIONS, DETECTIONS, predict
-from regionspot_evaluate.proposals import load_proposals
+from regionspot_evaluate.proposal_sources import load_proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.scoring import LvisScorer
@@ -35,7 +35,7 @@ def run_evaluation(
     if not config.images.is_dir():
         raise InputError(f"--images {config.images}: expected a folder of images, found none")
     scorer = LvisScorer(config.annotations)
-    annotations = read_annotations(config.annotations)
+    annotations = read_annotations(config.annotations, images=config.images)
     proposals = load_proposals(config.proposals, annotations)
     backbones = backbones or load_backbones(config.backbones)
     clip = backbones.image_text_encoder

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from regionspot_core.datasets.annotations import parse_annotation_json, read_annotation_bytes
+from regionspot_core.datasets.checks import whole_number
+from regionspot_core.datasets.coco import Entry, read_tables
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.lvis_reference import ReferenceScorer
 
@@ -42,7 +43,7 @@ class LvisScorer:
     """
 
     def __init__(self, annotations: Path) -> None:
-        self._image_ids = {image["id"] for image in _read_lvis(annotations)["images"]}
+        self._image_ids = _check_lvis(annotations)
         self._reference = ReferenceScorer(annotations)
 
     def score(self, detections: Path, *, iou: Iou) -> Score:
@@ -57,35 +58,44 @@ class LvisScorer:
         return Score(iou, {name: None if named[name] < 0 else named[name] for name in METRICS})
 
 
-def _read_lvis(path: Path) -> dict[str, Any]:
-    content = parse_annotation_json(path, read_annotation_bytes(path))
-    wanted = {
-        "images": ("id", "neg_category_ids", "not_exhaustive_category_ids"),
-        "categories": ("id", "frequency"),
-        "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
-    }
-    for table, keys in wanted.items():
-        for entry in content[table]:
-            missing = [key for key in keys if key not in entry]
-            if missing:
-                raise AnnotationError(
-                    f"{path}: LVIS scoring needs {' and '.join(missing)} in every entry of "
-                    f"{table}; entry {entry.get('id')} has none"
-                )
-    for image in content["images"]:
-        lists = image["neg_category_ids"], image["not_exhaustive_category_ids"]
+def _check_lvis(path: Path) -> set[int]:
+    """Refuse a file that LVIS's protocol cannot score by; the ids of its images."""
+    image_ids = set[int]()
+
+    def image(entry: Entry) -> None:
+        keys = ("neg_category_ids", "not_exhaustive_category_ids")
+        _require_keys(path, "images", ("id", *keys), entry)
+        lists = tuple(entry[key] for key in keys)
         if not all(isinstance(ids, list) for ids in lists):
             raise AnnotationError(
-                f"{path}: LVIS scoring needs lists as neg_category_ids and "
-                f"not_exhaustive_category_ids; image {image['id']} has {lists}"
+                f"{path}: LVIS scoring needs lists as {' and '.join(keys)}; image {entry['id']} "
+                f"has {lists}"
             )
-    for category in content["categories"]:
-        if category["frequency"] not in FREQUENCIES:
+        image_ids.add(whole_number(path, "an image's id", entry["id"]))
+
+    def category(entry: Entry) -> None:
+        _require_keys(path, "categories", ("id", "frequency"), entry)
+        if entry["frequency"] not in FREQUENCIES:
             raise AnnotationError(
                 f"{path}: LVIS scoring needs a frequency of {', '.join(FREQUENCIES)}; category "
-                f"{category['id']} has {category['frequency']!r}"
+                f"{entry['id']} has {entry['frequency']!r}"
             )
-    return content
+
+    def annotation(entry: Entry) -> None:
+        keys = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
+        _require_keys(path, "annotations", keys, entry)
+
+    read_tables(path, {"images": image, "categories": category, "annotations": annotation})
+    return image_ids
+
+
+def _require_keys(path: Path, table: str, keys: tuple[str, ...], entry: Entry) -> None:
+    missing = [key for key in keys if key not in entry]
+    if missing:
+        raise AnnotationError(
+            f"{path}: LVIS scoring needs {' and '.join(missing)} in every entry of {table}; entry "
+            f"{entry.get('id')} has none"
+        )
 
 
 def _require_detections(path: Path, iou: Iou, images: set[int]) -> None:

@@ -40,7 +40,7 @@ def prepare(config: ExtractConfig, *, backbones: Backbones | None = None) -> Ext
     Raises:
         InputError: An input file, name or folder is wrong.
     """
-    annotations = read_annotations(config.annotations)
+    annotations = read_annotations(config.annotations, images=config.images)
     backbones = backbones or load_backbones(config.backbones)
     pictures = PictureReader(config.images, annotations, backbones, workers=config.workers)
     pictures.check_folder()

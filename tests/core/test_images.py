@@ -98,6 +98,13 @@ def test_every_mode_becomes_rgb(save: Callable[[Path], np.ndarray], tmp_path: Pa
     assert np.array_equal(pixels, expected)
 
 
+def test_a_file_name_may_have_any_letters(tmp_path: Path) -> None:
+    path = tmp_path / "図 é" / "naïve 人.png"
+    path.parent.mkdir()
+    expected = as_rgb(path)
+    assert np.array_equal(read_image(path, size=(HEIGHT, WIDTH)), expected)
+
+
 def test_sixteen_bit_tiff_in_either_byte_order(tmp_path: Path) -> None:
     gray = picture()[..., 0]
     Image.frombytes(

@@ -1,34 +1,19 @@
-"""Proposals: annotated boxes or a detector's file, and what a file may not hold."""
+"""Proposals by name: the annotated boxes, or a file."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from regionspot_core.datasets import AnnotationSet
-from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
-from regionspot_evaluate.proposals import load_proposals
+from regionspot_evaluate.proposal_sources import load_proposals
 
 
 @pytest.fixture
 def annotations() -> AnnotationSet:
-    """Three images with 2, 0 and 1 regions; their ids are 3, 10 and 17."""
-    made = make_annotations([2, 0, 1])
-    made.image_size[:] = [[50, 100], [40, 30], [8, 8]]
-    return made
-
-
-def load(tmp_path: Path, content: object, annotations: AnnotationSet) -> list[Any]:
-    path = tmp_path / "proposals.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return load_proposals(str(path), annotations)
-
-
-def entry(**changes: object) -> dict[str, object]:
-    return {"image_id": 10, "bbox": [1, 2, 3, 4], "score": 0.5} | changes
+    return make_annotations([2, 0, 1])
 
 
 def test_annotated_boxes_are_sure_and_known(annotations: AnnotationSet) -> None:
@@ -41,94 +26,9 @@ def test_annotated_boxes_are_sure_and_known(annotations: AnnotationSet) -> None:
         assert proposals.scores.tolist() == [1.0] * len(proposals.boxes)
 
 
-def test_an_empty_file_proposes_nothing(tmp_path: Path, annotations: AnnotationSet) -> None:
-    loaded = load(tmp_path, [], annotations)
-    assert [p.boxes.shape for p in loaded] == [(0, 4)] * 3
-    assert [p.scores.shape for p in loaded] == [(0,)] * 3
-
-
-def test_boxes_go_to_their_image_in_the_files_order(
-    tmp_path: Path, annotations: AnnotationSet
-) -> None:
-    content = [
-        entry(image_id=17, bbox=[0, 0, 8, 8], score=1),
-        entry(image_id=3, bbox=[5, 6, 7.5, 8], score=0.25, category_id=12),
-        entry(image_id=17, bbox=[1, 1, 2, 2], score=0),
-    ]
-    first, second, third = load(tmp_path, content, annotations)
-    assert first.boxes.tolist() == [[5, 6, 12.5, 14]]
-    assert first.scores.tolist() == [0.25]
-    assert first.classes.tolist() == [-1]
-    assert len(second.boxes) == 0
-    assert third.boxes.tolist() == [[0, 0, 8, 8], [1, 1, 3, 3]]
-    assert third.scores.tolist() == [1, 0]
-    assert third.boxes.dtype == third.scores.dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("bbox", "kept"),
-    [
-        ([-5, -5, 100, 100], [[0, 0, 30, 40]]),  # image 10 is 30 wide and 40 high
-        ([25, 35, 10, 10], [[25, 35, 30, 40]]),
-        ([30, 0, 5, 5], []),
-        ([0, -5, 5, 5], []),
-        ([3, 3, 0, 5], []),
-        ([3, 3, 5, 0], []),
-        ([29, 3, 1e-9, 5], []),  # empty once in float32
-    ],
-)
-def test_boxes_are_clipped_and_those_outside_left_out(
-    bbox: list[float], kept: list[list[float]], tmp_path: Path, annotations: AnnotationSet
-) -> None:
-    proposals = load(tmp_path, [entry(bbox=bbox)], annotations)[1]
-    assert proposals.boxes.tolist() == kept
-    assert len(proposals.scores) == len(proposals.classes) == len(kept)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({}, "expected a list of objects with image_id, bbox and score, got dict"),
-        (None, "got NoneType"),
-        ([7], "entry 0: .*not an object"),
-        ([entry(), [1]], "entry 1: .*not an object"),
-        ([{"bbox": [1, 2, 3, 4], "score": 1}], "entry 0: .*image_id"),
-        ([{"image_id": 10, "score": 1}], "entry 0: .*bbox"),
-        ([{"image_id": 10, "bbox": [1, 2, 3, 4]}], "entry 0: .*score"),
-        ([entry(image_id=99)], "entry 0: image 99 is not in generated.json"),
-        ([entry(image_id="10")], "entry 0: .*image_id '10'"),
-        ([entry(image_id=[10])], "entry 0: "),
-        ([entry(image_id=float("inf"))], "entry 0: "),
-        ([entry(bbox=[1, 2, 3])], "entry 0: .*bbox"),
-        ([entry(bbox="1234")], "entry 0: .*bbox '1234'"),
-        ([entry(bbox=5)], "entry 0: .*bbox 5"),
-        ([entry(bbox=[1, 2, -3, 4])], "entry 0: .*bbox"),
-        ([entry(bbox=[1, 2, float("nan"), 4])], "entry 0: .*bbox"),
-        ([entry(bbox=[1, 2, None, 4])], "entry 0: "),
-        ([entry(bbox=[10**400, 2, 3, 4])], "entry 0: "),
-        ([entry(score=1.01)], "entry 0: .*score 1.01"),
-        ([entry(score=-0.1)], "entry 0: .*score -0.1"),
-        ([entry(score=float("nan"))], "entry 0: .*score nan"),
-        ([entry(score=None)], "entry 0: "),
-    ],
-)
-def test_malformed_files_are_refused_with_the_entry(
-    content: object, message: str, tmp_path: Path, annotations: AnnotationSet
-) -> None:
-    with pytest.raises(AnnotationError, match=message) as caught:
-        load(tmp_path, content, annotations)
-    assert str(caught.value).startswith(str(tmp_path / "proposals.json"))
-
-
-@pytest.mark.parametrize("raw", [b"", b"[", b"\xff", b"[" * 100_000])
-def test_files_that_are_no_json(raw: bytes, tmp_path: Path, annotations: AnnotationSet) -> None:
-    (tmp_path / "broken.json").write_bytes(raw)
-    with pytest.raises(AnnotationError, match="expected a COCO-results JSON file"):
-        load_proposals(str(tmp_path / "broken.json"), annotations)
-
-
-def test_missing_file_and_folder(tmp_path: Path, annotations: AnnotationSet) -> None:
-    with pytest.raises(AnnotationError, match="neither 'gt' nor a file that exists"):
-        load_proposals(str(tmp_path / "absent.json"), annotations)
-    with pytest.raises(AnnotationError, match="expected a COCO-results JSON file"):
-        load_proposals(str(tmp_path), annotations)
+def test_any_other_name_is_a_file(tmp_path: Path, annotations: AnnotationSet) -> None:
+    path = tmp_path / "proposals.json"
+    path.write_text(json.dumps([{"image_id": 17, "bbox": [1, 2, 3, 4], "score": 0.5}]))
+    loaded = load_proposals(str(path), annotations)
+    assert [len(p.boxes) for p in loaded] == [0, 0, 1]
+    assert loaded[2].classes.tolist() == [-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.reader import FeatureCache
@@ -195,3 +196,22 @@ def test_a_wrong_image_folder_is_refused_at_once(world: World, tmp_path: Path) -
     with pytest.raises(InputError, match="none of the first 30 annotated images is there"):
         run_extraction(make_config(world, tmp_path / "s", images=tmp_path))
     assert not (tmp_path / "s").exists()
+
+
+def test_openimages_sizes_come_from_the_image_folder(world: World, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    rows = ["ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf"]
+    for number, path in enumerate(sorted(world.train_images.iterdir())[:3]):
+        with Image.open(path) as image:
+            image.convert("RGB").save(images / f"{number:016x}.jpg")
+        rows.append(f"{number:016x},/m/0,0.25,0.75,0,0.5,0")
+    (images / f"{1:016x}.jpg").write_bytes(b"")
+    boxes = tmp_path / "train-annotations-bbox.csv"
+    boxes.write_text("\n".join(rows))
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/0,Thing\n")
+    extraction = prepare(make_config(world, tmp_path / "s", images=images, annotations=boxes))
+    assert extraction.annotations.image_id.tolist() == [0, 2]
+    assert extraction.annotations.dropped["images not readable"] == 1
+    height, width = extraction.annotations.size(0)
+    assert extraction.annotations.box[0].tolist() == [width / 4, 0, width * 0.75, height / 2]

@@ -1,6 +1,8 @@
-"""Annotation files: what is read from good ones, and one clear sentence about bad ones."""
+"""Files of COCO's layout: what is read from good ones, and one clear sentence about bad ones."""
 
 import copy
+import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as rle_codec
 
 from regionspot_core.boxes import xywh_to_xyxy
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
 
 Content = dict[str, Any]
+LVIS_SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "lvis_val_100.json"
 
 
 def coco() -> Content:
@@ -89,6 +93,166 @@ def test_lvis_file(save: Save) -> None:
     assert data.vocabulary.frequencies == ("c", "r")
     assert data.vocabulary.kinds == ("seen", "")
     assert data.class_index.tolist() == [1]
+
+
+def test_lvis_lists_and_synonyms(save: Save) -> None:
+    content = lvis()
+    content["images"] = [
+        {"id": n, "height": 9, "width": 9, "file_name": f"{n}.jpg"} for n in (391895, 4, 5)
+    ]
+    content["images"][0] |= {"neg_category_ids": [1], "not_exhaustive_category_ids": []}
+    content["images"][2] |= {"neg_category_ids": [2, 1], "not_exhaustive_category_ids": [2]}
+    content["categories"][0]["synonyms"] = ["aerosol_can", "spray_can"]
+    data = read_annotations(save(content))
+    assert data.negative is not None
+    assert data.not_exhaustive is not None
+    assert [data.negative[i].tolist() for i in range(3)] == [[0], [], [1, 0]]
+    assert [data.not_exhaustive[i].tolist() for i in range(3)] == [[], [], [1]]
+    assert data.vocabulary.synonyms == (("aerosol_can", "spray_can"), ())
+
+
+def test_a_file_without_lvis_lists_has_none(save: Save) -> None:
+    data = read_annotations(save(coco()))
+    assert data.negative is None
+    assert data.not_exhaustive is None
+
+
+def v3det() -> Content:
+    """As V3Det's README shows its files: a folder a category, and the open-vocabulary split."""
+    return {
+        "images": [
+            {"file_name": "images/n07745046/21_371_c.jpg", "height": 9, "width": 9, "id": 1}
+        ],
+        "categories": [
+            {"name": "jujube", "id": 1, "cat_info": "a fruit", "novel": False, "name_zh": "枣"},
+            {"name": "drone", "id": 2, "cat_info": "it flies", "novel": True, "name_zh": "无人机"},
+        ],
+        "annotations": [
+            {"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2, "id": 1, "iscrowd": 0}
+        ],
+    }
+
+
+def test_v3det_file(save: Save) -> None:
+    data = read_annotations(save(v3det()))
+    assert data.image_file == ("images/n07745046/21_371_c.jpg",)
+    assert data.vocabulary.names == ("jujube", "drone")
+    assert data.vocabulary.kinds == ("base", "novel")
+
+
+def test_objects365_file(save: Save) -> None:
+    """Version 2 has a folder a patch; version 1 is as COCO's files are."""
+    names = {
+        "images/v1/patch8/objects365_v1_00420917.jpg": "patch8/objects365_v1_00420917.jpg",
+        "images/v2/patch16/objects365_v2_00908726.jpg": "patch16/objects365_v2_00908726.jpg",
+        "images/v1/other/1.jpg": "images/v1/other/1.jpg",
+        "obj365_train_000000000001.jpg": "obj365_train_000000000001.jpg",
+    }
+    images = [
+        {"id": n, "height": 9, "width": 9, "file_name": name, "license": 5, "url": "x"}
+        for n, name in enumerate(names)
+    ]
+    box = {"iscrowd": 0, "isfake": 0, "isreflected": 0, "area": 12.5, "bbox": [1, 2, 2.5, 5]}
+    content = {
+        "images": images,
+        "annotations": [box | {"id": 1, "image_id": 0, "category_id": 365}],
+        "categories": [{"name": "Person", "id": 1}, {"name": "Table Tennis", "id": 365}],
+    }
+    data = read_annotations(save(content))
+    assert data.image_file == tuple(names.values())
+    assert data.class_index.tolist() == [1]
+
+
+def roboflow() -> Content:
+    """ODinW's layout: an unused category above all the others."""
+    return {
+        "images": [{"id": 0, "height": 9, "width": 9, "file_name": "a_jpg.rf.1.jpg"}],
+        "categories": [
+            {"id": 0, "name": "fish", "supercategory": "none"},
+            {"id": 1, "name": "fish", "supercategory": "fish"},
+            {"id": 2, "name": "jellyfish", "supercategory": "fish"},
+        ],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 2, "bbox": [1, 2, 3, 4]}],
+    }
+
+
+def test_roboflows_unused_root_category_is_left_out(save: Save) -> None:
+    data = read_annotations(save(roboflow()))
+    assert data.vocabulary.names == ("fish", "jellyfish")
+    assert data.vocabulary.ids == (1, 2)
+    assert data.class_index.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("annotations", 0, "category_id"), 0),  # it is used
+        (("categories", 2, "supercategory"), "sea"),  # it is not above all the others
+        (("categories", 2, "supercategory"), "none"),
+        (("categories", 0, "supercategory"), "animal"),
+    ],
+)
+def test_any_other_category_is_kept(
+    place: tuple[str | int, ...], value: object, save: Save
+) -> None:
+    content = roboflow()
+    change(*place, to=value)(content)
+    assert read_annotations(save(content)).vocabulary.ids == (0, 1, 2)
+    assert read_vocabulary(save(content)).ids == (0, 1, 2)
+
+
+@pytest.mark.parametrize("make", [coco, lvis, v3det, roboflow])
+def test_the_vocabulary_alone_is_the_same(make: Callable[[], Content], save: Save) -> None:
+    path = save(make())
+    assert read_vocabulary(path) == read_annotations(path).vocabulary
+
+
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["images", "annotations", "categories"]))
+)
+def test_the_lists_may_come_in_any_order(order: tuple[str, ...], save: Save) -> None:
+    content = coco()
+    data = read_annotations(save({key: content[key] for key in order}))
+    assert data.annotation_id.tolist() == [5, 7, 6]
+    assert data.class_index.tolist() == [1, 0, 1]
+
+
+def test_what_lies_between_the_lists_is_passed_over(tmp_path: Path) -> None:
+    raw = json.dumps(coco() | {"licenses": [{"images": []}], "extra": {"images": [1]}, "n": None})
+    path = tmp_path / "marked.json"
+    path.write_bytes(b"\xef\xbb\xbf" + raw.encode())
+    data = read_annotations(path)
+    assert len(data) == 3
+    assert data.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_list_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text('{"images": [], "images": []}')
+    with pytest.raises(AnnotationError, match="expected one list of images, got two"):
+        read_annotations(path)
+
+
+@pytest.mark.skipif(not LVIS_SAMPLE.is_file(), reason="the LVIS API's sample is not here")
+def test_the_lvis_apis_own_sample_as_pycocotools_reads_it() -> None:
+    content = json.loads(LVIS_SAMPLE.read_bytes())
+    data = read_annotations(LVIS_SAMPLE, masks=True)
+    assert (len(data), len(data.box), len(data.vocabulary)) == (100, 977, 1230)
+    assert data.image_file[0] == "COCO_val2014_000000266409.jpg"
+    assert data.negative is not None
+    assert data.masks is not None
+    ids = np.array(data.vocabulary.ids)
+    assert ids[data.negative[0]].tolist() == content["images"][0]["neg_category_ids"]
+    by_id = {annotation["id"]: annotation for annotation in content["annotations"]}
+    for image in range(len(data)):
+        regions = data.regions(image)
+        for region in range(regions.start, regions.stop):
+            annotation = by_id[data.annotation_id[region]]
+            assert annotation["image_id"] == data.image_id[image]
+            assert ids[data.class_index[region]] == annotation["category_id"]
+            rings = rle_codec.frPyObjects(annotation["segmentation"], *data.size(image))
+            expected = rle_codec.decode(rle_codec.merge(rings))
+            assert np.array_equal(rle_codec.decode(data.masks.rle(region)), expected)
 
 
 def test_file_without_annotations(save: Save) -> None:
@@ -190,10 +354,16 @@ SPOILED: list[tuple[Callable[[Content], None], str]] = [
     (change("annotations", 1, "bbox", to=7), "annotation 5: expected x, y, width, height"),
     (change("annotations", 1, "bbox", to=[1, 2, 3]), "expected x, y, width, height"),
     (change("annotations", 1, "bbox", to=[1, 2, 3, 4] * 2), "expected x, y, width, height"),
-    (change("annotations", 1, "bbox", to=[1, 2, 3, None]), "annotation 5 has a box .* not finite"),
+    (
+        change("annotations", 1, "bbox", to=[1, 2, 3, None]),
+        "annotation 5: expected x, y, width, height",
+    ),
     (change("annotations", 1, "bbox", to=[1, 2, float("nan"), 4]), "not finite"),
-    (change("annotations", 1, "bbox", to=[1, 2, 10**400, 4]), "not a COCO or LVIS"),
-    (change("annotations", 1, "bbox", to=[{}, 2, 3, 4]), "not a COCO or LVIS"),
+    (change("annotations", 1, "bbox", to=[1, 2, 10**400, 4]), "annotation 5: expected x, y, width"),
+    (
+        change("annotations", 1, "bbox", to=[{}, 2, 3, 4]),
+        "annotation 5: expected x, y, width, height",
+    ),
     (change("images", 0, "id", to=2**70), "whole number"),
     (change("images", 0, "id", to="30"), "whole number as an image's id, got '30'"),
     (change("images", 0, "height", to=DELETE), "missing key 'height'"),
@@ -210,6 +380,19 @@ SPOILED: list[tuple[Callable[[Content], None], str]] = [
     (change("images", 0, "file_name", to="../x.jpg"), "inside the image folder"),
     (change("images", 0, "file_name", to="a/../../x.jpg"), "inside the image folder"),
     (change("images", 0, "file_name", to="..\\x.jpg"), "inside the image folder"),
+    (
+        change("images", 0, "file_name", to="images/v1/patch1/../../x.jpg"),
+        "inside the image folder",
+    ),
+    (change("images", 0, "neg_category_ids", to=[1, 99]), "neg_category_ids: category 99 is not"),
+    (
+        change("images", 0, "neg_category_ids", to=5),
+        "image 30: expected a list as neg_categ.*, got 5",
+    ),
+    (change("images", 0, "not_exhaustive_category_ids", to=[2]), "not_exh.*: category 2 is not in"),
+    (change("images", 0, "not_exhaustive_category_ids", to=["1"]), "whole number .*, got '1'"),
+    (change("categories", 0, "synonyms", to="brush"), "category 90: expected a list of words as"),
+    (change("categories", 0, "synonyms", to=["brush", 3]), "category 90: expected a list of words"),
 ]
 
 

@@ -1,0 +1,28 @@
+"""Where proposals come from: the annotations, a detector's file, or SAM itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH
+from regionspot_evaluate.proposal_files import read_proposals
+from regionspot_evaluate.proposals import Proposals
+
+
+def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals] | None:
+    """The proposals of every image of the annotation set, in its order; None for ``auto``.
+
+    Args:
+        source: ``gt``, ``auto``, or the path of a file that
+            :func:`~regionspot_evaluate.proposal_files.read_proposals` reads.
+        annotations: The images, and the boxes for ``gt``.
+
+    Raises:
+        AnnotationError: The file is missing or malformed, or names an unknown image.
+    """
+    if source == GROUND_TRUTH:
+        return [Proposals.from_annotations(annotations, i) for i in range(len(annotations))]
+    if source == AUTOMATIC:
+        return None
+    return read_proposals(Path(source), annotations)

@@ -1,0 +1,89 @@
+"""What every reader makes of what it finds in a file: checks, columns, look-ups."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.errors import AnnotationError
+
+Number = TypeVar("Number", bound=np.generic)
+LONGEST_SIDE = 2**24
+"""Of an image, in pixels. Up to here every whole pixel is a float32, as boxes are kept."""
+
+
+@contextmanager
+def open_annotations(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes.
+
+    Raises:
+        AnnotationError: The file is missing, a folder, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise AnnotationError(f"{path}: no such annotation file") from None
+    except IsADirectoryError:
+        raise AnnotationError(f"{path}: expected an annotation file, got a folder") from None
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def short(value: object) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def whole_number(path: Path, what: str, value: object) -> int:
+    """``value``, if it is a whole number of 64 bits."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or abs(value) >= 2**63:
+        raise AnnotationError(f"{path}: expected a whole number as {what}, got {short(value)}")
+    return value
+
+
+def view(column: array[Any] | bytearray, dtype: type[Number]) -> NDArray[Number]:
+    """The column's memory as an array, not copied; the column can then grow no more."""
+    return np.frombuffer(column, dtype=dtype) if column else np.zeros(0, dtype=dtype)
+
+
+def require_unique(path: Path, what: str, ids: NDArray[np.int64]) -> None:
+    """Refuse ids of which two are the same, with the first such."""
+    ordered = np.sort(ids)
+    same = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(same):
+        raise AnnotationError(
+            f"{path}: {what} ids must differ; {ordered[same[0]]} occurs more than once"
+        )
+
+
+def locate(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The position in ``ids`` of every one ``wanted``, −1 where it is not among them."""
+    if not len(ids):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(ids)
+    place = np.searchsorted(ids, wanted, sorter=order)
+    np.minimum(place, len(ids) - 1, out=place)
+    position = order[place]
+    position[ids[position] != wanted] = -1
+    return position
+
+
+def locate_all(
+    path: Path, what: str, ids: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The position in ``ids`` of every one ``wanted``; refuses one that is not among them."""
+    position = locate(ids, wanted)
+    if len(position) and position.min() < 0:
+        absent = wanted[int(np.argmin(position))]
+        raise AnnotationError(f"{path}: {what} {absent} is not in the file")
+    return position

@@ -1,0 +1,38 @@
+"""The sizes of many image files, without decoding them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from regionspot_core.prefetch import in_batches, map_ahead
+from regionspot_core.progress import progress_line
+from regionspot_core.transforms import Size
+
+THREADS = 8
+FILES_A_TASK = 64
+NOT_READABLE: Size = (0, 0)
+
+
+def read_sizes(folder: Path, names: Sequence[str]) -> list[Size]:
+    """Height and width of each file as its pixels are stored; 0, 0 where it cannot be read."""
+
+    def sizes(batch: list[str]) -> list[Size]:
+        return [_size(folder / name) for name in batch]
+
+    found: list[Size] = []
+    with progress_line("sizes", total=len(names), unit="images") as advance:
+        for batch in map_ahead(sizes, in_batches(names, FILES_A_TASK), workers=THREADS):
+            found += batch
+            advance(len(batch))
+    return found
+
+
+def _size(path: Path) -> Size:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception:  # Pillow raises whatever a broken file leads it to
+        return NOT_READABLE

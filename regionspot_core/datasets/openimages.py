@@ -1,0 +1,259 @@
+"""OpenImages V6: boxes as CSV, in shares of images whose sizes must be found elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets.builder import AnnotationBuilder
+from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotations, short
+from regionspot_core.datasets.image_headers import read_sizes
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.errors import AnnotationError
+from regionspot_core.vocabulary import Vocabulary
+
+BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
+SIZE_COLUMNS = ("ImageID", "Width", "Height")
+SIZES_FILE = "image-sizes.csv"
+_IMAGE_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class Digest(Protocol):
+    """What hashlib makes: it is fed every file that is read."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
+
+def find_boxes(folder: Path) -> Path | None:
+    """The one CSV file of boxes in ``folder``; None where there is none.
+
+    Raises:
+        AnnotationError: There are several.
+    """
+    found = [path for path in sorted(folder.glob("*.csv")) if _has_boxes(path)]
+    if len(found) > 1:
+        raise AnnotationError(
+            f"{folder}: holds {len(found)} CSV files of boxes; give one of them "
+            f"({', '.join(path.name for path in found[:3])})"
+        )
+    return found[0] if found else None
+
+
+def read_openimages(path: Path, *, images: Path | None = None) -> AnnotationSet:
+    """Read OpenImages boxes, with the class descriptions and image sizes beside them.
+
+    An image's id is its name's 16 hexadecimal digits as a signed 64-bit number and its file
+    ``<name>.jpg``; an annotation's id is its row, a class's id its row in the class descriptions,
+    both counted from 1. Boxes of groups are left out and counted.
+
+    Args:
+        path: The CSV file of boxes.
+        images: The folder of images, from whose headers sizes are taken where no
+            ``image-sizes.csv`` (ImageID, Width, Height) lies beside the boxes. Images that it lacks
+            or that cannot be read are left out and counted.
+
+    Raises:
+        AnnotationError: A file is missing or malformed, a box's class has no description, or the
+            images' sizes are nowhere to be found.
+    """
+    digest = hashlib.sha256()
+    builder = AnnotationBuilder(path, left_out="group of", shares=True)
+    labels, names = _read_classes(_find_classes(path), digest)
+    _read_boxes(path, digest, {label: row for row, label in enumerate(labels, 1)}, builder)
+    image_id = builder.image_ids()
+    size = _sizes(path, image_id, images, digest)
+    readable = size[:, 0] > 0
+    for number, (height, width) in zip(
+        image_id[readable].tolist(), size[readable].tolist(), strict=True
+    ):
+        builder.add_image(number, height=height, width=width, file=_file_name(number))
+    return builder.build(
+        Vocabulary.from_names(names), digest.hexdigest(), unreadable=image_id[~readable]
+    )
+
+
+def read_openimages_vocabulary(path: Path) -> Vocabulary:
+    """The classes described beside the CSV file of boxes at ``path``."""
+    _, names = _read_classes(_find_classes(path), hashlib.sha256())
+    return Vocabulary.from_names(names)
+
+
+def _has_boxes(path: Path) -> bool:
+    with open_annotations(path) as file:
+        header = file.readline(4096).decode("utf-8-sig", errors="replace")
+    return {"ImageID", "LabelName", "XMin"} <= set(header.strip().split(","))
+
+
+def _find_classes(path: Path) -> Path:
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such annotation file")
+    beside = sorted(path.parent.glob("*class-descriptions*.csv"))
+    # The release has the descriptions of its boxes' classes, and of many more for other labels.
+    found = [file for file in beside if "boxable" in file.name] or beside
+    if len(found) != 1:
+        several = f", got {', '.join(file.name for file in found[:3])}" if found else ", got none"
+        raise AnnotationError(
+            f"{path}: expected one class-descriptions CSV file beside it (such as "
+            f"class-descriptions-boxable.csv){several}"
+        )
+    return found[0]
+
+
+def _read_rows(path: Path, digest: Digest) -> Iterator[list[str]]:
+    """The rows of a CSV file, its bytes added to ``digest``."""
+    with open_annotations(path) as file:
+
+        def lines() -> Iterator[str]:
+            for number, raw in enumerate(file):
+                digest.update(raw)
+                yield raw.decode("utf-8" if number else "utf-8-sig")
+
+        try:
+            yield from csv.reader(lines(), strict=True)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise AnnotationError(f"{path}: expected a CSV file in UTF-8 ({error})") from None
+
+
+def _read_columns(
+    path: Path,
+    columns: tuple[str, ...],
+    digest: Digest,
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that follow the header, numbered from 1, with the named columns only."""
+    rows = _read_rows(path, digest)
+    header = next(rows, [])
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise AnnotationError(
+            f"{path}: expected a header with {', '.join(columns)}; {', '.join(missing)} missing"
+        )
+    places = [header.index(name) for name in columns]
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise AnnotationError(
+                f"{path}: row {number}: expected {len(header)} values, got {len(row)}"
+            )
+        yield number, [row[place] for place in places]
+
+
+def _read_classes(
+    path: Path,
+    digest: Digest,
+) -> tuple[list[str], list[str]]:
+    """Labels such as ``/m/011k07`` and their names."""
+    labels, names = list[str](), list[str]()
+    for number, row in enumerate(_read_rows(path, digest)):
+        if number == 0 and row[:2] == ["LabelName", "DisplayName"]:
+            continue
+        if len(row) != 2:
+            raise AnnotationError(
+                f"{path}: row {number}: expected a label and its name, got {short(row)}"
+            )
+        labels.append(row[0])
+        names.append(row[1])
+    if not labels:
+        raise AnnotationError(f"{path}: expected at least one class, got none")
+    if len(set(labels)) < len(labels):
+        twice = next(label for place, label in enumerate(labels) if label in labels[:place])
+        raise AnnotationError(f"{path}: labels must differ; {short(twice)} occurs more than once")
+    return labels, names
+
+
+def _read_boxes(
+    path: Path,
+    digest: Digest,
+    class_id: dict[str, int],
+    builder: AnnotationBuilder,
+) -> None:
+    for number, (image, label, x1, x2, y1, y2, group) in _read_columns(path, BOX_COLUMNS, digest):
+        if label not in class_id:
+            raise AnnotationError(
+                f"{path}: row {number}: label {short(label)} is not in the class descriptions"
+            )
+        try:
+            box = float(x1), float(y1), float(x2), float(y2)
+        except ValueError:
+            raise AnnotationError(
+                f"{path}: row {number}: expected numbers as XMin, XMax, YMin, YMax, got "
+                f"{short([x1, x2, y1, y2])}"
+            ) from None
+        builder.add_region(
+            number,
+            image=_image_id(path, number, image),
+            class_id=class_id[label],
+            left_out=group == "1",  # −1 stands for unknown
+            box=box,
+        )
+
+
+def _image_id(path: Path, row: int, name: str) -> int:
+    if not _IMAGE_ID.fullmatch(name):
+        raise AnnotationError(
+            f"{path}: row {row}: expected 16 hexadecimal digits as ImageID, got {short(name)}"
+        )
+    number = int(name, 16)
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _file_name(image_id: int) -> str:
+    return f"{image_id % 2**64:016x}.jpg"
+
+
+def _sizes(
+    path: Path,
+    image_id: NDArray[np.int64],
+    images: Path | None,
+    digest: Digest,
+) -> NDArray[np.int64]:
+    """The height and width (I, 2) of each image; 0, 0 of one that cannot be read."""
+    listed = path.parent / SIZES_FILE
+    if listed.exists():
+        return _listed_sizes(listed, image_id, digest)
+    if images is None:
+        raise AnnotationError(
+            f"{path}: OpenImages gives boxes in shares of their image; give the folder of images, "
+            f"or {SIZES_FILE} ({','.join(SIZE_COLUMNS)}) beside the boxes"
+        )
+    names = [_file_name(number) for number in image_id.tolist()]
+    size = np.array(read_sizes(images, names), dtype=np.int64).reshape(-1, 2)
+    if len(size) and not size.any():
+        raise AnnotationError(
+            f"{images}: none of the {len(names):,} images that {path} annotates can be read there "
+            f"({names[0]}, …)"
+        )
+    digest.update(size.tobytes())
+    return size
+
+
+def _listed_sizes(
+    path: Path,
+    image_id: NDArray[np.int64],
+    digest: Digest,
+) -> NDArray[np.int64]:
+    listed, sides = array("q"), array("q")
+    for number, (name, width, height) in _read_columns(path, SIZE_COLUMNS, digest):
+        if not all(
+            side.isdecimal() and len(side) < 10 and 0 < int(side) <= LONGEST_SIDE
+            for side in (width, height)
+        ):
+            raise AnnotationError(
+                f"{path}: row {number}: expected whole pixels as Width and Height, got "
+                f"{short([width, height])}"
+            )
+        listed.append(_image_id(path, number, name))
+        sides.extend((int(height), int(width)))
+    position = locate(np.array(listed, dtype=np.int64), image_id)
+    if len(position) and position.min() < 0:
+        name = _file_name(int(image_id[int(np.argmin(position))])).removesuffix(".jpg")
+        raise AnnotationError(f"{path}: expected every annotated image, found no row for {name}")
+    return np.array(sides, dtype=np.int64).reshape(-1, 2)[position]

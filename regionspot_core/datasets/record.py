@@ -1,0 +1,79 @@
+"""The record that every annotation format is read to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets.masks import Masks
+from regionspot_core.transforms import Size
+from regionspot_core.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ClassLists:
+    """A list of classes for each of I images."""
+
+    values: NDArray[np.int32]
+    """The lists end to end, as class indices."""
+    start: NDArray[np.int64]
+    """(I + 1,): image ``i`` owns ``values[start[i] : start[i + 1]]``."""
+
+    def __getitem__(self, image: int) -> NDArray[np.int32]:
+        """The class indices of the image at position ``image``."""
+        return self.values[int(self.start[image]) : int(self.start[image + 1])]
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """A data set's images and boxes, in the file's image order. I images, R regions in all."""
+
+    path: Path
+    sha256: str
+    vocabulary: Vocabulary
+    image_id: NDArray[np.int64]
+    """(I,)"""
+    image_size: NDArray[np.int32]
+    """(I, 2): height, width in pixels."""
+    image_file: tuple[str, ...]
+    """I paths relative to the image folder."""
+    region_start: NDArray[np.int64]
+    """(I + 1,): image ``i`` owns regions ``region_start[i] : region_start[i + 1]``."""
+    box: NDArray[np.float32]
+    """(R, 4): xyxy, original pixels, clipped to the image."""
+    class_index: NDArray[np.int32]
+    """(R,): position in the vocabulary."""
+    annotation_id: NDArray[np.int64]
+    """(R,)"""
+    dropped: dict[str, int]
+    """What was left out, by reason: annotations that are a ``crowd`` (OpenImages: ``group of``) or
+    an ``empty box``, and OpenImages' ``images not readable``."""
+    masks: Masks | None = None
+    """R masks; None where they were not asked for or the format has none."""
+    negative: ClassLists | None = None
+    """LVIS: the classes that are known to be absent from an image; None where no image says."""
+    not_exhaustive: ClassLists | None = None
+    """LVIS: the classes of which an image may show more than are annotated; None likewise."""
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def regions(self, image: int) -> slice:
+        """The regions of the image at position ``image``."""
+        return slice(int(self.region_start[image]), int(self.region_start[image + 1]))
+
+    def size(self, image: int) -> Size:
+        """(height, width) of the image at position ``image``."""
+        return int(self.image_size[image, 0]), int(self.image_size[image, 1])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this annotation file from another, as plain values."""
+        return {
+            "annotations_sha256": self.sha256,
+            "images": len(self),
+            "regions": len(self.box),
+        }
