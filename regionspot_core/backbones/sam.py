@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from regionspot_core.backbones.entry import Entry
+from regionspot_core.backbones.official_weights import sam_file
 from regionspot_core.backbones.protocols import RegionTokens, SegmentedRegions
 from regionspot_core.backbones.runtime import Runtime, hash_weights
+from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.boxes import FloatArray
 from regionspot_core.errors import InputError
 from regionspot_core.transforms import ResizeLongSide, RGBImage, Size
@@ -141,22 +144,44 @@ class SamEncoder:
         return torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
 
 
-def load_sam(name: str, *, checkpoint: Path | None, runtime: Runtime) -> SamEncoder:
+def load_sam(
+    name: str, *, weights: str | None, input_size: int | None = None, runtime: Runtime
+) -> SamEncoder:
     """Meta's SAM ``vit_b``, ``vit_l`` or ``vit_h`` from its official checkpoint file.
 
+    Args:
+        name: The architecture.
+        weights: The file; None takes the one in torch.hub's folder.
+        input_size: Side of the padded input in pixels; None is the pretraining one, 1024.
+        runtime: Where it runs.
+
     Raises:
-        InputError: No checkpoint is named.
+        InputError: No file is named and none lies there, or the input size is wrong.
         WeightsError: The file is missing, truncated or of another architecture.
     """
     from segment_anything import sam_model_registry
 
-    if checkpoint is None:
-        raise InputError(f"SAM {name} needs its weights: give --sam-checkpoint FILE")
-    state = read_state_dict(checkpoint)
+    path = _usual_file(name) if weights is None else Path(weights)
+    state = read_state_dict(path)
     model = sam_model_registry[name]()
-    load_strictly(model, state, path=checkpoint, architecture=f"SAM {name}")
+    load_strictly(model, state, path=path, architecture=f"SAM {name}")
+    if input_size is not None:
+        resize_sam_input(model, input_size, name=name)
     return SamEncoder(model, name=name, runtime=runtime)
+
+
+def _usual_file(name: str) -> Path:
+    path = sam_file(name).path
+    if not path.is_file():
+        raise InputError(
+            f"SAM {name} needs its weights and {path} is not there: run "
+            f"`regionspot extract weights --sam {name}`, or give --sam-checkpoint FILE"
+        )
+    return path
 
 
 def _channels_first(image: RGBImage) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+REGION_ENCODER = Entry(lambda: ARCHITECTURES, load_sam, examples=ARCHITECTURES)
