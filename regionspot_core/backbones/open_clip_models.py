@@ -21,7 +21,6 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import DownloadError, InputError, WeightsError
 from regionspot_core.weight_files import load_strictly
 
-
 EXAMPLES = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336")
 
 

@@ -82,8 +82,8 @@ def _advice(name: str, entries: list[Entry[Any]]) -> str:
     entries = sorted(entries, key=lambda entry: len(entry.names()))
     by_lower = {known.lower(): known for entry in entries for known in entry.names()}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    meant = f"; did you mean {by_lower[near[0]]}?" if near else ""
+    meant = f"; did you mean {by_lower[near[0]]}? Expected" if near else "; expected"
     shown = [example for entry in entries for example in entry.examples]
     if any(len(entry.names()) > len(entry.examples) for entry in entries):
         shown.append("…")
-    return f"{meant}; expected one of {', '.join(shown)}"
+    return f"{meant} one of {', '.join(shown)}"
