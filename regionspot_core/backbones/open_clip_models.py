@@ -74,7 +74,7 @@ def check_name(name: str) -> None:
         raise InputError(
             f"--clip {name}: expected one of open_clip's ViTs, such as {', '.join(EXAMPLES)}"
         )
-    tower_shape(_build(name, device="meta").visual, name=name)
+    tower_shape(build_untrained(name, device="meta").visual, name=name)
 
 
 def find_tag(name: str, tag: str) -> str:
@@ -163,7 +163,7 @@ def _weight_file(name: str, weights: str) -> Path | None:
 
 def _from_file(name: str, path: Path) -> torch.nn.Module:
     weights = read_clip_weights(path)
-    model: torch.nn.Module = _build(name, device="cpu", quick_gelu=weights.openai)
+    model: torch.nn.Module = build_untrained(name, device="cpu", quick_gelu=weights.openai)
     state = named_for(model, weights.state)
     load_strictly(model, state, path=path, architecture=f"CLIP {name}")
     return model
@@ -196,7 +196,7 @@ def _as_a_file(name: str, tag: str) -> str:
     return f"give --clip {spelled} --clip-pretrained FILE"
 
 
-def _build(name: str, *, device: str, quick_gelu: bool = False) -> Any:  # noqa: ANN401 - untyped
+def build_untrained(name: str, *, device: str, quick_gelu: bool = False) -> Any:  # noqa: ANN401 - untyped
     """The architecture with random weights, or on ``meta`` with none."""
     import open_clip
 
