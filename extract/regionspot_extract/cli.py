@@ -47,8 +47,8 @@ def weights(
 ) -> None:
     """Fetch published weights to where the other commands look for them.
 
-    Interrupted, the same command goes on where it stopped. On a machine without network,
-    --list says which file to copy to which place.
+    Interrupted, the same command goes on where it stopped. For a machine
+    without network, --list says which file to copy to which place.
     """
     from regionspot_extract.tables import print_weight_file, print_weight_options
     from regionspot_extract.weights import (

@@ -55,10 +55,11 @@ def named_for(model: torch.nn.Module, state: StateDict) -> StateDict:
 
 
 def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    except Exception:  # no archive, or a damaged one: the reader of state dicts says which
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
 
 
 def _read_official_archive(path: Path) -> StateDict:

@@ -7,8 +7,12 @@ and sizes are those that many projects pin; the URL holds the first six digits o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from regionspot_core.errors import WeightsError
 
 SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 SAM_FILES = {
@@ -75,3 +79,14 @@ def openai_digests() -> frozenset[str]:
     names = open_clip.list_pretrained_models_by_tag(OPENAI)
     files = (openai_file(name) for name in names)
     return frozenset(file.sha256 for file in files if file is not None)
+
+
+@contextmanager
+def or_fetch_again(options: str) -> Iterator[None]:
+    """Around reading a file in a usual folder: an error says how to get a good one."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}; `regionspot extract weights {options}` fetches it again"
+        ) from None

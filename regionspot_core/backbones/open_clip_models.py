@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from regionspot_core.backbones.clip import ClipEncoder, Tokenizer
 from regionspot_core.backbones.clip_towers import resize_tower, tower_shape
 from regionspot_core.backbones.clip_weights import named_for, read_clip_weights
 from regionspot_core.backbones.entry import Entry
-from regionspot_core.backbones.official_weights import OPENAI, openai_file
+from regionspot_core.backbones.official_weights import OPENAI, openai_file, or_fetch_again
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import DownloadError, InputError, WeightsError
 from regionspot_core.weight_files import load_strictly
@@ -58,7 +58,12 @@ def load_clip(
     if weights is None:
         raise InputError(f"CLIP {name} needs its weights: give --clip-pretrained openai|FILE")
     path = _weight_file(name, weights)
-    model = _from_tag(name, weights) if path is None else _from_file(name, path)
+    if path is None:
+        model = _from_tag(name, weights)
+    else:
+        of_a_tag = path != Path(weights)
+        with or_fetch_again(f"--clip {name}") if of_a_tag else nullcontext():
+            model = _from_file(name, path)
     if input_size is not None:
         resize_tower(model, input_size, name=name)
     return ClipEncoder(model, NamedTokenizer(name), name=name, runtime=runtime)
@@ -136,7 +141,8 @@ class NamedTokenizer:
         import open_clip
 
         try:
-            tokenizer: Tokenizer = open_clip.get_tokenizer(self._name)
+            with _quiet():
+                tokenizer: Tokenizer = open_clip.get_tokenizer(self._name)
         except Exception as error:  # whatever the missing package or network leads it to
             raise InputError(
                 f"CLIP {self._name}: its tokenizer cannot be had ({_reason(error)}); it needs "

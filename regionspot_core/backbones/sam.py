@@ -8,6 +8,7 @@ there and makes no mask; :meth:`segment` goes on to the masks of the same token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from regionspot_core.backbones.entry import Entry
-from regionspot_core.backbones.official_weights import sam_file
+from regionspot_core.backbones.official_weights import or_fetch_again, sam_file
 from regionspot_core.backbones.protocols import RegionTokens, SegmentedRegions
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam_input import resize_sam_input
@@ -162,7 +163,8 @@ def load_sam(
     from segment_anything import sam_model_registry
 
     path = _usual_file(name) if weights is None else Path(weights)
-    state = read_state_dict(path)
+    with or_fetch_again(f"--sam {name}") if weights is None else nullcontext():
+        state = read_state_dict(path)
     model = sam_model_registry[name]()
     load_strictly(model, state, path=path, architecture=f"SAM {name}")
     if input_size is not None:

@@ -62,6 +62,29 @@ def test_text_embeddings_are_not_normalised(encoder: ClipEncoder) -> None:
     torch.testing.assert_close(encoder.text_embeddings(texts), expected, atol=1e-5, rtol=0)
 
 
+def test_coca_does_not_normalise_texts_either() -> None:
+    """Its ``encode_text`` does unless it is told not to."""
+    torch.manual_seed(0)
+    text = {"context_length": 76, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "output_tokens": True}
+    model = open_clip.CoCa(
+        16, multimodal_cfg=text, text_cfg={**text, "embed_cls": True, "output_tokens": True},
+        vision_cfg=vision,
+    )  # fmt: skip
+    encoder = ClipEncoder(
+        model, open_clip.SimpleTokenizer(context_length=76), name="coca", runtime=CPU
+    )
+    assert (encoder.token_count, encoder.token_width, encoder.text_width) == (5, 64, 16)
+    assert encoder.image_tokens([torch.zeros(3, 32, 32)]).shape == (1, 5, 64)
+    texts = ["a cat", "a photo of a dog"]
+    found = encoder.text_embeddings(texts)
+    tokens = open_clip.tokenize(texts, context_length=76)
+    with torch.no_grad():
+        expected, _ = model.text(tokens)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (found.norm(dim=-1) - 1).abs().min() > 1e-2
+
+
 def test_the_paper_has_81_templates() -> None:
     templates = paper_templates()
     assert len(templates) == len(set(templates)) == 81

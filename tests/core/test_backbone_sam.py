@@ -117,7 +117,7 @@ def test_without_a_file_named_it_is_the_one_in_the_usual_folder(
         load_sam("vit_h", weights=None, runtime=CPU)
     usual.parent.mkdir(parents=True)
     usual.write_bytes(b"half of it")
-    with pytest.raises(WeightsError, match=f"{usual}: truncated or not a weight file"):
+    with pytest.raises(WeightsError, match=f"{usual}: truncated .* --sam vit_h` fetches it"):
         load_sam("vit_h", weights=None, runtime=CPU)
 
 
