@@ -108,7 +108,7 @@ MISTAKES = [
     ([*EXTRACT, "text.txt"], "text.txt: expected JSON"),
     ([*EXTRACT, "list.json"], "expected an object with lists images, annotations, categories"),
     ([*EXTRACT, "lvis.json"], "none of the first 1 annotated images is there"),
-    ([*EXTRACT, "lvis.json", "--sam", "vit_x"], "expected one of tiny, vit_b, vit_l, vit_h"),
+    ([*EXTRACT, "lvis.json", "--sam", "vit_x"], "one of tiny, vit_b, vit_l, vit_h"),
     ([*EXTRACT, "lvis.json", "--sam", "vit_b"], "give --sam-checkpoint FILE"),
     (
         [*EXTRACT, "lvis.json", "--sam", "vit_b", "--sam-checkpoint", "none.pth"],

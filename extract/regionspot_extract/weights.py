@@ -13,7 +13,8 @@ from regionspot_core.backbones.official_weights import (
     openai_file,
     sam_file,
 )
-from regionspot_core.backbones.open_clip_models import check_name, download_tag, find_tag
+from regionspot_core.backbones.open_clip_models import check_name
+from regionspot_core.backbones.open_clip_tags import download_tag, find_tag
 from regionspot_core.download import fetch
 from regionspot_core.errors import InputError
 from regionspot_core.files import file_sha256

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from regionspot_core.backbones.clip import ClipEncoder, Tokenizer
+from regionspot_core.backbones.clip import ClipEncoder
+from regionspot_core.backbones.clip_tokenizer import NamedTokenizer
 from regionspot_core.backbones.clip_towers import resize_tower, tower_shape
 from regionspot_core.backbones.clip_weights import named_for, read_clip_weights
 from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.official_weights import OPENAI, openai_file, or_fetch_again
+from regionspot_core.backbones.open_clip_tags import model_of_tag
+from regionspot_core.backbones.others_words import quiet, reason
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.errors import DownloadError, InputError, WeightsError
+from regionspot_core.errors import InputError, WeightsError
 from regionspot_core.weight_files import load_strictly
 
 EXAMPLES = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336")
@@ -59,7 +60,7 @@ def load_clip(
         raise InputError(f"CLIP {name} needs its weights: give --clip-pretrained openai|FILE")
     path = _weight_file(name, weights)
     if path is None:
-        model = _from_tag(name, weights)
+        model = model_of_tag(name, weights)
     else:
         of_a_tag = path != Path(weights)
         with or_fetch_again(f"--clip {name}") if of_a_tag else nullcontext():
@@ -82,82 +83,13 @@ def check_name(name: str) -> None:
     tower_shape(build_untrained(name, device="meta").visual, name=name)
 
 
-def find_tag(name: str, tag: str) -> str:
-    """Where open_clip gets the weights ``tag`` of ``name``: a URL, or a repository of the hub.
-
-    Raises:
-        InputError: The model has no such tag.
-    """
-    import open_clip
-
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag not in tags:
-        known = ", ".join(tags) or "none"
-        raise InputError(f"--clip-pretrained {tag}: expected a tag of {name} ({known})")
-    config = open_clip.get_pretrained_cfg(name, tag)
-    hub = config.get("hf_hub", "").rstrip("/")
-    return f"hf-hub:{hub}" if hub else str(config.get("url", ""))
-
-
-def download_tag(name: str, tag: str) -> Path:
-    """Fetch the weights ``tag`` of ``name`` to open_clip's cache, in open_clip's own way.
-
-    Raises:
-        DownloadError: They cannot be had.
-    """
-    import open_clip
-
-    try:
-        with _quiet():
-            return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag)))
-    except Exception as error:  # whatever the network leads the hub's client to
-        raise DownloadError(
-            f"CLIP {name}: the weights {tag!r} cannot be downloaded ({_reason(error)}); on a "
-            f"machine with network fetch them from {find_tag(name, tag)} and "
-            f"{_as_a_file(name, tag)}"
-        ) from None
-
-
-class NamedTokenizer:
-    """open_clip's tokenizer of a model, made when first used.
-
-    SigLIP's and the multilingual ones need the ``transformers`` package and files of their own;
-    image tokens can be had without.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Token numbers (N, context length) of texts.
-
-        Raises:
-            InputError: The tokenizer's package or files are missing.
-        """
-        return self._tokenizer(texts)
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        import open_clip
-
-        try:
-            with _quiet():
-                tokenizer: Tokenizer = open_clip.get_tokenizer(self._name)
-        except Exception as error:  # whatever the missing package or network leads it to
-            raise InputError(
-                f"CLIP {self._name}: its tokenizer cannot be had ({_reason(error)}); it needs "
-                f"`pip install transformers sentencepiece` and, the first time, a network"
-            ) from None
-        return tokenizer
-
-
 def _weight_file(name: str, weights: str) -> Path | None:
     """The local file that ``weights`` means; None for a tag that open_clip itself resolves."""
     import open_clip
 
-    if Path(weights).exists():
-        return Path(weights)
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    path, tags = Path(weights), open_clip.list_pretrained_tags_by_model(name)
+    if path.is_file() or (path.exists() and weights not in tags):
+        return path
     if weights not in tags:
         known = ", ".join(tags) or "none"
         raise WeightsError(
@@ -175,38 +107,11 @@ def _from_file(name: str, path: Path) -> torch.nn.Module:
     return model
 
 
-def _from_tag(name: str, tag: str) -> torch.nn.Module:
-    import open_clip
-
-    config = open_clip.get_pretrained_cfg(name, tag)
-    try:
-        with _quiet():
-            model: torch.nn.Module = open_clip.create_model(
-                name, pretrained=tag, force_quick_gelu=bool(config.get("quick_gelu", False))
-            )
-    except Exception as error:
-        fetch = f"regionspot extract weights --clip {name} --clip-pretrained {tag}"
-        raise WeightsError(
-            f"CLIP {name}: the weights {tag!r} are not in the usual folders and cannot be "
-            f"downloaded ({_reason(error)}); see `{fetch} --list`, or {_as_a_file(name, tag)}"
-        ) from None
-    return model
-
-
-def _as_a_file(name: str, tag: str) -> str:
-    """How the tag's file is given; the file itself does not say its activation."""
-    import open_clip
-
-    quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
-    spelled = f"{name}-quickgelu" if quick and not name.endswith("-quickgelu") else name
-    return f"give --clip {spelled} --clip-pretrained FILE"
-
-
 def build_untrained(name: str, *, device: str, quick_gelu: bool = False) -> Any:  # noqa: ANN401 - untyped
     """The architecture with random weights, or on ``meta`` with none."""
     import open_clip
 
-    with _quiet(), torch.device(device):
+    with quiet(), torch.device(device):
         try:
             model: Any = open_clip.create_model(
                 name,
@@ -218,7 +123,7 @@ def build_untrained(name: str, *, device: str, quick_gelu: bool = False) -> Any:
             )
         except Exception as error:  # a missing package, or the text tower's files
             raise InputError(
-                f"CLIP {name}: open_clip cannot build it here ({_reason(error)})"
+                f"CLIP {name}: open_clip cannot build it here ({reason(error)})"
             ) from None
     return model
 
@@ -234,20 +139,6 @@ def _preprocessing(name: str) -> dict[str, Any]:
         return {}
     (mean, std), _ = known.most_common(1)[0]
     return {"mean": mean, "std": std}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without open_clip's warnings of random weights, and the hub's of every attempt."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 IMAGE_TEXT_ENCODER = Entry(list_names, load_clip, examples=EXAMPLES)
