@@ -27,9 +27,21 @@ class ClipEncoder:
         *,
         name: str,
         runtime: Runtime,
+        weight_hash: str | None = None,
     ) -> None:
+        """Take a loaded model.
+
+        Args:
+            model: With its weights.
+            tokenizer: Texts to token numbers (N, context length).
+            name: As the registry has it.
+            runtime: Where it runs; the model is moved there.
+            weight_hash: Of the weights as trained, where the model was given another input
+                size since: interpolation need not be the same to the bit on every machine.
+        """
         self.name = name
         self._runtime = runtime
+        self._trained_hash = weight_hash
         self._tokenizer = tokenizer
         self._model = model.eval().requires_grad_(False).to(runtime.device)
         shape = tower_shape(self._model.visual, name=name)
@@ -56,7 +68,7 @@ class ClipEncoder:
 
     @cached_property
     def _weight_hash(self) -> str:
-        return hash_weights(self._model)
+        return self._trained_hash or hash_weights(self._model)
 
     def prepare(self, image: RGBImage) -> torch.Tensor:
         """Squash to the square input: uint8 (3, side, side)."""

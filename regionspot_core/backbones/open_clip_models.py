@@ -18,7 +18,7 @@ from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.official_weights import OPENAI, openai_file, or_fetch_again
 from regionspot_core.backbones.open_clip_tags import model_of_tag
 from regionspot_core.backbones.others_words import quiet, reason
-from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.errors import InputError, WeightsError
 from regionspot_core.weight_files import load_strictly
 
@@ -65,9 +65,11 @@ def load_clip(
         of_a_tag = path != Path(weights)
         with or_fetch_again(f"--clip {name}") if of_a_tag else nullcontext():
             model = _from_file(name, path)
+    trained = None
     if input_size is not None:
+        trained = hash_weights(model)
         resize_tower(model, input_size, name=name)
-    return ClipEncoder(model, NamedTokenizer(name), name=name, runtime=runtime)
+    return ClipEncoder(model, NamedTokenizer(name), name=name, runtime=runtime, weight_hash=trained)
 
 
 def check_name(name: str) -> None:

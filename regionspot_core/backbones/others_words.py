@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without open_clip's warnings of random weights, and the hub's of every attempt."""
-    logging.disable(logging.WARNING)
+    """Without open_clip's words on random weights, and the hub's on every attempt.
+
+    What fails still raises.
+    """
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:

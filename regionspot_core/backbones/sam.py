@@ -40,9 +40,20 @@ class SamEncoder:
         *,
         name: str,
         runtime: Runtime,
+        weight_hash: str | None = None,
     ) -> None:
+        """Take a loaded model.
+
+        Args:
+            model: With its weights.
+            name: As the registry has it.
+            runtime: Where it runs; the model is moved there.
+            weight_hash: Of the weights as trained, where the model was given another input
+                size since: interpolation need not be the same to the bit on every machine.
+        """
         self.name = name
         self._runtime = runtime
+        self._trained_hash = weight_hash
         self._model = model.eval().requires_grad_(False).to(runtime.device)
         decoder = self._model.mask_decoder
         self.token_count = 1 + int(decoder.num_mask_tokens)
@@ -60,7 +71,7 @@ class SamEncoder:
 
     @cached_property
     def _weight_hash(self) -> str:
-        return hash_weights(self._model)
+        return self._trained_hash or hash_weights(self._model)
 
     def prepare(self, image: RGBImage) -> torch.Tensor:
         """Resize to the long side: uint8 (3, h, w), not padded."""
@@ -167,9 +178,11 @@ def load_sam(
         state = read_state_dict(path)
     model = sam_model_registry[name]()
     load_strictly(model, state, path=path, architecture=f"SAM {name}")
+    trained = None
     if input_size is not None:
+        trained = hash_weights(model)
         resize_sam_input(model, input_size, name=name)
-    return SamEncoder(model, name=name, runtime=runtime)
+    return SamEncoder(model, name=name, runtime=runtime, weight_hash=trained)
 
 
 def _usual_file(name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regionspot_core.backbones.clip import ClipEncoder
 from regionspot_core.backbones.clip_towers import resize_tower
 from regionspot_core.backbones.entry import Entry
-from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam import SamEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.errors import InputError
@@ -25,9 +25,10 @@ def load_tiny_region_encoder(
 
     _refuse_weights("--sam", weights)
     model = load_tiny_sam()
+    trained = hash_weights(model)
     if input_size is not None:
         resize_sam_input(model, input_size, name=name)
-    return SamEncoder(model, name=name, runtime=runtime)
+    return SamEncoder(model, name=name, runtime=runtime, weight_hash=trained)
 
 
 def load_tiny_image_text_encoder(
@@ -42,9 +43,10 @@ def load_tiny_image_text_encoder(
 
     _refuse_weights("--clip", weights)
     model = load_tiny_clip()
+    trained = hash_weights(model)
     if input_size is not None:
         resize_tower(model, input_size, name=name)
-    return ClipEncoder(model, tiny_tokenizer(), name=name, runtime=runtime)
+    return ClipEncoder(model, tiny_tokenizer(), name=name, runtime=runtime, weight_hash=trained)
 
 
 def _refuse_weights(option: str, weights: str | None) -> None:
