@@ -19,6 +19,8 @@ from regionspot_core.files import written_aside
 from regionspot_core.vocabulary import Vocabulary
 
 FORMAT = "regionspot class bank 2"
+IMAGE_FIELDS = frozenset({"input", "resize", "mean", "std"})
+"""Of a CLIP's fingerprint, what says how images reach it: texts do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,18 @@ class ClassBank:
             file.create_dataset("embeddings", data=self.embeddings, track_times=False)
 
     def require_clip(self, clip: dict[str, Any], *, what: str) -> None:
-        """Refuse a CLIP other than the one that made the bank.
+        """Refuse a CLIP other than the one that made the bank, whatever its image input.
 
         Raises:
             FingerprintError: They differ; the fields are named.
         """
+        ours, theirs = (
+            {key: value for key, value in fingerprint.items() if key not in IMAGE_FIELDS}
+            for fingerprint in (self.clip, clip)
+        )
         require_equal(
-            self.clip,
-            clip,
+            ours,
+            theirs,
             what=f"{what} was made by another CLIP than this",
             advice="Make it again with `regionspot extract text` and this --clip",
         )

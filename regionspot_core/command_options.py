@@ -41,7 +41,7 @@ SamCheckpoint = Annotated[
     typer.Option(
         "--sam-checkpoint",
         metavar="FILE",
-        help="SAM's official checkpoint file.",
+        help="SAM's official checkpoint file, if it is not where `extract weights` puts it.",
         rich_help_panel=FROZEN,
     ),
 ]
@@ -51,6 +51,26 @@ ClipPretrained = Annotated[
         "--clip-pretrained",
         metavar="TAG|FILE",
         help="open_clip's tag (openai) or a weight file.",
+        rich_help_panel=FROZEN,
+    ),
+]
+SamInput = Annotated[
+    int | None,
+    typer.Option(
+        "--sam-input",
+        metavar="N",
+        help="Side of SAM's input in pixels, if not as it was trained.",
+        show_default="as trained",
+        rich_help_panel=FROZEN,
+    ),
+]
+ClipInput = Annotated[
+    int | None,
+    typer.Option(
+        "--clip-input",
+        metavar="N",
+        help="Side of CLIP's input in pixels, if not as it was trained.",
+        show_default="as trained",
         rich_help_panel=FROZEN,
     ),
 ]

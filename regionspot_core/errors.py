@@ -31,6 +31,10 @@ class WeightsError(InputError):
     """A weight file is missing, truncated or of another architecture."""
 
 
+class DownloadError(RegionSpotError):
+    """A file cannot be downloaded, or what came is not the file that was published."""
+
+
 class CacheError(RegionSpotError):
     """A feature cache is missing, incomplete, or not one of ours."""
 

@@ -10,7 +10,6 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -19,10 +18,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from regionspot_core.tables import per_second
+from regionspot_core.tables import format_bytes, per_second
 
 LOG_SECONDS = 30.0
 """How often a line is written where there is no terminal to draw a bar on."""
+
+BYTES = "bytes"
+"""A unit that is shown as KiB, MiB, …"""
 
 
 class Advance(Protocol):
@@ -47,7 +49,7 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
     columns = (
         TextColumn("{task.description:<9}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        _AmountColumn(unit),
         _RateColumn(unit),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
@@ -64,6 +66,16 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         yield advance
 
 
+class _AmountColumn(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        text = _amount(int(task.completed), int(task.total or 0), self._unit)
+        return Text(text, style="progress.download")
+
+
 class _RateColumn(ProgressColumn):
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -71,7 +83,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{per_second(speed)} {self._unit}/s", style="cyan")
+        return Text("" if speed is None else _rate(speed, self._unit), style="cyan")
 
 
 def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
@@ -83,7 +95,9 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         rate = (done - start) / seconds if seconds > 0 else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         tail = f", {note}" if note else ""
-        return f"{what}: {done}/{total} {unit}, {per_second(rate)} {unit}/s{left}{tail}"
+        counted = _amount(done, total, unit)
+        named = counted if unit == BYTES else f"{counted} {unit}"
+        return f"{what}: {named}, {_rate(rate, unit)}{left}{tail}"
 
     def advance(amount: int = 1, note: str = "") -> None:
         nonlocal done, last
@@ -94,3 +108,13 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
 
     yield advance
     console.print(line(""), highlight=False)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if unit == BYTES:
+        return f"{format_bytes(done)}/{format_bytes(total)}"
+    return f"{done}/{total}"
+
+
+def _rate(per_s: float, unit: str) -> str:
+    return f"{format_bytes(per_s)}/s" if unit == BYTES else f"{per_second(per_s)} {unit}/s"

@@ -2,13 +2,36 @@
 
 One thread a process: two test processes whose threads wait for each other take most of the time.
 No property test fails for being slow, and every run draws the same cases.
+
+Photographs to try things on may lie in a folder ``shared`` beside the checkout, or in the one that
+``REGIONSPOT_SHARED`` names; tests that want them skip where there is none.
 """
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 
+import numpy as np
+import pytest
 from hypothesis import settings
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PHOTOS = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data" / "photos"
 
 settings.register_profile("regionspot", deadline=None, derandomize=True)
 settings.load_profile("regionspot")
+
+
+@pytest.fixture(scope="session")
+def read_photo() -> Callable[[str], np.ndarray]:
+    """Reads a photograph by its file name as uint8 (H, W, 3), RGB; skips where it is not there."""
+
+    def read(name: str) -> np.ndarray:
+        if not (PHOTOS / name).is_file():
+            pytest.skip(f"{PHOTOS / name} is not there")
+        return np.asarray(Image.open(PHOTOS / name).convert("RGB"))
+
+    return read

@@ -10,13 +10,13 @@ from regionspot_core.errors import InputError
 
 
 def backbones_of_head(
-    head: Path, values: dict[str, Any], *, sam: str | None, clip: str | None
+    head: Path, asked: dict[str, Any], *, sam: str | None, clip: str | None
 ) -> dict[str, Any]:
     """The models that are asked for, or else those that the head says it was trained on.
 
     Args:
         head: Its folder.
-        values: Everything else of a :class:`BackboneConfig`.
+        asked: Everything else of a :class:`BackboneConfig`; an input size of None is the head's.
         sam: The SAM that is asked for.
         clip: The CLIP that is asked for.
 
@@ -25,12 +25,20 @@ def backbones_of_head(
         InputError: The head was imported and does not name them.
     """
     trained_on = read_record(head).backbones
-    sam = sam or trained_on.get("region_encoder", {}).get("name")
-    clip = clip or trained_on.get("image_text_encoder", {}).get("name")
-    missing = [option for option, name in (("--sam", sam), ("--clip", clip)) if name is None]
+    chosen, missing = dict(asked), []
+    for option, name, part in (
+        ("sam", sam, "region_encoder"),
+        ("clip", clip, "image_text_encoder"),
+    ):
+        recorded = trained_on.get(part, {})
+        chosen[option] = name or recorded.get("name")
+        if chosen[option] is None:
+            missing.append(f"--{option}")
+        if chosen[option] == recorded.get("name") and asked.get(f"{option}_input") is None:
+            chosen[f"{option}_input"] = recorded.get("input")
     if missing:
         raise InputError(
             f"{head}: the head was imported and does not say which models it was trained on; "
             f"give {' and '.join(missing)}"
         )
-    return {**values, "sam": sam, "clip": clip}
+    return chosen

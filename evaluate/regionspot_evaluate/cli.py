@@ -72,8 +72,10 @@ def run(
     bank: options.Bank = None,
     sam: options.RecordedSam = None,
     sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
     clip: options.RecordedClip = None,
     clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
@@ -99,7 +101,9 @@ def run(
 
     models = {
         "sam_checkpoint": sam_checkpoint,
+        "sam_input": sam_input,
         "clip_pretrained": clip_pretrained,
+        "clip_input": clip_input,
         "device": device,
         "precision": precision,
     }
@@ -165,8 +169,10 @@ def predict(
     stability_threshold: StabilityThreshold = None,
     sam: options.RecordedSam = None,
     sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
     clip: options.RecordedClip = None,
     clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "float32",
 ) -> None:
@@ -182,7 +188,9 @@ def predict(
 
     models = {
         "sam_checkpoint": sam_checkpoint,
+        "sam_input": sam_input,
         "clip_pretrained": clip_pretrained,
+        "clip_input": clip_input,
         "device": device,
         "precision": precision,
     }

@@ -1,4 +1,4 @@
-"""`regionspot extract`: plan, run, text, info."""
+"""`regionspot extract`: weights, text, plan, run, info."""
 
 from __future__ import annotations
 
@@ -27,13 +27,54 @@ PartImages = Annotated[
 
 
 @app.command()
+def weights(
+    sam: Annotated[
+        str | None, typer.Option("--sam", metavar="NAME", help="SAM: vit_b, vit_l or vit_h.")
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option("--clip", metavar="NAME", help="CLIP: an open_clip ViT such as ViT-B-16."),
+    ] = None,
+    clip_pretrained: Annotated[
+        str, typer.Option("--clip-pretrained", metavar="TAG", help="open_clip's tag.")
+    ] = "openai",
+    only_list: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="Only say what comes from where and belongs where; fetch nothing."
+        ),
+    ] = False,
+) -> None:
+    """Fetch published weights to where the other commands look for them.
+
+    Interrupted, the same command goes on where it stopped. For a machine
+    without network, --list says which file to copy to which place.
+    """
+    from regionspot_extract.tables import print_weight_file, print_weight_options
+    from regionspot_extract.weights import (
+        WeightRequest,
+        check_request,
+        fetch_weights,
+        list_weights,
+    )
+
+    request = WeightRequest(sam, clip, clip_pretrained)
+    check_request(request)
+    for file in list_weights(request) if only_list else fetch_weights(request):
+        print_weight_file(file)
+    print_weight_options(request)
+
+
+@app.command()
 def plan(
     images: options.Images,
     annotations: options.Annotations,
     sam: options.Sam = "tiny",
     sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
     clip: options.Clip = "tiny",
     clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
@@ -48,8 +89,8 @@ def plan(
     from regionspot_extract.tables import print_plan
 
     config = _config(
-        images, annotations, Path("(not written)"), sam, sam_checkpoint, clip, clip_pretrained,
-        device, precision, batch, part_images, workers,
+        images, annotations, Path("(not written)"), sam, sam_checkpoint, sam_input, clip,
+        clip_pretrained, clip_input, device, precision, batch, part_images, workers,
     )  # fmt: skip
     extraction = prepare(config)
     print_plan(extraction, measure_seconds_per_image(extraction))
@@ -63,8 +104,10 @@ def run(
     bank: options.Bank = None,
     sam: options.Sam = "tiny",
     sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
     clip: options.Clip = "tiny",
     clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
@@ -79,8 +122,8 @@ def run(
     from regionspot_extract.tables import print_report
 
     config = _config(
-        images, annotations, out, sam, sam_checkpoint, clip, clip_pretrained,
-        device, precision, batch, part_images, workers, bank,
+        images, annotations, out, sam, sam_checkpoint, sam_input, clip,
+        clip_pretrained, clip_input, device, precision, batch, part_images, workers, bank,
     )  # fmt: skip
     report = run_extraction(config)
     print_report(config.out, report)
@@ -145,8 +188,10 @@ def _config(
     out: Path,
     sam: str,
     sam_checkpoint: Path | None,
+    sam_input: int | None,
     clip: str,
     clip_pretrained: str | None,
+    clip_input: int | None,
     device: str,
     precision: str,
     batch: int,
@@ -165,8 +210,10 @@ def _config(
             "backbones": {
                 "sam": sam,
                 "sam_checkpoint": sam_checkpoint,
+                "sam_input": sam_input,
                 "clip": clip,
                 "clip_pretrained": clip_pretrained,
+                "clip_input": clip_input,
                 "device": device,
                 "precision": precision,
             },

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_extract.planning import Extraction
     from regionspot_extract.run import ExtractionReport
     from regionspot_extract.text import TextReport
+    from regionspot_extract.weights import WeightFile, WeightRequest
 
 FAILURES_SHOWN = 5
 
@@ -103,6 +104,22 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
     if info.failed:
         facts["left out"] = f"{counted(len(info.failed), 'image')}, first {info.failed[0].file}"
     show(facts_table(str(info.store), facts))
+
+
+def print_weight_file(file: WeightFile) -> None:
+    """One file of weights, its URL and path unbroken so that they can be copied."""
+    size = "" if file.size is None else f", {format_bytes(file.size)}"
+    lines = [f"{file.what}{size}: {file.state}", f"  from     {file.source}"]
+    if file.path is not None:
+        lines.append(f"  to       {file.path}")
+    if file.sha256 is not None:
+        lines.append(f"  SHA-256  {file.sha256}")
+    print("\n".join(lines))  # noqa: T201 - the output
+
+
+def print_weight_options(request: WeightRequest) -> None:
+    """How the other commands are told to use the files."""
+    print(f"use them with: {request.options}")  # noqa: T201 - the output
 
 
 def _shapes(shape: TokenShape) -> dict[str, str]:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from regionspot_core.backbones.protocols import (
     ImageTextEncoder,
     RegionEncoder,
@@ -24,6 +26,10 @@ class BackboneConfig(Config):
     sam_checkpoint: Path | None = None
     clip: str = "tiny"
     clip_pretrained: str | None = None
+    sam_input: int | None = Field(None, ge=1)
+    """Side of SAM's input in pixels; None is the pretraining one."""
+    clip_input: int | None = Field(None, ge=1)
+    """Side of CLIP's input in pixels; None is the pretraining one."""
     device: str = "auto"
     precision: Precision = "float32"
 
@@ -49,7 +55,12 @@ def load_backbones(config: BackboneConfig) -> Backbones:
     """
     runtime = Runtime.create(config.device, config.precision)
     return Backbones(
-        load_region_encoder(config.sam, checkpoint=config.sam_checkpoint, runtime=runtime),
+        load_region_encoder(
+            config.sam,
+            checkpoint=config.sam_checkpoint,
+            input_size=config.sam_input,
+            runtime=runtime,
+        ),
         load_clip(config),
     )
 
@@ -61,4 +72,9 @@ def load_clip(config: BackboneConfig) -> ImageTextEncoder:
         InputError: A name, a device or a weight file is wrong.
     """
     runtime = Runtime.create(config.device, config.precision)
-    return load_image_text_encoder(config.clip, pretrained=config.clip_pretrained, runtime=runtime)
+    return load_image_text_encoder(
+        config.clip,
+        pretrained=config.clip_pretrained,
+        input_size=config.clip_input,
+        runtime=runtime,
+    )

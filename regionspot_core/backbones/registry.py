@@ -1,54 +1,89 @@
-"""Backbones by name. A new one is a file with a loader and a line here."""
+"""Backbones by name. A file of this folder that defines an entry is found here by itself."""
 
 from __future__ import annotations
 
+import difflib
+import pkgutil
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from regionspot_core import backbones
+from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.protocols import ImageTextEncoder, RegionEncoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
 
-TINY = "tiny"
-"""The embedded models: no download, for the demo, tests and a first look."""
-
 
 def load_region_encoder(
-    name: str, *, checkpoint: Path | None = None, runtime: Runtime
+    name: str,
+    *,
+    checkpoint: Path | None = None,
+    input_size: int | None = None,
+    runtime: Runtime,
 ) -> RegionEncoder:
-    """The frozen region encoder called ``name``: ``tiny``, ``vit_b``, ``vit_l`` or ``vit_h``.
+    """The frozen region encoder called ``name``, such as ``tiny`` or ``vit_b``.
+
+    Args:
+        name: One of the registered names.
+        checkpoint: Its weight file; None takes the one in the usual cache folder.
+        input_size: Side of the square input in pixels; None is the pretraining one.
+        runtime: Where it runs.
 
     Raises:
-        InputError: The name is unknown or its weights are not named.
+        InputError: The name is unknown, its weights are not there, or the input size is wrong.
         WeightsError: The weight file does not fit.
     """
-    from regionspot_core.backbones import sam, tiny
-
-    if name == TINY:
-        _refuse_weights("--sam", checkpoint)
-        return tiny.load_sam(runtime=runtime)
-    if name in sam.ARCHITECTURES:
-        return sam.load_sam(name, checkpoint=checkpoint, runtime=runtime)
-    known = ", ".join((TINY, *sam.ARCHITECTURES))
-    raise InputError(f"--sam {name!r}: no such region encoder; expected one of {known}")
+    entry: Entry[RegionEncoder] = _find("REGION_ENCODER", "--sam", name, "region encoder")
+    weights = None if checkpoint is None else str(checkpoint)
+    return entry.load(name, weights=weights, input_size=input_size, runtime=runtime)
 
 
 def load_image_text_encoder(
-    name: str, *, pretrained: str | None = None, runtime: Runtime
+    name: str,
+    *,
+    pretrained: str | None = None,
+    input_size: int | None = None,
+    runtime: Runtime,
 ) -> ImageTextEncoder:
     """The frozen image and text encoder called ``name``: ``tiny`` or one of open_clip's ViTs.
 
+    Args:
+        name: One of the registered names.
+        pretrained: A tag of open_clip's, such as ``openai``, or a weight file.
+        input_size: Side of the square input in pixels; None is the pretraining one.
+        runtime: Where it runs.
+
     Raises:
-        InputError: The name is unknown or its weights are not named.
+        InputError: The name is unknown, its tower is no ViT, its weights are not named, or the
+            input size is wrong.
         WeightsError: The weights are not found or do not fit.
     """
-    from regionspot_core.backbones import clip, tiny
-
-    if name == TINY:
-        _refuse_weights("--clip", pretrained)
-        return tiny.load_clip(runtime=runtime)
-    return clip.load_clip(name, pretrained=pretrained, runtime=runtime)
+    entry: Entry[ImageTextEncoder] = _find(
+        "IMAGE_TEXT_ENCODER", "--clip", name, "image and text encoder"
+    )
+    return entry.load(name, weights=pretrained, input_size=input_size, runtime=runtime)
 
 
-def _refuse_weights(option: str, weights: object) -> None:
-    if weights is not None:
-        raise InputError(f"{option} {TINY} brings its own weights; leave out {weights}")
+def _find(kind: str, option: str, name: str, what: str) -> Entry[Any]:
+    entries: list[Entry[Any]] = [
+        entry
+        for module in pkgutil.iter_modules(backbones.__path__)
+        if (entry := getattr(import_module(f"{backbones.__name__}.{module.name}"), kind, None))
+    ]
+    for entry in entries:
+        if name in entry.names():
+            return entry
+    raise InputError(f"{option} {name!r}: no such {what}{_advice(name, entries)}")
+
+
+def _advice(name: str, entries: list[Entry[Any]]) -> str:
+    """The nearest name, and what there is; short lists first."""
+    entries = sorted(entries, key=lambda entry: len(entry.names()))
+    by_lower = {known.lower(): known for entry in entries for known in entry.names()}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    meant = f"; did you mean {by_lower[near[0]]}? Expected" if near else "; expected"
+    shown = [example for entry in entries for example in entry.examples]
+    if any(len(entry.names()) > len(entry.examples) for entry in entries):
+        shown.append("…")
+    return f"{meant} one of {', '.join(shown)}"

@@ -8,6 +8,7 @@ there and makes no mask; :meth:`segment` goes on to the masks of the same token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.entry import Entry
+from regionspot_core.backbones.official_weights import or_fetch_again, sam_file
 from regionspot_core.backbones.protocols import (
     ProposeConfig,
     ProposedRegions,
@@ -24,6 +27,7 @@ from regionspot_core.backbones.protocols import (
     SegmentedRegions,
 )
 from regionspot_core.backbones.runtime import Runtime, hash_weights
+from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.backbones.sam_proposals import Thresholds, propose_regions
 from regionspot_core.boxes import FloatArray
 from regionspot_core.errors import InputError
@@ -49,11 +53,23 @@ class SamEncoder:
         *,
         name: str,
         runtime: Runtime,
+        weight_hash: str | None = None,
         thresholds: Thresholds = Thresholds(),  # noqa: B008 - immutable
     ) -> None:
+        """Take a loaded model.
+
+        Args:
+            model: With its weights.
+            name: As the registry has it.
+            runtime: Where it runs; the model is moved there.
+            weight_hash: Of the weights as trained, where the model was given another input
+                size since: interpolation need not be the same to the bit on every machine.
+            thresholds: What :meth:`propose` keeps where it is not told.
+        """
         self.name = name
         self._thresholds = thresholds
         self._runtime = runtime
+        self._trained_hash = weight_hash
         self._model = model.eval().requires_grad_(False).to(runtime.device)
         decoder = self._model.mask_decoder
         self.token_count = 1 + int(decoder.num_mask_tokens)
@@ -71,7 +87,7 @@ class SamEncoder:
 
     @cached_property
     def _weight_hash(self) -> str:
-        return hash_weights(self._model)
+        return self._trained_hash or hash_weights(self._model)
 
     def prepare(self, image: RGBImage) -> torch.Tensor:
         """Resize to the long side: uint8 (3, h, w), not padded."""
@@ -218,22 +234,47 @@ class SamEncoder:
         return torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
 
 
-def load_sam(name: str, *, checkpoint: Path | None, runtime: Runtime) -> SamEncoder:
+def load_sam(
+    name: str, *, weights: str | None, input_size: int | None = None, runtime: Runtime
+) -> SamEncoder:
     """Meta's SAM ``vit_b``, ``vit_l`` or ``vit_h`` from its official checkpoint file.
 
+    Args:
+        name: The architecture.
+        weights: The file; None takes the one in torch.hub's folder.
+        input_size: Side of the padded input in pixels; None is the pretraining one, 1024.
+        runtime: Where it runs.
+
     Raises:
-        InputError: No checkpoint is named.
+        InputError: No file is named and none lies there, or the input size is wrong.
         WeightsError: The file is missing, truncated or of another architecture.
     """
     from segment_anything import sam_model_registry
 
-    if checkpoint is None:
-        raise InputError(f"SAM {name} needs its weights: give --sam-checkpoint FILE")
-    state = read_state_dict(checkpoint)
+    path = _usual_file(name) if weights is None else Path(weights)
+    with or_fetch_again(f"--sam {name}") if weights is None else nullcontext():
+        state = read_state_dict(path)
     model = sam_model_registry[name]()
-    load_strictly(model, state, path=checkpoint, architecture=f"SAM {name}")
-    return SamEncoder(model, name=name, runtime=runtime)
+    load_strictly(model, state, path=path, architecture=f"SAM {name}")
+    trained = None
+    if input_size is not None:
+        trained = hash_weights(model)
+        resize_sam_input(model, input_size, name=name)
+    return SamEncoder(model, name=name, runtime=runtime, weight_hash=trained)
+
+
+def _usual_file(name: str) -> Path:
+    path = sam_file(name).path
+    if not path.is_file():
+        raise InputError(
+            f"SAM {name} needs its weights and {path} is not there: run "
+            f"`regionspot extract weights --sam {name}`, or give --sam-checkpoint FILE"
+        )
+    return path
 
 
 def _channels_first(image: RGBImage) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+REGION_ENCODER = Entry(lambda: ARCHITECTURES, load_sam, examples=ARCHITECTURES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from segment_anything import SamPredictor, sam_model_registry
+from segment_anything import SamPredictor
 
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam import REGIONS_AT_ONCE, SamEncoder, load_sam
@@ -112,22 +112,17 @@ def test_iou_is_the_decoders(encoder: SamEncoder) -> None:
     torch.testing.assert_close(found, iou, atol=1e-5, rtol=0)
 
 
-def test_a_saved_state_dict_of_the_real_architecture_loads(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    original = sam_model_registry["vit_b"]()
-    path = tmp_path / "sam_vit_b.pth"
-    torch.save(original.state_dict(), path)
-    loaded = load_sam("vit_b", checkpoint=path, runtime=CPU)
-    assert (loaded.token_count, loaded.token_width) == (5, 256)
-    assert loaded.fingerprint()["weights"] == hash_weights(original)
-    assert loaded.fingerprint()["input"] == 1024
-    with pytest.raises(WeightsError, match=r"not the weights of SAM vit_l: missing "):
-        load_sam("vit_l", checkpoint=path, runtime=CPU)
-
-
-def test_real_names_need_a_checkpoint() -> None:
-    with pytest.raises(InputError, match="--sam-checkpoint FILE"):
-        load_sam("vit_h", checkpoint=None, runtime=CPU)
+def test_without_a_file_named_it_is_the_one_in_the_usual_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    usual = tmp_path / "hub" / "checkpoints" / "sam_vit_h_4b8939.pth"
+    with pytest.raises(InputError, match="extract weights --sam vit_h`, or give --sam-checkpoint"):
+        load_sam("vit_h", weights=None, runtime=CPU)
+    usual.parent.mkdir(parents=True)
+    usual.write_bytes(b"half of it")
+    with pytest.raises(WeightsError, match=f"{usual}: truncated .* --sam vit_h` fetches it"):
+        load_sam("vit_h", weights=None, runtime=CPU)
 
 
 def test_the_hash_sees_one_changed_weight() -> None:

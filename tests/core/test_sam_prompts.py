@@ -6,9 +6,9 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.backbones.registry import load_region_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.sam import SamEncoder
-from regionspot_core.backbones.tiny import load_sam
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.tiny.models import load_tiny_sam
 from regionspot_core.tiny.scenes import Scene, make_scene
@@ -18,7 +18,7 @@ SIZES = [(96, 96), (60, 96), (200, 75)]
 
 @pytest.fixture(scope="module")
 def encoder() -> SamEncoder:
-    return load_sam(runtime=Runtime.create("cpu"))
+    return load_region_encoder("tiny", runtime=Runtime.create("cpu"))
 
 
 def scenes(count: int) -> list[Scene]:

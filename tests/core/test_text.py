@@ -9,10 +9,10 @@ import torch
 
 from regionspot_core.backbones import text as text_module
 from regionspot_core.backbones.clip import ClipEncoder
+from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.templates import load_templates
 from regionspot_core.backbones.text import build_class_bank, class_batches, load_class_bank
-from regionspot_core.backbones.tiny import load_clip
 from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.vocabulary import Vocabulary
@@ -20,7 +20,7 @@ from regionspot_core.vocabulary import Vocabulary
 
 @pytest.fixture(scope="module")
 def encoder() -> ClipEncoder:
-    return load_clip(runtime=Runtime(torch.device("cpu")))
+    return load_image_text_encoder("tiny", runtime=Runtime(torch.device("cpu")))
 
 
 VOCABULARY = Vocabulary(
@@ -82,7 +82,9 @@ def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path:
     bank = build_class_bank(encoder, VOCABULARY, TextConfig(templates="simple"))
     bank.save(tmp_path / "own.h5")
     replace(bank, clip=bank.clip | {"weights": "0" * 64}).save(tmp_path / "foreign.h5")
-    assert load_class_bank(tmp_path / "own.h5", encoder, VOCABULARY).text == bank.text
+    replace(bank, clip=bank.clip | {"input": 448, "mean": [0.5] * 3}).save(tmp_path / "larger.h5")
+    for name in ("own.h5", "larger.h5"):
+        assert load_class_bank(tmp_path / name, encoder, VOCABULARY).text == bank.text
     with pytest.raises(FingerprintError, match=r"another CLIP than this: weights: expected 0000"):
         load_class_bank(tmp_path / "foreign.h5", encoder)
     others = Vocabulary(names=VOCABULARY.names[::-1], ids=VOCABULARY.ids)

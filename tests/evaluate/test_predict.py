@@ -260,9 +260,16 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
 
 def test_models_come_from_the_head_unless_asked_for(place: Path, head: FusionHead) -> None:
     chosen = backbones_of_head(place / "head", {"device": "cpu"}, sam=None, clip="ViT-B-16")
-    assert chosen == {"device": "cpu", "sam": "tiny", "clip": "ViT-B-16"}
+    assert chosen == {"device": "cpu", "sam": "tiny", "sam_input": 96, "clip": "ViT-B-16"}
+    given = {"sam_input": 192, "clip_input": None}
+    chosen = backbones_of_head(place / "head", given, sam="tiny", clip=None)
+    assert chosen == {"sam": "tiny", "sam_input": 192, "clip": "tiny", "clip_input": 96}
+
+
+def test_an_imported_head_may_not_name_its_models(place: Path, head: FusionHead) -> None:
     imported = HeadRecord(head.config, {"region_encoder": {"name": "vit_b"}}, {"imported": {}})
     save_head(place / "imported", head, imported)
-    assert backbones_of_head(place / "imported", {}, sam=None, clip="x")["sam"] == "vit_b"
+    chosen = backbones_of_head(place / "imported", {}, sam=None, clip="x")
+    assert (chosen["sam"], chosen["clip"]) == ("vit_b", "x")
     with pytest.raises(InputError, match="does not say which models it was trained on; give --cl"):
         backbones_of_head(place / "imported", {}, sam=None, clip=None)

@@ -38,7 +38,7 @@ def test_fit_needs_no_backbone(tmp_path: Path) -> None:
 
 def test_the_block_works() -> None:
     """The same block makes an import of a backbone fail, so the test above can fail."""
-    program = PROGRAM.split("import regionspot_cli")[0] + "import regionspot_core.backbones.tiny"
+    program = PROGRAM.split("import regionspot_cli")[0] + "import regionspot_core.tiny.models"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
