@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from regionspot_core.errors import InputError
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -24,6 +26,16 @@ def written_aside(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_folder_or_nothing(path: Path) -> None:
+    """Refuse to write into a folder that is a file.
+
+    Raises:
+        InputError: There is a file at ``path``.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--out {path}: expected a folder, or a new name for one; got a file")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,14 +1,31 @@
-"""Reading an image file to RGB pixels."""
+"""Finding image files and reading them to RGB pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from regionspot_core.errors import ImageError
+from regionspot_core.errors import ImageError, InputError
 from regionspot_core.transforms import RGBImage, Size
+
+
+def require_images(folder: Path, files: Sequence[str]) -> None:
+    """Refuse a folder that holds none of a data set's first images: surely the wrong one.
+
+    Raises:
+        InputError: The folder is missing, or none of the first 100 files is in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--images {folder}: expected a folder of images, found none")
+    first = files[:100]
+    if not any((folder / name).is_file() for name in first):
+        raise InputError(
+            f"--images {folder}: none of the first {len(first)} annotated images is there "
+            f"({first[0]}, …); give the folder that the file names start from"
+        )
 
 
 def read_image(path: Path, *, size: Size | None = None) -> RGBImage:

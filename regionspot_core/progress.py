@@ -35,6 +35,11 @@ class Advance(Protocol):
         ...
 
 
+def say(text: str) -> None:
+    """Write one line on standard error, before something that may take long in silence."""
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
     """Show ``what`` advancing from ``start`` to ``total`` in ``unit``, on standard error."""

@@ -8,8 +8,10 @@ Photographs to try things on may lie in a folder ``shared`` beside the checkout,
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 
@@ -17,6 +19,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+import regionspot_cli
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data" / "photos"
@@ -35,3 +39,30 @@ def read_photo() -> Callable[[str], np.ndarray]:
         return np.asarray(Image.open(PHOTOS / name).convert("RGB"))
 
     return read
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def regionspot(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """Runs the command in this process: the interpreter and torch start once, not fifty times."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: str, cwd: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", ["regionspot", *arguments])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            regionspot_cli.main()
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, captured.out, captured.err)
+
+    return run

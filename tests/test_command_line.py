@@ -5,11 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
+from PIL import Image
 
-import regionspot_cli
 from regionspot_core import __version__
 from regionspot_core.testing import make_cache
 
@@ -18,52 +18,32 @@ COMMANDS = [
     ["demo"],
     ["extract"],
     ["extract", "weights"],
+    ["extract", "text"],
     ["extract", "plan"],
     ["extract", "run"],
     ["extract", "info"],
     ["train"],
     ["train", "fit"],
+    ["train", "import"],
+    ["train", "export"],
     ["evaluate"],
     ["evaluate", "run"],
+    ["evaluate", "predict"],
 ]
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def regionspot(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Done]:
-    """Runs the command in this process: the interpreter and torch start once, not fifty times."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-
-    def run(*arguments: str, cwd: Path | None = None) -> Done:
-        monkeypatch.setattr(sys, "argv", ["regionspot", *arguments])
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        with pytest.raises(SystemExit) as ended:
-            regionspot_cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, captured.out, captured.err)
-
-    return run
+Regionspot = Callable[..., Any]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_fits_eighty_columns(regionspot: Callable[..., Done], command: list[str]) -> None:
+def test_help_fits_eighty_columns(regionspot: Regionspot, command: list[str]) -> None:
     done = regionspot(*command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
-def test_version(regionspot: Callable[..., Done]) -> None:
+def test_version(regionspot: Regionspot) -> None:
     assert regionspot("--version").stdout.strip() == f"regionspot {__version__}"
 
 
@@ -71,6 +51,8 @@ def test_version(regionspot: Callable[..., Done]) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     (folder / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "images" / "a.png")
+    (folder / "nothing").mkdir()
     (folder / "text.txt").write_text("not what you want")
     (folder / "empty.json").write_text("")
     (folder / "list.json").write_text("[]")
@@ -91,6 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 EXTRACT = ["extract", "run", "--images", "images", "--out", "out", "--annotations"]
 FIT = ["train", "fit", "--out", "run", "--cache"]
+TEXT = ["extract", "text", "--out", "out"]
 EVALUATE = ["evaluate", "run", "--images", "images", "--annotations", "lvis.json", "--out", "o"]
 
 MISTAKES = [
@@ -101,13 +84,20 @@ MISTAKES = [
     (["evaluate", "run"], "Missing option '--images'"),
     (["demo"], "Missing option '--out'"),
     (["extract", "info"], "Missing argument 'STORE'"),
+    (["extract", "text"], "Missing option '--out'"),
+    (["train", "import"], "Missing argument 'FILE.pth'"),
+    (["train", "export"], "Missing argument 'HEAD'"),
+    (["evaluate", "predict"], "Missing argument 'IMAGE'"),
     (["train", "fit", "--nonsense"], "No such option: --nonsense"),
     ([*EXTRACT, "missing.json"], "missing.json: no such annotation file"),
     ([*EXTRACT, "images"], "expected an annotation file, got a folder without one"),
     ([*EXTRACT, "empty.json"], "empty.json: expected JSON"),
     ([*EXTRACT, "text.txt"], "text.txt: expected JSON"),
     ([*EXTRACT, "list.json"], "expected an object with lists images, annotations, categories"),
-    ([*EXTRACT, "lvis.json"], "none of the first 1 annotated images is there"),
+    (
+        ["extract", "run", "--images", "nothing", "--annotations", "lvis.json", "--out", "out"],
+        "none of the first 1 annotated images is there",
+    ),
     ([*EXTRACT, "lvis.json", "--sam", "vit_x"], "one of tiny, vit_b, vit_l, vit_h"),
     ([*EXTRACT, "lvis.json", "--sam", "vit_b"], "give --sam-checkpoint FILE"),
     (
@@ -142,6 +132,13 @@ MISTAKES = [
     ([*FIT, "store", "--set", "steps"], "expected key.subkey=value"),
     ([*EVALUATE, "--head", "missing"], "missing: expected a trained head"),
     ([*EVALUATE, "--head", "images"], "images: expected a trained head"),
+    ([*TEXT], "either --names A,B,C or --vocabulary FILE"),
+    ([*TEXT, "--names", "a", "--vocabulary", "lvis.json"], "either --names A,B,C or --vocabulary"),
+    ([*TEXT, "--names", "a,b,a"], "expected different class names, got 'a' twice"),
+    ([*TEXT, "--names", "a", "--templates", "papr"], "one of paper, openai, simple"),
+    ([*TEXT, "--names", "a", "--templates", "text.txt"], "expected a template with {}"),
+    ([*TEXT, "--names", "a", "--wording", "tidy"], "text.wording: input should be 'raw' or"),
+    ([*TEXT, "--names", "a", "--clip", "tny"], "did you mean tiny"),
     (["demo", "--out", "."], "expected a new or empty folder"),
     (["demo", "--out", "text.txt"], "expected a new or empty folder"),
 ]  # fmt: skip
@@ -149,7 +146,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_is_one_line(
-    regionspot: Callable[..., Done], place: Path, arguments: list[str], message: str
+    regionspot: Regionspot, place: Path, arguments: list[str], message: str
 ) -> None:
     done = regionspot(*arguments, cwd=place)
     assert done.returncode == 2, done.stderr
@@ -161,7 +158,7 @@ def test_a_mistake_is_one_line(
     assert not (place / "run").exists()
 
 
-def test_info_of_an_unfinished_store(regionspot: Callable[..., Done], place: Path) -> None:
+def test_info_of_an_unfinished_store(regionspot: Regionspot, place: Path) -> None:
     done = regionspot("extract", "info", "unfinished", "--json", cwd=place)
     values = json.loads(done.stdout)
     assert (values["parts"], values["parts_written"], values["images_written"]) == (2, 1, 4)

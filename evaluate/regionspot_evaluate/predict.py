@@ -15,7 +15,7 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank, load_class_bank
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import InputError
-from regionspot_core.files import write_json
+from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import read_image
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.transforms import Size
@@ -75,6 +75,7 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         FingerprintError: The head or the class bank belongs to other models.
         CheckpointError: There is no readable head.
     """
+    require_folder_or_nothing(config.out)
     image = read_image(config.image)
     size = image.shape[:2]
     prompts = _prompts(config, size)

@@ -6,8 +6,8 @@ from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank, load_class_bank
 from regionspot_core.datasets import read_annotations
-from regionspot_core.errors import InputError
-from regionspot_core.files import write_json
+from regionspot_core.files import require_folder_or_nothing, write_json
+from regionspot_core.images import require_images
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.gallery import draw_gallery
@@ -32,10 +32,10 @@ def run_evaluation(
         FingerprintError: The head was trained on other frozen models than these.
         CheckpointError: There is no readable head.
     """
-    if not config.images.is_dir():
-        raise InputError(f"--images {config.images}: expected a folder of images, found none")
+    require_folder_or_nothing(config.out)
     scorer = LvisScorer(config.annotations)
     annotations = read_annotations(config.annotations, images=config.images)
+    require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     backbones = backbones or load_backbones(config.backbones)
     clip = backbones.image_text_encoder

@@ -11,7 +11,7 @@ import torch
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.datasets import AnnotationSet
-from regionspot_core.errors import ImageError, InputError
+from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead
 
@@ -36,21 +36,6 @@ class PictureReader:
         self._annotations = annotations
         self._backbones = backbones
         self._workers = workers
-
-    def check_folder(self) -> None:
-        """Refuse a folder that holds none of the first images: surely the wrong one.
-
-        Raises:
-            InputError: The folder is missing, or none of the data set's first images is in it.
-        """
-        if not self._folder.is_dir():
-            raise InputError(f"--images {self._folder}: expected a folder of images, found none")
-        first = self._annotations.image_file[:100]
-        if not any((self._folder / name).is_file() for name in first):
-            raise InputError(
-                f"--images {self._folder}: none of the first {len(first)} annotated images is "
-                f"there ({first[0]}, …); give the folder that the file names start from"
-            )
 
     def read(self, positions: Iterable[int]) -> Iterator[Picture | FailedImage]:
         """The pictures at ``positions``, in that order, a few read ahead."""

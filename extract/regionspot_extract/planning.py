@@ -10,6 +10,7 @@ import numpy as np
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.images import require_images
 from regionspot_core.prefetch import in_batches
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encode import Encoder
@@ -41,9 +42,9 @@ def prepare(config: ExtractConfig, *, backbones: Backbones | None = None) -> Ext
         InputError: An input file, name or folder is wrong.
     """
     annotations = read_annotations(config.annotations, images=config.images)
+    require_images(config.images, annotations.image_file)
     backbones = backbones or load_backbones(config.backbones)
     pictures = PictureReader(config.images, annotations, backbones, workers=config.workers)
-    pictures.check_folder()
     encoder = Encoder(backbones, annotations)
     plan = CachePlan(
         region_count=np.diff(annotations.region_start),

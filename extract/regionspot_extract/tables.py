@@ -40,6 +40,9 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     left_out = ", ".join(f"{n} {reason}" for reason, n in annotations.dropped.items() if n)
     if left_out:
         facts["left out"] = left_out
+    backbones = extraction.backbones.fingerprint
+    facts["SAM"] = _model(backbones["region_encoder"])
+    facts["CLIP"] = _model(backbones["image_text_encoder"])
     facts |= _shapes(plan.shape)
     facts |= {name: format_bytes(count) for name, count in stored.items()}
     facts["store"] = f"{format_bytes(sum(stored.values()))} in float16"
@@ -130,7 +133,10 @@ def _shapes(shape: TokenShape) -> dict[str, str]:
 
 
 def _model(fingerprint: dict[str, Any]) -> str:
-    return f"{fingerprint['name']}, weights {fingerprint['weights'][:12]}…"
+    """Name, what the name alone does not tell, and the beginning of the weights' hash."""
+    parts = [fingerprint["name"], f"{fingerprint['input']} px" if "input" in fingerprint else ""]
+    parts += [fingerprint.get("activation", ""), f"weights {fingerprint['weights'][:12]}…"]
+    return ", ".join(part for part in parts if part)
 
 
 def _jsonable(info: StoreInfo) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 from regionspot_core.backbones.others_words import quiet, reason
 from regionspot_core.errors import DownloadError, InputError, WeightsError
+from regionspot_core.progress import say
 
 
 def find_tag(name: str, tag: str) -> str:
@@ -35,6 +36,7 @@ def download_tag(name: str, tag: str) -> Path:
     """
     import open_clip
 
+    say(f"CLIP {name}: the weights {tag!r} from {find_tag(name, tag)}")
     try:
         with quiet():
             return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag)))
@@ -55,6 +57,7 @@ def model_of_tag(name: str, tag: str) -> torch.nn.Module:
     import open_clip
 
     config = open_clip.get_pretrained_cfg(name, tag)
+    say(f"CLIP {name}: the weights {tag!r} from open_clip's cache, or its hub")
     try:
         with quiet():
             model: torch.nn.Module = open_clip.create_model(

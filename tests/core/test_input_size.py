@@ -13,6 +13,7 @@ from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam import SamEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.errors import ConfigError, InputError
+from regionspot_core.prompts import BoxPrompts
 from regionspot_core.tiny.models import load_tiny_clip, load_tiny_sam
 
 CPU = Runtime.create("cpu")
@@ -80,7 +81,7 @@ def test_a_resized_sam_is_what_the_predictor_makes_of_it() -> None:
     encoder = SamEncoder(model, name="tiny", runtime=CPU)
     embedding = encoder.embed([encoder.prepare(image)])
     assert embedding.shape == (1, 128, 20, 20)
-    (found,) = encoder.segment(embedding, boxes, (120, 70))
+    (found,) = encoder.segment(embedding, BoxPrompts(boxes), (120, 70))
     assert (found.tokens.tokens_NMS - seen[0]).abs().max() <= 1e-5
     assert (found.masks_NHW == masks[:, 0].numpy()).mean() > 0.9999
 

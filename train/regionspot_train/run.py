@@ -13,7 +13,7 @@ from regionspot_core.cache.reader import FeatureBatch, FeatureCache
 from regionspot_core.checkpoint import RECORD, HeadRecord, save_head
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheError, CheckpointError
-from regionspot_core.files import write_json
+from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.fusion import PAPER_TOKEN, FusionConfig, FusionHead
 from regionspot_core.progress import progress_line
 from regionspot_train.config import TrainConfig
@@ -143,6 +143,7 @@ def _require_trainable(cache: FeatureCache) -> None:
 
 
 def _claim(out: Path) -> None:
+    require_folder_or_nothing(out)
     if (out / RECORD).exists() or (out / CHECKPOINTS).exists():
         raise CheckpointError(f"{out}: already holds a training run; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
