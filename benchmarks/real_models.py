@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,27 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
-import torch
 from PIL import Image
-from segment_anything import sam_model_registry
 
 from regionspot_core.boxes import xywh_to_xyxy
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.published import write_published
 
 CLIP = "ViT-B-16-quickgelu"
 MODELS = ["--sam", "vit_b", "--clip", CLIP]
 
 
-def save_random_weights(folder: Path) -> list[str]:
-    """Write both state dicts and a published head; the options that name the former."""
-    sam, clip = folder / "sam_vit_b_random.pth", folder / "clip_b16_random.pt"
+def save_random_weights(sam: Path, clip: Path, published: Path) -> None:
+    """Write both models' state dicts and a published head.
+
+    In a process of its own: a child counts its parent's memory as its own peak.
+    """
+    import open_clip
+    import torch
+    from segment_anything import sam_model_registry
+
+    from regionspot_core.fusion import FusionConfig, FusionHead
+    from regionspot_core.published import write_published
+
     torch.manual_seed(0)
     torch.save(sam_model_registry["vit_b"]().state_dict(), sam)
     torch.save(open_clip.create_model(CLIP, load_weights=False).state_dict(), clip)
-    write_published(folder / "published.pth", FusionHead(FusionConfig()))
-    return ["--sam-checkpoint", str(sam), "--clip-pretrained", str(clip)]
+    write_published(published, FusionHead(FusionConfig()))
 
 
 def save_proposals(folder: Path, content: dict[str, Any]) -> None:
@@ -91,7 +95,14 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True)
     content = json.loads(arguments.annotations.read_text())
-    weights = [*save_random_weights(out), "--precision", arguments.precision]
+    sam, clip, published = (out / name for name in ("sam.pth", "clip.pt", "published.pth"))
+    saving = multiprocessing.get_context("spawn").Process(
+        target=save_random_weights, args=(sam, clip, published)
+    )
+    saving.start()
+    saving.join()
+    files = ["--sam-checkpoint", str(sam), "--clip-pretrained", str(clip)]
+    weights = [*files, "--precision", arguments.precision]
     save_proposals(out, content)
 
     data = ["--images", str(arguments.images), "--annotations", str(arguments.annotations)]
@@ -109,7 +120,7 @@ def main() -> None:
         "--set", "log_every=5", "--cache", store, "--out", str(out / "run"),
     )  # fmt: skip
     head = str(out / "head")
-    run("train import", "train", "import", str(out / "published.pth"), "--out", head, *MODELS)
+    run("train import", "train", "import", str(published), "--out", head, *MODELS)
     evaluate = ["evaluate", "run", *data, "--head", head, *weights, *small]
     looking = ["--points-per-side", "4", "--iou-threshold", "0", "--stability-threshold", "0"]
     for name, proposals in {
@@ -126,7 +137,7 @@ def main() -> None:
     x1, y1, x2, y2 = xywh_to_xyxy(annotation["bbox"]).tolist()
     predict = [
         "evaluate", "predict", str(arguments.images / image["file_name"]), "--head", head, *weights,
-        "--names", "dog,bicycle,truck,tree", "--out", str(out),
+        "--names", "dog,bicycle,truck,tree", "--out", str(out / "predict"),
     ]  # fmt: skip
     prompts = {
         "a box": ["--box", f"{x1},{y1},{x2},{y2}"],

@@ -67,12 +67,13 @@ def save_head(folder: Path, head: FusionHead, record: HeadRecord) -> None:
     write_json(folder / RECORD, values)
 
 
-def load_head(folder: Path) -> FusionHead:
+def load_head(folder: Path | str) -> FusionHead:
     """The head in ``folder``, in eval mode on the CPU.
 
     Raises:
         CheckpointError: There is no head, or its files are damaged or do not fit together.
     """
+    folder = Path(folder)
     record = read_record(folder)
     head = FusionHead(record.config)
     try:
@@ -88,13 +89,13 @@ def load_head(folder: Path) -> FusionHead:
     return head.eval()
 
 
-def read_record(folder: Path) -> HeadRecord:
+def read_record(folder: Path | str) -> HeadRecord:
     """What ``head.json`` says of the head in ``folder``.
 
     Raises:
         CheckpointError: There is none, or it is not one of ours.
     """
-    path = folder / RECORD
+    path = Path(folder) / RECORD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -103,7 +103,7 @@ def print_prediction(image: Path, report: PredictReport) -> None:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    for column in ("", "name", "%", "else", "box (x1 y1 x2 y2)", "SAM's IoU"):
+    for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
         right = column in ("", "%", "SAM's IoU")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for number, region in enumerate(report.regions, 1):

@@ -50,7 +50,8 @@ class FeatureCache:
         CacheError: There is no store, or some of its parts are not written yet.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path | str) -> None:
+        store = Path(store)
         group, attributes = open_group(store)
         self.store = store
         self.fingerprint: Fingerprint = attributes["fingerprint"]

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_round_trip_is_exact(folder: Path) -> None:
     torch.manual_seed(0)
-    original, loaded = FusionHead(CONFIG), load_head(folder)
+    original, loaded = FusionHead(CONFIG), load_head(str(folder))
     assert not loaded.training
     for name, value in original.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
