@@ -74,7 +74,15 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
     }
     write_json(out / "metrics.json", metrics)
     (results / "predictions.png").replace(out / "predictions.png")
-    show("", *report.tables(), "", _costs(metrics), "", _next_steps(out, quick=quick))
+    show(
+        "",
+        *report.tables(),
+        *report.remarks(),
+        "",
+        _costs(metrics),
+        "",
+        _next_steps(out, quick=quick),
+    )
 
 
 class _Clock:

@@ -87,14 +87,16 @@ def measure(name: str, out: Path, world: World, backbones: Backbones, seed: int)
         ),
         backbones=backbones,
     )
+    assert report.baseline is not None  # the boxes are annotated ones
+    crops = report.baseline
     figures = {
         **report.region_top1,
-        **{f"crop {group}": share for group, share in report.baseline_region_top1.items()},
+        **{f"crop {group}": share for group, share in crops.region_top1.items()},
         "AP": report.box["AP"] or 0.0,
         "APr": report.box["APr"] or 0.0,
         "mask AP": report.mask["AP"] or 0.0,
-        "crop AP": report.baseline_box["AP"] or 0.0,
-        "crop APr": report.baseline_box["APr"] or 0.0,
+        "crop AP": crops.box["AP"] or 0.0,
+        "crop APr": crops.box["APr"] or 0.0,
         "seconds": round(time.perf_counter() - began, 1),
     }
     print(name, {key: round(value, 3) for key, value in figures.items()}, flush=True)

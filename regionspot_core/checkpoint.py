@@ -107,8 +107,8 @@ def read_record(folder: Path | str) -> HeadRecord:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected a {FORMAT!r} file")
-    try:
-        config = FusionConfig.parse(values["config"], source=str(path))
-        return HeadRecord(config, values["backbones"], values["training"])
-    except KeyError as error:
-        raise CheckpointError(f"{path}: {error} is missing") from None
+    for key in ("config", "backbones", "training"):
+        if not isinstance(values.get(key), dict):
+            raise CheckpointError(f"{path}: expected an object as {key}, got {values.get(key)!r}")
+    config = FusionConfig.parse(values["config"], source=str(path))
+    return HeadRecord(config, values["backbones"], values["training"])

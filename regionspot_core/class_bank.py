@@ -36,6 +36,8 @@ class ClassBank:
     """The texts that were averaged for each class."""
     clip: dict[str, Any]
     """Fingerprint of the CLIP that made it."""
+    precision: str = "float32"
+    """Of the text tower's arithmetic."""
 
     def __post_init__(self) -> None:
         shape = self.embeddings.shape
@@ -53,6 +55,7 @@ class ClassBank:
             file.attrs["logit_scale"] = self.logit_scale
             file.attrs["wording"] = self.text.wording
             file.attrs["synonyms"] = self.text.synonyms
+            file.attrs["precision"] = self.precision
             file.attrs["clip"] = json.dumps(self.clip, sort_keys=True)
             vocabulary = self.vocabulary.to_json()
             _write_texts(file, "names", vocabulary.pop("names"))
@@ -120,6 +123,7 @@ class ClassBank:
                         synonyms=bool(file.attrs["synonyms"]),
                     ),
                     clip=json.loads(file.attrs["clip"]),
+                    precision=str(file.attrs["precision"]),
                 )
         except FileNotFoundError:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import urllib.error
@@ -15,6 +16,8 @@ from regionspot_core.progress import BYTES, progress_line
 TIMEOUT_SECONDS = 60.0
 """How long a server may be silent."""
 BLOCK_BYTES = 1 << 20
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing, not the network, fails with; the file is not named in it."""
 
 
 def fetch(url: str, path: Path, *, sha256: str) -> bool:
@@ -38,8 +41,11 @@ def fetch(url: str, path: Path, *, sha256: str) -> bool:
         try:
             _receive(url, partial, path)
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.filename is not None:  # the disk, not the net
-                raise
+            if isinstance(error, OSError):
+                if error.errno in DISK_FAULTS:
+                    raise OSError(error.errno, error.strerror, str(partial)) from None
+                if error.filename is not None:
+                    raise
             raise DownloadError(_advice(url, path, _reason(error))) from None
         _check(url, partial, path, sha256)
     partial.replace(path)

@@ -29,13 +29,17 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def require_folder_or_nothing(path: Path) -> None:
-    """Refuse to write into a folder that is a file.
+    """Refuse to write into a folder that is a file, below one, or not ours to write to.
 
     Raises:
-        InputError: There is a file at ``path``.
+        InputError: It is; the message names it.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--out {path}: expected a folder, or a new name for one; got a file")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        what = "got a file" if there == path else f"but {there} is a file"
+        raise InputError(f"--out {path}: expected a folder, or a new name for one; {what}")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"--out {path}: no permission to write in {there}")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -31,19 +31,23 @@ def require_images(folder: Path, files: Sequence[str]) -> None:
 def read_image(path: Path, *, size: Size | None = None) -> RGBImage:
     """Decode ``path`` to uint8 (H, W, 3) RGB.
 
-    Pixels are taken as stored, as COCO's and LVIS's annotations count them. Where the annotated
-    ``size`` (height, width) fits only the picture turned by its EXIF orientation, it is turned.
+    With a ``size`` (height, width), pixels are taken as stored, as COCO's and LVIS's annotations
+    count them; where it fits only the picture turned by its EXIF orientation, it is turned. Without
+    one the picture is turned as viewers show it.
 
     Raises:
-        ImageError: The file is missing, truncated, not an image, or not of the annotated size.
+        ImageError: The file is missing, truncated, not an image of 8 or 16 bits, or not of the
+            annotated size.
     """
     try:
         with Image.open(path) as file:
             file.load()
             image: Image.Image = file
-            if size is not None and (file.height, file.width) != size:
+            if (file.height, file.width) != size:
                 image = ImageOps.exif_transpose(file)
             pixels = np.asarray(_to_rgb(image))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image file") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
@@ -57,8 +61,10 @@ def read_image(path: Path, *, size: Size | None = None) -> RGBImage:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ImageError("expected 8 or 16 bits a channel, got 32; convert the image")
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        # Pillow would clip 16-bit values at 255; keep the upper byte instead.
+        # Pillow would clip 16-bit values at 255; keep the upper byte instead. A 16-bit PNG is "I".
         wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
     if image.mode == "P":

@@ -64,7 +64,7 @@ class PointPrompts:
         Raises:
             InputError: A point is malformed or outside the image, or ``inside`` does not match.
         """
-        given = np.asarray(points, dtype=np.float64)
+        given = _array(points, "points")
         array = _numbers(given[:, None] if given.ndim == 2 else given, "points", (None, 2))
         for point in array.reshape(-1, 2):
             if not (0 <= point[0] <= size[1] and 0 <= point[1] <= size[0]):
@@ -127,8 +127,15 @@ def _box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def _array(values: ArrayLike, what: str) -> FloatArray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"expected {what} as numbers, as many for each; got others") from None
+
+
 def _numbers(values: ArrayLike, what: str, trailing: tuple[int | None, ...]) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
+    array = _array(values, what)
     if array.size == 0:
         return np.zeros((0, *(length or 1 for length in trailing)))
     fits = array.ndim == 1 + len(trailing) and all(

@@ -11,17 +11,31 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from regionspot_core.errors import CheckpointError
+from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.weight_files import read_state_dict
+from regionspot_core.weight_files import read_state_dict, state_problems
 
 PREFIX = "model."
 HEAD_PIECES = ("to_clip", "decoder", "projector")
 PROBLEMS_SHOWN = 8
+REGION_ENCODERS = {name: {"name": name, "input": 1024} for name in ("vit_b", "vit_l", "vit_h")}
+"""The SAMs of published heads, as fingerprints name them."""
+_CLIPS = {
+    "ViT-B-16": (768, 512, 224),
+    "ViT-L-14": (1024, 768, 224),
+    "ViT-L-14-336": (1024, 768, 336),
+}
+IMAGE_TEXT_ENCODERS = {
+    name + suffix: {"name": name + suffix, "input": side, "activation": "QuickGELU"}
+    for name, (_, _, side) in _CLIPS.items()
+    for suffix in ("", "-quickgelu")
+}
+"""The CLIPs of published heads: OpenAI's, whose activation is QuickGELU."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,38 @@ class PublishedHead:
     """How many other tensors the file has, by the first word of their names: ``sam``, …"""
     converted: tuple[str, ...]
     """Types other than float32 that the file's head had, ``float16`` say; values are converted."""
+
+
+def published_backbones(
+    config: FusionConfig, *, sam: str | None, clip: str | None
+) -> dict[str, dict[str, Any]]:
+    """What is known of the frozen models that a published head was trained on, once named.
+
+    Raises:
+        InputError: A name is none of the published heads' models, or its widths are not the head's.
+    """
+    known = {}
+    for option, name, part, names in (
+        ("--sam", sam, "region_encoder", REGION_ENCODERS),
+        ("--clip", clip, "image_text_encoder", IMAGE_TEXT_ENCODERS),
+    ):
+        if name is None:
+            continue
+        if name not in names:
+            raise InputError(
+                f"{option} {name}: expected one that published heads were trained on "
+                f"({', '.join(n for n in names if not n.endswith('-quickgelu'))}); leave it out "
+                f"for any other, and name that when the head is evaluated"
+            )
+        known[part] = names[name]
+    if clip is not None:
+        width, text_width, _ = _CLIPS[clip.removesuffix("-quickgelu")]
+        if (width, text_width) != (config.image_width, config.text_width):
+            raise InputError(
+                f"--clip {clip}: has tokens of width {width} and texts of {text_width}, the head "
+                f"takes {config.image_width} and {config.text_width}"
+            )
+    return known
 
 
 def read_published(path: Path) -> PublishedHead:
@@ -112,13 +158,7 @@ def _length(state: dict[str, torch.Tensor], name: str, axis: int) -> int | None:
 def _require_fit(path: Path, state: dict[str, torch.Tensor], config: FusionConfig) -> None:
     with torch.device("meta"):
         expected = FusionHead(config).state_dict()
-    problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unknown {name}" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    problems = state_problems(state, expected)
     if problems:
         left = len(problems) - PROBLEMS_SHOWN
         more = f" and {left} more" if left > 0 else ""

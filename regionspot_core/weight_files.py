@@ -66,6 +66,18 @@ def _numpy_numbers() -> list[Any]:
     return [np.dtype, *dtypes, *((function, name) for name in names)]
 
 
+def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
+    """What keeps ``state`` from being all of ``expected`` and no more, a phrase each."""
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    return problems
+
+
 def load_strictly(
     model: torch.nn.Module, state: dict[str, torch.Tensor], *, path: Path, architecture: str
 ) -> None:
@@ -74,14 +86,7 @@ def load_strictly(
     Raises:
         WeightsError: Naming the file, the architecture and the first weights at fault.
     """
-    expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    problems = state_problems(state, model.state_dict())
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(

@@ -3,8 +3,8 @@
 One thread a process: two test processes whose threads wait for each other take most of the time.
 No property test fails for being slow, and every run draws the same cases.
 
-Photographs to try things on may lie in a folder ``shared`` beside the checkout, or in the one that
-``REGIONSPOT_SHARED`` names; tests that want them skip where there is none.
+Photographs and annotations to try things on may lie in a folder ``shared`` beside the checkout, or
+in the one that ``REGIONSPOT_SHARED`` names; tests that want them skip where there is none.
 """
 
 import os
@@ -23,10 +23,20 @@ from PIL import Image
 import regionspot_cli
 
 ROOT = Path(__file__).parents[1]
-PHOTOS = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data" / "photos"
+SHARED = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data"
+PHOTOS = SHARED / "photos"
 
 settings.register_profile("regionspot", deadline=None, derandomize=True)
 settings.load_profile("regionspot")
+
+
+@pytest.fixture(scope="session")
+def lvis_sample() -> Path:
+    """The LVIS API's own sample of 100 images; skips where it is not there."""
+    path = SHARED / "lvis_val_100.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    return path
 
 
 @pytest.fixture(scope="session")

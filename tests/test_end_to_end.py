@@ -125,6 +125,23 @@ def test_proposals_from_a_file_equal_ground_truth_where_they_are_it(
     metrics = json.loads((demo / "metrics.json").read_text())
     assert report.box.values == pytest.approx(metrics["box"], nan_ok=True, abs=1e-6)
     assert report.region_top1 == {}
+    assert report.baseline is None  # its crops cost too much where proposals are many
+    assert not (tmp_path / "out" / "baseline_clip_crop.json").exists()
+    assert report.without_proposals == 0
+
+
+def test_images_without_a_proposal_are_counted(demo: Path, tmp_path: Path) -> None:
+    content = json.loads((demo / "world" / "val.json").read_text())
+    first, *_ = content["annotations"]
+    by_image = {str(first["image_id"]): {"boxes": [[1, 1, 90, 90]], "scores": [0.5], "labels": [1]}}
+    path = tmp_path / "proposals.json"
+    path.write_text(json.dumps(by_image))
+    report = run_evaluation(evaluate_config(demo, tmp_path / "out", proposals=str(path)))
+    assert report.without_proposals == len(content["images"]) - 1
+    assert f"{report.without_proposals:,} of 24 images without a box" in report.remarks()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["images_without_proposals"] == report.without_proposals
+    assert metrics["baseline_clip_crop"] is None
 
 
 def test_a_head_of_other_backbones_is_refused(demo: Path, tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def test_the_wrong_thing_is_one_line(
         (["train", "fit", "--cache", "store", "--out", "text"], "text"),
         ([*EVALUATE[:-1], "text", "--head", "head"], "text"),
         ([*PREDICT, "--names", "a", "--out", "text"], "text"),
+        ([*PREDICT, "--names", "a", "--out", "text/deeper"], "text is a file"),
+        (["train", "import", "published.pth", "--out", "text/deeper"], "text is a file"),
     ],
 )
 def test_the_wrong_place_to_write_to_is_one_line(

@@ -55,7 +55,9 @@ StabilityThreshold = Annotated[
 @app.command()
 def run(
     images: options.Images,
-    annotations: options.Annotations,
+    annotations: Annotated[
+        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+    ],
     head: Head,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for detections and figures.")
@@ -69,6 +71,14 @@ def run(
             "{image_id: {boxes, scores, labels}} with xyxy boxes.",
         ),
     ] = "gt",
+    baseline: Annotated[
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline",
+            show_default="for annotated boxes only",
+            help="Let CLIP name each box's crop too: dear where boxes are many.",
+        ),
+    ] = None,
     bank: options.Bank = None,
     sam: options.RecordedSam = None,
     sam_checkpoint: options.SamCheckpoint = None,
@@ -92,7 +102,8 @@ def run(
 ) -> None:
     """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
 
-    Images that cannot be read are reported; the exit code is then 1.
+    The annotations must have what LVIS's protocol asks for. Images that cannot be read are
+    reported; the exit code is then 1.
     """
     from regionspot_core.tables import show
     from regionspot_evaluate.backbone_choice import backbones_of_head
@@ -114,6 +125,7 @@ def run(
             "head": head,
             "out": out,
             "proposals": proposals,
+            "baseline": baseline,
             "propose": {
                 "points_per_side": points_per_side,
                 "iou_threshold": iou_threshold,
@@ -129,9 +141,8 @@ def run(
         source="regionspot evaluate run",
     )
     report = run_evaluation(config)
-    show(*report.tables())
+    show(*report.tables(), *report.remarks())
     if report.failed:
-        show(f"{len(report.failed)} images could not be read, first: {report.failed[0]}")
         raise typer.Exit(1)
 
 
@@ -179,7 +190,8 @@ def predict(
     """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
 
     Without --box, --point or --mask, SAM finds the regions by itself. A probability is a share
-    among the given names: where none of them fits, the nearest one is still said.
+    among the given names: where none of them fits, the nearest one is still said. Boxes of one call
+    are looked at together, as in training, so it depends a little on the others.
     """
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import PredictConfig

@@ -34,8 +34,16 @@ class EvaluateConfig(Config):
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
     detections: int = Field(300, ge=1)
     """How many of them an image keeps: LVIS's limit."""
+    baseline: bool | None = None
+    """Whether CLIP names each box's crop too. None: for annotated boxes, which are few; of 300
+    proposals the crops cost CLIP a hundred times what the method does."""
     gallery: int = Field(12, ge=0)
     """Images drawn into ``predictions.png``; 0 draws none."""
+
+    @property
+    def with_baseline(self) -> bool:
+        """Whether CLIP-on-crop runs."""
+        return self.proposals == GROUND_TRUTH if self.baseline is None else self.baseline
 
 
 class PredictConfig(Config):
@@ -54,7 +62,7 @@ class PredictConfig(Config):
     points: tuple[str, ...] = ()
     """``x,y`` in original pixels, each for a region of its own."""
     masks: tuple[Path, ...] = ()
-    """Pictures of the image's size; what is not black is the region."""
+    """Pictures of the image's size; the region is what is more than half as bright as they get."""
     propose: ProposeConfig = ProposeConfig()
     """How SAM looks where there is no prompt at all."""
     top: int = Field(3, ge=1)

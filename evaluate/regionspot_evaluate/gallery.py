@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
 from regionspot_core.transforms import RGBImage
+from regionspot_evaluate.colours import PALETTE
 
-PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c")
-"""One colour a region, dark enough to carry white letters."""
 RIGHT, WRONG = "#1b7f3b", "#c62828"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REGIONS_SHOWN = 8

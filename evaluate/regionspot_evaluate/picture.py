@@ -16,13 +16,10 @@ from pycocotools import mask as rle_codec
 from regionspot_core.boxes import FloatArray
 from regionspot_core.files import written_aside
 from regionspot_core.transforms import RGBImage
+from regionspot_evaluate.colours import PALETTE
 
 SIDES = (640, 1600)
 """The picture's long side, in pixels: small images are enlarged, large ones reduced."""
-PALETTE = sv.ColorPalette.from_hex(
-    ["#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c"]
-)
-"""One colour a region, dark enough to carry white letters."""
 
 
 def draw_regions(
@@ -62,7 +59,7 @@ def _annotate(
         mask=np.stack([_at_size(mask, (width, height)) for mask in masks]),
         class_id=np.arange(len(boxes)),
     )
-    look = {"color": PALETTE, "color_lookup": sv.ColorLookup.INDEX}
+    look = {"color": sv.ColorPalette.from_hex(list(PALETTE)), "color_lookup": sv.ColorLookup.INDEX}
     letters = max(11, round(max(height, width) / 64))
     painters = (
         sv.MaskAnnotator(**look, opacity=0.35),

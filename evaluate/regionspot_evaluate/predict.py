@@ -22,7 +22,7 @@ from regionspot_core.transforms import Size
 from regionspot_core.vocabulary_files import load_vocabulary
 from regionspot_evaluate.config import PredictConfig
 from regionspot_evaluate.picture import draw_regions
-from regionspot_evaluate.recognizer import EncodedImage, Recognition, Recognizer
+from regionspot_evaluate.recognizer import Recognition, Recognizer
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,16 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         device=Runtime.create(config.backbones.device).device,
     )
     (encoded,) = recognizer.encode([image])
-    if not prompts:
-        prompts = {"auto": _automatic(recognizer, encoded, config)}
+    if prompts:
+        said = {kind: recognizer.recognize(encoded, some) for kind, some in prompts.items()}
+    else:
+        said = {"auto": recognizer.recognize_everything(encoded, config.propose)}
     found = [
         region
-        for kind, some in prompts.items()
-        for region in _regions(kind, recognizer.recognize(encoded, some), recognizer, config.top)
+        for kind, recognition in said.items()
+        for region in _regions(kind, recognition, recognizer, config.top)
     ]
-    if "auto" in prompts:
+    if not prompts:
         found.sort(key=lambda region: -region.names[0][1])
     kept = [region for region in found if region.names[0][1] >= config.least]
     config.out.mkdir(parents=True, exist_ok=True)
@@ -157,7 +159,8 @@ def _numbers(option: str, text: str, form: str) -> list[float]:
 
 
 def _read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
-    mask = read_image(path).any(axis=2)
+    gray = read_image(path).max(axis=2)
+    mask = gray > gray.max() / 2  # a JPEG's black is not all zeros
     if mask.shape != size or not mask.any():
         height, width = mask.shape
         found = "a black one" if mask.shape == size else f"{width} × {height}"
@@ -166,10 +169,6 @@ def _read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
             f"with the region not black; got {found}"
         )
     return np.asarray(mask)
-
-
-def _automatic(recognizer: Recognizer, image: EncodedImage, config: PredictConfig) -> BoxPrompts:
-    return BoxPrompts(recognizer.propose(image, config.propose).boxes)
 
 
 def _regions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ class Predictions:
     baseline_top1: RegionTop1
     pictures: list[Picture] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    without_proposals: int = 0
+    """Images with nothing to name."""
 
 
 def predict(
@@ -44,9 +47,9 @@ def predict(
     annotations: AnnotationSet,
     proposals: list[Proposals] | None,
     recognizer: Recognizer,
-    baseline: ClipCrop,
+    baseline: ClipCrop | None,
 ) -> Predictions:
-    """Name every proposal with the head and with CLIP-on-crop, into two results files.
+    """Name every proposal with the head, and where asked with CLIP-on-crop, into results files.
 
     Without proposals, SAM finds an image's regions by itself. An image that cannot be read is
     recorded and gets no detections.
@@ -56,7 +59,9 @@ def predict(
     shown = _shown_images(len(annotations), config.gallery)
     with (
         ResultsFile(config.out / DETECTIONS) as head_results,
-        ResultsFile(config.out / BASELINE_DETECTIONS) as baseline_results,
+        nullcontext()
+        if baseline is None
+        else ResultsFile(config.out / BASELINE_DETECTIONS) as baseline_results,
         progress_line("evaluate", total=len(annotations), unit="images") as advance,
     ):
         for batch in in_batches(_read(config, annotations), config.batch_images):
@@ -65,14 +70,14 @@ def predict(
             encoded = recognizer.encode([image for _, image in good])
             for (i, image), seen in zip(good, encoded, strict=True):
                 image_id = int(annotations.image_id[i])
-                known = (
-                    proposals[i]
-                    if proposals is not None
-                    else Proposals.from_sam(recognizer.propose(seen, config.propose))
-                )
-                recognition = recognizer.recognize(seen, BoxPrompts(known.boxes))
+                if proposals is None:
+                    recognition = recognizer.recognize_everything(seen, config.propose)
+                    known = Proposals.from_sam(recognition)
+                else:
+                    known = proposals[i]
+                    recognition = recognizer.recognize(seen, BoxPrompts(known.boxes))
+                predictions.without_proposals += not len(known.boxes)
                 _require_finite(recognition, annotations.image_file[i])
-                crop_probabilities = baseline.probabilities(image, known.boxes)
                 entries = partial(
                     image_detections,
                     image_id,
@@ -81,9 +86,11 @@ def predict(
                     limit=min(config.pairs, config.detections),
                 )
                 head_results.add(entries(recognition.probabilities, masks=recognition.masks))
-                baseline_results.add(entries(crop_probabilities))
                 predictions.top1.add(recognition.logits, known.classes)
-                predictions.baseline_top1.add(crop_probabilities, known.classes)
+                if baseline is not None and baseline_results is not None:
+                    crop_probabilities = baseline.probabilities(image, known.boxes)
+                    baseline_results.add(entries(crop_probabilities))
+                    predictions.baseline_top1.add(crop_probabilities, known.classes)
                 if i in shown and len(known.boxes):
                     predictions.pictures.append(_picture(image, known, recognition, vocabulary))
             advance(len(batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.protocols import ProposeConfig, ProposedRegions
+from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
@@ -105,7 +105,11 @@ class Recognizer:
 
     @torch.inference_mode()
     def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
-        """Name and outline the regions that the prompts point at."""
+        """Name and outline the regions that the prompts point at.
+
+        They are looked at together, as in training: the head lets regions of one call attend to
+        each other, so a region's probabilities depend a little on which others are asked for.
+        """
         tokens: list[torch.Tensor] = []
         ious: list[torch.Tensor] = []
         masks: list[dict[str, Any]] = []
@@ -126,9 +130,15 @@ class Recognizer:
             predicted_iou=torch.cat(ious).float().cpu().numpy(),
         )
 
-    def propose(self, image: EncodedImage, options: ProposeConfig) -> ProposedRegions:
-        """Regions that SAM finds by itself."""
-        return self._backbones.region_encoder.propose(image.embedding, image.size, options)
+    @torch.inference_mode()
+    def recognize_everything(self, image: EncodedImage, options: ProposeConfig) -> Recognition:
+        """Name the regions that SAM finds by itself, with the masks it found them by.
+
+        The head has learnt from box prompts, so each region's token comes of its mask's box.
+        """
+        found = self._backbones.region_encoder.propose(image.embedding, image.size, options)
+        named = self.recognize(image, BoxPrompts(found.boxes))
+        return replace(named, masks=list(found.masks), predicted_iou=found.scores)
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -20,17 +20,28 @@ GROUPS = ("all", "frequent", "common", "rare")
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The figures of CLIP-on-crop."""
+
+    box: Score
+    region_top1: dict[str, float]
+
+
+@dataclass(frozen=True)
 class EvaluationReport:
-    """The figures of a head, and of CLIP-on-crop on the same boxes."""
+    """The figures of a head, and of CLIP-on-crop on the same boxes where it was asked for."""
 
     box: Score
     mask: Score
     region_top1: dict[str, float]
     """By frequency and kind of class; empty where the proposals' classes are not known."""
-    baseline_box: Score
-    baseline_region_top1: dict[str, float]
+    baseline: Baseline | None
     proposals: str
     images: int
+    without_proposals: int
+    """Images for which the proposals have no box."""
+    dropped: dict[str, int]
+    """Annotations left out, by reason."""
     failed: tuple[str, ...]
     """Images that could not be read, with the reason."""
 
@@ -42,11 +53,11 @@ class EvaluationReport:
             "box": self.box.values,
             "mask": self.mask.values,
             "region_top1": self.region_top1,
-            "baseline_clip_crop": {
-                "box": self.baseline_box.values,
-                "region_top1": self.baseline_region_top1,
-            },
+            "baseline_clip_crop": self.baseline
+            and {"box": self.baseline.box.values, "region_top1": self.baseline.region_top1},
             "images": self.images,
+            "images_without_proposals": self.without_proposals,
+            "left_out": self.dropped,
             "failed": list(self.failed),
             "version": __version__,
         }
@@ -67,11 +78,30 @@ class EvaluationReport:
         rows = {
             "head, box": self.box,
             "head, mask": self.mask,
-            "CLIP crop, box": self.baseline_box,
         }
+        if self.baseline:
+            rows["CLIP crop, box"] = self.baseline.box
         for label, figures in rows.items():
             precision.add_row(label, *(_percent(figures[name]) for name in shown))
         return [precision, *self._top1_table()]
+
+    def remarks(self) -> list[str]:
+        """What a reader of the tables should know, a line each."""
+        lines = []
+        left_out = ", ".join(
+            f"{count:,} {reason}" for reason, count in self.dropped.items() if count
+        )
+        if left_out:
+            lines.append(f"annotations left out: {left_out}")
+        if self.without_proposals:
+            lines.append(
+                f"{self.without_proposals:,} of {counted(self.images, 'image')} without a box"
+            )
+        if self.failed:
+            lines.append(
+                f"{counted(len(self.failed), 'image')} could not be read, first: {self.failed[0]}"
+            )
+        return lines
 
     def _top1_table(self) -> list[Table]:
         if not self.region_top1:
@@ -88,7 +118,10 @@ class EvaluationReport:
         table.add_column("")
         for group in groups:
             table.add_column(group.replace("_", " "), justify="right")
-        for label, shares in (("head", self.region_top1), ("CLIP crop", self.baseline_region_top1)):
+        rows = {"head": self.region_top1}
+        if self.baseline:
+            rows["CLIP crop"] = self.baseline.region_top1
+        for label, shares in rows.items():
             table.add_row(label, *(_percent(shares.get(group)) for group in groups))
         return [table]
 

@@ -14,7 +14,7 @@ from regionspot_evaluate.gallery import draw_gallery
 from regionspot_evaluate.predictions import BASELINE_DETECTIONS, DETECTIONS, predict
 from regionspot_evaluate.proposal_sources import load_proposals
 from regionspot_evaluate.recognizer import Recognizer
-from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.report import Baseline, EvaluationReport
 from regionspot_evaluate.scoring import LvisScorer
 
 
@@ -33,8 +33,8 @@ def run_evaluation(
         CheckpointError: There is no readable head.
     """
     require_folder_or_nothing(config.out)
-    scorer = LvisScorer(config.annotations)
     annotations = read_annotations(config.annotations, images=config.images)
+    scorer = LvisScorer(config.annotations)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     backbones = backbones or load_backbones(config.backbones)
@@ -48,17 +48,22 @@ def run_evaluation(
     recognizer = Recognizer.load(config.head, backbones, bank, device=device)
 
     config.out.mkdir(parents=True, exist_ok=True)
-    predictions = predict(config, annotations, proposals, recognizer, ClipCrop(clip, bank))
+    crops = ClipCrop(clip, bank) if config.with_baseline else None
+    predictions = predict(config, annotations, proposals, recognizer, crops)
     draw_gallery(predictions.pictures, config.out / "predictions.png")
     detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
+    beside = None
+    if crops is not None:
+        beside = Baseline(scorer.score(baseline, iou="bbox"), predictions.baseline_top1.shares())
     report = EvaluationReport(
         box=scorer.score(detections, iou="bbox"),
         mask=scorer.score(detections, iou="segm"),
         region_top1=predictions.top1.shares(),
-        baseline_box=scorer.score(baseline, iou="bbox"),
-        baseline_region_top1=predictions.baseline_top1.shares(),
+        baseline=beside,
         proposals=config.proposals,
         images=len(annotations),
+        without_proposals=predictions.without_proposals,
+        dropped=annotations.dropped,
         failed=tuple(predictions.failed),
     )
     write_json(config.out / "metrics.json", report.to_json())

@@ -24,6 +24,8 @@ class ExtractionReport:
     """Parts that an earlier run had committed."""
     failed: tuple[FailedImage, ...]
     """Images this run could not read."""
+    dropped: dict[str, int]
+    """What was left out of the annotations, by reason."""
 
 
 def run_extraction(
@@ -78,4 +80,5 @@ def run_extraction(
         parts=plan.part_count,
         parts_resumed=plan.part_count - len(pending),
         failed=tuple(failed),
+        dropped=annotations.dropped,
     )

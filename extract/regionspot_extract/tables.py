@@ -37,7 +37,7 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
         "regions": f"{len(annotations.box):,}",
         "classes": f"{len(annotations.vocabulary):,}",
     }
-    left_out = ", ".join(f"{n} {reason}" for reason, n in annotations.dropped.items() if n)
+    left_out = _left_out(annotations.dropped)
     if left_out:
         facts["left out"] = left_out
     backbones = extraction.backbones.fingerprint
@@ -63,6 +63,9 @@ def print_report(store: Path, report: ExtractionReport) -> None:
         f"{store}: {counted(report.images - len(report.failed), 'image')}, "
         f"{counted(report.regions, 'region')}, {counted(report.parts, 'part')}{resumed}"
     )
+    left_out = _left_out(report.dropped)
+    if left_out:
+        show(f"left out of the annotations: {left_out}")
     if report.failed:
         show(f"{counted(len(report.failed), 'image')} could not be read and left out:")
         for failure in report.failed[:FAILURES_SHOWN]:
@@ -123,6 +126,10 @@ def print_weight_file(file: WeightFile) -> None:
 def print_weight_options(request: WeightRequest) -> None:
     """How the other commands are told to use the files."""
     print(f"use them with: {request.options}")  # noqa: T201 - the output
+
+
+def _left_out(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
 
 
 def _shapes(shape: TokenShape) -> dict[str, str]:

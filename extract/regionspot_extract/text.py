@@ -54,10 +54,11 @@ def make_bank(
     """
     out = config.out
     text = ClassText.create(vocabulary, load_templates(config.text.templates), config.text)
-    plan = _plan(vocabulary, text, encoder.fingerprint())
+    precision = config.backbones.precision
+    plan = _plan(vocabulary, text, encoder.fingerprint(), precision)
     if out.exists():
         there = ClassBank.load(out)
-        _require_plan(_plan(there.vocabulary, there.text, there.clip), plan, out)
+        _require_plan(_plan(there.vocabulary, there.text, there.clip, there.precision), plan, out)
         return TextReport(there, resumed=len(vocabulary))
     rows = RowsOnDisk.open_or_create(out, plan, width=encoder.text_width)
     batches = list(class_batches(text))
@@ -67,7 +68,9 @@ def make_bank(
             if classes.start >= resumed:
                 rows.append(embed_classes(encoder, text, classes))
                 advance(len(classes))
-    bank = ClassBank(vocabulary, rows.read(), encoder.logit_scale, text, encoder.fingerprint())
+    bank = ClassBank(
+        vocabulary, rows.read(), encoder.logit_scale, text, encoder.fingerprint(), precision
+    )
     bank.save(out)
     rows.remove()
     return TextReport(bank, resumed)
@@ -97,8 +100,7 @@ class RowsOnDisk:
         folder = out.with_name(f"{out.name}.unfinished")
         folder.mkdir(exist_ok=True)
         if (folder / "plan.json").exists():
-            begun = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-            _require_plan(begun, plan, folder)
+            _require_plan(_read_plan(folder / "plan.json"), plan, folder)
         else:
             write_json(folder / "plan.json", plan)
         return cls(folder, width)
@@ -126,7 +128,9 @@ class RowsOnDisk:
         shutil.rmtree(self._folder)
 
 
-def _plan(vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any]) -> dict[str, Any]:
+def _plan(
+    vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any], precision: str
+) -> dict[str, Any]:
     """What decides a bank's content, as plain values."""
     classes = json.dumps([vocabulary.to_json(), text.words]).encode()
     return {
@@ -134,7 +138,18 @@ def _plan(vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any]) -> dict
         "classes_sha256": hashlib.sha256(classes).hexdigest(),
         "text": text.recipe(),
         "clip": clip,
+        "precision": precision,
     }
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise InputError(f"{path}: expected the plan of an unfinished bank; delete {path.parent}")
+    return plan
 
 
 def _require_plan(there: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -14,7 +14,7 @@ from regionspot_core.backbones.official_weights import (
     sam_file,
 )
 from regionspot_core.backbones.open_clip_models import check_name
-from regionspot_core.backbones.open_clip_tags import download_tag, find_tag
+from regionspot_core.backbones.open_clip_tags import as_a_file, download_tag, find_tag
 from regionspot_core.download import fetch
 from regionspot_core.errors import InputError
 from regionspot_core.files import file_sha256
@@ -77,7 +77,9 @@ def list_weights(request: WeightRequest) -> Iterator[WeightFile]:
         yield _described(official, state)
     if _of_a_tag(request):
         source = find_tag(request.clip or "", request.clip_pretrained)
-        yield WeightFile(_tag_name(request), source, None, None, None, "open_clip looks itself")
+        advice = as_a_file(request.clip or "", request.clip_pretrained)
+        state = f"open_clip looks for it; without network, fetch it and {advice}"
+        yield WeightFile(_tag_name(request), source, None, None, None, state)
 
 
 def fetch_weights(request: WeightRequest) -> Iterator[WeightFile]:

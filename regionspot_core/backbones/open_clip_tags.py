@@ -44,7 +44,7 @@ def download_tag(name: str, tag: str) -> Path:
         raise DownloadError(
             f"CLIP {name}: the weights {tag!r} cannot be downloaded ({reason(error)}); on a "
             f"machine with network fetch them from {find_tag(name, tag)} and "
-            f"{_as_a_file(name, tag)}"
+            f"{as_a_file(name, tag)}"
         ) from None
 
 
@@ -67,12 +67,12 @@ def model_of_tag(name: str, tag: str) -> torch.nn.Module:
         fetch = f"regionspot extract weights --clip {name} --clip-pretrained {tag}"
         raise WeightsError(
             f"CLIP {name}: the weights {tag!r} are not in the usual folders and cannot be "
-            f"downloaded ({reason(error)}); see `{fetch} --list`, or {_as_a_file(name, tag)}"
+            f"downloaded ({reason(error)}); see `{fetch} --list`, or {as_a_file(name, tag)}"
         ) from None
     return model
 
 
-def _as_a_file(name: str, tag: str) -> str:
+def as_a_file(name: str, tag: str) -> str:
     """How the tag's file is given; the file itself does not say its activation."""
     import open_clip
 

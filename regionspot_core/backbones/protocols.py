@@ -58,6 +58,8 @@ class ProposedRegions:
     """(N, 4) xyxy, original pixels"""
     scores: NDArray[np.float32]
     """(N,) predicted IoU, in [0, 1]"""
+    masks: tuple[dict[str, Any], ...]
+    """N masks as COCO run-length encodings, original pixels; the boxes are around them."""
 
 
 class RegionEncoder(Protocol):

@@ -10,7 +10,10 @@ from typing import Literal
 import torch
 
 from regionspot_core.errors import InputError
+from regionspot_core.transforms import Size
 
+MASK_PIXELS = 64 * 1024**2
+"""Of masks at the image's own size: 256 MiB of float32 logits."""
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -35,7 +38,7 @@ class Runtime:
                 device = "mps" if torch.backends.mps.is_available() else "cpu"
         try:
             chosen = torch.device(device)
-            torch.empty(1, device=chosen)
+            torch.empty(1, device=chosen).tolist()  # `meta`, say, has no values to give
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"device {device!r} cannot be used here ({reason})") from None
@@ -48,6 +51,11 @@ class Runtime:
             dtype=getattr(torch, self.precision if self.precision != "float32" else "bfloat16"),
             enabled=self.precision != "float32",
         )
+
+
+def masks_at_once(size: Size, *, most: int) -> int:
+    """How many masks of an image of ``size`` may be held together: ``MASK_PIXELS`` at most."""
+    return max(1, min(most, MASK_PIXELS // (size[0] * size[1])))
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -26,7 +26,7 @@ from regionspot_core.backbones.protocols import (
     RegionTokens,
     SegmentedRegions,
 )
-from regionspot_core.backbones.runtime import Runtime, hash_weights
+from regionspot_core.backbones.runtime import Runtime, hash_weights, masks_at_once
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.backbones.sam_proposals import Thresholds, propose_regions
 from regionspot_core.boxes import FloatArray
@@ -128,9 +128,10 @@ class SamEncoder:
     def segment(
         self, embedding: torch.Tensor, prompts: Prompts, size: Size
     ) -> Iterator[SegmentedRegions]:
-        """Tokens and the masks of mask token 0, at most ``REGIONS_AT_ONCE`` regions a time."""
-        for start in range(0, len(prompts), REGIONS_AT_ONCE):
-            chunk = slice(start, start + REGIONS_AT_ONCE)
+        """Tokens and the masks of mask token 0, as many regions a time as memory allows."""
+        at_once = masks_at_once(size, most=REGIONS_AT_ONCE)
+        for start in range(0, len(prompts), at_once):
+            chunk = slice(start, start + at_once)
             sparse, dense = self._encode_prompts(prompts, chunk, size)
             tokens, source = self._transform(
                 embedding.expand(len(sparse), -1, -1, -1), sparse, dense
@@ -191,8 +192,8 @@ class SamEncoder:
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        with self._runtime.autocast():
-            sparse, dense = self._model.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        """In float32 whatever the precision: bfloat16 has steps of 4 pixels at SAM's 1024."""
+        sparse, dense = self._model.prompt_encoder(points=points, boxes=boxes, masks=masks)
         return sparse, dense
 
     def _mask_input(self, masks_NHW: NDArray[np.bool_], size: Size) -> torch.Tensor:
@@ -213,10 +214,10 @@ class SamEncoder:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the decoder's transformer: output tokens (N, M, S), attended image (N, S, g, g)."""
         decoder = self._model.mask_decoder
+        positions = self._model.prompt_encoder.get_dense_pe().expand(len(sparse), -1, -1, -1)
         with self._runtime.autocast():
             own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
             tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-            positions = self._model.prompt_encoder.get_dense_pe().expand(len(sparse), -1, -1, -1)
             out, source = decoder.transformer(embeddings_NSgg + dense, positions, tokens)
         grid = embeddings_NSgg.shape[-2:]
         source = source.float().transpose(1, 2).unflatten(2, grid)

@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ProposedRegions
+from regionspot_core.backbones.runtime import masks_at_once
 from regionspot_core.boxes import clip_to_image, xywh_to_xyxy
 from regionspot_core.transforms import Resize, Size
 
 POINTS_AT_ONCE = 16
-"""Points decoded together; three masks each are held at the image's own size."""
+MASKS_A_POINT = 3
+"""SAM's answers to one point: part, subpart and whole."""
 
 
 class Thresholds(NamedTuple):
@@ -33,7 +36,7 @@ def propose_regions(
     points_per_side: int,
     thresholds: Thresholds,
 ) -> ProposedRegions:
-    """Boxes around the masks that the generator keeps, best predicted IoU first.
+    """The masks that the generator keeps, best predicted IoU first.
 
     Args:
         model: The SAM that made ``embedding``.
@@ -45,15 +48,16 @@ def propose_regions(
     """
     from segment_anything import SamAutomaticMaskGenerator
 
+    points = MASKS_A_POINT * POINTS_AT_ONCE
     generator = SamAutomaticMaskGenerator(
         model,
         points_per_side=points_per_side,
-        points_per_batch=POINTS_AT_ONCE,
+        points_per_batch=max(1, masks_at_once(size, most=points) // MASKS_A_POINT),
         pred_iou_thresh=thresholds.iou,
         stability_score_thresh=thresholds.stability,
         output_mode="coco_rle",
     )
-    generator.predictor.set_image = _embedded(generator.predictor, embedding, resize, size)
+    _prepare(generator.predictor, embedding, resize, size)
     # The generator asks the picture for its size alone; zeros of stride 0 cost no memory.
     found = generator.generate(np.broadcast_to(np.uint8(0), (*size, 3)))
     found.sort(key=lambda region: -region["predicted_iou"])
@@ -64,16 +68,17 @@ def propose_regions(
     return ProposedRegions(
         clip_to_image(boxes, height=size[0], width=size[1]).astype(np.float32),
         scores.clip(0, 1),
+        tuple(region["segmentation"] for region in found),
     )
 
 
-def _embedded(
+def _prepare(
     predictor: Any,  # noqa: ANN401 - a SamPredictor
     embedding: torch.Tensor,
     resize: Resize,
     size: Size,
-) -> Any:  # noqa: ANN401 - what replaces its method
-    """A ``set_image`` that takes the embedding there is instead of making it again."""
+) -> None:
+    """Let the predictor take the embedding there is, and points as every device can hold them."""
 
     def set_image(_: object) -> None:
         predictor.reset_image()
@@ -82,4 +87,10 @@ def _embedded(
         predictor.features = embedding
         predictor.is_image_set = True
 
-    return set_image
+    scale = predictor.transform.apply_coords
+
+    def apply_coords(coords: NDArray[Any], original: Size) -> NDArray[np.float32]:
+        return np.asarray(scale(coords, original), dtype=np.float32)  # Apple's MPS has no float64
+
+    predictor.set_image = set_image
+    predictor.transform.apply_coords = apply_coords

@@ -42,6 +42,15 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
+def is_text(value: str) -> bool:
+    """Whether a string has a UTF-8 form; JSON can spell half a character, ``"\\ud800"``."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def whole_number(path: Path, what: str, value: object) -> int:
     """``value``, if it is a whole number of 64 bits."""
     if isinstance(value, float) and value.is_integer():

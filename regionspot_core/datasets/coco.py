@@ -11,7 +11,13 @@ from urllib.parse import urlparse
 import numpy as np
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import open_annotations, require_unique, short, whole_number
+from regionspot_core.datasets.checks import (
+    is_text,
+    open_annotations,
+    require_unique,
+    short,
+    whole_number,
+)
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
@@ -19,7 +25,7 @@ from regionspot_core.vocabulary import Vocabulary
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
-_OBJECTS365_V2_PREFIX = re.compile(r"images/v[12]/(?=patch\d+/)")
+_OBJECTS365_V2_PREFIX = re.compile(r"^images/v[12]/(?=patch\d+/)")
 """Objects365 v2 names ``images/v1/patch8/….jpg`` what its archives unpack to ``patch8/….jpg``."""
 
 
@@ -150,7 +156,7 @@ def _add_annotation(
             annotation_id,
             image=whole_number(path, "an annotation's image_id", annotation["image_id"]),
             class_id=_category_id(path, annotation),
-            left_out=bool(annotation.get("iscrowd", 0)),
+            left_out=_is_crowd(path, annotation),
             box=(x, y, x + width, y + height),
             segmentation=annotation.get("segmentation") if masks else None,
         )
@@ -163,6 +169,15 @@ def _add_annotation(
         ) from None
 
 
+def _is_crowd(path: Path, annotation: Entry) -> bool:
+    crowd = annotation.get("iscrowd", 0)
+    if crowd not in (0, 1, None):
+        raise AnnotationError(
+            f"{path}: annotation {annotation['id']}: expected 0 or 1 as iscrowd, got {short(crowd)}"
+        )
+    return bool(crowd)
+
+
 def _category_id(path: Path, annotation: Entry) -> int:
     return whole_number(path, "an annotation's category_id", annotation["category_id"])
 
@@ -171,7 +186,7 @@ def _file_name(path: Path, image: Entry) -> str:
     name = image.get("file_name")
     if name is None and isinstance(image.get("coco_url"), str):
         name = _name_in_url(image["coco_url"])
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not is_text(name):
         raise AnnotationError(
             f"{path}: image {image['id']}: expected a file name as file_name or coco_url, got "
             f"{short(name)}"
@@ -214,7 +229,7 @@ class CategoryTable:
         self._rows.append(
             _Category(
                 class_id=whole_number(self._path, "a category's id", category["id"]),
-                name=str(category["name"]),
+                name=self._name(category),
                 frequency=str(category.get("frequency", "")),
                 kind=_kind(category),
                 synonyms=self._synonyms(category),
@@ -245,6 +260,15 @@ class CategoryTable:
         others = [row for row in self._rows if row.above != "none"]
         is_root = len(roots) == 1 and others and all(row.above == roots[0].name for row in others)
         return roots[0] if is_root else None
+
+    def _name(self, category: Entry) -> str:
+        name = category["name"]
+        if not isinstance(name, str) or not is_text(name):
+            raise AnnotationError(
+                f"{self._path}: category {category['id']}: expected a text as name, got "
+                f"{short(name)}"
+            )
+        return name
 
     def _synonyms(self, category: Entry) -> tuple[str, ...]:
         words = category.get("synonyms") or ()

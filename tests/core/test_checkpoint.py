@@ -43,6 +43,8 @@ def test_round_trip_is_exact(folder: Path) -> None:
         (lambda f: _set(f, "layers", 2), "not the weights of this head"),
         (lambda f: _set(f, "text_width", 13), "not the weights of this head"),
         (lambda f: _set(f, "depth", 2), "unknown key 'depth'"),
+        (lambda f: _replace(f, "backbones", []), r"expected an object as backbones, got \[\]"),
+        (lambda f: _replace(f, "training", None), "expected an object as training, got None"),
     ],
 )
 def test_damage_is_one_clear_error(folder: Path, damage: object, message: str) -> None:
@@ -50,6 +52,12 @@ def test_damage_is_one_clear_error(folder: Path, damage: object, message: str) -
     damage(folder)
     with pytest.raises((CheckpointError, ValueError), match=message):
         load_head(folder)
+
+
+def _replace(folder: Path, key: str, value: object) -> None:
+    values = json.loads((folder / "head.json").read_text())
+    values[key] = value
+    (folder / "head.json").write_text(json.dumps(values))
 
 
 def _set(folder: Path, key: str, value: int) -> None:

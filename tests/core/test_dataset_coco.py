@@ -19,7 +19,6 @@ from regionspot_core.datasets import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
 
 Content = dict[str, Any]
-LVIS_SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "lvis_val_100.json"
 
 
 def coco() -> Content:
@@ -146,6 +145,7 @@ def test_objects365_file(save: Save) -> None:
         "images/v1/patch8/objects365_v1_00420917.jpg": "patch8/objects365_v1_00420917.jpg",
         "images/v2/patch16/objects365_v2_00908726.jpg": "patch16/objects365_v2_00908726.jpg",
         "images/v1/other/1.jpg": "images/v1/other/1.jpg",
+        "mine/images/v1/patch8/1.jpg": "mine/images/v1/patch8/1.jpg",
         "obj365_train_000000000001.jpg": "obj365_train_000000000001.jpg",
     }
     images = [
@@ -233,10 +233,9 @@ def test_a_list_that_comes_twice_is_refused(tmp_path: Path) -> None:
         read_annotations(path)
 
 
-@pytest.mark.skipif(not LVIS_SAMPLE.is_file(), reason="the LVIS API's sample is not here")
-def test_the_lvis_apis_own_sample_as_pycocotools_reads_it() -> None:
-    content = json.loads(LVIS_SAMPLE.read_bytes())
-    data = read_annotations(LVIS_SAMPLE, masks=True)
+def test_the_lvis_apis_own_sample_as_pycocotools_reads_it(lvis_sample: Path) -> None:
+    content = json.loads(lvis_sample.read_bytes())
+    data = read_annotations(lvis_sample, masks=True)
     assert (len(data), len(data.box), len(data.vocabulary)) == (100, 977, 1230)
     assert data.image_file[0] == "COCO_val2014_000000266409.jpg"
     assert data.negative is not None
@@ -335,6 +334,11 @@ def change(*path: str | int, to: object) -> Callable[[Content], None]:
 
 DELETE = object()
 SPOILED: list[tuple[Callable[[Content], None], str]] = [
+    (change("annotations", 0, "iscrowd", to="0"), "annotation 7: expected 0 or 1 as iscrowd"),
+    (change("annotations", 0, "iscrowd", to=2), "expected 0 or 1 as iscrowd, got 2"),
+    (change("categories", 0, "name", to=None), "category 90: expected a text as name, got None"),
+    (change("categories", 0, "name", to="\ud800"), "expected a text as name"),
+    (change("images", 0, "file_name", to="\ud800.png"), "image 30: expected a file name"),
     (change("images", to=[]), "at least one image"),
     (change("categories", to=[]), "at least one category"),
     (change("images", to=DELETE), "object with lists images, annotations, categories"),

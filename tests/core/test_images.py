@@ -128,13 +128,30 @@ def turned(path: Path, orientation: int) -> None:
     Image.fromarray(picture()).save(path, exif=exif)
 
 
-@pytest.mark.parametrize("size", [None, (HEIGHT, WIDTH)])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_pixels_are_taken_as_stored(
-    orientation: int, size: tuple[int, int] | None, tmp_path: Path
+def test_pixels_are_taken_as_stored_where_the_annotated_size_fits(
+    orientation: int, tmp_path: Path
 ) -> None:
     turned(tmp_path / "turned.png", orientation)
-    assert np.array_equal(read_image(tmp_path / "turned.png", size=size), picture())
+    pixels = read_image(tmp_path / "turned.png", size=(HEIGHT, WIDTH))
+    assert np.array_equal(pixels, picture())
+
+
+@pytest.mark.parametrize(("orientation", "quarter_turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_without_a_size_a_picture_is_turned_as_viewers_show_it(
+    orientation: int, quarter_turns: int, tmp_path: Path
+) -> None:
+    turned(tmp_path / "turned.png", orientation)
+    pixels = read_image(tmp_path / "turned.png")
+    assert np.array_equal(pixels, np.rot90(picture(), quarter_turns))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_thirty_two_bits_a_channel_are_refused(dtype: type, tmp_path: Path) -> None:
+    """Their scale is nowhere said: 0 to 1, to 255 or to 65 535."""
+    Image.fromarray(picture()[..., 0].astype(dtype)).save(tmp_path / "wide.tiff")
+    with pytest.raises(ImageError, match=r"wide\.tiff: expected 8 or 16 bits a channel, got 32"):
+        read_image(tmp_path / "wide.tiff")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def test_boxes_of_another_shape_are_refused(boxes: ArrayLike) -> None:
         BoxPrompts.create(boxes, SIZE)
 
 
+def test_ragged_lists_are_refused() -> None:
+    with pytest.raises(InputError, match="expected boxes as numbers"):
+        BoxPrompts.create([[1, 2, 3, 4], [1, 2]], SIZE)
+    with pytest.raises(InputError, match="expected points as numbers"):
+        PointPrompts.create([[[1, 2]], [[1, 2], [3, 4]]], SIZE)
+
+
 def test_points_alone_and_in_groups() -> None:
     alone = PointPrompts.create([[1, 2], [40, 30]], SIZE)
     assert alone.points.tolist() == [[[1, 2]], [[40, 30]]]

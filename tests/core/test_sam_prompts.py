@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as rle_codec
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.backbones.registry import load_region_encoder
-from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.runtime import Runtime, masks_at_once
 from regionspot_core.backbones.sam import SamEncoder
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.tiny.models import load_tiny_sam
@@ -136,10 +137,50 @@ def test_nearly_every_object_is_found_without_a_prompt(encoder: SamEncoder) -> N
     assert found / total > 0.9
 
 
+def test_prompts_are_encoded_in_float32_whatever_the_precision() -> None:
+    """In bfloat16 a position among SAM's 1024 pixels would be rounded to 4 of them."""
+    prompts = (
+        BoxPrompts(np.array([[3.0, 5, 60, 70], [4, 5, 60, 70]])),
+        PointPrompts.create([[33.0, 44]], (96, 96)),
+    )
+    seen: dict[str, list[torch.Tensor]] = {"float32": [], "bfloat16": []}
+    for precision, outputs in seen.items():
+        model = load_tiny_sam()
+        model.prompt_encoder.register_forward_hook(
+            lambda _module, _inputs, output, outputs=outputs: outputs.extend(output)
+        )
+        runtime = Runtime.create("cpu", precision)  # type: ignore[arg-type]
+        encoder = SamEncoder(model, name="tiny", runtime=runtime)
+        embedding = encoder.embed([torch.zeros(3, 96, 96)])
+        for some in prompts:
+            list(encoder.segment(embedding, some, (96, 96)))
+    assert len(seen["float32"]) == 4
+    for expected, found in zip(seen["float32"], seen["bfloat16"], strict=True):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("size", "masks"), [((96, 96), 32), ((1000, 2000), 32), ((3000, 4000), 5), ((20_000, 9_000), 1)]
+)
+def test_masks_of_large_images_are_made_a_few_at_a_time(size: tuple[int, int], masks: int) -> None:
+    assert masks_at_once(size, most=32) == masks
+
+
+def test_proposals_come_with_their_masks(encoder: SamEncoder) -> None:
+    image = make_image((60, 96))
+    options = ProposeConfig(points_per_side=8)
+    proposed = encoder.propose(encoder.embed([encoder.prepare(image)]), (60, 96), options)
+    assert len(proposed.masks) == len(proposed.boxes) > 0
+    for rle, box in zip(proposed.masks, proposed.boxes, strict=True):
+        x, y, width, height = rle_codec.toBbox(rle)
+        assert np.abs(box - [x, y, x + width, y + height]).max() <= 1
+
+
 def test_nothing_good_enough_is_no_region(encoder: SamEncoder) -> None:
     options = ProposeConfig(points_per_side=2, iou_threshold=1.0, stability_threshold=1.0)
     proposed = encoder.propose(encoder.embed([torch.zeros(3, 96, 96)]), (96, 96), options)
     assert (proposed.boxes.shape, proposed.scores.shape) == ((0, 4), (0,))
+    assert proposed.masks == ()
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.class_text import TextConfig
@@ -180,6 +181,27 @@ def test_without_a_prompt_sam_looks_by_itself(place: Path, backbones: Backbones)
     fewer = predict(place, backbones, propose=looking, least=middle)
     assert len(fewer.regions) == sum(share >= middle for share in shares)
     assert fewer.left_out == len(shares) - len(fewer.regions)
+
+
+def test_what_sam_finds_keeps_the_masks_it_was_found_by(
+    recognizer: Recognizer, scene: Scene
+) -> None:
+    (encoded,) = recognizer.encode([scene.image])
+    found = recognizer.recognize_everything(encoded, ProposeConfig(points_per_side=8))
+    again = recognizer.recognize(encoded, BoxPrompts(found.boxes))
+    assert np.array_equal(found.logits, again.logits)
+    assert len(found.masks) == len(again.masks) > 0
+    assert found.predicted_iou.min() >= 0.5  # the tiny SAM's threshold
+    for box, mask in zip(found.boxes, found.masks, strict=True):
+        x, y, width, height = rle_codec.toBbox(mask)
+        assert np.abs(box - [x, y, x + width, y + height]).max() <= 1
+
+
+def test_a_mask_may_be_a_jpeg(place: Path, backbones: Backbones, scene: Scene) -> None:
+    Image.fromarray(scene.masks[0]).convert("L").save(place / "mask.jpg", quality=80)
+    names = ("mask.png", "mask.jpg")
+    exact, lossy = (predict(place, backbones, masks=[place / n]).regions[0] for n in names)
+    assert np.abs(np.subtract(exact.box, lossy.box)).max() <= 1
 
 
 def test_nothing_found_is_an_answer(place: Path, backbones: Backbones) -> None:

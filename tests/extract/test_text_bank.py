@@ -49,8 +49,8 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_module, "TEXTS_AT_ONCE", 28)  # four classes of seven texts
 
 
-def config(out: Path, **text: object) -> TextBankConfig:
-    values = {"out": out, "text": {"templates": "simple"} | text}
+def config(out: Path, *, backbones: dict[str, str] | None = None, **text: object) -> TextBankConfig:
+    values = {"out": out, "text": {"templates": "simple"} | text, "backbones": backbones or {}}
     return TextBankConfig.parse(values, source="test")
 
 
@@ -104,6 +104,26 @@ def test_another_bank_at_the_same_place_is_refused(
             make_bank(config(out), NAMES, FakeClip(calls=2))
     with pytest.raises(FingerprintError, match=message):
         make_bank(config(out, **text), names, clip)
+
+
+def test_two_arithmetics_are_not_mixed(tmp_path: Path) -> None:
+    out = tmp_path / "b.h5"
+    half = {"precision": "bfloat16"}
+    with pytest.raises(InterruptedRunError):
+        make_bank(config(out), NAMES, FakeClip(calls=2))
+    with pytest.raises(FingerprintError, match="precision: expected float32, found bfloat16"):
+        make_bank(config(out, backbones=half), NAMES, FakeClip())
+    made = make_bank(config(tmp_path / "half.h5", backbones=half), NAMES, FakeClip())
+    assert ClassBank.load(tmp_path / "half.h5").precision == made.bank.precision == "bfloat16"
+
+
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip(calls=2))
+    for damage in ("{", "[]"):
+        (tmp_path / "b.h5.unfinished" / "plan.json").write_text(damage)
+        with pytest.raises(InputError, match="expected the plan of an unfinished bank; delete"):
+            make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip())
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from regionspot_core.checkpoint import HeadRecord, load_head, read_record, save_head
-from regionspot_core.errors import CheckpointError, FingerprintError
+from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.exchange import export_head, import_head
 
-CONFIG = FusionConfig(image_width=16, text_width=12, ffn_width=32)
+CONFIG = FusionConfig(ffn_width=32, layers=1)
 
 
 @pytest.fixture
@@ -36,15 +36,17 @@ def test_the_record_says_where_it_comes_from(file: Path, tmp_path: Path) -> None
     import_head(file, tmp_path / "head", sam=None, clip="ViT-B-16")
     record = read_record(tmp_path / "head")
     assert record.config == CONFIG
-    assert record.backbones == {"image_text_encoder": {"name": "ViT-B-16"}}
+    clip = {"name": "ViT-B-16", "input": 224, "activation": "QuickGELU"}
+    assert record.backbones == {"image_text_encoder": clip}
     assert record.training["imported"]["file"] == "published.pth"
     assert len(record.training["imported"]["sha256"]) == 64
 
 
-def models(sam: str, clip: str) -> dict[str, object]:
+def models(sam: str, clip: str, activation: str = "QuickGELU") -> dict[str, object]:
+    image_text = {"name": clip, "weights": "2" * 64, "input": 224, "activation": activation}
     return {
-        "region_encoder": {"name": sam, "weights": "1" * 64},
-        "image_text_encoder": {"name": clip, "weights": "2" * 64},
+        "region_encoder": {"name": sam, "weights": "1" * 64, "input": 1024},
+        "image_text_encoder": image_text,
     }
 
 
@@ -56,6 +58,24 @@ def test_an_imported_head_fits_the_models_named_and_no_others(file: Path, tmp_pa
     unnamed.require_fit(models("vit_b", "ViT-L-14"), what="unnamed")
     with pytest.raises(FingerprintError, match=r"name: expected ViT-B-16, found ViT-L-14"):
         named.require_fit(models("vit_b", "ViT-L-14"), what="named")
+    with pytest.raises(FingerprintError, match=r"activation: expected QuickGELU, found GELU"):
+        named.require_fit(models("vit_b", "ViT-B-16", "GELU"), what="named")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"sam": "vit_x"}, "--sam vit_x: expected one that published heads were trained on"),
+        ({"clip": "ViT-B16"}, r"--clip ViT-B16: .*\(ViT-B-16, ViT-L-14, ViT-L-14-336\)"),
+        ({"clip": "ViT-L-14"}, "has tokens of width 1024 and texts of 768, the head takes 768"),
+    ],
+)
+def test_models_that_cannot_be_are_refused(
+    names: dict[str, str], message: str, file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        import_head(file, tmp_path / "head", **{"sam": None, "clip": None, **names})
+    assert not (tmp_path / "head").exists()
 
 
 def test_a_trained_head_is_held_against_everything(tmp_path: Path) -> None:
@@ -70,8 +90,9 @@ def test_nothing_is_written_over(file: Path, tmp_path: Path) -> None:
     before = json.loads((tmp_path / "head" / "head.json").read_text())
     with pytest.raises(CheckpointError, match="expected a new folder"):
         import_head(file, tmp_path / "head", sam="vit_h", clip=None)
-    with pytest.raises(CheckpointError, match="expected a new folder"):
-        import_head(file, file, sam="vit_h", clip=None)
+    for out in (file, file / "deeper"):
+        with pytest.raises(InputError, match="expected a folder"):
+            import_head(file, out, sam="vit_h", clip=None)
     assert json.loads((tmp_path / "head" / "head.json").read_text()) == before
     with pytest.raises(CheckpointError, match="already exists"):
         export_head(tmp_path / "head", file)

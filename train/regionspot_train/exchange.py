@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 from regionspot_core import __version__
 from regionspot_core.checkpoint import RECORD, HeadRecord, load_head, save_head
 from regionspot_core.errors import CheckpointError
-from regionspot_core.published import PublishedHead, read_published, write_published
+from regionspot_core.files import file_sha256, require_folder_or_nothing
+from regionspot_core.published import (
+    PublishedHead,
+    published_backbones,
+    read_published,
+    write_published,
+)
 
 
 def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> PublishedHead:
@@ -19,20 +23,22 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
         file: The published checkpoint.
         out: A folder that holds no head yet.
         sam: Which SAM it was trained on, ``vit_b`` say, where that is known.
-        clip: Which CLIP, ``ViT-L-14-336`` say. Evaluation then asks for these two.
+        clip: Which CLIP of OpenAI's, ``ViT-L-14-336`` say. Evaluation then takes these two.
 
     Raises:
         WeightsError: The file is missing, truncated, or holds code.
         CheckpointError: It holds no whole head, or ``out`` holds one already.
+        InputError: The models named are not those of published heads, or do not fit this one.
     """
-    if (out / RECORD).exists() or out.is_file():
+    require_folder_or_nothing(out)
+    if (out / RECORD).exists():
         raise CheckpointError(f"{out}: expected a new folder for the head; choose another --out")
     published = read_published(file)
-    names = {"region_encoder": sam, "image_text_encoder": clip}
-    backbones: dict[str, Any] = {part: {"name": name} for part, name in names.items() if name}
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    origin = {"imported": {"file": file.name, "sha256": digest}, "version": __version__}
+    backbones = published_backbones(published.head.config, sam=sam, clip=clip)
+    origin = {
+        "imported": {"file": file.name, "sha256": file_sha256(file)},
+        "version": __version__,
+    }
     save_head(out, published.head, HeadRecord(published.head.config, backbones, origin))
     return published
 
