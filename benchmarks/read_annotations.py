@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from measure import measure
+
 IMAGES, CLASSES, ANNOTATIONS = 100_170, 1_203, 1_270_141
 SIDES = (480, 640)
+PROGRAM = (
+    "import json, sys; from pathlib import Path; "
+    "from regionspot_core.datasets import read_annotations; path = Path(sys.argv[1]); "
+)
 READERS = {
     "start Python and import the reader": "pass",
     "read_annotations": "read_annotations(path)",
@@ -96,22 +98,6 @@ def write_file(path: Path) -> None:
         file.write("}")
 
 
-def measure(name: str, code: str, path: Path) -> None:
-    """Run one reader in a process of its own and print its seconds and peak memory."""
-    program = (
-        "import json, sys; from pathlib import Path; "
-        f"from regionspot_core.datasets import read_annotations; path = Path(sys.argv[1]); {code}"
-    )
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", program, str(path)])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{name}: exit code {os.waitstatus_to_exitcode(status)}")
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    mebibytes = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    print(f"{name}: {time.perf_counter() - began:.1f} s, {mebibytes:,.0f} MiB peak", flush=True)
-
-
 def main() -> None:
     """Write, measure, delete."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -123,7 +109,7 @@ def main() -> None:
         write_file(path)
         print(f"{path.name}: {path.stat().st_size / 1e9:.2f} GB", flush=True)
         for name, code in READERS.items():
-            measure(name, code, path)
+            measure(name, ["-c", PROGRAM + code, str(path)])
     finally:
         path.unlink(missing_ok=True)
 

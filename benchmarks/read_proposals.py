@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
+
+from measure import measure
 
 IMAGES, BOXES = 20_000, 300
 PROGRAM = """
@@ -55,20 +53,6 @@ def write_files(results: Path, by_image: Path) -> None:
         second.write("}")
 
 
-def measure(name: str, path: Path, *arguments: str) -> None:
-    """Read one file in a process of its own and print its seconds and peak memory."""
-    began = time.perf_counter()
-    command = [sys.executable, "-c", PROGRAM, str(path), str(IMAGES), *arguments]
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{name}: exit code {os.waitstatus_to_exitcode(status)}")
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    mebibytes = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    seconds, size = time.perf_counter() - began, path.stat().st_size / 1e9
-    print(f"{name}, {size:.2f} GB: {seconds:.1f} s, {mebibytes:,.0f} MiB peak", flush=True)
-
-
 def main() -> None:
     """Write, measure, delete."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,9 +62,10 @@ def main() -> None:
     results, by_image = out / "results.json", out / "by_image.json"
     try:
         write_files(results, by_image)
-        measure("nothing read", results)
-        measure("COCO results", results, "read")
-        measure("by image id", by_image, "read")
+        reader = ["-c", PROGRAM]
+        measure("nothing read", [*reader, str(results), str(IMAGES)])
+        measure("COCO results", [*reader, str(results), str(IMAGES), "read"])
+        measure("by image id", [*reader, str(by_image), str(IMAGES), "read"])
     finally:
         results.unlink(missing_ok=True)
         by_image.unlink(missing_ok=True)

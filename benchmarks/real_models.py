@@ -13,16 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from measure import measure
 from regionspot_core.boxes import xywh_to_xyxy
 
 CLIP = "ViT-B-16-quickgelu"
@@ -72,16 +69,9 @@ def save_mask(folder: Path, image: dict[str, Any], box: list[float]) -> None:
     Image.fromarray(inside).save(folder / "mask.png")
 
 
-def run(label: str, *arguments: str) -> None:
-    """Run one command and print its wall time and peak memory, as the system counts them."""
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "regionspot_cli", *arguments])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{label}: exit code {os.waitstatus_to_exitcode(status)}")
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    mebibytes = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    print(f"== {label}: {time.perf_counter() - began:.1f} s, {mebibytes:,.0f} MiB peak", flush=True)
+def run(name: str, *arguments: str) -> None:
+    """Run one command of `regionspot`."""
+    measure(name, ["-m", "regionspot_cli", *arguments])
 
 
 def main() -> None:

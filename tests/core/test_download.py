@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine: whole, resumed, refused, cut, wrong."""
 
+import errno
 import hashlib
 import re
 import socket
@@ -167,6 +168,18 @@ def test_no_server_at_all(path: Path) -> None:
             DownloadError, match=r"cannot be downloaded \(Connection refused\); on a"
         ):
             fetch(url, path, sha256=SHA256)
+
+
+def test_a_full_disk_is_no_fault_of_the_network(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("regionspot_core.download.os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fetch(server.url, path, sha256=SHA256)
+    assert caught.value.filename == str(partial_of(path))
 
 
 def test_a_folder_that_cannot_be_written_is_no_fault_of_the_network(

@@ -115,6 +115,18 @@ def test_tokens_of_a_photograph(
     check_openai_tokens(encoder, reference, read_photo(name))
 
 
+def test_tokens_of_the_largest_of_openais() -> None:
+    """BL@336's CLIP, of 300 million weights in its image tower: one model, so that it fits CI."""
+    torch.manual_seed(0)
+    model = build_untrained("ViT-L-14-336", device="cpu", quick_gelu=True)
+    encoder = ClipEncoder(model, open_clip.tokenize, name="ViT-L-14-336", runtime=CPU)
+    assert (encoder.token_count, encoder.token_width, encoder.text_width) == (577, 1024, 768)
+    image = make_picture()
+    pixels = squashed(image, 336, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    expected = hooked(model, model.visual.transformer.resblocks[-1], pixels)
+    assert (encoder.image_tokens([encoder.prepare(image)]) - expected).abs().max() <= 1e-5
+
+
 def test_texts_are_open_clips(encoder: ClipEncoder, reference: Any) -> None:
     texts = ["a photo of a dining_table.", "bat_(animal)."]
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """SAM ViT-B as published, random weights: region tokens are those inside ``SamPredictor``.
 
-An image of 1024 pixels takes the encoder 20 seconds on one core, so at that size both sides have
-one of its twelve blocks; at 256 pixels they have all.
+An image of 1024 pixels takes the encoder 20 seconds on one core, so at that size one photograph
+goes through all its twelve blocks and a drawing through one; at 256 pixels all pictures do.
 """
 
 from collections.abc import Callable
@@ -120,6 +120,15 @@ def test_tokens_at_full_size(checkpoint: Path) -> None:
     for whole in (model, encoder._model):
         whole.image_encoder.blocks = whole.image_encoder.blocks[GLOBAL_BLOCK : GLOBAL_BLOCK + 1]
     check_tokens(encoder, SamPredictor(model), make_picture((600, 900)))
+
+
+def test_tokens_of_a_photograph_at_full_size(
+    checkpoint: Path, read_photo: Callable[[str], np.ndarray]
+) -> None:
+    image = read_photo("truck.jpg")
+    encoder = load_region_encoder("vit_b", checkpoint=checkpoint, runtime=CPU)
+    model = sam_model_registry["vit_b"](checkpoint=str(checkpoint))
+    check_tokens(encoder, SamPredictor(model), image)
 
 
 def test_another_architecture_is_named(checkpoint: Path) -> None:
