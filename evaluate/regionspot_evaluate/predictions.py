@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from regionspot_core.datasets import AnnotationSet
-from regionspot_core.errors import CheckpointError, ImageError
+from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import in_batches, map_ahead
 from regionspot_core.progress import progress_line
@@ -77,7 +77,6 @@ def predict(
                     known = proposals[i]
                     recognition = recognizer.recognize(seen, BoxPrompts(known.boxes))
                 predictions.without_proposals += not len(known.boxes)
-                _require_finite(recognition, annotations.image_file[i])
                 entries = partial(
                     image_detections,
                     image_id,
@@ -95,11 +94,6 @@ def predict(
                     predictions.pictures.append(_picture(image, known, recognition, vocabulary))
             advance(len(batch))
     return predictions
-
-
-def _require_finite(recognition: Recognition, file: str) -> None:
-    if not np.isfinite(recognition.logits).all():
-        raise CheckpointError(f"{file}: the head's logits are not finite; train it again")
 
 
 def _read(

@@ -17,7 +17,7 @@ from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
-from regionspot_core.errors import FingerprintError
+from regionspot_core.errors import CheckpointError, FingerprintError
 from regionspot_core.fusion import PAPER_TOKEN, FusionHead
 from regionspot_core.prompts import BoxPrompts, Prompts
 from regionspot_core.transforms import RGBImage, Size
@@ -109,6 +109,9 @@ class Recognizer:
 
         They are looked at together, as in training: the head lets regions of one call attend to
         each other, so a region's probabilities depend a little on which others are asked for.
+
+        Raises:
+            CheckpointError: The head's answer is not finite.
         """
         tokens: list[torch.Tensor] = []
         ious: list[torch.Tensor] = []
@@ -123,6 +126,8 @@ class Recognizer:
             return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
         embedded = self._head(torch.cat(tokens)[None], image.image_tokens)
         logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
+        if not torch.isfinite(logits).all():
+            raise CheckpointError("the head's logits are not finite; train it again")
         return Recognition(
             logits=logits.float().cpu().numpy(),
             masks=masks,

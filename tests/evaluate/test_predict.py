@@ -15,7 +15,7 @@ from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.class_text import TextConfig
-from regionspot_core.errors import FingerprintError, ImageError, InputError
+from regionspot_core.errors import CheckpointError, FingerprintError, ImageError, InputError
 from regionspot_core.fusion import PAPER_TOKEN, FusionConfig, FusionHead
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts
 from regionspot_core.tiny.scenes import Scene, make_scene
@@ -222,6 +222,17 @@ def test_the_picture_shows_the_regions(place: Path, backbones: Backbones) -> Non
     edge = changed[round(30 * scale) : round(80 * scale), round(20 * scale)]
     assert edge.mean() > 0.9
     assert not changed[round(85 * scale) :].any()  # far below the box and its label
+
+
+def test_a_head_that_answers_nan_is_refused(
+    recognizer: Recognizer, backbones: Backbones, head: FusionHead, scene: Scene
+) -> None:
+    broken = FusionHead(head.config)
+    broken.projector.bias.data.fill_(float("nan"))
+    bank = build_class_bank(backbones.image_text_encoder, Vocabulary.from_names(NAMES), SIMPLE)
+    (encoded,) = recognizer.encode([scene.image])
+    with pytest.raises(CheckpointError, match="logits are not finite"):
+        Recognizer(backbones, broken, bank, device=CPU).recognize(encoded, BoxPrompts(scene.boxes))
 
 
 def test_a_bank_serves_in_place_of_names(place: Path, backbones: Backbones) -> None:
