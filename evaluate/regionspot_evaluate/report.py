@@ -64,13 +64,7 @@ class EvaluationReport:
 
     def tables(self) -> list[Table]:
         """Average precision, and where the true classes are known, region top-1."""
-        precision = Table(
-            title=f"× 100, {PROTOCOL}; boxes: {self.proposals}",
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            padding=(0, 1, 0, 0),
-        )
+        precision = _titled_table(f"× 100, {PROTOCOL}; boxes: {self.proposals}")
         precision.add_column("")
         shown = [name for name in METRICS if name not in ("ARs", "ARm", "ARl")]
         for name in shown:
@@ -108,13 +102,7 @@ class EvaluationReport:
             return []
         groups = [g for g in GROUPS if g in self.region_top1]
         groups += [g for g in self.region_top1 if g not in GROUPS]
-        table = Table(
-            title="Region top-1 over the whole vocabulary, %",
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            padding=(0, 1, 0, 0),
-        )
+        table = _titled_table("Region top-1 over the whole vocabulary, %")
         table.add_column("")
         for group in groups:
             table.add_column(group.replace("_", " "), justify="right")
@@ -129,13 +117,7 @@ class EvaluationReport:
 def print_prediction(image: Path, report: PredictReport) -> None:
     """One image's regions, and where they were written."""
     height, width = report.size
-    table = Table(
-        title=f"{image.name}, {width} × {height}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
+    table = _titled_table(f"{image.name}, {width} × {height}")
     for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
         right = column in ("", "%", "SAM's IoU")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
@@ -158,6 +140,12 @@ def print_prediction(image: Path, report: PredictReport) -> None:
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
     show(f"written: {report.json_file}, {report.picture_file}")
+
+
+def _titled_table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
+    )
 
 
 def _percent(value: float | None) -> str:
