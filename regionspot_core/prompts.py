@@ -40,6 +40,9 @@ class BoxPrompts:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __getitem__(self, some: slice) -> BoxPrompts:
+        return BoxPrompts(self.boxes[some])
+
 
 @dataclass(frozen=True)
 class PointPrompts:
@@ -84,6 +87,9 @@ class PointPrompts:
     def __len__(self) -> int:
         return len(self.points)
 
+    def __getitem__(self, some: slice) -> PointPrompts:
+        return PointPrompts(self.points[some], self.inside[some])
+
 
 @dataclass(frozen=True)
 class MaskPrompts:
@@ -112,6 +118,9 @@ class MaskPrompts:
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    def __getitem__(self, some: slice) -> MaskPrompts:
+        return MaskPrompts(self.masks[some])
 
     @property
     def boxes(self) -> FloatArray:

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.official_weights import or_fetch_again, sam_file
@@ -28,20 +26,17 @@ from regionspot_core.backbones.protocols import (
 )
 from regionspot_core.backbones.runtime import Runtime, hash_weights, masks_at_once
 from regionspot_core.backbones.sam_input import resize_sam_input
+from regionspot_core.backbones.sam_prompts import SamPromptEncoder
 from regionspot_core.backbones.sam_proposals import Thresholds, propose_regions
 from regionspot_core.boxes import FloatArray
 from regionspot_core.errors import InputError
-from regionspot_core.prompts import BoxPrompts, MaskPrompts, Prompts
+from regionspot_core.prompts import Prompts
 from regionspot_core.transforms import ResizeLongSide, RGBImage, Size
 from regionspot_core.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
 REGIONS_AT_ONCE = 32
 """Regions decoded together: SAM's image embedding is copied for each, 4 MiB apiece."""
-
-MASK_LOGIT = 8.0
-"""Inside a mask prompt; its negative outside. SAM's own answers, which it takes as mask prompts,
-reach about this far."""
 
 
 class SamEncoder:
@@ -75,6 +70,7 @@ class SamEncoder:
         self.token_count = 1 + int(decoder.num_mask_tokens)
         self.token_width = int(decoder.transformer_dim)
         self._resize = ResizeLongSide(int(self._model.image_encoder.img_size))
+        self._prompts = SamPromptEncoder(self._model, self._resize, runtime.device)
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, weight hash, and how an image reaches the model."""
@@ -109,13 +105,13 @@ class SamEncoder:
         """Tokens of all regions; regions of several images share a batch."""
         counts = torch.tensor([len(b) for b in boxes])
         owner = torch.repeat_interleave(torch.arange(len(boxes)), counts).to(embeddings.device)
-        prompts = torch.cat([self._boxes(b, s) for b, s in zip(boxes, sizes, strict=True)])
+        scaled = torch.cat([self._prompts.scaled(b, s) for b, s in zip(boxes, sizes, strict=True)])
         tokens, ious = [], []
         for chunk in torch.split(torch.arange(len(owner)), REGIONS_AT_ONCE):
             if not len(chunk):
                 continue
-            sparse, dense = self._encode(boxes=prompts[chunk])
-            chunk_tokens, _ = self._transform(embeddings[owner[chunk]], sparse, dense)
+            encoded = self._prompts.encode_boxes(scaled[chunk])
+            chunk_tokens, _ = self._transform(embeddings[owner[chunk]], *encoded)
             tokens.append(chunk_tokens)
             ious.append(self._predicted_iou(chunk_tokens))
         if not tokens:
@@ -131,10 +127,9 @@ class SamEncoder:
         """Tokens and the masks of mask token 0, as many regions a time as memory allows."""
         at_once = masks_at_once(size, most=REGIONS_AT_ONCE)
         for start in range(0, len(prompts), at_once):
-            chunk = slice(start, start + at_once)
-            sparse, dense = self._encode_prompts(prompts, chunk, size)
+            some = prompts[start : start + at_once]
             tokens, source = self._transform(
-                embedding.expand(len(sparse), -1, -1, -1), sparse, dense
+                embedding.expand(len(some), -1, -1, -1), *self._prompts.encode(some, size)
             )
             low_resolution = self._mask_logits(tokens[:, 1], source)
             masks = self._model.postprocess_masks(
@@ -165,56 +160,12 @@ class SamEncoder:
             ),
         )
 
-    def _boxes(self, boxes: FloatArray, size: Size) -> torch.Tensor:
-        scaled = self._resize.boxes(np.reshape(boxes, (-1, 4)), size)
-        return torch.as_tensor(scaled, dtype=torch.float32, device=self._runtime.device)
-
-    def _encode_prompts(
-        self, prompts: Prompts, chunk: slice, size: Size
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """SAM's prompt encoder over some of the prompts: (N, P, S) and (N, S, g, g)."""
-        if isinstance(prompts, BoxPrompts):
-            return self._encode(boxes=self._boxes(prompts.boxes[chunk], size))
-        if isinstance(prompts, MaskPrompts):
-            return self._encode(
-                boxes=self._boxes(prompts.boxes[chunk], size),
-                masks=self._mask_input(prompts.masks[chunk], size),
-            )
-        corners = np.concatenate([prompts.points[chunk]] * 2, axis=-1)
-        points = self._boxes(corners, size)[:, :2].view(*corners.shape[:2], 2)
-        labels = torch.as_tensor(prompts.inside[chunk].astype(np.int64), device=points.device)
-        return self._encode(points=(points, labels))
-
-    def _encode(
-        self,
-        *,
-        points: tuple[torch.Tensor, torch.Tensor] | None = None,
-        boxes: torch.Tensor | None = None,
-        masks: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """In float32 whatever the precision: bfloat16 has steps of 4 pixels at SAM's 1024."""
-        sparse, dense = self._model.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        return sparse, dense
-
-    def _mask_input(self, masks_NHW: NDArray[np.bool_], size: Size) -> torch.Tensor:
-        """Masks (N, H, W) as SAM's low-resolution logits (N, 1, 4g, 4g)."""
-        height, width = self._model.prompt_encoder.mask_input_size
-        side = self._resize.side
-        target = [
-            max(1, round(length * low / side))
-            for length, low in zip(self._resize.target_size(size), (height, width), strict=True)
-        ]
-        masks = torch.as_tensor(masks_NHW, device=self._runtime.device)[:, None].float()
-        shares = F.interpolate(masks, target, mode="area")  # of each low-resolution cell
-        padded = F.pad(shares, (0, width - target[1], 0, height - target[0]))
-        return (2 * padded - 1) * MASK_LOGIT
-
     def _transform(
         self, embeddings_NSgg: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the decoder's transformer: output tokens (N, M, S), attended image (N, S, g, g)."""
         decoder = self._model.mask_decoder
-        positions = self._model.prompt_encoder.get_dense_pe().expand(len(sparse), -1, -1, -1)
+        positions = self._prompts.positions().expand(len(sparse), -1, -1, -1)
         with self._runtime.autocast():
             own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
             tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
