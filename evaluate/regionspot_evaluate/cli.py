@@ -102,8 +102,8 @@ def run(
 ) -> None:
     """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
 
-    The annotations must have what LVIS's protocol asks for. Images that cannot be read are
-    reported; the exit code is then 1.
+    The annotations must have what LVIS's protocol asks for. Images that
+    cannot be read are reported; the exit code is then 1.
     """
     from regionspot_core.tables import show
     from regionspot_evaluate.backbone_choice import backbones_of_head
@@ -189,9 +189,10 @@ def predict(
 ) -> None:
     """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
 
-    Without --box, --point or --mask, SAM finds the regions by itself. A probability is a share
-    among the given names: where none of them fits, the nearest one is still said. Boxes of one call
-    are looked at together, as in training, so it depends a little on the others.
+    Without --box, --point or --mask, SAM finds the regions by itself. A
+    probability is a share among the given names: where none of them fits,
+    the nearest one is still said. Boxes of one call are looked at together,
+    as in training, so it depends a little on the others.
     """
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import PredictConfig

@@ -116,7 +116,8 @@ def run(
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
-    Images that cannot be read are recorded and left out; the exit code is then 1.
+    Images that cannot be read are recorded and left out; the exit code is
+    then 1.
     """
     from regionspot_extract.run import run_extraction
     from regionspot_extract.tables import print_report

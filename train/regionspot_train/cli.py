@@ -66,7 +66,8 @@ def import_(
 ) -> None:
     """Turn a published checkpoint into a head that the other commands take.
 
-    The file does not say which SAM and CLIP it fits. Named here, evaluation takes them by itself.
+    The file does not say which SAM and CLIP it fits. Named here, evaluation
+    takes them by itself.
     """
     from regionspot_core.tables import counted, facts_table, show
     from regionspot_train.exchange import import_head
