@@ -9,7 +9,7 @@ in the one that ``REGIONSPOT_SHARED`` names; tests that want them skip where the
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first import
 
 import numpy as np
 import pytest
+import s3_server
 from hypothesis import settings
 from PIL import Image
 
@@ -76,3 +77,26 @@ def regionspot(
         return Done(ended.value.code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session", params=["swift", "moto"])
+def s3_endpoint(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """A server that speaks S3: its name and its endpoint; skips where it is not installed."""
+    folder = tmp_path_factory.mktemp(request.param)
+    try:
+        s3_server.command(request.param, folder)
+    except s3_server.NotInstalledError as why:
+        pytest.skip(str(why))
+    with s3_server.running(request.param, folder) as endpoint:
+        yield request.param, endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> s3_server.Bucket:
+    """A fresh bucket, on each server in turn, that the environment's variables name."""
+    server, endpoint = s3_endpoint
+    for name, value in s3_server.environment(endpoint).items():
+        monkeypatch.setenv(name, value)
+    return s3_server.make_bucket(server, endpoint)
