@@ -56,7 +56,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
     with clock("train"):
         run_training(
             TrainConfig.load(recipe_or_file("demo"), [f"seed={seed}", f"steps={size.steps}"]),
-            cache_path=store,
+            store=store,
             out=run,
         )
     with clock("evaluate"):

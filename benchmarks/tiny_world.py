@@ -75,7 +75,7 @@ def measure(name: str, out: Path, world: World, backbones: Backbones, seed: int)
     )
     run_training(
         TrainConfig.load(recipe_or_file("demo"), [f"seed={seed}"]),
-        cache_path=out / f"{name}.zarr",
+        store=out / f"{name}.zarr",
         out=out / f"{name}.run",
     )
     report = run_evaluation(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -99,40 +99,41 @@ class ClassBank:
             )
 
     @classmethod
-    def load(cls, path: Path) -> ClassBank:
-        """Read the bank that :meth:`save` wrote.
+    def load(cls, file: Path | BinaryIO, *, name: str = "") -> ClassBank:
+        """Read the bank that :meth:`save` wrote; ``name`` says in messages what is read.
 
         Raises:
             InputError: The file is missing or is not a class bank.
         """
+        name = name or str(file)
         try:
-            with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    found = file.attrs.get("format", "no format mark")
+            with h5py.File(file, "r") as opened:
+                if opened.attrs.get("format") != FORMAT:
+                    found = opened.attrs.get("format", "no format mark")
                     raise InputError(f"expected a {FORMAT!r} file, got {found!r}")
-                names = {"names": _read_texts(file, "names")}
-                (vocabulary,) = _read_texts(file, "vocabulary")
+                names = {"names": _read_texts(opened, "names")}
+                (vocabulary,) = _read_texts(opened, "vocabulary")
                 return cls(
                     vocabulary=Vocabulary.from_json(json.loads(vocabulary) | names),
-                    embeddings=np.asarray(file["embeddings"][...], dtype=np.float32),
-                    logit_scale=float(file.attrs["logit_scale"]),
+                    embeddings=np.asarray(opened["embeddings"][...], dtype=np.float32),
+                    logit_scale=float(opened.attrs["logit_scale"]),
                     text=ClassText(
-                        words=tuple(tuple(json.loads(w)) for w in _read_texts(file, "words")),
-                        templates=tuple(_read_texts(file, "templates")),
-                        wording=str(file.attrs["wording"]),
-                        synonyms=bool(file.attrs["synonyms"]),
+                        words=tuple(tuple(json.loads(w)) for w in _read_texts(opened, "words")),
+                        templates=tuple(_read_texts(opened, "templates")),
+                        wording=str(opened.attrs["wording"]),
+                        synonyms=bool(opened.attrs["synonyms"]),
                     ),
-                    clip=json.loads(file.attrs["clip"]),
-                    precision=str(file.attrs["precision"]),
+                    clip=json.loads(opened.attrs["clip"]),
+                    precision=str(opened.attrs["precision"]),
                 )
         except FileNotFoundError:
             raise InputError(
-                f"{path}: no such class bank; `regionspot extract text` writes one"
+                f"{name}: no such class bank; `regionspot extract text` writes one"
             ) from None
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{name}: {error}") from None
         except Exception as error:  # h5py raises whatever a damaged file leads it to
-            raise InputError(f"{path}: not a readable class bank ({error})") from None
+            raise InputError(f"{name}: not a readable class bank ({error})") from None
 
 
 def average_templates(embeddings_KPD: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -19,8 +19,6 @@ from torch import nn
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 
-PAPER_TOKEN = 1
-"""The region token the paper takes: mask token 0, the one after the IoU token."""
 NORM_EPSILON = 1e-7
 """Added to a region embedding's length before dividing by it."""
 

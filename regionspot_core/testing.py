@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from regionspot_core.cache.arrays import read_attributes, read_plan
 from regionspot_core.cache.markers import FailedImage
-from regionspot_core.cache.plan import CachePlan, TokenShape
+from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.schema import features, part_arrays
+from regionspot_core.cache.store import Location, open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.vocabulary import Vocabulary
 
-SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8)
+SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2)
 """Small, and every length different, so that swapped axes show."""
 TEXT_WIDTH = 12
 CLASSES = 6
@@ -49,16 +51,18 @@ def make_annotations(region_counts: Sequence[int], *, seed: int = 0) -> Annotati
 def make_features(plan: CachePlan, part: int, *, seed: int = 0) -> PartFeatures:
     """Random features of a part, the same for the same seed and part."""
     rng, place = np.random.default_rng([seed, part]), plan.part(part)
-    shape = plan.shape
+    arrays = {}
+    for name, feature in features(plan).items():
+        rows = place.rows if feature.of_regions else len(place.images)
+        arrays[name] = rng.standard_normal((rows, *feature.trailing)).astype(feature.dtype)
+    return PartFeatures(arrays)
 
-    def draw(*lengths: int) -> Any:  # noqa: ANN401 - a float16 array
-        return rng.standard_normal(lengths).astype(np.float16)
 
-    return PartFeatures(
-        image_tokens=draw(len(place.images), shape.image_tokens, shape.image_width),
-        region_tokens=draw(place.rows, shape.region_tokens, shape.region_width),
-        region_iou=draw(place.rows, shape.region_tokens - 1),
-    )
+def shard_path(store: Path, name: str, part: int) -> Path:
+    """The file of a part array that one part wrote."""
+    opened = open_store(store)
+    plan = read_plan(opened, read_attributes(opened))
+    return store / part_arrays(plan)[name].file(part)
 
 
 def make_bank(vocabulary: Vocabulary, *, width: int = TEXT_WIDTH) -> ClassBank:
@@ -74,9 +78,10 @@ def make_bank(vocabulary: Vocabulary, *, width: int = TEXT_WIDTH) -> ClassBank:
 
 
 def make_cache(
-    store: Path,
+    store: Location,
     region_counts: Sequence[int],
     *,
+    keep: Keep | None = None,
     part_images: int = 4,
     seed: int = 0,
     failed: Sequence[int] = (),
@@ -87,13 +92,14 @@ def make_cache(
     Args:
         store: Where.
         region_counts: Regions of each image.
+        keep: How, and with which views; None for the defaults.
         part_images: Images of a part.
         seed: Of the features and boxes.
         failed: Positions of images recorded as unreadable.
         parts: How many parts to write; None for all, fewer for an unfinished store.
     """
     annotations = make_annotations(region_counts, seed=seed)
-    plan = CachePlan(np.diff(annotations.region_start), SHAPE, part_images)
+    plan = CachePlan(np.diff(annotations.region_start), SHAPE, part_images, keep or Keep())
     writer = CacheWriter.open_or_create(
         store,
         plan=plan,
@@ -102,19 +108,16 @@ def make_cache(
         fingerprint={
             "backbones": {"region_encoder": MODEL, "image_text_encoder": MODEL},
             "dataset": annotations.fingerprint(),
-            "encoding": "float16",
             "precision": "float32",
         },
     )
     for part in writer.pending()[:parts]:
-        features = make_features(plan, part.index, seed=seed)
+        made = make_features(plan, part.index, seed=seed)
         lost = tuple(
             FailedImage(i, annotations.image_file[i], "made to fail")
             for i in part.images
             if i in failed
         )
-        writer.write(
-            part,
-            PartFeatures(features.image_tokens, features.region_tokens, features.region_iou, lost),
-        )
+        writer.write(part, PartFeatures(made.arrays, lost))
+    writer.finish()
     return annotations

@@ -121,7 +121,7 @@ MISTAKES = [
     ([*EXTRACT, "lvis.json", "--batch", "0"], "batch_images: input should be greater than"),
     ([*EXTRACT, "lvis.json", "--batch", "many"], "Invalid value for '--batch'"),
     (["extract", "info", "missing"], "expected a feature cache"),
-    (["extract", "info", "images"], "not a feature cache"),
+    (["extract", "info", "images"], "images: expected a feature cache"),
     ([*FIT, "missing"], "missing: expected a feature cache"),
     ([*FIT, "text.txt"], "found a file"),
     ([*FIT, "unfinished"], "1 of 2 parts are not written yet"),
@@ -173,5 +173,5 @@ def test_as_a_program_of_its_own(place: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("regionspot: error: images: not a feature cache")
+    assert done.stderr.startswith("regionspot: error: images: expected a feature cache")
     assert done.stderr.count("\n") == 1

@@ -15,9 +15,9 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
-from regionspot_core.fusion import PAPER_TOKEN
 from regionspot_core.images import read_image
 from regionspot_core.prompts import BoxPrompts
+from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation

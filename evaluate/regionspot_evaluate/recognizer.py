@@ -18,8 +18,9 @@ from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError, FingerprintError
-from regionspot_core.fusion import PAPER_TOKEN, FusionHead
+from regionspot_core.fusion import FusionHead
 from regionspot_core.prompts import BoxPrompts, Prompts
+from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.transforms import RGBImage, Size
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,39 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Out = Annotated[Path, typer.Option("--out", metavar="STORE", help="The store, a Zarr folder.")]
+KEPT = "What is kept"
+STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
+
+Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
+Store = Annotated[str, typer.Argument(metavar="STORE", help=f"What `run` wrote. {STORE}")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="float16|int8",
+        help="Of the stored tokens; int8 takes half the bytes.",
+        rich_help_panel=KEPT,
+    ),
+]
+SamTokens = Annotated[
+    str,
+    typer.Option(
+        "--sam-tokens",
+        metavar="all|paper",
+        help="SAM's tokens of a region: all five, or the paper's one.",
+        rich_help_panel=KEPT,
+    ),
+]
+Jitter = Annotated[
+    int,
+    typer.Option(
+        "--jitter", metavar="N", help="Jittered copies of each box.", rich_help_panel=KEPT
+    ),
+]
+Flip = Annotated[
+    bool,
+    typer.Option("--flip", help="The mirrored image as well.", rich_help_panel=KEPT),
+]
 PartImages = Annotated[
     int,
     typer.Option(
@@ -80,19 +112,21 @@ def plan(
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
+    dtype: Dtype = "float16",
+    sam_tokens: SamTokens = "all",
+    jitter: Jitter = 0,
+    flip: Flip = False,
 ) -> None:
     """Say what an extraction will cost in disk and time, and write nothing.
 
     The time comes from encoding a few of the images here and now.
     """
+    given = dict(locals())
+
     from regionspot_extract.planning import measure_seconds_per_image, prepare
     from regionspot_extract.tables import print_plan
 
-    config = _config(
-        images, annotations, Path("(not written)"), sam, sam_checkpoint, sam_input, clip,
-        clip_pretrained, clip_input, device, precision, batch, part_images, workers,
-    )  # fmt: skip
-    extraction = prepare(config)
+    extraction = prepare(_config(given))
     print_plan(extraction, measure_seconds_per_image(extraction))
 
 
@@ -113,21 +147,32 @@ def run(
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
+    dtype: Dtype = "float16",
+    sam_tokens: SamTokens = "all",
+    jitter: Jitter = 0,
+    flip: Flip = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N equal shares of the parts: one task of a job array.",
+        ),
+    ] = "1/1",
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
     Images that cannot be read are recorded and left out; the exit code is
     then 1.
     """
+    given = dict(locals())
+
     from regionspot_extract.run import run_extraction
     from regionspot_extract.tables import print_report
 
-    config = _config(
-        images, annotations, out, sam, sam_checkpoint, sam_input, clip,
-        clip_pretrained, clip_input, device, precision, batch, part_images, workers, bank,
-    )  # fmt: skip
+    config = _config(given)
     report = run_extraction(config)
-    print_report(config.out, report)
+    print_report(str(config.out), report)
     if report.failed:
         raise typer.Exit(1)
 
@@ -173,7 +218,7 @@ def text(
 
 @app.command()
 def info(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `run` wrote.")],
+    store: Store,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a store: images, regions, bytes, models, and what is missing."""
@@ -183,44 +228,20 @@ def info(
     print_info(describe_store(store), as_json=as_json)
 
 
-def _config(
-    images: Path,
-    annotations: Path,
-    out: Path,
-    sam: str,
-    sam_checkpoint: Path | None,
-    sam_input: int | None,
-    clip: str,
-    clip_pretrained: str | None,
-    clip_input: int | None,
-    device: str,
-    precision: str,
-    batch: int,
-    part_images: int,
-    workers: int,
-    bank: Path | None = None,
-) -> ExtractConfig:
-    from regionspot_extract.config import ExtractConfig
+def _config(given: dict[str, Any]) -> ExtractConfig:
+    """The configuration from the arguments of `plan` or `run`, by name."""
+    from regionspot_extract.config import ExtractConfig, Shard
 
+    names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")
     return ExtractConfig.parse(
         {
-            "images": images,
-            "annotations": annotations,
-            "out": out,
-            "bank": bank,
-            "backbones": {
-                "sam": sam,
-                "sam_checkpoint": sam_checkpoint,
-                "sam_input": sam_input,
-                "clip": clip,
-                "clip_pretrained": clip_pretrained,
-                "clip_input": clip_input,
-                "device": device,
-                "precision": precision,
-            },
-            "batch_images": batch,
-            "part_images": part_images,
-            "workers": workers,
+            **{name: given[name] for name in ("images", "annotations", "part_images", "workers")},
+            "out": given.get("out", "(not written)"),
+            "bank": given.get("bank"),
+            "backbones": {name: given[name] for name in (*names, "device", "precision")},
+            "batch_images": given["batch"],
+            "keep": {name: given[name] for name in ("dtype", "sam_tokens", "jitter", "flip")},
+            "shard": Shard.from_text(given.get("shard", "1/1")),
         },
         source="regionspot extract",
     )

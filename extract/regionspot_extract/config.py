@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.cache.plan import Keep
+from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.errors import ConfigError
+
+
+class Shard(Config):
+    """One of ``of`` equal shares of a store's parts."""
+
+    index: int = Field(1, ge=1)
+    of: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.index > self.of:
+            raise ValueError(f"expected a shard of 1 … {self.of}, got {self.index}")
+        return self
+
+    @classmethod
+    def from_text(cls, text: str) -> Shard:
+        """From ``i/n``, i counted from 1.
+
+        Raises:
+            ConfigError: It is not of that form, or i is not within 1 … n.
+        """
+        first, slash, second = text.partition("/")
+        if not (slash and first.isdecimal() and second.isdecimal()):
+            raise ConfigError(f"--shard {text}: expected i/n, as in 2/8 for the second of eight")
+        return cls.parse({"index": int(first), "of": int(second)}, source=f"--shard {text}")
+
+    def has(self, part: int) -> bool:
+        """Whether the part at this index is of the share."""
+        return part % self.of == self.index - 1
 
 
 class ExtractConfig(Config):
@@ -15,7 +48,8 @@ class ExtractConfig(Config):
 
     images: Path
     annotations: Path
-    out: Path
+    out: Location
+    """A folder, or a URL such as ``s3://bucket/path``."""
     bank: Path | None = None
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
@@ -23,5 +57,9 @@ class ExtractConfig(Config):
     """Images encoded together."""
     part_images: int = Field(256, ge=1)
     """Images of a part: what an interrupted run loses at most, and one shard file."""
+    keep: Keep = Keep()
+    """What of the models' output is kept, and how."""
+    shard: Shard = Shard()
+    """Which of the parts this run does."""
     workers: int = Field(4, ge=1)
     """Threads that decode and resize."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from regionspot_core.cache.markers import FailedImage, read_markers
-from regionspot_core.cache.plan import CachePlan, TokenShape
-from regionspot_core.cache.schema import open_group, whole_array
+from regionspot_core.cache.arrays import read_attributes, read_plan
+from regionspot_core.cache.markers import FailedImage, Marker, read_complete, read_markers
+from regionspot_core.cache.plan import Keep, TokenShape
+from regionspot_core.cache.store import Location, open_store
 
 
 @dataclass(frozen=True)
 class StoreInfo:
     """A summary of a store, finished or not."""
 
-    store: Path
+    store: str
     images: int
     regions: int
     classes: int
@@ -25,36 +25,45 @@ class StoreInfo:
     regions_written: int
     failed: tuple[FailedImage, ...]
     shape: TokenShape
+    keep: Keep
+    part_images: int
+    files: int
     disk_bytes: int
-    """Of all files in the folder."""
+    """Of all its files."""
     fingerprint: dict[str, Any]
 
 
-def describe_store(store: Path) -> StoreInfo:
-    """Summarise the store in a folder.
+def describe_store(location: Location) -> StoreInfo:
+    """Summarise the store in a folder or at a URL.
 
     Raises:
         CacheError: There is no store.
-        CacheDamagedError: A commit marker is unreadable.
+        CacheDamagedError: A commit marker is damaged.
     """
-    group, attributes = open_group(store)
-    plan = CachePlan(
-        region_count=whole_array(group, "region/count"),
-        shape=TokenShape(**attributes["plan"]["shape"]),
-        part_images=attributes["plan"]["part_images"],
-    )
-    written = [marker for marker in read_markers(store, plan) if marker is not None]
+    store = open_store(location)
+    attributes = read_attributes(store)
+    plan = read_plan(store, attributes)
+    sizes = store.sizes()
+    complete = read_complete(store)
+    written = [] if complete else [m for m in read_markers(store, plan) if m is not None]
     return StoreInfo(
-        store=store,
+        store=str(store),
         images=plan.image_count,
         regions=int(plan.region_count.sum()),
         classes=len(attributes["vocabulary"]["names"]),
         parts=plan.part_count,
-        parts_written=len(written),
-        images_written=sum(marker.images for marker in written),
-        regions_written=sum(marker.regions for marker in written),
-        failed=tuple(failure for marker in written for failure in marker.failed),
+        parts_written=complete.parts if complete else len(written),
+        images_written=complete.images if complete else _sum(written, "images"),
+        regions_written=complete.regions if complete else _sum(written, "regions"),
+        failed=complete.failed if complete else tuple(f for m in written for f in m.failed),
         shape=plan.shape,
-        disk_bytes=sum(file.stat().st_size for file in store.rglob("*") if file.is_file()),
+        keep=plan.keep,
+        part_images=plan.part_images,
+        files=len(sizes),
+        disk_bytes=sum(sizes.values()),
         fingerprint=attributes["fingerprint"],
     )
+
+
+def _sum(markers: list[Marker], name: str) -> int:
+    return sum(getattr(marker, name) for marker in markers)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.markers import FailedImage
@@ -14,43 +17,102 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead
+from regionspot_core.transforms import RGBImage
+
+UNKNOWN = -1
+"""The size of a file that was not there."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An image, or its mirror image, resized for both models."""
+
+    region_input: torch.Tensor
+    image_input: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image, resized for both models."""
+    """One image, ready for the models."""
 
     position: int
     """Its place in the annotation set."""
-    region_input: torch.Tensor
-    image_input: torch.Tensor
+    views: tuple[View, ...]
+    """The image, and its mirror image where that is kept."""
 
 
 class PictureReader:
     """Reads a data set's images for one pair of models."""
 
     def __init__(
-        self, folder: Path, annotations: AnnotationSet, backbones: Backbones, *, workers: int
+        self,
+        folder: Path,
+        annotations: AnnotationSet,
+        backbones: Backbones,
+        *,
+        flip: bool,
+        workers: int,
     ) -> None:
         self._folder = folder
         self._annotations = annotations
         self._backbones = backbones
+        self._flip = flip
         self._workers = workers
 
-    def read(self, positions: Iterable[int]) -> Iterator[Picture | FailedImage]:
-        """The pictures at ``positions``, in that order, a few read ahead."""
-        return map_ahead(self._read_one, positions, workers=self._workers)
+    def read(
+        self, positions: Iterable[int], *, planned_bytes: NDArray[np.int64] | None = None
+    ) -> Iterator[Picture | FailedImage]:
+        """The pictures at ``positions``, in that order, a few read ahead.
 
-    def _read_one(self, position: int) -> Picture | FailedImage:
+        Args:
+            positions: Places in the annotation set.
+            planned_bytes: (I,) size of every file when the store was planned; a file of another
+                size is another image, and fails. None looks at no size.
+        """
+        read_one = partial(self._read_one, planned_bytes=planned_bytes)
+        return map_ahead(read_one, positions, workers=self._workers)
+
+    def _read_one(
+        self, position: int, *, planned_bytes: NDArray[np.int64] | None
+    ) -> Picture | FailedImage:
         name = self._annotations.image_file[position]
+        path = self._folder / name
         try:
-            image = read_image(self._folder / name, size=self._annotations.size(position))
+            if planned_bytes is not None:
+                _require_bytes(path, int(planned_bytes[position]))
+            image = read_image(path, size=self._annotations.size(position))
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
-            reason = str(error).replace(f"{self._folder / name}: ", "", 1)
-            return FailedImage(position, name, reason)
-        return Picture(
-            position,
+            return FailedImage(position, name, str(error).replace(f"{path}: ", "", 1))
+        views = [self._prepared(image)]
+        if self._flip:
+            views.append(self._prepared(np.ascontiguousarray(image[:, ::-1])))
+        return Picture(position, tuple(views))
+
+    def _prepared(self, image: RGBImage) -> View:
+        return View(
             self._backbones.region_encoder.prepare(image),
             self._backbones.image_text_encoder.prepare(image),
         )
+
+
+def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
+    """(I,) bytes of each file, :data:`UNKNOWN` where there is none."""
+    sizes = map_ahead(lambda name: _bytes(folder / name), files, workers=workers)
+    return np.fromiter(sizes, dtype=np.int64, count=len(files))
+
+
+def _require_bytes(path: Path, planned: int) -> None:
+    found = _bytes(path)
+    if UNKNOWN not in (planned, found) and planned != found:
+        raise ImageError(
+            f"{path}: the file changed since the store was planned ({planned:,} bytes then, "
+            f"{found:,} now)"
+        )
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return UNKNOWN

@@ -13,7 +13,7 @@ from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.images import require_images
 from regionspot_core.prefetch import in_batches
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.encode import Encoder
+from regionspot_extract.encode import Encoder, token_shape
 from regionspot_extract.pictures import Picture, PictureReader
 
 CALIBRATION_SECONDS = 5.0
@@ -44,13 +44,17 @@ def prepare(config: ExtractConfig, *, backbones: Backbones | None = None) -> Ext
     annotations = read_annotations(config.annotations, images=config.images)
     require_images(config.images, annotations.image_file)
     backbones = backbones or load_backbones(config.backbones)
-    pictures = PictureReader(config.images, annotations, backbones, workers=config.workers)
-    encoder = Encoder(backbones, annotations)
+    keep = config.keep
     plan = CachePlan(
         region_count=np.diff(annotations.region_start),
-        shape=encoder.shape,
+        shape=token_shape(backbones, keep),
         part_images=min(config.part_images, len(annotations)),
+        keep=keep,
     )
+    pictures = PictureReader(
+        config.images, annotations, backbones, flip=keep.flip, workers=config.workers
+    )
+    encoder = Encoder(backbones, annotations, plan)
     return Extraction(config, annotations, backbones, pictures, encoder, plan)
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
-from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.markers import FailedImage, Marker
+from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.progress import progress_line
+from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.planning import prepare
+from regionspot_extract.pictures import file_bytes
+from regionspot_extract.planning import Extraction, prepare
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often a run that has nothing left to do looks whether another has done its parts."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,11 @@ class ExtractionReport:
     regions: int
     parts: int
     parts_resumed: int
-    """Parts that an earlier run had committed."""
+    """Parts of this run's share that were committed before it."""
+    parts_done: int
+    """Parts that this run encoded and committed."""
+    complete: bool
+    """Whether every part of the store is committed now."""
     failed: tuple[FailedImage, ...]
     """Images this run could not read."""
     dropped: dict[str, int]
@@ -41,44 +52,93 @@ def run_extraction(
         InputError: An input is wrong.
         FingerprintError: The store there was made with other models, annotations or options.
         ImageError: A feature is not finite; the part is not written.
+        CacheError: The store cannot be written.
     """
     extraction = prepare(config, backbones=backbones)
-    plan, annotations = extraction.plan, extraction.annotations
-    models = extraction.backbones
-    clip = models.image_text_encoder
+    plan = extraction.plan
+    writer = open_writer(extraction)
+    pending = [part for part in writer.pending() if config.shard.has(part.index)]
+    share = [part for part in plan.parts() if config.shard.has(part.index)]
+    total = sum(len(part.images) for part in share)
+    done = total - sum(len(part.images) for part in pending)
+    with progress_line("extract", total=total, unit="images", start=done) as advance:
+        markers = do_parts(extraction, writer, pending, advance)
+    return ExtractionReport(
+        images=plan.image_count,
+        regions=int(plan.region_count.sum()),
+        parts=plan.part_count,
+        parts_resumed=len(share) - len(pending),
+        parts_done=len(markers),
+        complete=writer.finish(),
+        failed=tuple(failure for marker in markers for failure in marker.failed),
+        dropped=extraction.annotations.dropped,
+    )
+
+
+def open_writer(extraction: Extraction) -> CacheWriter:
+    """Create the extraction's store, or open the one there if it was planned the same way."""
+    config, annotations = extraction.config, extraction.annotations
+    clip = extraction.backbones.image_text_encoder
     bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)
     text = bank.text if bank else paper_text(annotations.vocabulary)
-    writer = CacheWriter.open_or_create(
+    return CacheWriter.open_or_create(
         config.out,
-        plan=plan,
+        plan=extraction.plan,
         annotations=annotations,
         make_bank=lambda: bank or build_class_bank(clip, annotations.vocabulary),
         fingerprint={
-            "backbones": models.fingerprint,
+            "backbones": extraction.backbones.fingerprint,
             "dataset": annotations.fingerprint(),
             "classes": text.recipe(),
-            "encoding": "float16",
             "precision": config.backbones.precision,
         },
+        image_bytes=lambda: file_bytes(
+            config.images, annotations.image_file, workers=config.workers
+        ),
     )
-    pending = writer.pending()
-    done = plan.image_count - sum(len(part.images) for part in pending)
-    failed: list[FailedImage] = []
-    with progress_line("extract", total=plan.image_count, unit="images", start=done) as advance:
-        for part in pending:
-            features = extraction.encoder.encode_part(
-                part,
-                extraction.pictures.read(part.images),
-                batch_images=config.batch_images,
-                on_images=advance,
-            )
-            writer.write(part, features)
-            failed += features.failed
-    return ExtractionReport(
-        images=plan.image_count,
-        regions=len(annotations.box),
-        parts=plan.part_count,
-        parts_resumed=plan.part_count - len(pending),
-        failed=tuple(failed),
-        dropped=annotations.dropped,
+
+
+def do_parts(
+    extraction: Extraction,
+    writer: CacheWriter,
+    parts: list[Part],
+    on_images: Callable[[int], None],
+) -> list[Marker]:
+    """Encode and commit parts; those that another run holds are left to it, and waited for.
+
+    Returns the markers of the parts that were done here.
+    """
+    done = []
+    waiting = parts
+    while waiting:
+        held = []
+        for part in waiting:
+            with writer.claim(part) as mine:
+                if not mine:
+                    held.append(part)
+                elif writer.is_committed(part):
+                    on_images(len(part.images))
+                else:
+                    done.append(do_part(extraction, writer, part, on_images))
+        if held and waiting is parts:
+            say(f"extract: {len(held)} parts are with another run on this store; waiting for it")
+        if len(held) == len(waiting):
+            time.sleep(LOOK_AGAIN_SECONDS)
+        waiting = held
+    return done
+
+
+def do_part(
+    extraction: Extraction,
+    writer: CacheWriter,
+    part: Part,
+    on_images: Callable[[int], None],
+) -> Marker:
+    """Encode one part and commit it."""
+    features = extraction.encoder.encode_part(
+        part,
+        extraction.pictures.read(part.images, planned_bytes=writer.image_bytes),
+        batch_images=extraction.config.batch_images,
+        on_images=on_images,
     )
+    return writer.write(part, features)

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regionspot_core.cache.plan import TokenShape
+from regionspot_core.cache.plan import Keep, TokenShape
+from regionspot_core.cache.schema import stored_bytes
 from regionspot_core.tables import (
     counted,
     facts_table,
@@ -30,7 +31,7 @@ FAILURES_SHOWN = 5
 def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     """Bytes and time that an extraction would take."""
     plan, annotations = extraction.plan, extraction.annotations
-    stored = plan.stored_bytes
+    stored = stored_bytes(plan)
     facts = {
         "images": f"{plan.image_count:,}",
         "parts": f"{plan.part_count:,}, {counted(plan.part_images, 'image')} each",
@@ -43,9 +44,9 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     backbones = extraction.backbones.fingerprint
     facts["SAM"] = _model(backbones["region_encoder"])
     facts["CLIP"] = _model(backbones["image_text_encoder"])
-    facts |= _shapes(plan.shape)
+    facts |= _shapes(plan.shape, plan.keep)
     facts |= {name: format_bytes(count) for name, count in stored.items()}
-    facts["store"] = f"{format_bytes(sum(stored.values()))} in float16"
+    facts["store"] = f"{format_bytes(sum(stored.values()))} in {plan.keep.dtype}"
     if seconds_per_image is None:
         facts["time"] = "unknown: none of the sampled images could be read"
     else:
@@ -56,13 +57,15 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     show(facts_table("Extraction plan", facts))
 
 
-def print_report(store: Path, report: ExtractionReport) -> None:
+def print_report(store: str, report: ExtractionReport) -> None:
     """What a run did."""
     resumed = f", {report.parts_resumed:,} already there" if report.parts_resumed else ""
     show(
-        f"{store}: {counted(report.images - len(report.failed), 'image')}, "
-        f"{counted(report.regions, 'region')}, {counted(report.parts, 'part')}{resumed}"
+        f"{store}: {counted(report.images, 'image')}, {counted(report.regions, 'region')}, "
+        f"{counted(report.parts, 'part')}{resumed}, {report.parts_done:,} done now"
     )
+    if not report.complete:
+        show("the store is not complete yet: other shares of its parts are still to be done")
     left_out = _left_out(report.dropped)
     if left_out:
         show(f"left out of the annotations: {left_out}")
@@ -101,11 +104,11 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
         "images": f"{info.images_written:,} of {info.images:,}",
         "regions": f"{info.regions_written:,} of {info.regions:,}",
         "classes": f"{info.classes:,}",
-        **_shapes(info.shape),
-        "disk": format_bytes(info.disk_bytes),
+        **_shapes(info.shape, info.keep),
+        "disk": f"{format_bytes(info.disk_bytes)} in {counted(info.files, 'file')}",
         "SAM": _model(backbones["region_encoder"]),
         "CLIP": _model(backbones["image_text_encoder"]),
-        "encoding": f"{info.fingerprint['encoding']}, computed in {info.fingerprint['precision']}",
+        "computed in": info.fingerprint["precision"],
     }
     if info.failed:
         facts["left out"] = f"{counted(len(info.failed), 'image')}, first {info.failed[0].file}"
@@ -132,10 +135,14 @@ def _left_out(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
 
 
-def _shapes(shape: TokenShape) -> dict[str, str]:
+def _shapes(shape: TokenShape, keep: Keep) -> dict[str, str]:
+    views = [f"{keep.jitter} jittered copies"] if keep.jitter else []
+    views += ["mirrored as well"] if keep.flip else []
     return {
-        "image tokens": f"{shape.image_tokens} × {shape.image_width}",
-        "region tokens": f"{shape.region_tokens} × {shape.region_width}",
+        "image tokens": f"{shape.image_tokens} × {shape.image_width} {keep.dtype}",
+        "region tokens": ", ".join(
+            [f"{shape.region_tokens} × {shape.region_width} {keep.dtype}", *views]
+        ),
     }
 
 
@@ -147,4 +154,4 @@ def _model(fingerprint: dict[str, Any]) -> str:
 
 
 def _jsonable(info: StoreInfo) -> dict[str, Any]:
-    return {**asdict(info), "store": str(info.store)}
+    return {**asdict(info), "keep": info.keep.to_json()}

@@ -1,16 +1,23 @@
-"""Commit markers: one small JSON file a part, written last. A part without one does not exist."""
+"""What is committed: a marker a part, written last, and one summary once all parts are there.
+
+A part without a marker does not exist.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
-from regionspot_core.cache.plan import CachePlan, Part
-from regionspot_core.cache.schema import PARTS, shard_file
-from regionspot_core.errors import CacheDamagedError
-from regionspot_core.files import write_json
+import google_crc32c
+
+from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.schema import PARTS
+from regionspot_core.cache.sealed import read_sealed, sealed, unsealed, write_sealed
+from regionspot_core.cache.store import Store
+
+PLAN_FILES = f"{PARTS}/plan.json"
+"""Checksums of all files that the plan alone decides, written when the store is made."""
+COMPLETE = f"{PARTS}/complete.json"
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,21 @@ class FailedImage:
 
 
 @dataclass(frozen=True)
+class FileSum:
+    """What tells that a file is whole."""
+
+    size: int
+    """Bytes."""
+    crc32c: str
+    """Of the whole file, 8 hexadecimal digits."""
+
+    @classmethod
+    def of(cls, content: bytes) -> FileSum:
+        """The sum of a file's content."""
+        return cls(len(content), f"{google_crc32c.value(content):08x}")
+
+
+@dataclass(frozen=True)
 class Marker:
     """What a finished part holds."""
 
@@ -31,51 +53,108 @@ class Marker:
     """Images with tokens, failed ones not counted."""
     regions: int
     failed: tuple[FailedImage, ...]
-    sha256: dict[str, str]
-    """Of each shard file, by array name; an array the part wrote nothing to is missing."""
+    files: dict[str, FileSum]
+    """By array name; an array the part has no rows of is missing."""
 
 
-def marker_path(store: Path, part: int) -> Path:
+@dataclass(frozen=True)
+class Complete:
+    """A finished store in one file, so that opening it reads no marker."""
+
+    parts: int
+    images: int
+    regions: int
+    failed: tuple[FailedImage, ...]
+    markers: str
+    """CRC-32C over all markers' content in order."""
+
+
+def marker_key(part: int) -> str:
     """Where the part's marker is, or will be."""
-    return store / PARTS / f"{part:06d}.json"
+    return f"{PARTS}/{part:06d}.json"
 
 
-def write_marker(store: Path, marker: Marker) -> None:
+def write_marker(store: Store, marker: Marker) -> None:
     """Commit a part: the marker is on the disk, whole, or not there."""
-    write_json(marker_path(store, marker.part), asdict(marker))
+    write_sealed(store, marker_key(marker.part), asdict(marker))
 
 
-def read_marker(store: Path, part: int) -> Marker | None:
+def read_marker(store: Store, part: int) -> Marker | None:
     """The part's marker, or None where the part is not committed.
 
     Raises:
-        CacheDamagedError: The marker is there but unreadable.
+        CacheDamagedError: The marker is there but damaged.
     """
-    path = marker_path(store, part)
-    try:
-        values = json.loads(path.read_bytes())
-        failed = tuple(FailedImage(**image) for image in values.pop("failed"))
-        return Marker(**values, failed=failed)
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CacheDamagedError(
-            f"{path}: the part's commit marker is damaged ({error}); delete it and run the same "
-            f"extraction again to redo this part"
-        ) from None
+    values = read_sealed(store, marker_key(part))
+    return None if values is None else _marker(values)
 
 
-def read_markers(store: Path, plan: CachePlan) -> list[Marker | None]:
-    """The marker of every part, None where it is not committed."""
-    return [read_marker(store, part) for part in range(plan.part_count)]
+def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
+    """The marker of every part, None where it is not committed.
+
+    Raises:
+        CacheDamagedError: A marker is there but damaged.
+    """
+    keys = [marker_key(part) for part in range(plan.part_count)]
+    return [
+        None if content is None else _marker(unsealed(content, name=f"{store}: {key}"))
+        for key, content in zip(keys, store.read_many(keys), strict=True)
+    ]
 
 
-def shard_checksums(store: Path, part: Part, names: list[str]) -> dict[str, str]:
-    """SHA-256 of the part's shard files that exist."""
-    checksums = {}
-    for name in names:
-        path = shard_file(store, name, part.index)
-        if path.exists():
-            with path.open("rb") as file:
-                checksums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return checksums
+def write_complete(store: Store, plan: CachePlan) -> bool:
+    """Write the summary if every part is committed; whether it is."""
+    markers = read_markers(store, plan)
+    whole = [marker for marker in markers if marker is not None]
+    if len(whole) < len(markers):
+        return False
+    write_sealed(store, COMPLETE, asdict(summarise(whole)))
+    return True
+
+
+def summarise(markers: list[Marker]) -> Complete:
+    """The summary of all parts' markers."""
+    checksum = 0
+    for marker in markers:
+        checksum = google_crc32c.extend(checksum, sealed(asdict(marker)))
+    return Complete(
+        parts=len(markers),
+        images=sum(marker.images for marker in markers),
+        regions=sum(marker.regions for marker in markers),
+        failed=tuple(failure for marker in markers for failure in marker.failed),
+        markers=f"{checksum:08x}",
+    )
+
+
+def read_complete(store: Store) -> Complete | None:
+    """The summary of a finished store; None where it is not finished, or was cut off before.
+
+    Raises:
+        CacheDamagedError: The summary is there but damaged.
+    """
+    values = read_sealed(store, COMPLETE)
+    return None if values is None else Complete(**values | {"failed": _failed(values)})
+
+
+def write_plan_files(store: Store, files: dict[str, FileSum]) -> None:
+    """Write down the files that the plan decided."""
+    write_sealed(store, PLAN_FILES, {key: asdict(each) for key, each in files.items()})
+
+
+def read_plan_files(store: Store) -> dict[str, FileSum]:
+    """The files that the plan decided; empty where that file is missing.
+
+    Raises:
+        CacheDamagedError: It is damaged.
+    """
+    values = read_sealed(store, PLAN_FILES) or {}
+    return {key: FileSum(**each) for key, each in values.items()}
+
+
+def _marker(values: dict[str, Any]) -> Marker:
+    files = {name: FileSum(**each) for name, each in values["files"].items()}
+    return Marker(**values | {"failed": _failed(values), "files": files})
+
+
+def _failed(values: dict[str, Any]) -> tuple[FailedImage, ...]:
+    return tuple(FailedImage(**image) for image in values["failed"])

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from regionspot_core.config import Config
+from regionspot_core.region_tokens import PAPER_TOKEN
 
 REGION_CHUNK = 16
 """Region rows in one inner chunk: a random image touches one or two."""
+
+
+class Keep(Config):
+    """What of the models' output a store keeps, and how."""
+
+    dtype: Literal["float16", "int8"] = "float16"
+    """Of the stored tokens; int8 has scales beside it (:mod:`regionspot_core.cache.encoding`)."""
+    sam_tokens: Literal["all", "paper"] = "all"
+    """The mask decoder's tokens: all of them, or only the paper's, of mask 0."""
+    jitter: int = Field(0, ge=0, le=64)
+    """Jittered copies of each box."""
+    flip: bool = False
+    """Whether the mirrored image and boxes are kept as well."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +42,8 @@ class TokenShape:
     """M"""
     region_width: int
     """S"""
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of one image's tokens in float16."""
-        return self.image_tokens * self.image_width * 2
-
-    @property
-    def region_bytes(self) -> int:
-        """Bytes of one region's tokens and predicted IoUs in float16."""
-        return (self.region_tokens * self.region_width + self.region_tokens - 1) * 2
+    ious: int
+    """Q, predicted IoUs of a region's mask tokens."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class CachePlan:
     """(I,) regions of each image."""
     shape: TokenShape
     part_images: int
+    keep: Keep = field(default_factory=Keep)
 
     @property
     def image_count(self) -> int:
@@ -111,26 +121,36 @@ class CachePlan:
         offset = np.arange(total) - np.repeat(before, self.region_count)
         return np.asarray(np.repeat(self.region_start, self.region_count) + offset, dtype=np.int64)
 
+    @property
+    def paper_token(self) -> int:
+        """Where among a region's M tokens the paper's is."""
+        return 0 if self.keep.sam_tokens == "paper" else PAPER_TOKEN
+
     def part(self, index: int) -> Part:
         """The part at ``index``."""
         start = index * self.part_images
         stop = min(start + self.part_images, self.image_count)
-        row_start = index * self.part_rows
-        return Part(
-            index, start, stop, row_start, row_start + int(self.region_count[start:stop].sum())
-        )
+        rows = int(self.region_count[start:stop].sum())
+        return Part(index, start, stop, index * self.part_rows, index * self.part_rows + rows)
 
-    @property
-    def stored_bytes(self) -> dict[str, int]:
-        """Bytes of the finished token arrays, checksums and shard indices left out."""
-        rows = sum(
-            -(-self.part(i).rows // REGION_CHUNK) * REGION_CHUNK for i in range(self.part_count)
-        )
-        return {
-            "clip/tokens": self.image_count * self.shape.image_bytes,
-            "region/tokens and iou": rows * self.shape.region_bytes,
-        }
+    def parts(self) -> list[Part]:
+        """All parts, in order."""
+        return [self.part(index) for index in range(self.part_count)]
 
     def to_json(self) -> dict[str, Any]:
         """The plan's numbers; with ``region/count`` they give the plan back."""
-        return {"part_images": self.part_images, "shape": asdict(self.shape)}
+        return {
+            "part_images": self.part_images,
+            "shape": dict(vars(self.shape)),
+            "keep": self.keep.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], region_count: NDArray[np.int64]) -> Self:
+        """The plan that :meth:`to_json` told of, with the store's ``region/count``."""
+        return cls(
+            region_count=region_count,
+            shape=TokenShape(**values["shape"]),
+            part_images=values["part_images"],
+            keep=Keep.parse(values["keep"], source="the store's plan"),
+        )

@@ -1,143 +1,147 @@
-"""Reading a finished cache as padded batches."""
+"""Reading finished caches as padded batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import fields
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.cache.fingerprint import Fingerprint
-from regionspot_core.cache.markers import FailedImage, read_markers
-from regionspot_core.cache.plan import CachePlan, TokenShape
-from regionspot_core.cache.schema import CLASS_BANK, open_group, open_token_array, whole_array
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.fingerprint import Fingerprint, require_equal
+from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.store import Location, open_store
+from regionspot_core.cache.store_reader import StoreReader
 from regionspot_core.class_bank import ClassBank
-from regionspot_core.errors import CacheDamagedError, CacheError
+from regionspot_core.errors import InputError
 from regionspot_core.vocabulary import Vocabulary
 
-
-@dataclass(frozen=True)
-class FeatureBatch:
-    """The features of B images; R is the largest region count among them, at least 1."""
-
-    image_tokens: torch.Tensor
-    """(B, T, C) float16"""
-    region_tokens: torch.Tensor
-    """(B, R, M, S) float16, zeros where padded"""
-    mask: torch.Tensor
-    """(B, R) bool, True where there is a region"""
-    classes: torch.Tensor
-    """(B, R) int64 class indices, -1 where padded"""
-    boxes: torch.Tensor
-    """(B, R, 4) float32 xyxy in original pixels, zeros where padded"""
-    annotation_ids: torch.Tensor
-    """(B, R) int64, -1 where padded"""
-    image_ids: torch.Tensor
-    """(B,) int64"""
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
+Indices = Sequence[int] | NDArray[np.integer]
 
 
 class FeatureCache:
-    """A finished store as a sequence of images, those that could not be read left out.
+    """Finished stores as one sequence of images, those that could not be read left out.
+
+    Args:
+        stores: A folder or URL, or several of stores made by the same backbones, with the same
+            vocabulary, tokens and views; their images come one store after the other.
 
     Raises:
         CacheError: There is no store, or some of its parts are not written yet.
+        FingerprintError: Stores differ in what they must have in common.
     """
 
-    def __init__(self, store: Path | str) -> None:
-        store = Path(store)
-        group, attributes = open_group(store)
-        self.store = store
-        self.fingerprint: Fingerprint = attributes["fingerprint"]
-        self.vocabulary = Vocabulary.from_json(attributes["vocabulary"])
-        self.plan = CachePlan(
-            region_count=whole_array(group, "region/count"),
-            shape=TokenShape(**attributes["plan"]["shape"]),
-            part_images=attributes["plan"]["part_images"],
-        )
-        self.failed = _failed_images(store, self.plan)
-        present = np.ones(self.plan.image_count, dtype=bool)
-        present[[failure.position for failure in self.failed]] = False
-        self._positions = np.flatnonzero(present)
-        self._start = whole_array(group, "region/start")
-        self._image_id = whole_array(group, "image/id")
-        self._class = whole_array(group, "region/class").astype(np.int64)
-        self._box = whole_array(group, "region/box")
-        self._annotation = whole_array(group, "region/annotation")
-        self._image_tokens = open_token_array(store, "clip/tokens")
-        self._region_tokens = open_token_array(store, "region/tokens")
+    def __init__(self, stores: Location | Sequence[Location]) -> None:
+        several = [stores] if isinstance(stores, Location) else list(stores)
+        if not several:
+            raise InputError("a feature cache needs at least one store, got an empty list")
+        self.stores = tuple(StoreReader(open_store(store)) for store in several)
+        first = self.stores[0]
+        for other in self.stores[1:]:
+            require_equal(
+                first.shared,
+                other.shared,
+                what=f"{first.store} and {other.store} cannot be read as one",
+                advice="Give stores of the same models, options and classes",
+            )
+        self._begin = np.cumsum([0, *(len(store) for store in self.stores)])
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return int(self._begin[-1])
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        """What the (first) store was made from."""
+        return self.stores[0].fingerprint
+
+    @property
+    def plan(self) -> CachePlan:
+        """Shapes of the (first) store."""
+        return self.stores[0].plan
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes that ``FeatureBatch.classes`` counts."""
+        return self.stores[0].vocabulary
+
+    @property
+    def failed(self) -> tuple[FailedImage, ...]:
+        """The images that are left out, of all stores."""
+        return tuple(failure for store in self.stores for failure in store.failed)
+
+    @cached_property
     def region_counts(self) -> NDArray[np.int64]:
         """(len,) regions of each image of the sequence."""
-        return self.plan.region_count[self._positions]
+        return np.concatenate([store.region_counts for store in self.stores])
+
+    @cached_property
+    def part_of(self) -> NDArray[np.int64]:
+        """(len,) the part of each image, counted through all stores: what lies in one file."""
+        before = np.cumsum([0, *(store.plan.part_count for store in self.stores)])
+        return np.concatenate(
+            [store.part_of + n for store, n in zip(self.stores, before[:-1], strict=True)]
+        )
 
     def class_bank(self) -> ClassBank:
         """The embeddings of the vocabulary's names, written by extraction."""
-        return ClassBank.load(self.store / CLASS_BANK)
+        return self.stores[0].class_bank()
 
-    def read(self, indices: Sequence[int] | NDArray[np.integer]) -> FeatureBatch:
+    def read(
+        self,
+        indices: Indices,
+        *,
+        flipped: NDArray[np.bool_] | None = None,
+        copy: NDArray[np.integer] | None = None,
+    ) -> FeatureBatch:
         """The images at ``indices`` of the sequence, in that order.
+
+        Args:
+            indices: (B,) places in the sequence.
+            flipped: (B,) which images to read mirrored, where the stores keep that view.
+            copy: (B,) 0 for an image's own boxes, k for their k-th jittered copies.
 
         Raises:
             CacheDamagedError: A chunk does not match its checksum; the images are named.
+            InputError: The stores do not keep such views.
         """
-        positions = self._positions[np.asarray(indices, dtype=np.int64)]
-        counts = self.plan.region_count[positions]
-        width = max(1, int(counts.max(initial=0)))
-        slot = np.arange(width)
-        mask = slot < counts[:, None]
-        rows = (self._start[positions][:, None] + slot)[mask]
-        tokens_pending = self._image_tokens[positions].read()
-        regions_pending = self._region_tokens[rows].read() if len(rows) else None
-        try:
-            image_tokens = np.asarray(tokens_pending.result())
-            shape = (len(positions), width, *self._region_tokens.shape[1:])
-            region_tokens = np.zeros(shape, dtype=np.float16)
-            if regions_pending is not None:
-                region_tokens[mask] = regions_pending.result()
-        except ValueError as error:
-            raise self._damaged(positions, error) from None
+        wanted = np.asarray(indices, dtype=np.int64)
+        flips = np.zeros(len(wanted), dtype=bool) if flipped is None else np.asarray(flipped)
+        copies = np.zeros(len(wanted), dtype=np.int64) if copy is None else np.asarray(copy)
+        self._require_views(flips, copies)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(
+                f"expected indices in 0 … {len(self) - 1}, got {wanted.min()} … {wanted.max()}"
+            )
+        width = max(1, int(self.region_counts[wanted].max(initial=0)))
+        owner = np.searchsorted(self._begin, wanted, side="right") - 1
+        places = [np.flatnonzero(owner == each) for each in range(len(self.stores))]
+        pending = [
+            store.begin_read(wanted[at] - self._begin[each], flips[at], copies[at], width)
+            for each, (store, at) in enumerate(zip(self.stores, places, strict=True))
+            if len(at) or len(self.stores) == 1
+        ]
+        batches = [read.result() for read in pending]
+        if len(batches) == 1:
+            return batches[0]
+        back = torch.from_numpy(np.argsort(np.concatenate(places), kind="stable"))
+        joined = {
+            field.name: torch.cat([getattr(batch, field.name) for batch in batches])[back]
+            for field in fields(FeatureBatch)
+        }
+        return FeatureBatch(**joined)
 
-        def padded(values: NDArray[Any], fill: int) -> torch.Tensor:
-            out = np.full((*mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
-            out[mask] = values[rows]
-            return torch.from_numpy(out)
-
-        return FeatureBatch(
-            image_tokens=torch.from_numpy(image_tokens),
-            region_tokens=torch.from_numpy(region_tokens),
-            mask=torch.from_numpy(mask),
-            classes=padded(self._class, -1),
-            boxes=padded(self._box, 0),
-            annotation_ids=padded(self._annotation, -1),
-            image_ids=torch.from_numpy(self._image_id[positions]),
-        )
-
-    def _damaged(self, positions: NDArray[np.int64], error: Exception) -> CacheDamagedError:
-        parts = sorted({int(position) // self.plan.part_images for position in positions})
-        ids = ", ".join(str(image_id) for image_id in self._image_id[positions][:4])
-        return CacheDamagedError(
-            f"{self.store}: stored tokens are damaged in part {' or '.join(map(str, parts))} "
-            f"(images {ids}, …): {str(error).splitlines()[0]}"
-        )
-
-
-def _failed_images(store: Path, plan: CachePlan) -> tuple[FailedImage, ...]:
-    markers = read_markers(store, plan)
-    missing = sum(marker is None for marker in markers)
-    if missing:
-        raise CacheError(
-            f"{store}: {missing} of {plan.part_count} parts are not written yet; run the same "
-            f"`regionspot extract run` again to finish the store"
-        )
-    return tuple(failure for marker in markers if marker for failure in marker.failed)
+    def _require_views(self, flipped: NDArray[np.bool_], copy: NDArray[np.integer]) -> None:
+        keep = self.plan.keep
+        if flipped.any() and not keep.flip:
+            raise InputError(
+                f"{self.stores[0].store} keeps no mirrored view; extract it with --flip"
+            )
+        if copy.size and not 0 <= copy.min() <= copy.max() <= keep.jitter:
+            raise InputError(
+                f"{self.stores[0].store} keeps {keep.jitter} jittered copies of each box, asked "
+                f"for {copy.min()} … {copy.max()}; extract it with --jitter"
+            )

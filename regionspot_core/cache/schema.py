@@ -1,144 +1,162 @@
-"""The names, types and chunks of a cache's arrays, and how they are opened.
+"""The names, types and chunks of a cache's arrays.
 
-Metadata and small arrays go through zarr-python. Token arrays go through TensorStore, which
-reads sharded chunks some seventy times faster (benchmarks/LOG.md).
+Two kinds: small arrays, which the plan alone decides, and part arrays, of which each part writes
+one shard file.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorstore as ts
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec
 
-from regionspot_core.cache.plan import REGION_CHUNK, CachePlan
-from regionspot_core.errors import CacheError
+from regionspot_core.cache.plan import REGION_CHUNK, CachePlan, Part
+from regionspot_core.cache.shards import Pieces, shard_pieces
+from regionspot_core.datasets import AnnotationSet
 
-FORMAT = 1
+FORMAT = 2
 ATTRIBUTE = "regionspot"
 """The key of the group's attributes that holds everything of ours."""
+GROUP = "zarr.json"
+"""The group's own file, with all arrays' metadata: it is written last, and makes a store one."""
 CLASS_BANK = "classes.h5"
 PARTS = "parts"
 """The folder of the parts' commit markers."""
+FLIPPED = "flipped/"
+"""What the names of the mirrored view's arrays begin with."""
 
 
 @dataclass(frozen=True)
-class TokenArray:
-    """A sharded array written part by part; one inner chunk is the unit of a read."""
+class Feature:
+    """One array of features as the models give them, before encoding."""
 
     name: str
+    of_regions: bool
+    """Whether axis 0 runs over region rows; over images otherwise."""
+    trailing: tuple[int, ...]
+    """Shape behind axis 0."""
+    dtype: str = "float16"
+    scale_axis: int | None = None
+    """The axis that shares a scale where tokens are quantised; None: never quantised."""
+    copies: bool = False
+    """Whether axis 1 runs over jittered copies, a chunk each."""
+
+
+@dataclass(frozen=True)
+class PartArray:
+    """A Zarr array of which each part writes one shard; an inner chunk is the unit of a read."""
+
+    name: str
+    dtype: str
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
     shard: tuple[int, ...]
+    of_regions: bool
+
+    def file(self, part: int) -> str:
+        """The key of the one file that holds a part's share."""
+        return "/".join([self.name, "c", str(part), *["0"] * (len(self.shape) - 1)])
+
+    def rows(self, part: Part) -> slice:
+        """The part's rows along axis 0."""
+        if self.of_regions:
+            return slice(part.row_start, part.row_stop)
+        return slice(part.image_start, part.image_stop)
+
+    def pieces(self, values: NDArray[Any]) -> Pieces | None:
+        """The content of a part's file; None where the part has no rows."""
+        return shard_pieces(values, chunk=self.chunk, shard=self.shard)
 
 
-def token_arrays(plan: CachePlan) -> dict[str, TokenArray]:
-    """The three token arrays of a plan, by name."""
-    tokens, width = plan.shape.image_tokens, plan.shape.image_width
-    region = (plan.shape.region_tokens, plan.shape.region_width)
-    iou = (plan.shape.region_tokens - 1,)
-    arrays = (
-        TokenArray(
-            "clip/tokens",
-            shape=(plan.image_count, tokens, width),
-            chunk=(1, tokens, width),
-            shard=(plan.part_images, tokens, width),
-        ),
-        TokenArray(
-            "region/tokens",
-            shape=(plan.row_count, *region),
-            chunk=(REGION_CHUNK, *region),
-            shard=(plan.part_rows, *region),
-        ),
-        TokenArray(
-            "region/iou",
-            shape=(plan.row_count, *iou),
-            chunk=(REGION_CHUNK, *iou),
-            shard=(plan.part_rows, *iou),
-        ),
-    )
+def features(plan: CachePlan) -> dict[str, Feature]:
+    """What the models give for a plan, by name; the mirrored view's names begin ``flipped/``."""
+    shape, copies = plan.shape, plan.keep.jitter
+    token, ious = (shape.region_tokens, shape.region_width), (shape.ious,)
+    found = [
+        Feature("clip/tokens", False, (shape.image_tokens, shape.image_width), scale_axis=1),
+        Feature("region/tokens", True, token, scale_axis=2),
+        Feature("region/iou", True, ious),
+    ]
+    if copies:
+        found += [
+            Feature("region/jittered/tokens", True, (copies, *token), scale_axis=3, copies=True),
+            Feature("region/jittered/iou", True, (copies, *ious), copies=True),
+        ]
+    if plan.keep.flip:
+        found += [Feature(**vars(each) | {"name": FLIPPED + each.name}) for each in found]
+    if copies:
+        found.append(Feature("region/jittered/box", True, (copies, 4), "float32", copies=True))
+    return {feature.name: feature for feature in found}
+
+
+def part_arrays(plan: CachePlan) -> dict[str, PartArray]:
+    """The arrays that parts write, by name: every feature's, and scales where quantised."""
+    arrays = []
+    for feature in features(plan).values():
+        quantised = plan.keep.dtype == "int8" and feature.scale_axis is not None
+        arrays.append(
+            _part_array(plan, feature, feature.name, feature.trailing, "int8" if quantised else "")
+        )
+        if quantised and feature.scale_axis is not None:
+            trailing = list(feature.trailing)
+            del trailing[feature.scale_axis - 1]
+            arrays.append(_part_array(plan, feature, scale_name(feature.name), tuple(trailing)))
     return {array.name: array for array in arrays}
 
 
-def shard_file(store: Path, name: str, part: int) -> Path:
-    """The one file that holds a part's share of a token array."""
-    trailing = {"clip/tokens": 2, "region/tokens": 2, "region/iou": 1}[name]
-    return store.joinpath(*name.split("/"), "c", str(part), *["0"] * trailing)
+def scale_name(name: str) -> str:
+    """The name of the scales of a quantised array: ``clip/tokens`` → ``clip/scale``."""
+    return name.removesuffix("tokens") + "scale"
 
 
-def create_token_array(group: zarr.Group, array: TokenArray) -> None:
-    """Create the metadata of a float16 array whose every chunk carries a crc32c."""
-    group.create_array(
-        array.name,
-        shape=array.shape,
-        dtype="float16",
-        chunks=array.chunk,
-        shards=array.shard,
-        serializer=BytesCodec(),
-        compressors=Crc32cCodec(),
-        fill_value=0.0,
-    )
-
-
-def open_token_array(store: Path, name: str) -> Any:  # noqa: ANN401 - TensorStore is untyped
-    """Open a token array for reading and writing through TensorStore."""
-    spec = {
-        "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(store.joinpath(*name.split("/")).resolve())},
-        # No pool: the page cache already holds what is read twice, and copies less.
-        "context": {"cache_pool": {"total_bytes_limit": 0}},
-        "recheck_cached_data": False,
+def stored_bytes(plan: CachePlan) -> dict[str, int]:
+    """Bytes of the finished part arrays by name, checksums and shard indices left out."""
+    rows = sum(-(-part.rows // REGION_CHUNK) * REGION_CHUNK for part in plan.parts())
+    return {
+        array.name: (rows if array.of_regions else plan.image_count)
+        * int(np.prod(array.shape[1:]))
+        * np.dtype(array.dtype).itemsize
+        for array in part_arrays(plan).values()
     }
-    return ts.open(spec, open=True).result()
 
 
-def consolidate(store: Path) -> None:
-    """Put all arrays' metadata into the group's own file: one read opens the whole store.
+def small_arrays(
+    plan: CachePlan, annotations: AnnotationSet, image_bytes: NDArray[np.int64]
+) -> Iterable[tuple[str, NDArray[Any], int]]:
+    """Name, values and fill value of every array that the plan alone decides."""
+    names = [name.encode() for name in annotations.image_file]
+    name_start = np.concatenate([[0], np.cumsum([len(name) for name in names])])
+    yield "image/id", annotations.image_id, 0
+    yield "image/size", annotations.image_size, 0
+    yield "image/bytes", image_bytes, -1
+    # Zarr v3 has no settled string type: UTF-8 bytes end to end, and where each name starts.
+    yield "image/file", np.frombuffer(b"".join(names), dtype=np.uint8), 0
+    yield "image/file_start", name_start.astype(np.int64), 0
+    yield "region/start", plan.region_start, 0
+    yield "region/count", plan.region_count, 0
 
-    It also spares zarr-python from listing the folder, where markers and the class bank would
-    make it warn.
-    """
-    with warnings.catch_warnings():
-        # zarr-python warns that Zarr v3 does not specify consolidated metadata yet; readers
-        # that do not know it ignore it.
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(str(store))
+    def by_row(values: NDArray[Any], fill: int) -> NDArray[Any]:
+        rows = np.full((plan.row_count, *values.shape[1:]), fill, dtype=values.dtype)
+        rows[plan.region_rows] = values
+        return rows
 
-
-def open_group(store: Path) -> tuple[zarr.Group, dict[str, Any]]:
-    """The store's Zarr group and our attributes in it.
-
-    Raises:
-        CacheError: There is no store, it is not ours, or it is of a newer format.
-    """
-    if not store.is_dir():
-        found = "a file" if store.exists() else "nothing"
-        raise CacheError(
-            f"{store}: expected a feature cache (a folder written by `regionspot extract run`), "
-            f"found {found}"
-        )
-    try:
-        group = zarr.open_group(str(store), mode="r")
-        attributes = group.attrs.asdict()[ATTRIBUTE]
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise CacheError(
-            f"{store}: not a feature cache ({type(error).__name__}: no {ATTRIBUTE!r} attributes)"
-        ) from None
-    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
-        format_found = attributes.get("format") if isinstance(attributes, dict) else attributes
-        raise CacheError(f"{store}: expected cache format {FORMAT}, found {format_found}")
-    return group, attributes
+    yield "region/box", by_row(annotations.box, 0), 0
+    yield "region/class", by_row(annotations.class_index, -1), -1
+    yield "region/annotation", by_row(annotations.annotation_id, -1), -1
 
 
-def whole_array(group: zarr.Group, name: str) -> NDArray[Any]:
-    """All of one of the small arrays."""
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise CacheError(f"{group.path}/{name}: expected an array, found a group")
-    return np.asarray(array[...])
+def _part_array(
+    plan: CachePlan, feature: Feature, name: str, trailing: tuple[int, ...], dtype: str = ""
+) -> PartArray:
+    inner = (1, *trailing[1:]) if feature.copies else trailing
+    return PartArray(
+        name=name,
+        dtype=dtype or feature.dtype,
+        shape=(plan.row_count if feature.of_regions else plan.image_count, *trailing),
+        chunk=(REGION_CHUNK if feature.of_regions else 1, *inner),
+        shard=(plan.part_rows if feature.of_regions else plan.part_images, *trailing),
+        of_regions=feature.of_regions,
+    )

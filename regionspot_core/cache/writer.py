@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,42 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from regionspot_core.cache.arrays import (
+    consolidate,
+    create_array,
+    create_small,
+    read_array,
+    read_attributes,
+)
+from regionspot_core.cache.claims import claims_on
+from regionspot_core.cache.encoding import quantise
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.cache.markers import (
+    COMPLETE,
     FailedImage,
+    FileSum,
     Marker,
+    marker_key,
+    read_complete,
     read_marker,
-    shard_checksums,
+    read_markers,
+    write_complete,
     write_marker,
+    write_plan_files,
 )
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import (
     ATTRIBUTE,
     CLASS_BANK,
     FORMAT,
-    PARTS,
-    consolidate,
-    create_token_array,
-    open_group,
-    open_token_array,
-    token_arrays,
+    GROUP,
+    features,
+    part_arrays,
+    scale_name,
+    small_arrays,
 )
+from regionspot_core.cache.shards import crc32c
+from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
@@ -40,51 +58,56 @@ from regionspot_core.errors import CacheError
 
 @dataclass(frozen=True)
 class PartFeatures:
-    """A part's tokens, float16. Rows of failed images are zeros."""
+    """A part's features. Rows of failed images are zeros."""
 
-    image_tokens: NDArray[np.float16]
-    """(images, T, C)"""
-    region_tokens: NDArray[np.float16]
-    """(regions, M, S)"""
-    region_iou: NDArray[np.float16]
-    """(regions, M - 1)"""
+    arrays: dict[str, NDArray[Any]]
+    """Every array of :func:`regionspot_core.cache.schema.features`, the part's rows of it."""
     failed: tuple[FailedImage, ...] = ()
 
 
 class CacheWriter:
     """A store being filled. Several processes may fill different parts of one store."""
 
-    def __init__(self, store: Path, plan: CachePlan) -> None:
-        self.store = store
+    def __init__(self, location: Location | Store, plan: CachePlan) -> None:
+        self.store = open_store(location)
         self.plan = plan
-        self._arrays = {name: open_token_array(store, name) for name in token_arrays(plan)}
+        self._claims = claims_on(self.store)
+        self._features = features(plan)
+        self._arrays = part_arrays(plan)
 
     @classmethod
     def open_or_create(
         cls,
-        store: Path,
+        location: Location | Store,
         *,
         plan: CachePlan,
         annotations: AnnotationSet,
         make_bank: Callable[[], ClassBank],
         fingerprint: Fingerprint,
+        image_bytes: Callable[[], NDArray[np.int64]] | None = None,
     ) -> CacheWriter:
         """Create the store, or open the one there if it was planned the same way.
 
         Args:
-            store: The folder to create or go on with.
+            location: The folder or URL to create or go on with.
             plan: Where everything goes.
             annotations: Images and boxes.
             make_bank: Embeds the vocabulary; called only for a new store, since it is not cheap.
             fingerprint: What the features are made from.
+            image_bytes: Gives the size of each image's file, -1 where unknown; called only for a
+                new store.
 
         Raises:
             FingerprintError: The store there was planned otherwise; the fields are named.
-            CacheError: What is there is not a feature cache.
+            CacheError: What is there is not a feature cache, or it cannot be written.
         """
-        if not store.exists():
-            _create(store, plan, annotations, make_bank(), fingerprint)
-        _, attributes = open_group(store)
+        store = open_store(location)
+        if store.read(GROUP) is None:
+            with claims_on(store).creation():
+                if store.read(GROUP) is None:
+                    sizes = image_bytes() if image_bytes else np.full(len(annotations), -1)
+                    _create(store, plan, annotations, sizes, make_bank(), fingerprint)
+        attributes = read_attributes(store)
         require_equal(
             {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
             {"fingerprint": fingerprint, "plan": plan.to_json()},
@@ -93,109 +116,147 @@ class CacheWriter:
         )
         return cls(store, plan)
 
+    @cached_property
+    def image_bytes(self) -> NDArray[np.int64]:
+        """(I,) size of each image's file when the store was created; -1 where unknown."""
+        return read_array(self.store, "image/bytes")
+
     def pending(self) -> list[Part]:
         """The parts that are not committed, in order."""
-        parts = (self.plan.part(index) for index in range(self.plan.part_count))
-        return [part for part in parts if read_marker(self.store, part.index) is None]
+        markers = read_markers(self.store, self.plan)
+        parts = zip(self.plan.parts(), markers, strict=True)
+        missing = [part for part, marker in parts if marker is None]
+        if missing:
+            self.store.delete(COMPLETE)
+        return missing
 
-    def write(self, part: Part, features: PartFeatures) -> Marker:
-        """Write a part's tokens and commit it.
+    def is_committed(self, part: Part) -> bool:
+        """Whether the part is there."""
+        return read_marker(self.store, part.index) is not None
+
+    def claim(self, part: Part) -> AbstractContextManager[bool]:
+        """Try to hold a part against other runs; whether it is held.
+
+        Look whether the part is committed once it is: another run may just have done so.
+        """
+        return self._claims.part(part.index)
+
+    def write(self, part: Part, given: PartFeatures) -> Marker:
+        """Write a part's features and commit it.
 
         Raises:
-            CacheError: The arrays are not of the part's shape.
+            CacheError: The arrays are not of the part's shape, or cannot be written.
         """
-        images, rows, shape = len(part.images), part.rows, self.plan.shape
-        expected = {
-            "image_tokens": (images, shape.image_tokens, shape.image_width),
-            "region_tokens": (rows, shape.region_tokens, shape.region_width),
-            "region_iou": (rows, shape.region_tokens - 1),
-        }
-        for name, wanted in expected.items():
-            if getattr(features, name).shape != wanted:
-                found = getattr(features, name).shape
-                raise CacheError(f"part {part.index}: {name} must be {wanted}, got {found}")
-        region_rows = slice(part.row_start, part.row_stop)
-        pending = [
-            self._arrays["clip/tokens"][part.image_start : part.image_stop].write(
-                features.image_tokens
-            ),
-            self._arrays["region/tokens"][region_rows].write(features.region_tokens),
-            self._arrays["region/iou"][region_rows].write(features.region_iou),
-        ]
-        for write in pending:
-            write.result()
-        lost = {failure.position for failure in features.failed}
+        self._require_shapes(part, given)
+        files = {}
+        for name, values in _encoded(self.plan, given.arrays).items():
+            array = self._arrays[name]
+            pieces = array.pieces(values)
+            if pieces is not None:
+                self.store.write(array.file(part.index), pieces)
+                size = sum(len(piece) for piece in pieces)
+                files[name] = FileSum(size, f"{crc32c(pieces):08x}")
+        lost = {failure.position for failure in given.failed}
         marker = Marker(
             part=part.index,
-            images=images - len(lost),
-            regions=rows - int(sum(self.plan.region_count[position] for position in lost)),
-            failed=features.failed,
-            sha256=shard_checksums(self.store, part, list(self._arrays)),
+            images=len(part.images) - len(lost),
+            regions=part.rows - int(sum(self.plan.region_count[position] for position in lost)),
+            failed=given.failed,
+            files=files,
         )
         write_marker(self.store, marker)
         return marker
 
+    def uncommit(self, part: int) -> None:
+        """Take a part's commitment back, and with it the store's: the next run does it again."""
+        self.store.delete(COMPLETE)
+        self.store.delete(marker_key(part))
+
+    def finish(self) -> bool:
+        """Complete the store if every part is committed; whether it is."""
+        if read_complete(self.store) is None and not write_complete(self.store, self.plan):
+            return False
+        self._claims.clean_up()
+        return True
+
+    def _require_shapes(self, part: Part, given: PartFeatures) -> None:
+        if given.arrays.keys() != self._features.keys():
+            raise CacheError(
+                f"part {part.index}: expected the arrays {', '.join(self._features)}, "
+                f"got {', '.join(given.arrays)}"
+            )
+        for name, feature in self._features.items():
+            rows = part.rows if feature.of_regions else len(part.images)
+            wanted, found = (rows, *feature.trailing), given.arrays[name]
+            if found.shape != wanted or found.dtype != feature.dtype:
+                raise CacheError(
+                    f"part {part.index}: {name} must be {feature.dtype} {wanted}, got "
+                    f"{found.dtype} {found.shape}"
+                )
+
+
+def _encoded(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The part arrays' values from the features', by name."""
+    encoded = {}
+    for feature in features(plan).values():
+        rows = values[feature.name]
+        if plan.keep.dtype == "int8" and feature.scale_axis is not None:
+            rows, encoded[scale_name(feature.name)] = quantise(rows, axis=feature.scale_axis)
+        encoded[feature.name] = rows
+    return encoded
+
 
 def _create(
-    store: Path,
+    store: Store,
     plan: CachePlan,
     annotations: AnnotationSet,
+    image_bytes: NDArray[np.int64],
     bank: ClassBank,
     fingerprint: Fingerprint,
 ) -> None:
-    """Build the store aside and rename it, so that a store that exists is a whole one."""
-    partial = store.with_name(f"{store.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        group = zarr.create_group(str(partial), zarr_format=3)
+    """Build the store aside, so that a store that exists is a whole one."""
+    with _aside(store) as folder:
+        group = zarr.create_group(str(folder), zarr_format=3)
         group.attrs[ATTRIBUTE] = {
             "format": FORMAT,
             "fingerprint": fingerprint,
             "plan": plan.to_json(),
             "vocabulary": annotations.vocabulary.to_json(),
         }
-        for array in token_arrays(plan).values():
-            create_token_array(group, array)
-        for name, values, fill in _small_arrays(plan, annotations):
-            _write_small(group, name, values, fill)
-        consolidate(partial)
+        for array in part_arrays(plan).values():
+            create_array(group, array)
+        for name, values, fill in small_arrays(plan, annotations, image_bytes):
+            create_small(group, name, values, fill)
+        consolidate(folder)
         # After the metadata is consolidated: zarr-python would warn of files that are no nodes.
-        bank.save(partial / CLASS_BANK)
-        (partial / PARTS).mkdir()
-        partial.rename(store)
+        bank.save(folder / CLASS_BANK)
+        built = FolderStore(folder)
+        sums = {key: FileSum.of(built.read(key) or b"") for key in sorted(built.sizes())}
+        write_plan_files(built, sums)
+
+
+@contextmanager
+def _aside(store: Store) -> Iterator[Path]:
+    """A folder to build in, which takes the store's place, or is uploaded to it, in the end."""
+    if not isinstance(store, FolderStore):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+            built = FolderStore(Path(folder))
+            for key in sorted(built.sizes(), key=lambda key: key == GROUP):
+                store.write(key, [built.read(key) or b""])
+        return
+    if store.folder.exists():
+        read_attributes(store)  # says what is wrong with it
+    partial = store.folder.with_name(f"{store.folder.name}.partial")
+    try:
+        # Whoever began it before was killed: two runs never create one store at once.
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(store.folder)
     except OSError as error:
-        raise CacheError(f"{store}: the store cannot be created ({error.strerror})") from None
+        raise CacheError(
+            f"{store}: the store cannot be created ({error.strerror or error})"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _small_arrays(
-    plan: CachePlan, annotations: AnnotationSet
-) -> Iterable[tuple[str, NDArray[Any], int]]:
-    """Name, values and fill value of every array that the plan alone decides."""
-    names = [name.encode() for name in annotations.image_file]
-    name_start = np.concatenate([[0], np.cumsum([len(name) for name in names])])
-    yield "image/id", annotations.image_id, 0
-    yield "image/size", annotations.image_size, 0
-    # Zarr v3 has no settled string type: UTF-8 bytes end to end, and where each name starts.
-    yield "image/file", np.frombuffer(b"".join(names), dtype=np.uint8), 0
-    yield "image/file_start", name_start.astype(np.int64), 0
-    yield "region/start", plan.region_start, 0
-    yield "region/count", plan.region_count, 0
-
-    def by_row(values: NDArray[Any], fill: int) -> NDArray[Any]:
-        rows = np.full((plan.row_count, *values.shape[1:]), fill, dtype=values.dtype)
-        rows[plan.region_rows] = values
-        return rows
-
-    yield "region/box", by_row(annotations.box, 0), 0
-    yield "region/class", by_row(annotations.class_index, -1), -1
-    yield "region/annotation", by_row(annotations.annotation_id, -1), -1
-
-
-def _write_small(group: zarr.Group, name: str, values: NDArray[Any], fill: int) -> None:
-    chunk = (max(1, min(len(values), 1 << 20)), *values.shape[1:])
-    array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=chunk, fill_value=fill
-    )
-    array[...] = values

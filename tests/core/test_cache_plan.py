@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.cache.plan import REGION_CHUNK, CachePlan, TokenShape
+from regionspot_core.cache.schema import stored_bytes
 
-SHAPE = TokenShape(image_tokens=197, image_width=768, region_tokens=5, region_width=256)
+SHAPE = TokenShape(image_tokens=197, image_width=768, region_tokens=5, region_width=256, ious=4)
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=60)
 
@@ -25,9 +26,10 @@ def test_hand_computed_offsets() -> None:
 
 def test_bytes_are_the_reference_numbers() -> None:
     """CLIP B/16 takes 296 KiB an image, a region token of the paper's 512 bytes."""
-    assert round(SHAPE.image_bytes / 1024) == 296
-    paper_only = TokenShape(197, 768, region_tokens=1, region_width=256)
-    assert paper_only.region_bytes == 512
+    paper_only = TokenShape(197, 768, region_tokens=1, region_width=256, ious=1)
+    stored = stored_bytes(CachePlan(np.array([16]), paper_only, part_images=1))
+    assert round(stored["clip/tokens"] / 1024) == 296
+    assert stored["region/tokens"] == 16 * 512
 
 
 @given(counts=counts, part_images=st.integers(1, 70))
@@ -58,4 +60,5 @@ def test_region_start_points_at_each_images_rows(counts: list[int], part_images:
 @pytest.mark.parametrize(("counts", "padded"), [([0], 0), ([1], 16), ([16], 16), ([17], 32)])
 def test_stored_bytes_round_regions_up_to_chunks(counts: list[int], padded: int) -> None:
     plan = CachePlan(np.array(counts), SHAPE, part_images=8)
-    assert plan.stored_bytes["region/tokens and iou"] == padded * SHAPE.region_bytes
+    stored = stored_bytes(plan)
+    assert stored["region/tokens"] + stored["region/iou"] == padded * (5 * 256 + 4) * 2

@@ -1,6 +1,5 @@
 """The store: what is written comes back, through our reader and through zarr-python alone."""
 
-import hashlib
 import json
 import warnings
 from itertools import pairwise
@@ -13,15 +12,32 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionspot_core.cache.markers import marker_path, read_marker
+from regionspot_core.cache.markers import COMPLETE, marker_key, read_marker
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.schema import shard_file
+from regionspot_core.cache.store import open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
-from regionspot_core.testing import SHAPE, make_annotations, make_bank, make_cache, make_features
+from regionspot_core.testing import (
+    SHAPE,
+    make_annotations,
+    make_bank,
+    make_cache,
+    make_features,
+    shard_path,
+)
 
 COUNTS = [2, 0, 3, 1, 20, 0, 1, 4, 2]
+
+
+def naive_crc32c(content: bytes) -> int:
+    """Bit by bit, from RFC 3720: reflected polynomial 0x1EDC6F41, all ones before and after."""
+    register = 0xFFFFFFFF
+    for byte in content:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
 
 
 @pytest.fixture
@@ -39,11 +55,12 @@ def test_batch_holds_what_was_written(store: Path) -> None:
     for slot, image in enumerate(order):
         part, offset = divmod(image, cache.plan.part_images)
         features = make_features(cache.plan, part)
-        assert np.array_equal(batch.image_tokens[slot], features.image_tokens[offset])
+        assert np.array_equal(batch.image_tokens[slot], features.arrays["clip/tokens"][offset])
         before = sum(COUNTS[part * cache.plan.part_images : image])
         count = COUNTS[image]
         assert np.array_equal(
-            batch.region_tokens[slot, :count], features.region_tokens[before : before + count]
+            batch.region_tokens[slot, :count],
+            features.arrays["region/tokens"][before : before + count],
         )
         assert batch.mask[slot].tolist() == [True] * count + [False] * (20 - count)
         regions = annotations.regions(image)
@@ -91,11 +108,12 @@ def test_any_shape_round_trips(
     make_cache(path, counts, part_images=part_images, seed=seed)
     cache = FeatureCache(path)
     batch = cache.read(range(len(counts)))
-    written = [make_features(cache.plan, part, seed=seed) for part in range(cache.plan.part_count)]
-    assert np.array_equal(batch.image_tokens, np.concatenate([f.image_tokens for f in written]))
-    assert np.array_equal(
-        batch.region_tokens[batch.mask], np.concatenate([f.region_tokens for f in written])
-    )
+    parts = [make_features(cache.plan, part, seed=seed) for part in range(cache.plan.part_count)]
+    written = {
+        name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
+    }
+    assert np.array_equal(batch.image_tokens, written["clip/tokens"])
+    assert np.array_equal(batch.region_tokens[batch.mask], written["region/tokens"])
 
 
 def test_failed_images_are_left_out(tmp_path: Path) -> None:
@@ -105,7 +123,7 @@ def test_failed_images_are_left_out(tmp_path: Path) -> None:
     assert len(cache) == len(kept)
     assert cache.read(range(7)).image_ids.tolist() == annotations.image_id[kept].tolist()
     assert [failure.position for failure in cache.failed] == [0, 4]
-    marker = read_marker(tmp_path / "s", 0)
+    marker = read_marker(open_store(tmp_path / "s"), 0)
     assert marker is not None
     assert (marker.images, marker.regions) == (3, 4)
 
@@ -131,7 +149,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["clip/tokens", "region/tokens"])
 def test_a_flipped_bit_raises_and_names_the_image(store: Path, name: str) -> None:
-    path = shard_file(store, name, 1)
+    path = shard_path(store, name, 1)
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)
@@ -142,7 +160,8 @@ def test_a_flipped_bit_raises_and_names_the_image(store: Path, name: str) -> Non
 
 
 def test_a_damaged_marker_is_named(store: Path) -> None:
-    marker_path(store, 1).write_text('{"part": 1')
+    (store / COMPLETE).unlink()
+    (store / marker_key(1)).write_text('{"part": 1')
     with pytest.raises(CacheDamagedError, match=r"000001\.json.*damaged"):
         FeatureCache(store)
 
@@ -188,23 +207,25 @@ def test_no_two_parts_write_one_file(tmp_path: Path) -> None:
         writer.write(part, make_features(plan, part.index))
         files = {path for path in (tmp_path / "s").rglob("*") if path.is_file()} - before - seen
         expected = {
-            shard_file(tmp_path / "s", name, part.index)
+            shard_path(tmp_path / "s", name, part.index)
             for name in ("clip/tokens", "region/tokens", "region/iou")
         }
-        assert files == expected | {marker_path(tmp_path / "s", part.index)}
+        assert files == expected | {tmp_path / "s" / marker_key(part.index)}
         seen |= files
 
 
 def test_a_part_of_another_shape_is_refused_before_writing(store: Path) -> None:
     plan = FeatureCache(store).plan
-    with pytest.raises(CacheError, match="image_tokens must be"):
+    with pytest.raises(CacheError, match="clip/tokens must be"):
         CacheWriter(store, plan).write(plan.part(0), make_features(plan, 2))
 
 
 def test_markers_hold_the_checksums_of_the_files(store: Path) -> None:
-    values = json.loads(marker_path(store, 0).read_text())
-    for name, digest in values["sha256"].items():
-        assert hashlib.sha256(shard_file(store, name, 0).read_bytes()).hexdigest() == digest
+    values = json.loads((store / marker_key(0)).read_text())
+    assert values["files"].keys() == {"clip/tokens", "region/tokens", "region/iou"}
+    for name, file in values["files"].items():
+        content = shard_path(store, name, 0).read_bytes()
+        assert (file["size"], int(file["crc32c"], 16)) == (len(content), naive_crc32c(content))
 
 
 def test_images_without_regions_make_an_empty_mask(store: Path) -> None:

@@ -16,8 +16,9 @@ from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.class_text import TextConfig
 from regionspot_core.errors import CheckpointError, FingerprintError, ImageError, InputError
-from regionspot_core.fusion import PAPER_TOKEN, FusionConfig, FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts
+from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.tiny.scenes import Scene, make_scene
 from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.backbone_choice import backbones_of_head

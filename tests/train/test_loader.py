@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.schema import shard_file
 from regionspot_core.errors import CacheDamagedError
-from regionspot_core.testing import make_cache
+from regionspot_core.testing import make_cache, shard_path
 from regionspot_train.loader import FeatureLoader, batch_order
 
 
@@ -50,7 +49,7 @@ def test_images_without_regions_are_left_out(tmp_path: Path) -> None:
 
 def test_a_damaged_chunk_reaches_the_consumer(tmp_path: Path) -> None:
     make_cache(tmp_path / "s", [1] * 8)
-    path = shard_file(tmp_path / "s", "clip/tokens", 1)
+    path = shard_path(tmp_path / "s", "clip/tokens", 1)
     content = bytearray(path.read_bytes())
     content[3] ^= 16
     path.write_bytes(content)

@@ -10,7 +10,7 @@ import torch
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.errors import CacheError, CheckpointError, ConfigError
-from regionspot_core.fusion import PAPER_TOKEN
+from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.testing import make_cache
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
 from regionspot_train.run import run_training
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["softmax", "focal"])
 def test_a_head_learns_a_small_cache_by_heart(store: Path, tmp_path: Path, kind: str) -> None:
-    run_training(quick("steps=250", f"loss.kind={kind}"), cache_path=store, out=tmp_path / "run")
+    run_training(quick("steps=250", f"loss.kind={kind}"), store=store, out=tmp_path / "run")
     cache, head = FeatureCache(store), load_head(tmp_path / "run")
     batch, bank = cache.read(range(len(cache))), cache.class_bank()
     with torch.no_grad():
@@ -47,7 +47,7 @@ def test_a_head_learns_a_small_cache_by_heart(store: Path, tmp_path: Path, kind:
 def test_same_seed_same_weights(store: Path, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run_training(quick(f"seed={seed}"), cache_path=store, out=tmp_path / name)
+        run_training(quick(f"seed={seed}"), store=store, out=tmp_path / name)
         weights.append((tmp_path / name / "head.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
@@ -55,7 +55,7 @@ def test_same_seed_same_weights(store: Path, tmp_path: Path) -> None:
 
 def test_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    report = run_training(quick(), cache_path=store, out=out)
+    report = run_training(quick(), store=store, out=out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
     assert lines[-1]["loss"] == report.loss
@@ -71,23 +71,23 @@ def test_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_never_overwritten(store: Path, tmp_path: Path) -> None:
-    run_training(quick(), cache_path=store, out=tmp_path / "run")
+    run_training(quick(), store=store, out=tmp_path / "run")
     before = (tmp_path / "run" / "head.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match="already holds a training run"):
-        run_training(quick("seed=9"), cache_path=store, out=tmp_path / "run")
+        run_training(quick("seed=9"), store=store, out=tmp_path / "run")
     assert (tmp_path / "run" / "head.safetensors").read_bytes() == before
 
 
 def test_a_cache_without_regions_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     make_cache(tmp_path / "s", [0, 0])
     with pytest.raises(CacheError, match="no image has a region"):
-        run_training(quick(), cache_path=tmp_path / "s", out=tmp_path / "run")
+        run_training(quick(), store=tmp_path / "s", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_images(store: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"step \d+: loss .* not finite \(images "):
-        run_training(quick("optimiser.lr=1e30"), cache_path=store, out=tmp_path / "run")
+        run_training(quick("optimiser.lr=1e30"), store=store, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -16,7 +16,10 @@ app = typer.Typer(
 @app.command()
 def fit(
     cache: Annotated[
-        Path, typer.Option("--cache", metavar="STORE", help="A store that `extract run` wrote.")
+        str,
+        typer.Option(
+            "--cache", metavar="STORE", help="What `extract run` wrote: a folder or a URL."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="RUN", help="Folder for the head, its log and curve.")
@@ -39,7 +42,7 @@ def fit(
 
     path = None if config is None else recipe_or_file(config)
     settings = TrainConfig.load(path, overrides or [])
-    report = run_training(settings, cache_path=cache, out=out)
+    report = run_training(settings, store=cache, out=out)
     facts = {
         "steps": f"{report.steps:,} in {format_seconds(report.seconds)}",
         "loss": f"{report.loss:.4g} over the last steps",

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.reader import FeatureBatch, FeatureCache
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.reader import FeatureCache
 
 BATCHES_AHEAD = 4
 

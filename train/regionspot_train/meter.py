@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from regionspot_core.cache.reader import FeatureBatch
+from regionspot_core.cache.batch import FeatureBatch
 
 
 @dataclass(frozen=True)

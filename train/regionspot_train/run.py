@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from regionspot_core import __version__
-from regionspot_core.cache.reader import FeatureBatch, FeatureCache
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
 from regionspot_core.checkpoint import RECORD, HeadRecord, save_head
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheError, CheckpointError
 from regionspot_core.files import require_folder_or_nothing, write_json
-from regionspot_core.fusion import PAPER_TOKEN, FusionConfig, FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.progress import progress_line
 from regionspot_train.config import TrainConfig
 from regionspot_train.loader import FeatureLoader
@@ -37,14 +39,14 @@ class TrainReport:
     seconds: float
 
 
-def run_training(config: TrainConfig, *, cache_path: Path, out: Path) -> TrainReport:
+def run_training(config: TrainConfig, *, store: Location, out: Path) -> TrainReport:
     """Train a head on the cache and write it, its record, log and curve into ``out``.
 
     Raises:
         CacheError: The cache is missing, unfinished, or has no regions to learn from.
         CheckpointError: ``out`` already holds a run.
     """
-    cache = FeatureCache(cache_path)
+    cache = FeatureCache(store)
     bank = cache.class_bank()
     _require_trainable(cache)
     _claim(out)
@@ -66,11 +68,12 @@ def run_training(config: TrainConfig, *, cache_path: Path, out: Path) -> TrainRe
         training = {
             "step": step,
             "config": config.to_json(),
-            "caches": [{"store": str(cache_path), **cache.fingerprint["dataset"]}],
+            "caches": [{"store": str(store), **cache.fingerprint["dataset"]}],
             "version": __version__,
         }
         return HeadRecord(head.config, cache.fingerprint["backbones"], training)
 
+    paper_token = cache.plan.paper_token
     began = time.perf_counter()
     meter = Meter()
     log = RunLog(out)
@@ -80,7 +83,7 @@ def run_training(config: TrainConfig, *, cache_path: Path, out: Path) -> TrainRe
             with torch.autocast(
                 device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"
             ):
-                loss = _loss(head, batch, classes_KD, bank.logit_scale, config, device)
+                loss = _loss(head, batch, paper_token, classes_KD, bank.logit_scale, config, device)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             norm = torch.nn.utils.clip_grad_norm_(head.parameters(), config.optimiser.clip_norm)
@@ -105,6 +108,7 @@ def run_training(config: TrainConfig, *, cache_path: Path, out: Path) -> TrainRe
 def _loss(
     head: FusionHead,
     batch: FeatureBatch,
+    paper_token: int,
     classes_KD: torch.Tensor,
     clip_scale: float,
     config: TrainConfig,
@@ -112,7 +116,7 @@ def _loss(
 ) -> torch.Tensor:
     mask = batch.mask.to(device)
     embedded = head(
-        batch.region_tokens[:, :, PAPER_TOKEN].to(device).float(),
+        batch.region_tokens[:, :, paper_token].to(device).float(),
         batch.image_tokens.to(device).float(),
         mask,
     )
@@ -139,7 +143,9 @@ def _device(name: str) -> torch.device:
 
 def _require_trainable(cache: FeatureCache) -> None:
     if not (cache.region_counts > 0).any():
-        raise CacheError(f"{cache.store}: no image has a region, so there is nothing to learn from")
+        raise CacheError(
+            f"{cache.stores[0].store}: no image has a region, so there is nothing to learn from"
+        )
 
 
 def _claim(out: Path) -> None:

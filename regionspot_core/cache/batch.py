@@ -1,0 +1,35 @@
+"""What a read of the cache gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """The features of B images; R is the largest region count among them, at least 1."""
+
+    image_tokens: torch.Tensor
+    """(B, T, C) float16"""
+    region_tokens: torch.Tensor
+    """(B, R, M, S) float16, zeros where padded"""
+    mask: torch.Tensor
+    """(B, R) bool, True where there is a region"""
+    classes: torch.Tensor
+    """(B, R) int64 class indices, -1 where padded"""
+    boxes: torch.Tensor
+    """(B, R, 4) float32 xyxy in original pixels, of the view that was read; zeros where padded"""
+    annotation_ids: torch.Tensor
+    """(B, R) int64, -1 where padded"""
+    image_ids: torch.Tensor
+    """(B,) int64"""
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))

@@ -1,0 +1,109 @@
+"""Who works on what: two runs on one store share its parts and never write one file at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from regionspot_core.cache.store import FolderStore, Store
+from regionspot_core.errors import CacheError
+
+LOCKS = "locks"
+"""The folder of a store that is being filled where its locks lie; a finished one has none."""
+
+
+class Claims(ABC):
+    """The claims on one store's parts."""
+
+    @abstractmethod
+    @contextmanager
+    def creation(self) -> Iterator[None]:
+        """Hold the right to create the store; waits for another that is creating it."""
+
+    @abstractmethod
+    @contextmanager
+    def part(self, part: int) -> Iterator[bool]:
+        """Try to hold a part; whether it is held. It is let go even when the process is killed."""
+
+    @abstractmethod
+    def clean_up(self) -> None:
+        """Remove what claims leave behind; called when every part is committed."""
+
+
+def claims_on(store: Store) -> Claims:
+    """The claims that work where the store lies."""
+    if isinstance(store, FolderStore):
+        return FolderClaims(store.folder)
+    return NoClaims()
+
+
+class FolderClaims(Claims):
+    """Locks that the system drops with the process that holds them, over shared folders too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def creation(self) -> Iterator[None]:
+        """See :class:`Claims`."""
+        path = self._creation_lock
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CacheError(f"{self._folder}: the store cannot be created ({error})") from None
+
+    @contextmanager
+    def part(self, part: int) -> Iterator[bool]:
+        """See :class:`Claims`."""
+        path = self._folder / LOCKS / f"{part:06d}.lock"
+        lock = FileLock(path, blocking=False)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise CacheError(f"{path}: cannot be locked ({error.strerror or error})") from None
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
+
+    def clean_up(self) -> None:
+        """See :class:`Claims`."""
+        # Another run may be looking at its last part: it then removes the folder itself.
+        with suppress(OSError):
+            (self._folder / LOCKS).rmdir()
+        self._creation_lock.unlink(missing_ok=True)
+
+    @property
+    def _creation_lock(self) -> Path:
+        return self._folder.with_name(f"{self._folder.name}.lock")
+
+
+class NoClaims(Claims):
+    """Nothing is claimed."""
+
+    @contextmanager
+    def creation(self) -> Iterator[None]:
+        """See :class:`Claims`."""
+        yield
+
+    @contextmanager
+    def part(self, part: int) -> Iterator[bool]:
+        """See :class:`Claims`."""
+        yield True
+
+    def clean_up(self) -> None:
+        """See :class:`Claims`."""

@@ -1,0 +1,57 @@
+"""Small JSON files that tell when a single byte of them has changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import google_crc32c
+
+from regionspot_core.cache.store import Store
+from regionspot_core.errors import CacheDamagedError
+
+SEAL = "crc32c"
+
+
+def write_sealed(store: Store, key: str, values: dict[str, Any]) -> None:
+    """Write values with the checksum of their text."""
+    store.write(key, [sealed(values)])
+
+
+def read_sealed(store: Store, key: str) -> dict[str, Any] | None:
+    """The values of a file that :func:`write_sealed` wrote; None where there is no file.
+
+    Raises:
+        CacheDamagedError: The file is not, byte for byte, what was written.
+    """
+    content = store.read(key)
+    return None if content is None else unsealed(content, name=f"{store}: {key}")
+
+
+def unsealed(content: bytes, *, name: str) -> dict[str, Any]:
+    """The values in a file's content; ``name`` says in the message which file it is.
+
+    Raises:
+        CacheDamagedError: It is not, byte for byte, what was written.
+    """
+    try:
+        values = json.loads(content)
+        del values[SEAL]
+        whole = sealed(values) == content
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise CacheDamagedError(
+            f"{name} is damaged; `regionspot extract verify` tells what else is"
+        )
+    return dict(values)
+
+
+def sealed(values: dict[str, Any]) -> bytes:
+    """The file's content."""
+    checksum = google_crc32c.value(_text(values))
+    return _text(values | {SEAL: f"{checksum:08x}"})
+
+
+def _text(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
