@@ -16,7 +16,7 @@ ROW = re.compile(
 SHAPES = [(197, 768), (257, 1024), (577, 1024)]
 
 
-@pytest.mark.parametrize(("index", "row"), enumerate(ROW.findall(PAGE.read_text("utf-8"))))
+@pytest.mark.parametrize(("index", "row"), list(enumerate(ROW.findall(PAGE.read_text("utf-8")))))
 def test_the_disk_table(index: int, row: tuple[str, str, str, str]) -> None:
     dtype, clip, regions, all_images = row
     tokens, width = SHAPES[index // 2]
