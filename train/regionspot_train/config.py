@@ -42,6 +42,19 @@ class OptimiserConfig(Config):
     """Largest gradient norm of the whole head."""
 
 
+class ReadingConfig(Config):
+    """In what order the cache is read, and how much memory reading ahead may take."""
+
+    shuffle: Literal["full", "windowed"] = "full"
+    """``full``: any image next to any other, for local disks. ``windowed``: the images of
+    ``window_parts`` parts are shuffled together and parts are read whole, for spinning disks and
+    object stores."""
+    window_parts: int = Field(4, ge=1)
+    """Two windows are in memory; ``extract info`` says how large a part is."""
+    memory_mib: int = Field(512, ge=1)
+    """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
+
+
 class TrainConfig(Config):
     """One training run on one cache."""
 
@@ -52,6 +65,7 @@ class TrainConfig(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(1_000, ge=1)
+    reading: ReadingConfig = ReadingConfig()
     head: FusionOptions = FusionOptions()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

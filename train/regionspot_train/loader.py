@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.order import BatchOrder
+from regionspot_core.cache.part_reader import PartReader
+from regionspot_core.cache.read_ahead import ReadAhead
 from regionspot_core.cache.reader import FeatureCache
-
-BATCHES_AHEAD = 4
-
-
-def batch_order(
-    images: NDArray[np.int64], *, batch_images: int, seed: int
-) -> Iterator[NDArray[np.int64]]:
-    """Endless batches of images: each epoch a new permutation of all, by seed alone.
-
-    A batch never spans two epochs; an epoch's rest that fills no batch is left out of that
-    epoch, unless there are fewer images than a batch holds.
-    """
-    size = min(batch_images, len(images))
-    epoch = 0
-    while True:
-        order = np.random.default_rng([seed, epoch]).permutation(images)
-        for start in range(0, len(order) - size + 1, size):
-            yield order[start : start + size]
-        epoch += 1
+from regionspot_train.config import ReadingConfig
 
 
 class FeatureLoader:
-    """The first ``steps`` batches of a cache's images that have regions."""
+    """The batches of a cache's images that have regions: the steps ``start_step`` to ``steps``.
 
-    def __init__(self, cache: FeatureCache, *, batch_images: int, seed: int, steps: int) -> None:
+    Each ``iter()`` begins anew. Reading goes on in a thread that ends when the iteration ends, is
+    closed or is left.
+    """
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        *,
+        batch_images: int,
+        seed: int,
+        steps: int,
+        start_step: int = 0,
+        reading: ReadingConfig | None = None,
+    ) -> None:
         self._cache = cache
-        self._images = np.flatnonzero(cache.region_counts > 0)
-        self._batch_images = batch_images
-        self._seed = seed
-        self._steps = steps
+        self._steps = range(start_step, steps)
+        self._reading = reading or ReadingConfig()
+        images = np.flatnonzero(cache.region_counts > 0)
+        self._order = BatchOrder(
+            images=images,
+            batch_images=batch_images,
+            seed=seed,
+            shuffle=self._reading.shuffle,
+            part_of=cache.part_of[images],
+            window_parts=self._reading.window_parts,
+        )
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
-        ready: queue.Queue[FeatureBatch | Exception] = queue.Queue(maxsize=BATCHES_AHEAD)
-        stop = threading.Event()
-
-        def offer(item: FeatureBatch | Exception) -> None:
-            # The consumer may have gone: look now and then instead of waiting for ever.
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
-                return
-
-        def read_ahead() -> None:
-            order = batch_order(self._images, batch_images=self._batch_images, seed=self._seed)
-            try:
-                for _ in range(self._steps):
-                    if stop.is_set():
-                        return
-                    offer(self._cache.read(next(order)))
-            except Exception as error:  # raised again where the batch is awaited
-                offer(error)
-
-        reader = threading.Thread(target=read_ahead, name="feature-loader", daemon=True)
-        reader.start()
-        try:
-            for _ in range(self._steps):
-                item = ready.get()
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-        finally:
-            stop.set()
-            reader.join()
+    def __iter__(self) -> Generator[FeatureBatch, None, None]:
+        if self._order.shuffle == "windowed":
+            reader = PartReader(self._cache.read, self._order)
+            with closing(reader.batches(self._steps.start)) as endless:
+                yield from islice(endless, len(self._steps))
+        else:
+            wanted = islice(self._order.batches(self._steps.start), len(self._steps))
+            memory_bytes = self._reading.memory_mib * 2**20
+            yield from ReadAhead(self._cache.read, wanted, memory_bytes=memory_bytes)

@@ -60,7 +60,11 @@ def run_training(config: TrainConfig, *, store: Location, out: Path) -> TrainRep
         optimiser, lambda step: rate_factor(step, config.steps, config.optimiser)
     )
     loader = FeatureLoader(
-        cache, batch_images=config.batch_images, seed=config.seed, steps=config.steps
+        cache,
+        batch_images=config.batch_images,
+        seed=config.seed,
+        steps=config.steps,
+        reading=config.reading,
     )
     write_json(out / "config.json", config.to_json())
 
