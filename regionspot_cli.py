@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from regionspot_core import __version__
+from regionspot_core.bench.cli import app as bench_app
 from regionspot_core.errors import RegionSpotError
 from regionspot_evaluate.cli import app as evaluate_app
 from regionspot_extract.cli import app as extract_app
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(extract_app, name="extract")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(bench_app, name="bench")
 
 # typer keeps click's usage error inside itself; this is its public subclass's base.
 UsageError = typer.BadParameter.__bases__[0]

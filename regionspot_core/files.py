@@ -42,6 +42,20 @@ def require_folder_or_nothing(path: Path) -> None:
         raise InputError(f"--out {path}: no permission to write in {there}")
 
 
+def require_place_for_file(path: Path, *, option: str) -> None:
+    """Refuse to write a file where a folder is, or into a folder that is missing or not ours.
+
+    Raises:
+        InputError: It is so; the message names ``option`` and the place.
+    """
+    if path.is_dir():
+        raise InputError(f"{option} {path}: expected a name for a file, got a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: expected an existing folder, no {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write in {path.parent}")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, indented, keys in the order they have; whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -67,10 +67,13 @@ def test_test_files_have_different_names() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("stage", ["extract", "train", "evaluate"])
-def test_command_line_modules_import_nothing_heavy(stage: str) -> None:
+@pytest.mark.parametrize(
+    "package",
+    ["regionspot_extract", "regionspot_train", "regionspot_evaluate", "regionspot_core.bench"],
+)
+def test_command_line_modules_import_nothing_heavy(package: str) -> None:
     program = (
-        f"import sys, regionspot_{stage}.cli; "
+        f"import sys, {package}.cli; "
         "heavy = {'torch', 'numpy', 'zarr', 'tensorstore', 'pydantic', 'matplotlib'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )

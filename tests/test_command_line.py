@@ -29,6 +29,8 @@ COMMANDS = [
     ["evaluate"],
     ["evaluate", "run"],
     ["evaluate", "predict"],
+    ["bench"],
+    ["bench", "cache"],
 ]
 
 
@@ -139,6 +141,10 @@ MISTAKES = [
     ([*TEXT, "--names", "a", "--templates", "text.txt"], "expected a template with {}"),
     ([*TEXT, "--names", "a", "--wording", "tidy"], "text.wording: input should be 'raw' or"),
     ([*TEXT, "--names", "a", "--clip", "tny"], "did you mean tiny"),
+    (["bench", "cache", "--shape", "B/32"], "shape: input should be 'B/16', 'L/14@336', 'both'"),
+    (["bench", "cache", "--images", "31"], "images: input should be greater than or equal to 32"),
+    (["bench", "cache", "--regions", "0"], "regions: input should be greater than or equal to 1"),
+    (["bench", "cache", "--images", "many"], "Invalid value for '--images'"),
     (["demo", "--out", "."], "expected a new or empty folder"),
     (["demo", "--out", "text.txt"], "expected a new or empty folder"),
 ]  # fmt: skip

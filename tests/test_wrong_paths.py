@@ -151,6 +151,12 @@ def test_the_wrong_thing_is_one_line(
         ([*PREDICT, "--names", "a", "--out", "text"], "text"),
         ([*PREDICT, "--names", "a", "--out", "text/deeper"], "text is a file"),
         (["train", "import", "published.pth", "--out", "text/deeper"], "text is a file"),
+        (["bench", "cache", "--dir", "absent"], "--dir absent: expected an existing folder"),
+        (["bench", "cache", "--dir", "text"], "--dir text: expected an existing folder"),
+        (["bench", "cache", "--dir", "empty"], "--dir empty: expected an existing folder"),
+        (["bench", "cache", "--json", "folder"], "--json folder: expected a name for a file"),
+        (["bench", "cache", "--json", "absent/x.json"], "--json absent/x.json: expected an exist"),
+        (["bench", "cache", "--json", "text/x.json"], "--json text/x.json: expected an existing"),
     ],
 )
 def test_the_wrong_place_to_write_to_is_one_line(

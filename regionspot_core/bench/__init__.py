@@ -1,0 +1,1 @@
+"""`regionspot bench`: what is promised about speed and size, measured side by side in one run."""

@@ -1,0 +1,224 @@
+"""The story of `regionspot bench cache`: generate, compare readers, write, read ahead, open."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from regionspot_core.bench.cache_report import CacheReport, ShapeReport
+from regionspot_core.bench.config import BATCH_IMAGES, SHAPES, CacheBenchConfig
+from regionspot_core.bench.contents import Contents, create_store, write_markers_alone
+from regionspot_core.bench.measure import Times, take_turns, timed
+from regionspot_core.bench.page_cache import can_be_cold, put_on_disk, put_out
+from regionspot_core.bench.readers import (
+    CacheReader,
+    H5Reader,
+    Indices,
+    MemmapReader,
+    Reader,
+    TorchReader,
+    ZarrPythonReader,
+)
+from regionspot_core.bench.writers import PartWriter, PlainWriter
+from regionspot_core.cache.order import BatchOrder
+from regionspot_core.cache.read_ahead import ReadAhead
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.errors import CacheError, InputError
+from regionspot_core.files import require_place_for_file, write_json
+from regionspot_core.progress import say
+
+PARTS = 8
+DIFFERENT_BATCHES = 64
+COLD_BATCHES = 2
+READ_AHEAD_BATCHES = 40
+OPENINGS = 3
+
+
+def run_cache_benchmark(config: CacheBenchConfig) -> CacheReport:
+    """Measure all that the config asks for, and write its JSON.
+
+    Raises:
+        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
+        CacheError: A reader delivers other values than ours.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    with _workplace(config.dir) as folder:
+        shapes = [_measure_shape(config, name, folder) for name in config.shapes]
+        open_seconds = _measure_opening(folder / "many", config.open_parts)
+    report = CacheReport(
+        shapes=tuple(shapes),
+        open_parts=config.open_parts,
+        open_seconds=open_seconds,
+        quick=config.quick,
+    )
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+@contextmanager
+def _workplace(parent: Path | None) -> Iterator[Path]:
+    """A new folder, removed at the end."""
+    if parent is not None and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        found = "one without that permission" if parent.is_dir() else "a file"
+        raise InputError(
+            f"--dir {parent}: expected an existing folder with permission to write, "
+            f"got {found if parent.exists() else 'nothing'}"
+        )
+    with tempfile.TemporaryDirectory(prefix="regionspot-bench-", dir=parent) as folder:
+        yield Path(folder)
+
+
+def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeReport:
+    images = config.images_of(name)
+    contents = Contents(SHAPES[name], images, config.regions, part_images=-(-images // PARTS))
+    order = BatchOrder(images=np.arange(images), batch_images=BATCH_IMAGES, seed=1)
+    anywhere = list(islice(order.batches(), DIFFERENT_BATCHES))
+    runs = [
+        np.arange(n, n + BATCH_IMAGES) for n in range(0, images - BATCH_IMAGES + 1, BATCH_IMAGES)
+    ]
+    say(f"{name}: generating {images:,} images in five formats")
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        readers = _make_readers(Path(folder), contents)
+        require_equal_values(readers, anywhere[0])
+        say(f"{name}: reading with a warm page cache")
+        random = _time_reading(readers, anywhere, rounds=config.rounds)
+        in_order = _time_reading(readers, runs, rounds=config.rounds)
+        say(f"{name}: reading from the disk")
+        cold = _time_cold(readers, anywhere, rounds=config.cold_rounds)
+        say(f"{name}: writing")
+        writing, plain = _time_writing(Path(folder), contents, rounds=config.rounds)
+        say(f"{name}: reading ahead")
+        ours = readers[CacheReader.name]
+        assert isinstance(ours, CacheReader)
+        overhead = _read_ahead_overhead(ours.cache, rounds=config.rounds)
+    return ShapeReport(
+        name=name,
+        contents=contents,
+        random=random,
+        in_order=in_order,
+        cold=cold,
+        writing=writing,
+        unsynced_seconds=plain.unsynced_seconds,
+        written_bytes=plain.bytes,
+        prefetch_overhead=overhead,
+    )
+
+
+def _make_readers(folder: Path, contents: Contents) -> dict[str, Reader]:
+    ours = CacheReader(folder / "ours", contents)
+    readers: tuple[Reader, ...] = (
+        ours,
+        MemmapReader(folder / "memmap", contents),
+        TorchReader(folder / "pth", contents),
+        ZarrPythonReader(ours, contents),
+        H5Reader(folder / "h5", contents),
+    )
+    return {reader.name: reader for reader in readers}
+
+
+def require_equal_values(readers: Mapping[str, Reader], indices: Indices) -> None:
+    """Refuse to compare readers that deliver different things.
+
+    Raises:
+        CacheError: Values, types or shapes differ; the reader is named.
+    """
+    wanted = readers[CacheReader.name].read(indices)
+    for name, reader in readers.items():
+        for mine, theirs in zip(wanted, reader.read(indices), strict=True):
+            if mine.dtype != theirs.dtype or not np.array_equal(mine, theirs):
+                raise CacheError(
+                    f"{name} delivers other values than {CacheReader.name}: {theirs.dtype} "
+                    f"{theirs.shape}, expected {mine.dtype} {mine.shape} and the same content"
+                )
+
+
+def _time_reading(readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int) -> Times:
+    return take_turns(
+        {name: _reading(reader, batches) for name, reader in readers.items()},
+        rounds=rounds,
+        repeats={name: reader.repeats for name, reader in readers.items()},
+    )
+
+
+def _reading(reader: Reader, batches: list[Indices]) -> Callable[[int], None]:
+    def read(number: int) -> None:
+        reader.read(batches[number % len(batches)])
+
+    return read
+
+
+def _time_cold(
+    readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int
+) -> Times | None:
+    """As :func:`_time_reading`, the files put out of the page cache before each turn.
+
+    None where the system does not let go of them.
+    """
+    for reader in readers.values():
+        reader.reopen()
+        for path in reader.files:
+            put_on_disk(path)
+    if not can_be_cold([path for reader in readers.values() for path in reader.files]):
+        return None
+
+    def put_out_of_memory(name: str) -> None:
+        readers[name].reopen()
+        put_out(readers[name].files)
+
+    return take_turns(
+        {name: _reading(reader, batches) for name, reader in readers.items()},
+        rounds=rounds,
+        repeats=dict.fromkeys(readers, COLD_BATCHES),
+        before=put_out_of_memory,
+    )
+
+
+def _time_writing(folder: Path, contents: Contents, *, rounds: int) -> tuple[Times, PlainWriter]:
+    """Parts of the usual size through our writer, and the same bytes through ``tofile``."""
+    written = contents.with_parts(rounds)
+    ours = PartWriter(folder / "written", written)
+    plain = PlainWriter(folder / "plain", written)
+    tasks = {ours.name: ours.write, plain.name: plain.write}
+    return take_turns(tasks, rounds=rounds, repeats={}), plain
+
+
+def _read_ahead_overhead(cache: FeatureCache, *, rounds: int) -> float:
+    """Wall time of reading for a consumer that is as slow as the reader, over the slower of both.
+
+    The consumer sleeps: training on a GPU leaves the processor to the reader.
+    """
+    order = BatchOrder(images=np.arange(len(cache)), batch_images=BATCH_IMAGES, seed=2)
+    batches = list(islice(order.batches(), READ_AHEAD_BATCHES))
+
+    def read_all() -> None:
+        for batch in batches:
+            cache.read(batch)
+
+    overheads = []
+    for _ in range(rounds):
+        reading = timed(read_all)
+        pause = partial(time.sleep, reading / len(batches))
+        began = time.perf_counter()
+        using = sum(timed(pause) for _ in ReadAhead(cache.read, batches))
+        overheads.append((time.perf_counter() - began) / max(reading, using))
+    return statistics.median(overheads)
+
+
+def _measure_opening(store: Path, parts: int) -> float:
+    """Seconds to open a store with so many parts; the best of a few, its files just written."""
+    say(f"opening a store of {parts:,} parts")
+    contents = Contents(SHAPES["tiny"], images=parts, regions=1, part_images=1)
+    create_store(store, contents.plan)
+    write_markers_alone(store, contents.plan)
+    return min(timed(partial(FeatureCache, store)) for _ in range(OPENINGS))
