@@ -13,16 +13,18 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regionspot_core.bench.cache_report import CacheReport, ShapeReport
 from regionspot_core.bench.config import BATCH_IMAGES, SHAPES, CacheBenchConfig
-from regionspot_core.bench.contents import Contents, create_store, write_markers_alone
+from regionspot_core.bench.contents import Contents, commit_unwritten, create_store
 from regionspot_core.bench.measure import Times, take_turns, timed
 from regionspot_core.bench.page_cache import can_be_cold, put_on_disk, put_out
 from regionspot_core.bench.readers import (
     CacheReader,
     H5Reader,
     Indices,
+    Int8Reader,
     MemmapReader,
     Reader,
     TorchReader,
@@ -41,6 +43,10 @@ DIFFERENT_BATCHES = 64
 COLD_BATCHES = 2
 READ_AHEAD_BATCHES = 40
 OPENINGS = 3
+INT8_TOLERANCE = 0.51 / 127
+"""Half a step of the largest value, and a little for float16."""
+
+Values = NDArray[np.float16]
 
 
 def run_cache_benchmark(config: CacheBenchConfig) -> CacheReport:
@@ -87,7 +93,7 @@ def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeRe
     runs = [
         np.arange(n, n + BATCH_IMAGES) for n in range(0, images - BATCH_IMAGES + 1, BATCH_IMAGES)
     ]
-    say(f"{name}: generating {images:,} images in five formats")
+    say(f"{name}: generating {images:,} images in six formats")
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         readers = _make_readers(Path(folder), contents)
         require_equal_values(readers, anywhere[0])
@@ -99,9 +105,11 @@ def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeRe
         say(f"{name}: writing")
         writing, plain = _time_writing(Path(folder), contents, rounds=config.rounds)
         say(f"{name}: reading ahead")
-        ours = readers[CacheReader.name]
+        ours, int8 = readers[CacheReader.name], readers[Int8Reader.name]
         assert isinstance(ours, CacheReader)
+        assert isinstance(int8, Int8Reader)
         overhead = _read_ahead_overhead(ours.cache, rounds=config.rounds)
+        bytes_ratio = int8.feature_bytes / ours.feature_bytes
     return ShapeReport(
         name=name,
         contents=contents,
@@ -112,6 +120,7 @@ def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeRe
         unsynced_seconds=plain.unsynced_seconds,
         written_bytes=plain.bytes,
         prefetch_overhead=overhead,
+        int8_bytes_ratio=bytes_ratio,
     )
 
 
@@ -123,6 +132,7 @@ def _make_readers(folder: Path, contents: Contents) -> dict[str, Reader]:
         TorchReader(folder / "pth", contents),
         ZarrPythonReader(ours, contents),
         H5Reader(folder / "h5", contents),
+        Int8Reader(folder / "int8", contents),
     )
     return {reader.name: reader for reader in readers}
 
@@ -135,12 +145,21 @@ def require_equal_values(readers: Mapping[str, Reader], indices: Indices) -> Non
     """
     wanted = readers[CacheReader.name].read(indices)
     for name, reader in readers.items():
+        tolerance = INT8_TOLERANCE if isinstance(reader, Int8Reader) else 0
         for mine, theirs in zip(wanted, reader.read(indices), strict=True):
-            if mine.dtype != theirs.dtype or not np.array_equal(mine, theirs):
+            if not _alike(mine, theirs, tolerance * float(abs(mine).max())):
                 raise CacheError(
                     f"{name} delivers other values than {CacheReader.name}: {theirs.dtype} "
                     f"{theirs.shape}, expected {mine.dtype} {mine.shape} and the same content"
                 )
+
+
+def _alike(mine: Values, theirs: Values, error: float) -> bool:
+    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+        return False
+    if error == 0:
+        return np.array_equal(mine, theirs)
+    return bool((abs(mine.astype(np.float32) - theirs) <= error).all())
 
 
 def _time_reading(readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int) -> Times:
@@ -220,5 +239,5 @@ def _measure_opening(store: Path, parts: int) -> float:
     say(f"opening a store of {parts:,} parts")
     contents = Contents(SHAPES["tiny"], images=parts, regions=1, part_images=1)
     create_store(store, contents.plan)
-    write_markers_alone(store, contents.plan)
+    commit_unwritten(store, contents.plan)
     return min(timed(partial(FeatureCache, store)) for _ in range(OPENINGS))

@@ -13,6 +13,7 @@ from regionspot_core.bench.contents import Contents
 from regionspot_core.bench.measure import Requirement, Times, requirements_table
 from regionspot_core.bench.readers import (
     CacheReader,
+    Int8Reader,
     MemmapReader,
     TorchReader,
     ZarrPythonReader,
@@ -21,12 +22,16 @@ from regionspot_core.bench.writers import PartWriter, PlainWriter
 from regionspot_core.tables import facts_table
 
 OURS = CacheReader.name
+INT8 = Int8Reader.name
 MAIN_SHAPE = "B/16"
 """The shape that the required ratios are of."""
 NOT_COLD = "cold: not possible here"
+DISK_BOUND = 2.5
+"""How many times as long a cold read takes where the disk is the limit."""
 
 KEYS = {
     OURS: "ours",
+    INT8: "int8",
     MemmapReader.name: "memmap",
     TorchReader.name: "torch_load",
     ZarrPythonReader.name: "zarr_python",
@@ -50,13 +55,20 @@ class ShapeReport:
     unsynced_seconds: list[float]
     written_bytes: int
     prefetch_overhead: float
+    int8_bytes_ratio: float
 
     @property
     def batch_bytes(self) -> int:
         """Bytes of the tokens of a batch, as delivered."""
-        shape = self.contents.shape
-        region = 2 * shape.region_tokens * shape.region_width
-        return BATCH_IMAGES * (shape.image_bytes + self.contents.regions * region)
+        contents = self.contents
+        return BATCH_IMAGES * (contents.image_bytes + contents.regions * contents.region_bytes)
+
+    @property
+    def disk_bound(self) -> bool:
+        """Whether reading float16 from the disk waits for it more than it computes."""
+        if self.cold is None:
+            return False
+        return self.cold.median(OURS) >= DISK_BOUND * self.random.median(OURS)
 
     def figures(self) -> Figures:
         """All that was measured, by flat keys."""
@@ -66,37 +78,61 @@ class ShapeReport:
         figures |= {} if self.cold is None else _reading_figures("cold", self.cold)
         ours, plain = (self.writing.median(each.name) for each in (PartWriter, PlainWriter))
         unsynced = statistics.median(self.unsynced_seconds)
-        return figures | {
-            "write_vs_tofile": self.writing.ratio(PlainWriter.name, PartWriter.name),
-            "write_bytes_per_second": self.written_bytes / ours,
-            "tofile_bytes_per_second": self.written_bytes / plain,
-            "tofile_unsynced_bytes_per_second": self.written_bytes / unsynced,
-            "prefetch_overhead": self.prefetch_overhead,
-        }
+        return (
+            figures
+            | {
+                "write_vs_tofile": self.writing.ratio(PlainWriter.name, PartWriter.name),
+                "write_bytes_per_second": self.written_bytes / ours,
+                "tofile_bytes_per_second": self.written_bytes / plain,
+                "tofile_unsynced_bytes_per_second": self.written_bytes / unsynced,
+                "prefetch_overhead": self.prefetch_overhead,
+                "int8_bytes_vs_float16": self.int8_bytes_ratio,
+                "int8_warm_vs_float16": self.random.ratio(OURS, INT8),
+            }
+            | ({} if self.cold is None else {"int8_cold_vs_float16": self.cold.ratio(OURS, INT8)})
+        )
 
     def requirements(self) -> list[Requirement]:
         """The bounds that the shape must keep."""
         figures, name = self.figures(), self.name
         rows = [
             Requirement(
-                what=f"{name}: consumer and reader, of the slower's time",
+                what=f"{name}: read ahead, × the slower",
                 figure=figures["prefetch_overhead"],
                 bound=1.15,
                 least=False,
             ),
             Requirement(
-                what=f"{name}: writing, of tofile's speed",
+                what=f"{name}: writing, × tofile",
                 figure=figures["write_vs_tofile"],
                 bound=0.9,
                 least=True,
             ),
         ]
+        rows.append(
+            Requirement(
+                what=f"{name}: int8 bytes, × float16",
+                figure=figures["int8_bytes_vs_float16"],
+                bound=0.52,
+                least=False,
+            )
+        )
+        cold = figures.get("int8_cold_vs_float16")
+        rows.append(
+            Requirement(
+                what=f"{name}: int8 cold, × float16",
+                figure=cold if self.disk_bound else None,
+                bound=1.5,
+                least=True,
+                note=NOT_COLD if cold is None else f"{cold:.2g} ×; the disk is no limit",
+            )
+        )
         if name != MAIN_SHAPE:
             return rows
         bounds = {TorchReader.name: 3, ZarrPythonReader.name: 30, MemmapReader.name: 0.2}
         return [
             Requirement(
-                what=f"{name}: random batches, of {other}'s speed",
+                what=f"{name}: random, × {other}",
                 figure=figures[f"read_vs_{KEYS[other]}"],
                 bound=bound,
                 least=True,
@@ -154,7 +190,7 @@ def _reading_figures(way: str, times: Times) -> Figures:
     for name in times.seconds:
         key = KEYS.get(name, name)
         figures[f"{way}_images_per_second_{key}"] = BATCH_IMAGES / times.median(name)
-        if name != OURS:
+        if name not in (OURS, INT8):
             figures[f"{way}_vs_{key}"] = times.ratio(name, OURS)
     return figures
 
@@ -172,7 +208,7 @@ class CacheReport:
     def requirements(self) -> list[Requirement]:
         """All that is required, in the order it is shown."""
         opening = Requirement(
-            what=f"opening a store of {self.open_parts:,} parts",
+            what=f"opening {self.open_parts:,} parts",
             figure=self.open_seconds,
             bound=1,
             least=False,

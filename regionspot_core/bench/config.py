@@ -12,10 +12,14 @@ from regionspot_core.config import Config
 
 BATCH_IMAGES = 32
 SHAPES = {
-    "B/16": TokenShape(image_tokens=197, image_width=768, region_tokens=5, region_width=256),
-    "L/14@336": TokenShape(image_tokens=577, image_width=1024, region_tokens=5, region_width=256),
+    "B/16": TokenShape(
+        image_tokens=197, image_width=768, region_tokens=5, region_width=256, ious=4
+    ),
+    "L/14@336": TokenShape(
+        image_tokens=577, image_width=1024, region_tokens=5, region_width=256, ious=4
+    ),
     # For tests of the benchmark itself; its ratios say nothing.
-    "tiny": TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8),
+    "tiny": TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2),
 }
 IMAGES = {"B/16": 1_536, "L/14@336": 512, "tiny": 64}
 QUICK_IMAGES = {"B/16": 384, "L/14@336": 128, "tiny": 64}

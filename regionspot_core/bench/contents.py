@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.markers import Marker, marker_path
-from regionspot_core.cache.plan import CachePlan, TokenShape
+from regionspot_core.cache.markers import Marker, marker_key, write_complete
+from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.sealed import sealed
+from regionspot_core.cache.store import open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.testing import make_annotations, make_bank
+
+Dtype = Literal["float16", "int8"]
 
 LARGE_CHANNELS = 4
 """CLIP has a few channels with values a hundred times the others'."""
@@ -33,16 +37,31 @@ class Contents:
     images: int
     regions: int
     part_images: int
+    dtype: Dtype = "float16"
 
     @cached_property
     def plan(self) -> CachePlan:
         """Where they lie in a store."""
         counts = np.full(self.images, self.regions, dtype=np.int64)
-        return CachePlan(counts, self.shape, self.part_images)
+        return CachePlan(counts, self.shape, self.part_images, Keep(dtype=self.dtype))
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of an image's CLIP tokens, as delivered."""
+        return 2 * self.shape.image_tokens * self.shape.image_width
+
+    @property
+    def region_bytes(self) -> int:
+        """Bytes of a region's SAM tokens, as delivered."""
+        return 2 * self.shape.region_tokens * self.shape.region_width
+
+    def as_int8(self) -> Contents:
+        """The same, stored in a byte each."""
+        return replace(self, dtype="int8")
 
     def with_parts(self, count: int) -> Contents:
         """As many parts of the size that `extract run` writes, bytes considered."""
-        images = max(1, min(WRITTEN_IMAGES, WRITTEN_BYTES // self.shape.image_bytes))
+        images = max(1, min(WRITTEN_IMAGES, WRITTEN_BYTES // self.image_bytes))
         return replace(self, images=count * images, part_images=images)
 
     def parts(self) -> Iterator[PartFeatures]:
@@ -53,28 +72,29 @@ class Contents:
     def part(self, index: int) -> PartFeatures:
         """A part's features: the first one's, moved along by its number."""
         place = self.plan.part(index)
-        image_tokens, region_tokens, region_iou = self._base
         return PartFeatures(
-            image_tokens=np.roll(image_tokens, index, axis=1)[: len(place.images)],
-            region_tokens=np.roll(region_tokens, index, axis=0)[: place.rows],
-            region_iou=np.roll(region_iou, index, axis=0)[: place.rows],
+            {
+                name: np.roll(values, index, axis=1)[
+                    : place.rows if name.startswith("region/") else len(place.images)
+                ]
+                for name, values in self._base.items()
+            }
         )
 
     @cached_property
-    def _base(self) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float16]]:
+    def _base(self) -> dict[str, NDArray[np.float16]]:
         rng, shape = np.random.default_rng(0), self.shape
-        image_tokens = rng.standard_normal(
-            (self.part_images, shape.image_tokens, shape.image_width), dtype=np.float32
-        )
-        image_tokens[..., :LARGE_CHANNELS] *= 100
         rows = self.part_images * self.regions
-        region_tokens = rng.standard_normal((rows, shape.region_tokens, shape.region_width))
-        region_iou = rng.random((rows, shape.region_tokens - 1))
-        return (
-            image_tokens.astype(np.float16),
-            region_tokens.astype(np.float16),
-            region_iou.astype(np.float16),
-        )
+        lengths = {
+            "clip/tokens": (self.part_images, shape.image_tokens, shape.image_width),
+            "region/tokens": (rows, shape.region_tokens, shape.region_width),
+            "region/iou": (rows, shape.ious),
+        }
+        drawn = {
+            name: rng.standard_normal(length, dtype=np.float32) for name, length in lengths.items()
+        }
+        drawn["clip/tokens"][..., :LARGE_CHANNELS] *= 100
+        return {name: values.astype(np.float16) for name, values in drawn.items()}
 
 
 def create_store(store: Path, plan: CachePlan) -> CacheWriter:
@@ -89,9 +109,9 @@ def create_store(store: Path, plan: CachePlan) -> CacheWriter:
     )
 
 
-def write_markers_alone(store: Path, plan: CachePlan) -> None:
+def commit_unwritten(store: Path, plan: CachePlan) -> None:
     """Commit every part without writing it or waiting for the disk: enough to open the store."""
-    for index in range(plan.part_count):
-        part = plan.part(index)
-        marker = Marker(index, len(part.images), part.rows, (), {})
-        marker_path(store, index).write_text(json.dumps(asdict(marker)))
+    for part in plan.parts():
+        marker = Marker(part.index, len(part.images), part.rows, failed=(), files={})
+        (store / marker_key(part.index)).write_bytes(sealed(asdict(marker)))
+    write_complete(open_store(store), plan)

@@ -78,7 +78,7 @@ class Requirement:
     bound: float
     least: bool
     """Whether the bound is the smallest value allowed, or the largest."""
-    unit: str = "×"
+    unit: str = ""
     note: str = ""
     """Why there is no figure."""
 
@@ -100,12 +100,12 @@ class Requirement:
 def requirements_table(requirements: list[Requirement]) -> Table:
     """One line a requirement: what, its bound, the figure, met or not."""
     table = Table(title="Required", title_justify="left", title_style="bold", box=None)
-    table.add_column("", style="cyan")
+    table.add_column("", style="cyan", no_wrap=True)
     table.add_column("bound", justify="right", no_wrap=True)
     table.add_column("here", justify="right", no_wrap=True)
     table.add_column("")
     for each in requirements:
         sign = "≥" if each.least else "≤"
-        here = "–" if each.figure is None else f"{each.figure:.3g} {each.unit}"
-        table.add_row(each.what, f"{sign} {each.bound:g} {each.unit}", here, each.verdict)
+        here = "–" if each.figure is None else f"{each.figure:.3g}"
+        table.add_row(each.what, f"{sign} {each.bound:g} {each.unit}".strip(), here, each.verdict)
     return table

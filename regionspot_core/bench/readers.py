@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from regionspot_core.bench.contents import Contents, create_store
 from regionspot_core.cache.plan import REGION_CHUNK
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.schema import part_arrays
 
 Indices = NDArray[np.int64]
 
@@ -75,12 +76,31 @@ class CacheReader(Reader):
         writer = create_store(folder / "store", contents.plan)
         for part in writer.pending():
             writer.write(part, contents.part(part.index))
+        writer.finish()
         self.cache = FeatureCache(folder / "store")
+
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes of the files that hold features, scales and checksums with them."""
+        plan = self.cache.plan
+        keys = [
+            array.file(i) for array in part_arrays(plan).values() for i in range(plan.part_count)
+        ]
+        return sum((self._folder / "store" / key).stat().st_size for key in keys)
 
     def read(self, indices: Indices) -> Tokens:
         """Through TensorStore, with boxes, classes and ids."""
         batch = self.cache.read(indices)
         return Tokens(batch.image_tokens.numpy(), batch.region_tokens.numpy())
+
+
+class Int8Reader(CacheReader):
+    """Ours, of tokens stored in a byte each. It delivers float16 as well, but rounded."""
+
+    name = "… in int8"
+
+    def __init__(self, folder: Path, contents: Contents) -> None:
+        super().__init__(folder, contents.as_int8())
 
 
 class ZarrPythonReader(Reader):
@@ -115,8 +135,8 @@ class MemmapReader(Reader):
         folder.mkdir()
         with (folder / "image").open("wb") as image, (folder / "region").open("wb") as region:
             for part in contents.parts():
-                part.image_tokens.tofile(image)
-                part.region_tokens.tofile(region)
+                part.arrays["clip/tokens"].tofile(image)
+                part.arrays["region/tokens"].tofile(region)
         self._image_width = (contents.shape.image_tokens, contents.shape.image_width)
         self.reopen()
 
@@ -141,8 +161,9 @@ class TorchReader(Reader):
         super().__init__(folder, contents)
         folder.mkdir()
         for index, part in enumerate(contents.parts()):
-            regions = part.region_tokens.reshape(-1, contents.regions, *self._width)
-            for place, tokens in enumerate(zip(part.image_tokens, regions, strict=True)):
+            images, rows = part.arrays["clip/tokens"], part.arrays["region/tokens"]
+            regions = rows.reshape(-1, contents.regions, *self._width)
+            for place, tokens in enumerate(zip(images, regions, strict=True)):
                 # Copies: torch would save the whole part behind a view.
                 values = [torch.from_numpy(each.copy()) for each in tokens]
                 torch.save(values, folder / f"{index * contents.part_images + place}.pth")
@@ -175,9 +196,9 @@ class H5Reader(Reader):
             )
             at = row = 0
             for part in contents.parts():
-                image[at : at + len(part.image_tokens)] = part.image_tokens
-                region[row : row + len(part.region_tokens)] = part.region_tokens
-                at, row = at + len(part.image_tokens), row + len(part.region_tokens)
+                tokens, regions = part.arrays["clip/tokens"], part.arrays["region/tokens"]
+                image[at : at + len(tokens)], region[row : row + len(regions)] = tokens, regions
+                at, row = at + len(tokens), row + len(regions)
         self._open = h5py.File(path)
 
     def reopen(self) -> None:

@@ -31,8 +31,7 @@ class PlainWriter:
     def __init__(self, folder: Path, contents: Contents) -> None:
         folder.mkdir()
         self._folder = folder
-        features = contents.part(0)
-        self._arrays = (features.image_tokens, features.region_tokens, features.region_iou)
+        self._arrays = list(contents.part(0).arrays.values())
         self.bytes = sum(array.nbytes for array in self._arrays)
         self.unsynced_seconds: list[float] = []
         """Of each file, before waiting for the disk."""
