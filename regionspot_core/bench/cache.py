@@ -40,7 +40,7 @@ from regionspot_core.progress import say
 
 PARTS = 8
 DIFFERENT_BATCHES = 64
-COLD_BATCHES = 2
+COLD_BATCHES = 4
 READ_AHEAD_BATCHES = 40
 OPENINGS = 3
 INT8_TOLERANCE = 0.51 / 127
@@ -198,7 +198,7 @@ def _time_cold(
     return take_turns(
         {name: _reading(reader, batches) for name, reader in readers.items()},
         rounds=rounds,
-        repeats=dict.fromkeys(readers, COLD_BATCHES),
+        repeats={name: min(reader.repeats, COLD_BATCHES) for name, reader in readers.items()},
         before=put_out_of_memory,
     )
 
@@ -226,11 +226,13 @@ def _read_ahead_overhead(cache: FeatureCache, *, rounds: int) -> float:
 
     overheads = []
     for _ in range(rounds):
-        reading = timed(read_all)
-        pause = partial(time.sleep, reading / len(batches))
+        before = timed(read_all)
+        pause = partial(time.sleep, before / len(batches))
         began = time.perf_counter()
         using = sum(timed(pause) for _ in ReadAhead(cache.read, batches))
-        overheads.append((time.perf_counter() - began) / max(reading, using))
+        wall = time.perf_counter() - began
+        reading = (before + timed(read_all)) / 2
+        overheads.append(wall / max(reading, using))
     return statistics.median(overheads)
 
 

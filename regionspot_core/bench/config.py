@@ -47,7 +47,7 @@ class CacheBenchConfig(Config):
     @property
     def rounds(self) -> int:
         """How often each thing that is compared has its turn."""
-        return 5 if self.quick else 9
+        return 7 if self.quick else 11
 
     @property
     def cold_rounds(self) -> int:

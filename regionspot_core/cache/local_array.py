@@ -1,0 +1,200 @@
+"""Rows of a part array straight from its shard files, where these lie in a folder.
+
+TensorStore, which reads all other stores, spends most of a warm read in its CRC-32C: a portable
+one on processors that it does not know. Here the system puts a chunk where its values belong, and
+google-crc32c looks at it right there (benchmarks/LOG.md).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.cache.schema import PartArray
+from regionspot_core.cache.shards import MISSING
+
+OPEN_FILES = 256
+"""Shard files of an array that stay open, and their indices in memory: systems allow 1 024."""
+CALL_BYTES = 1 << 20
+"""What is read in one call is still in the processor's cache when its checksum is made."""
+CHUNKS_A_CALL = 256
+"""With two buffers each: systems take no more than 1 024 in one call (IOV_MAX)."""
+SUM_BYTES = 4
+"""A CRC-32C behind each chunk and behind the shard's index."""
+
+
+class LocalArray:
+    """A part array in a folder, read by rows of axis 0. Threads may share it.
+
+    Args:
+        folder: The store's.
+        array: One whose inner chunks are cut along axis 0 alone.
+    """
+
+    def __init__(self, folder: Path, array: PartArray) -> None:
+        self.array = array
+        self.chunk_bytes = math.prod(array.chunk) * np.dtype(array.dtype).itemsize
+        self._shard = lru_cache(OPEN_FILES)(partial(_Shard, folder, array, self.chunk_bytes))
+
+    def begin(self, rows: NDArray[np.int64]) -> LocalRows:
+        """Tell the system which rows will be read, so that the disk has all of them at once.
+
+        Raises:
+            ValueError: A shard's index is damaged, or a chunk is not there.
+            OSError: A shard cannot be opened.
+        """
+        length = self.array.chunk[0]
+        if length == 1:
+            return LocalRows(self, self._runs(rows), len(rows), take=None)
+        chunks, place = np.unique(rows // length, return_inverse=True)
+        return LocalRows(self, self._runs(chunks), len(chunks), take=place * length + rows % length)
+
+    def _runs(self, chunks: NDArray[np.int64]) -> list[_Run]:
+        """The chunks, those that lie end to end together, in the order they are given."""
+        shard_chunks = self.array.shard[0] // self.array.chunk[0]
+        part = chunks // shard_chunks
+        shards = {number: self._shard(number) for number in np.unique(part).tolist()}
+        offset = np.empty(len(chunks), dtype=np.int64)
+        for number, shard in shards.items():
+            mine = part == number
+            offset[mine] = shard.offsets(chunks[mine] % shard_chunks)
+        at_once = max(1, min(CHUNKS_A_CALL, CALL_BYTES // self.chunk_bytes))
+        far = np.diff(offset) != self.chunk_bytes + SUM_BYTES
+        breaks = np.flatnonzero(far | (np.diff(part) != 0)) + 1
+        runs = []
+        for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(chunks)], strict=True):
+            for start in range(first, stop, at_once):
+                count = min(at_once, stop - start)
+                runs.append(_Run(shards[int(part[start])], int(offset[start]), start, count))
+        return runs
+
+
+class LocalRows:
+    """Rows on their way."""
+
+    def __init__(
+        self, source: LocalArray, runs: list[_Run], chunks: int, take: NDArray[np.int64] | None
+    ) -> None:
+        self._source = source
+        self._runs = runs
+        self._chunks = chunks
+        self._take = take
+        for run in runs:
+            run.announce(run.count * (source.chunk_bytes + SUM_BYTES))
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a chunk is a row; only then :meth:`blocks` gives what was asked for."""
+        return self._take is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        rows = self._chunks if self._take is None else len(self._take)
+        return (rows, *self._source.array.chunk[1:])
+
+    def result(self) -> NDArray[Any]:
+        """(rows, …) in the order they were asked for.
+
+        Raises:
+            ValueError: A chunk does not match its checksum, or its file is cut off.
+            OSError: The system cannot read.
+        """
+        content = np.empty((self._chunks, self._source.chunk_bytes), dtype=np.uint8)
+        for run in self._runs:
+            self._read(run, content[run.first : run.first + run.count])
+        rows = self._rows(content)
+        return rows if self._take is None else rows[self._take]
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """A few rows at a time with their places, for who decodes them while the disk goes on.
+
+        Each is overwritten by the next. Raises as :meth:`result` does.
+        """
+        longest = max((run.count for run in self._runs), default=0)
+        content = np.empty((longest, self._source.chunk_bytes), dtype=np.uint8)
+        for run in self._runs:
+            self._read(run, content[: run.count])
+            yield slice(run.first, run.first + run.count), self._rows(content[: run.count])
+
+    def _read(self, run: _Run, content: NDArray[np.uint8]) -> None:
+        """Read the chunks, and hold the sum made from each against the one stored behind it."""
+        sums = np.empty((run.count, SUM_BYTES), dtype=np.uint8)
+        run.read([each.data for pair in zip(content, sums, strict=True) for each in pair])
+        stored = sums.view("<u4")[:, 0].tolist()
+        if [google_crc32c.value(chunk) for chunk in content] != stored:
+            name = self._source.array.name
+            raise ValueError(f"{name}: a chunk does not match its CRC-32C checksum")
+
+    def _rows(self, content: NDArray[np.uint8]) -> NDArray[Any]:
+        array = self._source.array
+        values = content.view(np.dtype(array.dtype).newbyteorder("<"))
+        return values.reshape(-1, *array.chunk[1:]).astype(array.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Chunks that lie end to end in a shard file, and belong end to end."""
+
+    shard: _Shard
+    offset: int
+    """In the file."""
+    first: int
+    """Of its chunks, among those that are read."""
+    count: int
+
+    def announce(self, size: int) -> None:
+        """Have the system fetch the bytes, if it can, without waiting for them."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.shard.file, self.offset, size, os.POSIX_FADV_WILLNEED)
+
+    def read(self, buffers: list[memoryview]) -> None:
+        """Fill the buffers, one behind the other."""
+        wanted = sum(buffer.nbytes for buffer in buffers)
+        found = os.preadv(self.shard.file, buffers, self.offset)
+        if found != wanted:
+            raise ValueError(
+                f"{self.shard.path}: expected {wanted} bytes at {self.offset}, found {found}"
+            )
+
+
+class _Shard:
+    """A shard file that is open, with its index. It is closed with the last that needs it."""
+
+    file = -1
+
+    def __init__(self, folder: Path, array: PartArray, chunk_bytes: int, part: int) -> None:
+        self.path = folder / array.file(part)
+        self.file = os.open(self.path, os.O_RDONLY)
+        self._chunk_bytes = chunk_bytes
+        chunks = array.shard[0] // array.chunk[0]
+        size = 16 * chunks + SUM_BYTES
+        content = os.pread(self.file, size, max(0, os.fstat(self.file).st_size - size))
+        table, stored = content[:-SUM_BYTES], content[-SUM_BYTES:]
+        if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
+            raise ValueError(f"{self.path}: the shard's index does not match its checksum")
+        self._index = np.frombuffer(table, dtype="<u8").reshape(chunks, 2)
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+    def offsets(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the chunks begin in the file.
+
+        Raises:
+            ValueError: One is not there, or not as long as it must be.
+        """
+        offset, length = self._index[chunks].T
+        if (offset == MISSING).any() or (length != self._chunk_bytes + SUM_BYTES).any():
+            raise ValueError(f"{self.path}: a chunk is missing")
+        return np.asarray(offset.astype(np.int64))
