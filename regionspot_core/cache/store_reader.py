@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,15 +22,19 @@ from regionspot_core.cache.arrays import (
     read_plan,
 )
 from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.encoding import restore
+from regionspot_core.cache.encoding import restore, restore_into
 from regionspot_core.cache.fingerprint import Fingerprint
+from regionspot_core.cache.local_array import LocalArray, LocalRows
 from regionspot_core.cache.markers import Complete, read_complete, read_markers, summarise
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import CLASS_BANK, FLIPPED, features, part_arrays, scale_name
-from regionspot_core.cache.store import Store
+from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheDamagedError, CacheError
 from regionspot_core.vocabulary import Vocabulary
+
+DIRECT = hasattr(os, "preadv")
+"""Whether this system can read shard files in folders without TensorStore."""
 
 
 class StoreReader:
@@ -51,6 +57,7 @@ class StoreReader:
         self._features = features(self.plan)
         self._stored = part_arrays(self.plan)
         self._opened: dict[str, Any] = {}
+        self._local_opened: dict[str, LocalArray] = {}
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -96,13 +103,17 @@ class StoreReader:
 
     def begin_rows(self, name: str, rows: NDArray[np.int64]) -> PendingRows:
         """Begin to read rows of a feature."""
-        return self._begin(name, lambda array: array[rows], taken=0)
+        if isinstance(self.store, FolderStore) and DIRECT:
+            return self._begin(name, lambda each: self._local(each).begin(rows), taken=0)
+        return self._begin(name, lambda each: self._array(each)[rows].read(), taken=0)
 
     def begin_copies(
         self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64]
     ) -> PendingRows:
         """Begin to read one jittered copy of each of a feature's rows, counted from 0."""
-        return self._begin(name, lambda array: array.vindex[rows, copies], taken=1)
+        return self._begin(
+            name, lambda each: self._array(each).vindex[rows, copies].read(), taken=1
+        )
 
     @cached_property
     def small(self) -> dict[str, NDArray[Any]]:
@@ -119,12 +130,18 @@ class StoreReader:
             f"(images {ids}, …): {first_line(error)}"
         )
 
-    def _begin(self, name: str, index: Any, *, taken: int) -> PendingRows:  # noqa: ANN401
+    def _begin(self, name: str, begin: Callable[[str], Any], *, taken: int) -> PendingRows:
         axis = self._features[name].scale_axis
-        steps = index(self._array(name)).read()
+        steps = begin(name)
         if axis is None or scale_name(name) not in self._stored:
             return PendingRows(steps)
-        return PendingRows(steps, index(self._array(scale_name(name))).read(), axis - taken)
+        return PendingRows(steps, begin(scale_name(name)), axis - taken)
+
+    def _local(self, name: str) -> LocalArray:
+        assert isinstance(self.store, FolderStore)
+        if name not in self._local_opened:
+            self._local_opened[name] = LocalArray(self.store.folder, self._stored[name])
+        return self._local_opened[name]
 
     def _array(self, name: str) -> Any:  # noqa: ANN401 - TensorStore is untyped
         if name not in self._opened:
@@ -143,10 +160,18 @@ class PendingRows:
 
     def result(self) -> NDArray[Any]:
         """The rows, decoded."""
-        rows = np.asarray(self.rows.result())
         if self.scale is None:
-            return rows
-        return restore(rows, np.asarray(self.scale.result()), axis=self.axis)
+            return np.asarray(self.rows.result())
+        if not (isinstance(self.rows, LocalRows) and self.rows.in_order):
+            return restore(
+                np.asarray(self.rows.result()), np.asarray(self.scale.result()), axis=self.axis
+            )
+        # Each block is decoded while the disk fetches the next ones.
+        scale = self.scale.result()
+        out = np.empty(self.rows.shape, dtype=np.float16)
+        for place, steps in self.rows.blocks():
+            restore_into(out[place], steps, scale[place], axis=self.axis)
+        return out
 
 
 @dataclass(frozen=True)
