@@ -31,7 +31,7 @@ def cache(
         typer.Option(
             "--images",
             metavar="N",
-            show_default="1,536 of B/16, 512 of L/14@336; --quick 384",
+            show_default="1,536 of B/16, 512 of L/14@336; --quick 320 and 128",
             help="Images of the generated stores.",
         ),
     ] = None,

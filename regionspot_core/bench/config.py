@@ -22,7 +22,7 @@ SHAPES = {
     "tiny": TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2),
 }
 IMAGES = {"B/16": 1_536, "L/14@336": 512, "tiny": 64}
-QUICK_IMAGES = {"B/16": 384, "L/14@336": 128, "tiny": 64}
+QUICK_IMAGES = {"B/16": 320, "L/14@336": 128, "tiny": 64}
 
 
 class CacheBenchConfig(Config):
@@ -47,12 +47,12 @@ class CacheBenchConfig(Config):
     @property
     def rounds(self) -> int:
         """How often each thing that is compared has its turn."""
-        return 7 if self.quick else 11
+        return 5 if self.quick else 11
 
     @property
     def cold_rounds(self) -> int:
         """The same where the disk is waited for."""
-        return 3 if self.quick else 5
+        return 3 if self.quick else 7
 
     def images_of(self, shape: str) -> int:
         """How many images are generated."""

@@ -1,7 +1,8 @@
 """Timing things against each other, and saying whether a required ratio is met.
 
 A shared machine is slower at one moment than at the next. So what is compared takes turns, each
-ratio is taken within a round, and the median over the rounds counts.
+ratio is taken within a round, and the median over the rounds counts. A turn counts by its fastest
+repetition: the others were interrupted, and the longer a repetition takes the more often.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Task = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one repetition of each task: a median for each round."""
+    """Seconds of one repetition of each task, for each round."""
 
     seconds: Mapping[str, list[float]]
 
@@ -40,6 +41,7 @@ def take_turns(
     rounds: int,
     repeats: Mapping[str, int],
     before: Callable[[str], None] | None = None,
+    of_turn: Callable[[list[float]], float] = min,
 ) -> Times:
     """Time tasks in rounds; in each, every task has its turn.
 
@@ -48,6 +50,7 @@ def take_turns(
         rounds: How often each has its turn.
         repeats: Repetitions a turn, by name: fewer for what is slow. 1 where it is not named.
         before: Called with the name before each turn, outside its time.
+        of_turn: Makes the figure of a turn from the seconds of its repetitions.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds):
@@ -57,7 +60,7 @@ def take_turns(
                 before(name)
             count = repeats.get(name, 1)
             taken = [timed(partial(tasks[name], turn * count + n)) for n in range(count)]
-            seconds[name].append(statistics.median(taken))
+            seconds[name].append(of_turn(taken))
     return Times(seconds)
 
 
