@@ -174,7 +174,7 @@ class ShapeReport:
             return f"{figures[key] / 1e6:,.0f} MB/s"
 
         return facts_table(
-            f"Writing {self.name}, on the disk at the end",
+            f"Writing {self.name}, synced",
             {
                 "CacheWriter": rate("write_bytes_per_second"),
                 "numpy.tofile": rate("tofile_bytes_per_second"),
