@@ -16,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec
 
+from regionspot_core.cache.markers import PLAN_FILES, FileSum, read_plan_files
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import ATTRIBUTE, FORMAT, GROUP, PartArray
 from regionspot_core.cache.store import FolderStore, Store
@@ -23,6 +24,9 @@ from regionspot_core.errors import CacheDamagedError, CacheError
 
 # No pool: the page cache already holds what is read twice, and copies less (benchmarks/LOG.md).
 _CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+
+READ_ERRORS = (ValueError, IndexError, OSError, RuntimeError)
+"""What TensorStore raises where a file is not what it should be."""
 
 
 def create_array(group: zarr.Group, array: PartArray) -> None:
@@ -73,8 +77,11 @@ def consolidate(folder: Path) -> None:
 def read_attributes(store: Store) -> dict[str, Any]:
     """What the store says of itself: format, fingerprint, plan and vocabulary.
 
+    All metadata files are looked over first: arrays that are opened later are what they were.
+
     Raises:
         CacheError: There is no store, it is not ours, or it is of another format.
+        CacheDamagedError: A file of metadata is not what was written.
     """
     content = store.read(GROUP)
     if content is None:
@@ -82,6 +89,23 @@ def read_attributes(store: Store) -> dict[str, Any]:
             f"{store}: expected a feature cache (written by `regionspot extract run`), found "
             f"{_what_is_there(store)}"
         )
+    sums = read_plan_files(store)
+    if not sums:
+        parse_attributes(store, content)  # another format has no such file
+        raise _damaged(store, PLAN_FILES, "missing")
+    keys = [key for key in sums if key.rpartition("/")[2] == GROUP]
+    for key, found in zip(keys, store.read_many(keys), strict=True):
+        if found is None or FileSum.of([found]) != sums[key]:
+            raise _damaged(store, key, "missing" if found is None else "damaged")
+    return parse_attributes(store, content)
+
+
+def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
+    """The store's attributes in the content of the group's own file.
+
+    Raises:
+        CacheError: They are not those of a feature cache of this format.
+    """
     try:
         attributes = json.loads(content)["attributes"][ATTRIBUTE]
     except (ValueError, KeyError, TypeError) as error:
@@ -122,16 +146,19 @@ def read_array(store: Store, name: str) -> NDArray[Any]:
     """
     try:
         return np.asarray(begin_open(store, name).result()[...].read().result())
-    except (ValueError, OSError) as error:
-        raise CacheDamagedError(
-            f"{store}: {name} is damaged ({first_line(error)}); `regionspot extract verify` tells "
-            f"what else is"
-        ) from None
+    except READ_ERRORS as error:
+        raise _damaged(store, name, f"damaged ({first_line(error)})") from None
 
 
 def first_line(error: Exception) -> str:
     """TensorStore's message without its trail of source lines."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _damaged(store: Store, key: str, how: str) -> CacheDamagedError:
+    return CacheDamagedError(
+        f"{store}: {key} is {how}; `regionspot extract verify` tells what else is"
+    )
 
 
 def _what_is_there(store: Store) -> str:

@@ -5,15 +5,19 @@ A part without a marker does not exist.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import google_crc32c
+import xxhash
 
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import PARTS
 from regionspot_core.cache.sealed import read_sealed, sealed, unsealed, write_sealed
 from regionspot_core.cache.store import Store
+from regionspot_core.errors import CacheDamagedError
 
 PLAN_FILES = f"{PARTS}/plan.json"
 """Checksums of all files that the plan alone decides, written when the store is made."""
@@ -31,17 +35,25 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class FileSum:
-    """What tells that a file is whole."""
+    """What tells that a file is whole, and no other.
+
+    Not a CRC: one of content that ends in its own CRC, as every chunk of ours does, is the same
+    number whatever the content, so that two parts' files would have the same sum.
+    """
 
     size: int
     """Bytes."""
-    crc32c: str
-    """Of the whole file, 8 hexadecimal digits."""
+    xxh3: str
+    """XXH3 of the whole file, 64 bits in 16 hexadecimal digits (xxhash.com)."""
 
     @classmethod
-    def of(cls, content: bytes) -> FileSum:
-        """The sum of a file's content."""
-        return cls(len(content), f"{google_crc32c.value(content):08x}")
+    def of(cls, pieces: Iterable[Any]) -> FileSum:
+        """The sum of a file's content, given piece by piece as buffers of bytes."""
+        size, total = 0, xxhash.xxh3_64()
+        for piece in pieces:
+            size += len(piece)
+            total.update(piece)
+        return cls(size, total.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,8 @@ def read_marker(store: Store, part: int) -> Marker | None:
     Raises:
         CacheDamagedError: The marker is there but damaged.
     """
-    values = read_sealed(store, marker_key(part))
-    return None if values is None else _marker(values)
+    content = store.read(marker_key(part))
+    return None if content is None else unsealed_marker(store, part, content)
 
 
 def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
@@ -95,10 +107,10 @@ def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
     Raises:
         CacheDamagedError: A marker is there but damaged.
     """
-    keys = [marker_key(part) for part in range(plan.part_count)]
+    contents = store.read_many([marker_key(part) for part in range(plan.part_count)])
     return [
-        None if content is None else _marker(unsealed(content, name=f"{store}: {key}"))
-        for key, content in zip(keys, store.read_many(keys), strict=True)
+        None if content is None else unsealed_marker(store, part, content)
+        for part, content in enumerate(contents)
     ]
 
 
@@ -133,7 +145,10 @@ def read_complete(store: Store) -> Complete | None:
         CacheDamagedError: The summary is there but damaged.
     """
     values = read_sealed(store, COMPLETE)
-    return None if values is None else Complete(**values | {"failed": _failed(values)})
+    if values is None:
+        return None
+    with _right_kind(f"{store}: {COMPLETE}"):
+        return Complete(**values | {"failed": _failed(values)})
 
 
 def write_plan_files(store: Store, files: dict[str, FileSum]) -> None:
@@ -148,12 +163,33 @@ def read_plan_files(store: Store) -> dict[str, FileSum]:
         CacheDamagedError: It is damaged.
     """
     values = read_sealed(store, PLAN_FILES) or {}
-    return {key: FileSum(**each) for key, each in values.items()}
+    with _right_kind(f"{store}: {PLAN_FILES}"):
+        return {key: FileSum(**each) for key, each in values.items()}
 
 
-def _marker(values: dict[str, Any]) -> Marker:
-    files = {name: FileSum(**each) for name, each in values["files"].items()}
-    return Marker(**values | {"failed": _failed(values), "files": files})
+def unsealed_marker(store: Store, part: int, content: bytes) -> Marker:
+    """The marker in a file's content.
+
+    Raises:
+        CacheDamagedError: The content is damaged, or another part's.
+    """
+    name = f"{store}: {marker_key(part)}"
+    values = unsealed(content, name=name)
+    with _right_kind(name):
+        files = {key: FileSum(**each) for key, each in values["files"].items()}
+        marker = Marker(**values | {"failed": _failed(values), "files": files})
+    if marker.part != part:
+        raise CacheDamagedError(f"{name} is the marker of part {marker.part}")
+    return marker
+
+
+@contextmanager
+def _right_kind(name: str) -> Iterator[None]:
+    """Refuse a whole file that was written as another."""
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError):
+        raise CacheDamagedError(f"{name} is a file of another kind") from None
 
 
 def _failed(values: dict[str, Any]) -> tuple[FailedImage, ...]:

@@ -1,7 +1,7 @@
 """One shard file of a Zarr v3 array, put together in memory.
 
 TensorStore reads these files, and so does zarr-python. They are put together here because that is
-twice as fast as writing through TensorStore (benchmarks/LOG.md), gives the file's checksum without
+twice as fast as writing through TensorStore (benchmarks/LOG.md), gives the file's sum without
 reading it back, and makes a store's bytes independent of any library's version. Layout: the Zarr v3
 specification's ``sharding_indexed`` codec (zarr-specs.readthedocs.io), index at the end, each
 inner chunk its little-endian values and a crc32c.
@@ -49,12 +49,26 @@ def shard_pieces(
     return [*pieces, table, _crc32c(table)]
 
 
-def crc32c(pieces: Pieces) -> int:
-    """The CRC-32C of a whole file (RFC 3720, appendix B.4)."""
-    total = 0
-    for piece in pieces:
-        total = google_crc32c.extend(total, piece)
-    return int(total)
+def damaged_chunks(content: bytes, *, chunk_count: int) -> list[int] | None:
+    """The places in a shard's index of the chunks that do not match their checksum.
+
+    Args:
+        content: The shard file, of the size it was written with.
+        chunk_count: Places in its index, unwritten ones included.
+
+    Returns None where the index is damaged, so that no chunk can be found.
+    """
+    table = content[-16 * chunk_count - 4 :]
+    if len(table) != 16 * chunk_count + 4 or _crc32c(table[:-4]) != table[-4:]:
+        return None
+    index = np.frombuffer(table[:-4], dtype="<u8").reshape(-1, 2)
+    written = np.flatnonzero(index[:, 0] != MISSING).tolist()
+    places = ((place, *index[place].tolist()) for place in written)
+    return [place for place, start, size in places if not _whole(content[start : start + size])]
+
+
+def _whole(chunk: bytes) -> bool:
+    return _crc32c(chunk[:-4]) == chunk[-4:]
 
 
 def _crc32c(content: NDArray[np.uint8] | bytes) -> bytes:

@@ -24,6 +24,8 @@ SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
 _PIECES_A_CALL = 1024
 """POSIX lets a system take no more buffers in one call (IOV_MAX)."""
+_BLOCK = 1 << 22
+"""Bytes read at once where a file's content is only looked over."""
 
 RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
 """Half a minute: TensorStore's own patience is a quarter of an hour."""
@@ -59,6 +61,16 @@ class Store(ABC):
     @abstractmethod
     def sizes(self) -> dict[str, int]:
         """Every file and its bytes. It lists the whole store, which may take long."""
+
+    @abstractmethod
+    def keys(self) -> list[str]:
+        """Every file. It lists the whole store, which may take long."""
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """A file's content, piece by piece; nothing where there is none."""
+        content = self.read(key)
+        if content is not None:
+            yield content
 
     @abstractmethod
     def kvstore(self, key: str) -> dict[str, Any]:
@@ -124,15 +136,33 @@ class FolderStore(Store):
 
     def sizes(self) -> dict[str, int]:
         """See :class:`Store`."""
-        return {
-            path.relative_to(self.folder).as_posix(): path.stat().st_size
-            for path in self.folder.rglob("*")
-            if not path.is_dir()
-        }
+        return {key: size for key in self.keys() if (size := self._size(key)) is not None}
+
+    def keys(self) -> list[str]:
+        """See :class:`Store`."""
+        with self._explained(""):
+            return [
+                path.relative_to(self.folder).as_posix()
+                for path in self.folder.rglob("*")
+                if not path.is_dir()
+            ]
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """See :class:`Store`."""
+        with self._explained(key), (self.folder / key).open("rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                yield block
 
     def kvstore(self, key: str) -> dict[str, Any]:
         """See :class:`Store`."""
         return {"driver": "file", "path": f"{(self.folder / key).absolute()}/"}
+
+    def _size(self, key: str) -> int | None:
+        """A file's bytes; None where another run has just removed it."""
+        try:
+            return (self.folder / key).stat().st_size
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
@@ -178,9 +208,14 @@ class ObjectStore(Store):
     def sizes(self) -> dict[str, int]:
         """See :class:`Store`."""
         with self._explained(""):
-            keys = [key.decode() for key in self._objects.list().result()]
+            keys = self.keys()
             reads = [self._objects.read(key) for key in keys]
             return {key: len(read.result().value) for key, read in zip(keys, reads, strict=True)}
+
+    def keys(self) -> list[str]:
+        """See :class:`Store`."""
+        with self._explained(""):
+            return [key.decode() for key in self._objects.list().result()]
 
     def kvstore(self, key: str) -> dict[str, Any]:
         """See :class:`Store`."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.boxes import mirror
 from regionspot_core.cache.arrays import (
+    READ_ERRORS,
     begin_open,
     first_line,
     read_array,
@@ -25,7 +26,14 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.encoding import restore, restore_into
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.local_array import LocalArray, LocalRows
-from regionspot_core.cache.markers import Complete, read_complete, read_markers, summarise
+from regionspot_core.cache.markers import (
+    Complete,
+    FileSum,
+    read_complete,
+    read_markers,
+    read_plan_files,
+    summarise,
+)
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import CLASS_BANK, FLIPPED, features, part_arrays, scale_name
 from regionspot_core.cache.store import FolderStore, Store
@@ -85,10 +93,18 @@ class StoreReader:
         }
 
     def class_bank(self) -> ClassBank:
-        """The embeddings of the vocabulary's names."""
+        """The embeddings of the vocabulary's names.
+
+        Raises:
+            CacheDamagedError: The file is missing, or is not what was written.
+        """
         content = self.store.read(CLASS_BANK)
-        if content is None:
-            raise CacheDamagedError(f"{self.store}: {CLASS_BANK} is missing")
+        if content is None or FileSum.of([content]) != read_plan_files(self.store)[CLASS_BANK]:
+            how = "missing" if content is None else "damaged"
+            raise CacheDamagedError(
+                f"{self.store}: {CLASS_BANK} is {how}; `regionspot extract verify` tells what "
+                f"else is"
+            )
         return ClassBank.load(io.BytesIO(content), name=f"{self.store}/{CLASS_BANK}")
 
     def begin_read(
@@ -207,7 +223,7 @@ class PendingBatch:
         self._jittered_boxes: list[Share] = []
         try:
             self._ask()
-        except (ValueError, OSError) as error:
+        except READ_ERRORS as error:
             raise store.damaged(positions, error) from None
 
     def result(self) -> FeatureBatch:
@@ -224,7 +240,7 @@ class PendingBatch:
             )
             tokens = _joined(self._regions, (count, shape.region_tokens, shape.region_width))
             boxes = self._boxes()
-        except (ValueError, OSError) as error:
+        except READ_ERRORS as error:
             raise store.damaged(self._positions, error) from None
         classes = store.small["region/class"][self._rows].astype(np.int64)
         return FeatureBatch(

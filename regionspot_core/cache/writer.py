@@ -49,7 +49,6 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
-from regionspot_core.cache.shards import crc32c
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
@@ -154,8 +153,7 @@ class CacheWriter:
             pieces = array.pieces(values)
             if pieces is not None:
                 self.store.write(array.file(part.index), pieces)
-                size = sum(len(piece) for piece in pieces)
-                files[name] = FileSum(size, f"{crc32c(pieces):08x}")
+                files[name] = FileSum.of(pieces)
         lost = {failure.position for failure in given.failed}
         marker = Marker(
             part=part.index,
@@ -231,7 +229,7 @@ def _create(
         # After the metadata is consolidated: zarr-python would warn of files that are no nodes.
         bank.save(folder / CLASS_BANK)
         built = FolderStore(folder)
-        sums = {key: FileSum.of(built.read(key) or b"") for key in sorted(built.sizes())}
+        sums = {key: FileSum.of(built.blocks(key)) for key in sorted(built.sizes())}
         write_plan_files(built, sums)
 
 

@@ -1,0 +1,119 @@
+"""What is wrong with a store's files, and which images it hits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.cache.arrays import read_array
+from regionspot_core.cache.plan import CachePlan, Part
+from regionspot_core.cache.schema import PartArray
+from regionspot_core.cache.shards import damaged_chunks
+from regionspot_core.cache.store import Store
+from regionspot_core.errors import CacheDamagedError
+
+
+@dataclass(frozen=True)
+class HitImage:
+    """An image whose tokens are damaged."""
+
+    position: int
+    """Its place in the annotations."""
+    id: int | None
+    """The annotation file's; None where the store's list of them is damaged."""
+    file: str | None
+    """None likewise."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file that is not what was written."""
+
+    key: str
+    problem: str
+    part: int | None = None
+    """None for a file that is no part's."""
+    images: tuple[HitImage, ...] = ()
+    """The part's images that cannot be read because of it; of a file that is no part's: none."""
+
+
+class Images:
+    """The names of a store's images, as far as they can be read."""
+
+    def __init__(self, store: Store, plan: CachePlan) -> None:
+        self._store = store
+        self._count = plan.image_count
+
+    def at(self, positions: list[int]) -> tuple[HitImage, ...]:
+        """The images at these positions."""
+        ids, files = self._ids, self._files
+        return tuple(
+            HitImage(
+                position,
+                None if ids is None else int(ids[position]),
+                None if files is None else files[position],
+            )
+            for position in positions
+        )
+
+    @cached_property
+    def _ids(self) -> NDArray[np.int64] | None:
+        try:
+            ids = read_array(self._store, "image/id")
+        except CacheDamagedError:
+            return None
+        return ids if len(ids) == self._count else None
+
+    @cached_property
+    def _files(self) -> list[str] | None:
+        try:
+            text = read_array(self._store, "image/file").tobytes()
+            starts = read_array(self._store, "image/file_start").tolist()
+        except CacheDamagedError:
+            return None
+        names = [text[start:stop].decode(errors="replace") for start, stop in pairwise(starts)]
+        return names if len(names) == self._count else None
+
+
+def damage_in_shard(
+    store: Store, plan: CachePlan, array: PartArray, part: Part
+) -> tuple[str, list[int]]:
+    """What is wrong in a part's file of the right size, and the positions of the images it hits.
+
+    The file's chunks carry a checksum each, which tells one image from another.
+    """
+    everything = images_of(plan, array, part, None)
+    content = store.read(array.file(part.index)) or b""
+    places = damaged_chunks(content, chunk_count=math.prod(array.shard) // math.prod(array.chunk))
+    if places is None:
+        return "its index of chunks is damaged, so none of them can be found", everything
+    if not places:
+        return "its chunks are whole, but not the part's: it is another part's file", everything
+    hit = images_of(plan, array, part, places)
+    return f"{len(places)} of its chunks damaged", hit
+
+
+def images_of(plan: CachePlan, array: PartArray, part: Part, places: list[int] | None) -> list[int]:
+    """Positions of the images that have values in chunks of a part's file; None: in any."""
+    grid = [length // chunk for length, chunk in zip(array.shard, array.chunk, strict=True)]
+    first = range(grid[0]) if places is None else np.unravel_index(places, grid)[0].tolist()
+    chunks = set(first)
+    if not array.of_regions:
+        return [position for position in part.images if position - part.image_start in chunks]
+    return [
+        position
+        for position in part.images
+        if plan.region_count[position]
+        and not chunks.isdisjoint(_row_chunks(plan, array, part, position))
+    ]
+
+
+def _row_chunks(plan: CachePlan, array: PartArray, part: Part, position: int) -> range:
+    start = int(plan.region_start[position]) - part.row_start
+    last = start + int(plan.region_count[position]) - 1
+    return range(start // array.chunk[0], last // array.chunk[0] + 1)
