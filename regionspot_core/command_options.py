@@ -9,17 +9,15 @@ import typer
 
 FROZEN = "Frozen models"
 
-Images = Annotated[
-    Path, typer.Option("--images", metavar="DIR", help="Folder that the file names start from.")
-]
-Annotations = Annotated[
-    Path,
-    typer.Option(
-        "--annotations",
-        metavar="FILE|DIR",
-        help="JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder.",
-    ),
-]
+_IMAGES = {"metavar": "DIR", "help": "Folder that the file names start from."}
+_ANNOTATIONS = {
+    "metavar": "FILE|DIR",
+    "help": "JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder.",
+}
+Images = Annotated[Path, typer.Option("--images", **_IMAGES)]
+Annotations = Annotated[Path, typer.Option("--annotations", **_ANNOTATIONS)]
+OptionalImages = Annotated[Path | None, typer.Option("--images", **_IMAGES)]
+OptionalAnnotations = Annotated[Path | None, typer.Option("--annotations", **_ANNOTATIONS)]
 _AS_RECORDED = "as the head was trained"
 
 _SAM = {

@@ -17,20 +17,31 @@ def map_ahead(
 ) -> Iterator[Result]:
     """``map`` with ``workers`` threads, at most four results a thread ahead of their use.
 
-    An exception of ``function`` is raised where its result is due.
+    An exception of ``function`` is raised where its result is due, and one of ``items`` behind the
+    results of all items before it.
     """
+    failure: list[Exception] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="ahead") as pool:
         ahead: deque[Future[Result]] = deque()
         try:
-            for item in items:
+            for item in _until_failure(items, failure):
                 ahead.append(pool.submit(function, item))
                 if len(ahead) > 4 * workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
+            if failure:
+                raise failure[0]
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _until_failure(items: Iterable[Item], failure: list[Exception]) -> Iterator[Item]:
+    try:
+        yield from items
+    except Exception as error:  # whatever it is, it is raised when it is due
+        failure.append(error)
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

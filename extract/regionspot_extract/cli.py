@@ -1,4 +1,4 @@
-"""`regionspot extract`: weights, text, plan, run, info."""
+"""`regionspot extract`: weights, text, plan, run, info, verify."""
 
 from __future__ import annotations
 
@@ -159,6 +159,12 @@ def run(
             help="Do the I-th of N equal shares of the parts: one task of a job array.",
         ),
     ] = "1/1",
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Do parts again of which images could not be read before."
+        ),
+    ] = False,
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
@@ -228,6 +234,66 @@ def info(
     print_info(describe_store(store), as_json=as_json)
 
 
+@app.command()
+def verify(
+    store: Store,
+    as_json: options.AsJson = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Make again what is damaged; takes the options that `run` was given.",
+        ),
+    ] = False,
+    images: options.OptionalImages = None,
+    annotations: options.OptionalAnnotations = None,
+    bank: options.Bank = None,
+    sam: options.Sam = "tiny",
+    sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
+    clip: options.Clip = "tiny",
+    clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+    batch: options.BatchImages = 8,
+    part_images: PartImages = 256,
+    workers: options.Workers = 4,
+    dtype: Dtype = "float16",
+    sam_tokens: SamTokens = "all",
+    jitter: Jitter = 0,
+    flip: Flip = False,
+) -> None:
+    """Read every byte of a store and name the parts and images that are damaged.
+
+    The exit code is 0 when the store is whole and complete, otherwise 1.
+    With --repair only the parts at fault are done again.
+    """
+    given = dict(locals()) | {"out": store}
+
+    from regionspot_core.errors import InputError
+    from regionspot_extract.tables import print_repair, print_verification
+    from regionspot_extract.verify import verify_store
+
+    missing = [f"--{name}" for name in ("images", "annotations") if given[name] is None]
+    if repair and missing:
+        raise InputError(
+            f"--repair needs {' and '.join(missing)} as well, and the other options that the "
+            f"store was made with"
+        )
+    config = _config(given) if repair else None
+    found = verify_store(store)
+    if config is None or not found.repairable:
+        print_verification(found, as_json=as_json)
+        raise typer.Exit(0 if found.whole else 1)
+
+    from regionspot_extract.repair import repair_store
+
+    repaired = repair_store(config, found)
+    print_repair(repaired, as_json=as_json)
+    raise typer.Exit(0 if repaired.after.whole and not repaired.failed else 1)
+
+
 def _config(given: dict[str, Any]) -> ExtractConfig:
     """The configuration from the arguments of `plan` or `run`, by name."""
     from regionspot_extract.config import ExtractConfig, Shard
@@ -242,6 +308,7 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
             "batch_images": given["batch"],
             "keep": {name: given[name] for name in ("dtype", "sam_tokens", "jitter", "flip")},
             "shard": Shard.from_text(given.get("shard", "1/1")),
+            "retry_failed": given.get("retry_failed", False),
         },
         source="regionspot extract",
     )

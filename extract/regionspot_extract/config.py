@@ -56,5 +56,7 @@ class ExtractConfig(Config):
     """What of the models' output is kept, and how."""
     shard: Shard = Shard()
     """Which of the parts this run does."""
+    retry_failed: bool = False
+    """Whether parts of which images could not be read are done again."""
     workers: int = Field(4, ge=1)
     """Threads that decode and resize."""

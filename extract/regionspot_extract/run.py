@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
+from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.markers import FailedImage, Marker
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import AnnotationSet
 from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.pictures import file_bytes
@@ -55,10 +62,19 @@ def run_extraction(
         CacheError: The store cannot be written.
     """
     extraction = prepare(config, backbones=backbones)
-    plan = extraction.plan
     writer = open_writer(extraction)
-    pending = [part for part in writer.pending() if config.shard.has(part.index)]
-    share = [part for part in plan.parts() if config.shard.has(part.index)]
+    share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
+    if config.retry_failed:
+        failed = writer.failed_parts()
+        writer.uncommit(part.index for part in share if part.index in failed)
+    return fill(extraction, writer, share)
+
+
+def fill(extraction: Extraction, writer: CacheWriter, share: list[Part]) -> ExtractionReport:
+    """Do those of a share of the parts that are not committed yet."""
+    plan = extraction.plan
+    shared = {part.index for part in share}
+    pending = [part for part in writer.pending() if part.index in shared]
     total = sum(len(part.images) for part in share)
     done = total - sum(len(part.images) for part in pending)
     with progress_line("extract", total=total, unit="images", start=done) as advance:
@@ -75,27 +91,41 @@ def run_extraction(
     )
 
 
+class Ingredients(TypedDict):
+    """What the files of the plan are made from."""
+
+    plan: CachePlan
+    annotations: AnnotationSet
+    make_bank: Callable[[], ClassBank]
+    fingerprint: Fingerprint
+    image_bytes: Callable[[], NDArray[np.int64]]
+
+
 def open_writer(extraction: Extraction) -> CacheWriter:
     """Create the extraction's store, or open the one there if it was planned the same way."""
+    return CacheWriter.open_or_create(extraction.config.out, **ingredients(extraction))
+
+
+def ingredients(extraction: Extraction) -> Ingredients:
+    """What the store's plan is made from; the class bank and the images' sizes when asked for."""
     config, annotations = extraction.config, extraction.annotations
     clip = extraction.backbones.image_text_encoder
     bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)
     text = bank.text if bank else paper_text(annotations.vocabulary)
-    return CacheWriter.open_or_create(
-        config.out,
-        plan=extraction.plan,
-        annotations=annotations,
-        make_bank=lambda: bank or build_class_bank(clip, annotations.vocabulary),
-        fingerprint={
+    return {
+        "plan": extraction.plan,
+        "annotations": annotations,
+        "make_bank": lambda: bank or build_class_bank(clip, annotations.vocabulary),
+        "fingerprint": {
             "backbones": extraction.backbones.fingerprint,
             "dataset": annotations.fingerprint(),
             "classes": text.recipe(),
             "precision": config.backbones.precision,
         },
-        image_bytes=lambda: file_bytes(
+        "image_bytes": lambda: file_bytes(
             config.images, annotations.image_file, workers=config.workers
         ),
-    )
+    }
 
 
 def do_parts(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regionspot_core.cache.damage import HitImage
+from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
 from regionspot_core.cache.schema import FLIPPED, stored_bytes
+from regionspot_core.cache.verify import Verification
 from regionspot_core.tables import (
     counted,
     facts_table,
@@ -21,11 +25,14 @@ from regionspot_extract.info import StoreInfo
 
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_extract.planning import Extraction
+    from regionspot_extract.repair import Repair
     from regionspot_extract.run import ExtractionReport
     from regionspot_extract.text import TextReport
     from regionspot_extract.weights import WeightFile, WeightRequest
 
 FAILURES_SHOWN = 5
+DAMAGES_SHOWN = 20
+IMAGES_SHOWN = 4
 
 
 def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
@@ -83,12 +90,7 @@ def print_report(store: str, report: ExtractionReport) -> None:
     left_out = _left_out(report.dropped)
     if left_out:
         show(f"left out of the annotations: {left_out}")
-    if report.failed:
-        show(f"{counted(len(report.failed), 'image')} could not be read and left out:")
-        for failure in report.failed[:FAILURES_SHOWN]:
-            show(f"  {failure.file}: {failure.reason}")
-        if len(report.failed) > FAILURES_SHOWN:
-            show("  … (`regionspot extract info --json` lists all)")
+    _print_failures(report.failed)
 
 
 def print_bank(path: Path, report: TextReport) -> None:
@@ -130,6 +132,49 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
     show(facts_table(str(info.store), facts))
 
 
+def print_verification(found: Verification, *, as_json: bool) -> None:
+    """What every byte of a store says."""
+    if as_json:
+        print(json.dumps(_verification(found), indent=2))  # noqa: T201 - the output
+        return
+    show(facts_table(found.store, _found(found)))
+    if found.damages:
+        show("damaged:")
+    for damage in found.damages[:DAMAGES_SHOWN]:
+        part = "" if damage.part is None else f" (part {damage.part})"
+        show(f"  {damage.key}{part}: {damage.problem}")
+        if damage.images:
+            show(f"    {_images(damage.images)}")
+    if len(found.damages) > DAMAGES_SHOWN:
+        show(f"  … {len(found.damages) - DAMAGES_SHOWN:,} more (--json lists all)")
+    _print_keys("left by a run that was killed, or that is at work:", found.leftovers)
+    _print_keys("foreign, not the store's:", found.foreign)
+    _print_keys("not looked at:", found.not_checked)
+
+
+def print_repair(repair: Repair, *, as_json: bool) -> None:
+    """What a repair found, did and left."""
+    if as_json:
+        values = {
+            "found": _verification(repair.found),
+            "restored": repair.restored,
+            "parts": repair.parts,
+            "deleted": repair.deleted,
+            "failed": [asdict(failure) for failure in repair.failed],
+            "after": _verification(repair.after),
+        }
+        print(json.dumps(values, indent=2))  # noqa: T201 - the output
+        return
+    print_verification(repair.found, as_json=False)
+    show(
+        f"repaired: {counted(len(repair.restored), 'file')} of the plan restored, "
+        f"{counted(len(repair.parts), 'part')} done again, "
+        f"{counted(len(repair.deleted), 'leftover')} deleted"
+    )
+    _print_failures(repair.failed)
+    print_verification(repair.after, as_json=False)
+
+
 def print_weight_file(file: WeightFile) -> None:
     """One file of weights, its URL and path unbroken so that they can be copied."""
     size = "" if file.size is None else f", {format_bytes(file.size)}"
@@ -144,6 +189,55 @@ def print_weight_file(file: WeightFile) -> None:
 def print_weight_options(request: WeightRequest) -> None:
     """How the other commands are told to use the files."""
     print(f"use them with: {request.options}")  # noqa: T201 - the output
+
+
+def _print_failures(failed: Sequence[FailedImage]) -> None:
+    if failed:
+        show(f"{counted(len(failed), 'image')} could not be read and left out:")
+        for failure in failed[:FAILURES_SHOWN]:
+            show(f"  {failure.file}: {failure.reason}")
+        if len(failed) > FAILURES_SHOWN:
+            show("  … (`regionspot extract info --json` lists all)")
+
+
+def _found(found: Verification) -> dict[str, str]:
+    """A verification in a few lines."""
+    facts = {"read": f"{format_bytes(found.bytes)} in {counted(found.files, 'file')}"}
+    if found.parts is not None:
+        written = found.parts - len(found.unwritten)
+        state = "complete" if found.complete else "NOT complete"
+        if not (found.complete or found.unwritten or found.damages):
+            state += ": `extract run` again completes it"
+        facts["parts"] = f"{written:,} of {found.parts:,} written: {state}"
+    images = {image.position for damage in found.damages for image in damage.images}
+    facts["damaged"] = (
+        f"{counted(len(found.damages), 'file')}, {counted(len(found.damaged_parts), 'part')}, "
+        f"{counted(len(images), 'image')}"
+        if found.damages
+        else "nothing"
+    )
+    facts["not ours"] = counted(len(found.foreign), "file") if found.foreign else "nothing"
+    return facts
+
+
+def _images(images: Sequence[HitImage]) -> str:
+    named = [
+        f"{image.id} ({image.file})" if image.file else f"at position {image.position}"
+        for image in images[:IMAGES_SHOWN]
+    ]
+    more = len(images) - IMAGES_SHOWN
+    return f"images {', '.join(named)}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def _print_keys(title: str, keys: Sequence[str]) -> None:
+    if keys:
+        show(title, *(f"  {key}" for key in keys[:DAMAGES_SHOWN]))
+    if len(keys) > DAMAGES_SHOWN:
+        show(f"  … {len(keys) - DAMAGES_SHOWN:,} more (--json lists all)")
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    return {"whole": found.whole, **asdict(found)}
 
 
 def _left_out(dropped: dict[str, int]) -> str:

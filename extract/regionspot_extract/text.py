@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import BackboneConfig
@@ -22,7 +25,7 @@ from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
-from regionspot_core.progress import progress_line
+from regionspot_core.progress import progress_line, say
 from regionspot_core.vocabulary import Vocabulary
 
 
@@ -54,12 +57,53 @@ def make_bank(
     """
     out = config.out
     text = ClassText.create(vocabulary, load_templates(config.text.templates), config.text)
-    precision = config.backbones.precision
-    plan = _plan(vocabulary, text, encoder.fingerprint(), precision)
+    plan = _plan(vocabulary, text, encoder.fingerprint(), config.backbones.precision)
     if out.exists():
-        there = ClassBank.load(out)
-        _require_plan(_plan(there.vocabulary, there.text, there.clip, there.precision), plan, out)
-        return TextReport(there, resumed=len(vocabulary))
+        return _finished(out, plan)
+    with _alone(out):
+        # A run that was waited for has finished the bank.
+        if out.exists():
+            return _finished(out, plan)
+        return _embed(config, vocabulary, text, encoder, plan)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the right to make a bank; waits for another run that is making it.
+
+    Raises:
+        InputError: The folder that ``out`` should be in does not exist.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
+    path = out.with_name(f"{out.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"embed: another run is making {out}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _finished(out: Path, plan: dict[str, Any]) -> TextReport:
+    there = ClassBank.load(out)
+    _require_plan(_plan(there.vocabulary, there.text, there.clip, there.precision), plan, out)
+    return TextReport(there, resumed=len(there.vocabulary))
+
+
+def _embed(
+    config: TextBankConfig,
+    vocabulary: Vocabulary,
+    text: ClassText,
+    encoder: ImageTextEncoder,
+    plan: dict[str, Any],
+) -> TextReport:
+    out, precision = config.out, config.backbones.precision
     rows = RowsOnDisk.open_or_create(out, plan, width=encoder.text_width)
     batches = list(class_batches(text))
     resumed = rows.keep_whole(batches)
@@ -93,10 +137,7 @@ class RowsOnDisk:
 
         Raises:
             FingerprintError: It was begun with another plan.
-            InputError: The folder that ``out`` should be in does not exist.
         """
-        if not out.parent.is_dir():
-            raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
         folder = out.with_name(f"{out.name}.unfinished")
         folder.mkdir(exist_ok=True)
         if (folder / "plan.json").exists():

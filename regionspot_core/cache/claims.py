@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.errors import CacheError
@@ -21,8 +21,8 @@ class Claims(ABC):
 
     @abstractmethod
     @contextmanager
-    def creation(self) -> Iterator[None]:
-        """Hold the right to create the store; waits for another that is creating it."""
+    def whole(self) -> Iterator[None]:
+        """Hold the right to create or to complete the store; waits for another that does."""
 
     @abstractmethod
     @contextmanager
@@ -48,9 +48,9 @@ class FolderClaims(Claims):
         self._folder = folder
 
     @contextmanager
-    def creation(self) -> Iterator[None]:
+    def whole(self) -> Iterator[None]:
         """See :class:`Claims`."""
-        path = self._creation_lock
+        path = self._lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path):
@@ -59,7 +59,9 @@ class FolderClaims(Claims):
                 finally:
                     path.unlink(missing_ok=True)
         except OSError as error:
-            raise CacheError(f"{self._folder}: the store cannot be created ({error})") from None
+            raise CacheError(
+                f"{self._folder}: the store cannot be written ({error.strerror or error})"
+            ) from None
 
     @contextmanager
     def part(self, part: int) -> Iterator[bool]:
@@ -67,8 +69,7 @@ class FolderClaims(Claims):
         path = self._folder / LOCKS / f"{part:06d}.lock"
         lock = FileLock(path, blocking=False)
         try:
-            path.parent.mkdir(exist_ok=True)
-            lock.acquire()
+            self._acquire(lock, path)
         except Timeout:
             yield False
             return
@@ -80,15 +81,25 @@ class FolderClaims(Claims):
             path.unlink(missing_ok=True)
             lock.release()
 
+    def _acquire(self, lock: BaseFileLock, path: Path) -> None:
+        while True:
+            path.parent.mkdir(exist_ok=True)
+            try:
+                lock.acquire()
+            except FileNotFoundError:
+                # A run that has just completed the store removed the folder meanwhile.
+                continue
+            return
+
     def clean_up(self) -> None:
         """See :class:`Claims`."""
         # Another run may be looking at its last part: it then removes the folder itself.
         with suppress(OSError):
             (self._folder / LOCKS).rmdir()
-        self._creation_lock.unlink(missing_ok=True)
+        self._lock.unlink(missing_ok=True)
 
     @property
-    def _creation_lock(self) -> Path:
+    def _lock(self) -> Path:
         return self._folder.with_name(f"{self._folder.name}.lock")
 
 
@@ -96,7 +107,7 @@ class NoClaims(Claims):
     """Nothing is claimed."""
 
     @contextmanager
-    def creation(self) -> Iterator[None]:
+    def whole(self) -> Iterator[None]:
         """See :class:`Claims`."""
         yield
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from regionspot_core.cache.arrays import parse_attributes, read_array, read_attributes
+from regionspot_core.cache.claims import LOCKS
 from regionspot_core.cache.damage import Damage, Images
 from regionspot_core.cache.markers import (
     COMPLETE,
@@ -28,7 +29,7 @@ from regionspot_core.errors import CacheDamagedError, CacheError
 _LIKE_OURS = re.compile(
     rf"(.*/)?{re.escape(GROUP)}|.*/c(/\d+)+|{re.escape(CLASS_BANK)}|parts/(\d{{6,}}|plan|complete)\.json"
 )
-_LEFT_BEHIND = re.compile(r"(?P<key>.+)(\.partial|\.__lock)|locks/\d{6,}\.lock")
+_LEFT_BEHIND = re.compile(rf"(?P<key>.+)(\.partial|\.__lock)|{LOCKS}/.+")
 """What a killed run leaves: files not yet renamed, TensorStore's locks, and ours."""
 
 

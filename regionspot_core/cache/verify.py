@@ -50,6 +50,11 @@ class Verification:
         return self.undamaged and self.complete
 
     @property
+    def repairable(self) -> bool:
+        """Whether there is anything that a repair would do."""
+        return bool(self.damages or self.leftovers)
+
+    @property
     def damaged_parts(self) -> list[int]:
         """The parts at fault, in order."""
         return sorted({damage.part for damage in self.damages if damage.part is not None})

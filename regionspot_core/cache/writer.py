@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,17 +102,11 @@ class CacheWriter:
         """
         store = open_store(location)
         if store.read(GROUP) is None:
-            with claims_on(store).creation():
+            with claims_on(store).whole():
                 if store.read(GROUP) is None:
                     sizes = image_bytes() if image_bytes else np.full(len(annotations), -1)
                     _create(store, plan, annotations, sizes, make_bank(), fingerprint)
-        attributes = read_attributes(store)
-        require_equal(
-            {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
-            {"fingerprint": fingerprint, "plan": plan.to_json()},
-            what=f"{store} was made otherwise than this run would",
-            advice="Choose another --out, or run with the options the store was made with",
-        )
+        require_same_origin(store, read_attributes(store), plan, fingerprint)
         return cls(store, plan)
 
     @cached_property
@@ -165,15 +159,23 @@ class CacheWriter:
         write_marker(self.store, marker)
         return marker
 
-    def uncommit(self, part: int) -> None:
-        """Take a part's commitment back, and with it the store's: the next run does it again."""
+    def uncommit(self, parts: Iterable[int]) -> None:
+        """Take parts' commitment back, and with it the store's: the next run does them again."""
         self.store.delete(COMPLETE)
-        self.store.delete(marker_key(part))
+        for part in parts:
+            self.store.delete(marker_key(part))
+
+    def failed_parts(self) -> list[int]:
+        """The committed parts of which images could not be read."""
+        markers = read_markers(self.store, self.plan)
+        return [marker.part for marker in markers if marker is not None and marker.failed]
 
     def finish(self) -> bool:
         """Complete the store if every part is committed; whether it is."""
-        if read_complete(self.store) is None and not write_complete(self.store, self.plan):
-            return False
+        if read_complete(self.store) is None:
+            with self._claims.whole():
+                if read_complete(self.store) is None and not write_complete(self.store, self.plan):
+                    return False
         self._claims.clean_up()
         return True
 
@@ -191,6 +193,22 @@ class CacheWriter:
                     f"part {part.index}: {name} must be {feature.dtype} {wanted}, got "
                     f"{found.dtype} {found.shape}"
                 )
+
+
+def require_same_origin(
+    store: Store, attributes: dict[str, Any], plan: CachePlan, fingerprint: Fingerprint
+) -> None:
+    """Refuse to go on with a store that was planned otherwise.
+
+    Raises:
+        FingerprintError: It was; the fields are named.
+    """
+    require_equal(
+        {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
+        {"fingerprint": fingerprint, "plan": plan.to_json()},
+        what=f"{store} was made otherwise than this run would",
+        advice="Choose another --out, or run with the options the store was made with",
+    )
 
 
 def _encoded(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -214,23 +232,35 @@ def _create(
 ) -> None:
     """Build the store aside, so that a store that exists is a whole one."""
     with _aside(store) as folder:
-        group = zarr.create_group(str(folder), zarr_format=3)
-        group.attrs[ATTRIBUTE] = {
-            "format": FORMAT,
-            "fingerprint": fingerprint,
-            "plan": plan.to_json(),
-            "vocabulary": annotations.vocabulary.to_json(),
-        }
-        for array in part_arrays(plan).values():
-            create_array(group, array)
-        for name, values, fill in small_arrays(plan, annotations, image_bytes):
-            create_small(group, name, values, fill)
-        consolidate(folder)
-        # After the metadata is consolidated: zarr-python would warn of files that are no nodes.
-        bank.save(folder / CLASS_BANK)
-        built = FolderStore(folder)
-        sums = {key: FileSum.of(built.blocks(key)) for key in sorted(built.sizes())}
-        write_plan_files(built, sums)
+        build_plan_files(folder, plan, annotations, image_bytes, bank, fingerprint)
+
+
+def build_plan_files(
+    folder: Path,
+    plan: CachePlan,
+    annotations: AnnotationSet,
+    image_bytes: NDArray[np.int64],
+    bank: ClassBank,
+    fingerprint: Fingerprint,
+) -> None:
+    """Write all files that the plan decides, and their sums; the same input, the same bytes."""
+    group = zarr.create_group(str(folder), zarr_format=3)
+    group.attrs[ATTRIBUTE] = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "plan": plan.to_json(),
+        "vocabulary": annotations.vocabulary.to_json(),
+    }
+    for array in part_arrays(plan).values():
+        create_array(group, array)
+    for name, values, fill in small_arrays(plan, annotations, image_bytes):
+        create_small(group, name, values, fill)
+    consolidate(folder)
+    # After the metadata is consolidated: zarr-python would warn of files that are no nodes.
+    bank.save(folder / CLASS_BANK)
+    built = FolderStore(folder)
+    sums = {key: FileSum.of(built.blocks(key)) for key in sorted(built.keys())}
+    write_plan_files(built, sums)
 
 
 @contextmanager

@@ -71,6 +71,17 @@ def test_an_error_is_raised_where_its_result_is_due() -> None:
         next(results)
 
 
+def test_an_error_of_the_source_is_raised_behind_the_results_before_it() -> None:
+    def source() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("the source broke")
+
+    results = map_ahead(lambda item: item * 2, source(), workers=2)
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(OSError, match="the source broke"):
+        next(results)
+
+
 def test_stopping_early_leaves_no_thread() -> None:
     before = threading.active_count()
     results = map_ahead(lambda item: item, iter(range(10**9)), workers=4)

@@ -1,7 +1,10 @@
 """`regionspot extract text`: one bank however often it was interrupted, and no mix of two."""
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from regionspot_core.backbones import text as text_module
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.vocabulary import Vocabulary
+from regionspot_extract import text as text_story
 from regionspot_extract.text import TextBankConfig, make_bank
 
 NAMES = Vocabulary.from_names([f"thing {k}" for k in range(25)])
@@ -124,6 +128,38 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
         (tmp_path / "b.h5.unfinished" / "plan.json").write_text(damage)
         with pytest.raises(InputError, match="expected the plan of an unfinished bank; delete"):
             make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip())
+
+
+def test_a_second_run_waits_for_the_first_and_takes_its_bank(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first run stands still in its third batch until the second has said that it waits."""
+    held, waiting = threading.Event(), threading.Event()
+
+    class SlowClip(FakeClip):
+        def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
+            if self.texts == 56:
+                held.set()
+                assert waiting.wait(30)
+            return super().text_embeddings(texts)
+
+    class FileLockThatTells(text_story.FileLock):  # type: ignore[misc]
+        def acquire(self, *arguments: Any, **options: Any) -> Any:
+            if options.get("blocking") is not False:
+                waiting.set()
+            return super().acquire(*arguments, **options)
+
+    out, second = tmp_path / "b.h5", FakeClip()
+    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+        first = pool.submit(make_bank, config(out), NAMES, SlowClip())
+        assert held.wait(30)
+        patch.setattr(text_story, "FileLock", FileLockThatTells)
+        report = pool.submit(make_bank, config(out), NAMES, second).result(60)
+        assert first.result(60).resumed == 0
+    assert (report.resumed, second.texts) == (25, 0)
+    assert np.array_equal(report.bank.embeddings, first.result().bank.embeddings)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.h5"]
+    assert f"another run is making {out}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Building again the files that a store's plan decides, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.cache.arrays import parse_attributes, read_array
+from regionspot_core.cache.fingerprint import Fingerprint
+from regionspot_core.cache.markers import FileSum, read_plan_files, write_plan_files
+from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.schema import CLASS_BANK, GROUP
+from regionspot_core.cache.store import FolderStore, Store
+from regionspot_core.cache.writer import build_plan_files, require_same_origin
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import CacheDamagedError, CacheError
+
+
+def restore_plan_files(
+    store: Store,
+    *,
+    plan: CachePlan,
+    annotations: AnnotationSet,
+    make_bank: Callable[[], ClassBank],
+    fingerprint: Fingerprint,
+    image_bytes: Callable[[], NDArray[np.int64]],
+) -> list[str]:
+    """Put back the files of the plan that are missing or not what was written; their keys.
+
+    They are built aside as for a new store, and take their places only where they are, byte for
+    byte, what the store's list of files says; where that list is damaged, what the group's own
+    file says must be the same.
+
+    Raises:
+        FingerprintError: The store was made otherwise; the fields are named.
+        CacheError: They come out otherwise, or nothing is left that says what the store was.
+    """
+    sums = _intact_sums(store)
+    group = store.read(GROUP)
+    if group is not None and (not sums or FileSum.of([group]) == sums[GROUP]):
+        require_same_origin(store, parse_attributes(store, group), plan, fingerprint)
+    wrong = {key for key, each in sums.items() if not _is_whole(store, key, each)}
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = _image_bytes(store, len(annotations), image_bytes)
+        bank = make_bank() if not sums or CLASS_BANK in wrong else _bank(store)
+        build_plan_files(Path(folder), plan, annotations, sizes, bank, fingerprint)
+        built = FolderStore(Path(folder))
+        rebuilt = read_plan_files(built)
+        for key in sorted(wrong or {GROUP}):
+            there = sums[key] if sums else FileSum.of([group or b""])
+            if rebuilt.get(key) != there:
+                raise _another(store, key)
+        if not sums:
+            wrong = {key for key, each in rebuilt.items() if not _is_whole(store, key, each)}
+            write_plan_files(store, rebuilt)
+        for key in sorted(wrong):
+            store.write(key, list(built.blocks(key)))
+    return sorted(wrong)
+
+
+def _intact_sums(store: Store) -> dict[str, FileSum]:
+    try:
+        return read_plan_files(store)
+    except CacheDamagedError:
+        return {}
+
+
+def _is_whole(store: Store, key: str, expected: FileSum) -> bool:
+    content = store.read(key)
+    return content is not None and FileSum.of([content]) == expected
+
+
+def _image_bytes(
+    store: Store, images: int, measure: Callable[[], NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """The sizes of the images' files when the store was made; those of now where they are lost."""
+    try:
+        planned = read_array(store, "image/bytes")
+    except CacheDamagedError:
+        return measure()
+    return planned if len(planned) == images else measure()
+
+
+def _bank(store: Store) -> ClassBank:
+    return ClassBank.load(io.BytesIO(store.read(CLASS_BANK) or b""), name=f"{store}/{CLASS_BANK}")
+
+
+def _another(store: Store, key: str) -> CacheError:
+    return CacheError(
+        f"{store}: {key} cannot be restored, since these options, images and library versions "
+        f"make another file than was written; give those that the store was made with"
+    )
