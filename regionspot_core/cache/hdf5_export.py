@@ -19,7 +19,7 @@ from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES
 from regionspot_core.cache.markers import PLAN_FILES, FileSum, Marker, marker_key, require_markers
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.schema import GROUP, PartArray, part_arrays
-from regionspot_core.cache.shards import crc32c, shard_values
+from regionspot_core.cache.shards import crc32, shard_values
 from regionspot_core.cache.small import CHUNK, SmallArray
 from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.errors import CacheError, InputError
@@ -69,17 +69,22 @@ class Export:
         """
         _require_new(path)
         with _explained(path), written_aside(path) as partial, _Disk(partial) as disk:
-            with h5py.File(disk, "w", libver=(LIBVER, LIBVER)) as file:
-                _write_mark(file, "format", EXPORT_FORMAT)
-                _write_mark(file, "fingerprint", json.dumps(self._attributes["fingerprint"]))
-                self._write_planned(file)
-                for array in self._arrays.values():
-                    _create(file, array.name, array.shape, array.dtype, array.chunk)
-                for marker in self._markers:
-                    self._write_part(file, marker)
-                    disk.require_written()
-                    on_bytes(sum(each.size for each in marker.files.values()))
+            try:
+                with h5py.File(disk, "w", libver=(LIBVER, LIBVER)) as file:
+                    self._fill(file, disk, on_bytes)
+            finally:
+                disk.require_written()
+
+    def _fill(self, file: Any, disk: _Disk, on_bytes: Callable[[int], None]) -> None:  # noqa: ANN401 - h5py is untyped
+        _write_mark(file, "format", EXPORT_FORMAT)
+        _write_mark(file, "fingerprint", json.dumps(self._attributes["fingerprint"]))
+        self._write_planned(file)
+        for array in self._arrays.values():
+            _create(file, array.name, array.shape, array.dtype, array.chunk)
+        for marker in self._markers:
+            self._write_part(file, marker)
             disk.require_written()
+            on_bytes(sum(each.size for each in marker.files.values()))
 
     def _write_planned(self, file: Any) -> None:  # noqa: ANN401 - h5py is untyped
         """The small arrays, and whole files of what is no array."""
@@ -100,7 +105,7 @@ class Export:
         _write_file(file, PLAN_FILES, self._store.read(PLAN_FILES) or b"")
 
     def _create_small(self, file: Any, name: str) -> SmallArray:  # noqa: ANN401
-        array = SmallArray.from_metadata(name, file[f"{FILES}{name}/{GROUP}"][...].tobytes())
+        array = SmallArray.from_metadata(name, self._store.read(f"{name}/{GROUP}") or b"")
         rows = min(array.shape[0], SMALL_ROWS)
         _create(file, name, array.shape, array.dtype, (rows, *array.shape[1:]), fill=array.fill)
         return array
@@ -121,7 +126,7 @@ class Export:
             shard=array.shard,
             dtype=array.dtype,
         )
-        self._require_same(key, f"{crc32c(array.pieces(values) or []):08x}" == wanted.crc32c)
+        self._require_same(key, f"{crc32(array.pieces(values) or []):08x}" == wanted.crc32)
         file[array.name][rows] = values
 
     def _require_same(self, key: str, same: bool) -> None:

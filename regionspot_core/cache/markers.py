@@ -13,6 +13,7 @@ import google_crc32c
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import PARTS
 from regionspot_core.cache.sealed import read_sealed, sealed, unsealed, write_sealed
+from regionspot_core.cache.shards import crc32
 from regionspot_core.cache.store import Store
 from regionspot_core.errors import CacheError
 
@@ -36,13 +37,13 @@ class FileSum:
 
     size: int
     """Bytes."""
-    crc32c: str
-    """Of the whole file, 8 hexadecimal digits."""
+    crc32: str
+    """Of the whole file (:func:`regionspot_core.cache.shards.crc32`), 8 hexadecimal digits."""
 
     @classmethod
     def of(cls, content: bytes) -> FileSum:
         """The sum of a file's content."""
-        return cls(len(content), f"{google_crc32c.value(content):08x}")
+        return cls(len(content), f"{crc32([content]):08x}")
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _made_from(store: Store) -> dict[str, Any]:
         # The metadata and the class bank are left out: versions of zarr-python differ in the
         # former's text, and processors in the latter's last bits.
         if chunk and name != MAY_DIFFER:
-            arrays.setdefault(name, []).append(file.crc32c)
+            arrays.setdefault(name, []).append(file.crc32)
     return {
         "fingerprint": attributes["fingerprint"],
         "plan": attributes["plan"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,12 +76,16 @@ def shard_values(
     return chunks.transpose(axes).reshape(-1, *shard[1:])[:length]
 
 
-def crc32c(pieces: Pieces) -> int:
-    """The CRC-32C of a whole file (RFC 3720, appendix B.4)."""
+def crc32(pieces: Pieces) -> int:
+    """The CRC-32 of a whole file (IEEE 802.3, as in zlib).
+
+    Not the CRC-32C that each chunk carries: that of values and their own CRC-32C behind them is the
+    same whatever the values are, so it would take one whole shard for another.
+    """
     total = 0
     for piece in pieces:
-        total = google_crc32c.extend(total, piece)
-    return int(total)
+        total = zlib.crc32(piece, total)
+    return total
 
 
 def _crc32c(content: NDArray[np.uint8] | bytes) -> bytes:

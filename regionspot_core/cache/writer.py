@@ -49,7 +49,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
-from regionspot_core.cache.shards import crc32c
+from regionspot_core.cache.shards import crc32
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
@@ -155,7 +155,7 @@ class CacheWriter:
             if pieces is not None:
                 self.store.write(array.file(part.index), pieces)
                 size = sum(len(piece) for piece in pieces)
-                files[name] = FileSum(size, f"{crc32c(pieces):08x}")
+                files[name] = FileSum(size, f"{crc32(pieces):08x}")
         lost = {failure.position for failure in given.failed}
         marker = Marker(
             part=part.index,

@@ -12,7 +12,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionspot_core.cache.markers import COMPLETE, marker_key, read_marker
+from regionspot_core.cache.markers import COMPLETE, marker_key, read_marker, read_plan_files
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import open_store
@@ -30,13 +30,13 @@ from regionspot_core.testing import (
 COUNTS = [2, 0, 3, 1, 20, 0, 1, 4, 2]
 
 
-def naive_crc32c(content: bytes) -> int:
-    """Bit by bit, from RFC 3720: reflected polynomial 0x1EDC6F41, all ones before and after."""
+def naive_crc32(content: bytes) -> int:
+    """Bit by bit, IEEE 802.3: reflected polynomial 0x04C11DB7, all ones before and after."""
     register = 0xFFFFFFFF
     for byte in content:
         register ^= byte
         for _ in range(8):
-            register = (register >> 1) ^ (0x82F63B78 if register & 1 else 0)
+            register = (register >> 1) ^ (0xEDB88320 if register & 1 else 0)
     return register ^ 0xFFFFFFFF
 
 
@@ -225,7 +225,22 @@ def test_markers_hold_the_checksums_of_the_files(store: Path) -> None:
     assert values["files"].keys() == {"clip/tokens", "region/tokens", "region/iou"}
     for name, file in values["files"].items():
         content = shard_path(store, name, 0).read_bytes()
-        assert (file["size"], int(file["crc32c"], 16)) == (len(content), naive_crc32c(content))
+        assert (file["size"], int(file["crc32"], 16)) == (len(content), naive_crc32(content))
+
+
+def test_markers_tell_whole_files_of_other_values_apart(tmp_path: Path) -> None:
+    """CRC-32C would not: of values with their own CRC-32C behind them it is always the same."""
+    sums = []
+    for seed in (0, 1):
+        make_cache(tmp_path / f"{seed}", [3, 3, 3, 3], seed=seed)
+        marker = read_marker(open_store(tmp_path / f"{seed}"), 0)
+        planned = read_plan_files(open_store(tmp_path / f"{seed}"))
+        assert marker is not None
+        sums.append(marker.files | {key: planned[key] for key in ("image/size/c/0/0",)})
+    assert sums[0].keys() == sums[1].keys()
+    for name in sums[0]:
+        assert sums[0][name].size == sums[1][name].size
+        assert sums[0][name].crc32 != sums[1][name].crc32
 
 
 def test_images_without_regions_make_an_empty_mask(store: Path) -> None:
