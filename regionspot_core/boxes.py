@@ -52,7 +52,7 @@ def jitter(
     The centre moves by at most ``shift / 2`` of the box's sides, and each side is multiplied by a
     factor in ``1 - scale … 1 + scale``, all uniform: the box noise of DN-DETR (arXiv 2203.01305,
     section 4.3) with λ1 = ``shift`` and λ2 = ``scale``, halved from its 0.4 so that a copy stays
-    the same object's (IoU at least 0.51 with a box away from the image's border).
+    the same object's: its IoU with the box is at least 0.64.
     """
     xyxy = np.asarray(boxes, dtype=np.float64)[:, None]
     sides = xyxy[..., 2:] - xyxy[..., :2]

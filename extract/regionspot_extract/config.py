@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.cache.plan import Keep
@@ -20,12 +19,6 @@ class Shard(Config):
     index: int = Field(1, ge=1)
     of: int = Field(1, ge=1)
 
-    @model_validator(mode="after")
-    def _within(self) -> Self:
-        if self.index > self.of:
-            raise ValueError(f"expected a shard of 1 … {self.of}, got {self.index}")
-        return self
-
     @classmethod
     def from_text(cls, text: str) -> Shard:
         """From ``i/n``, i counted from 1.
@@ -36,7 +29,9 @@ class Shard(Config):
         first, slash, second = text.partition("/")
         if not (slash and first.isdecimal() and second.isdecimal()):
             raise ConfigError(f"--shard {text}: expected i/n, as in 2/8 for the second of eight")
-        return cls.parse({"index": int(first), "of": int(second)}, source=f"--shard {text}")
+        if not 1 <= int(first) <= int(second):
+            raise ConfigError(f"--shard {text}: expected i from 1 to n, as in 2/8")
+        return cls(index=int(first), of=int(second))
 
     def has(self, part: int) -> bool:
         """Whether the part at this index is of the share."""

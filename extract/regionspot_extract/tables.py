@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regionspot_core.cache.plan import Keep, TokenShape
-from regionspot_core.cache.schema import stored_bytes
+from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.schema import FLIPPED, stored_bytes
 from regionspot_core.tables import (
     counted,
     facts_table,
@@ -35,7 +35,7 @@ RUNS_SHOWN = 10
 def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     """Bytes and time that an extraction would take."""
     plan, annotations = extraction.plan, extraction.annotations
-    stored = stored_bytes(plan)
+    stored = _bytes_of_views(plan)
     facts = {
         "images": f"{plan.image_count:,}",
         "parts": f"{plan.part_count:,}, {counted(plan.part_images, 'image')} each",
@@ -59,6 +59,20 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
             f"about {total} here ({per_second(1 / seconds_per_image)} images/s measured)"
         )
     show(facts_table("Extraction plan", facts))
+
+
+def _bytes_of_views(plan: CachePlan) -> dict[str, int]:
+    """What the store will weigh, by what the bytes are for."""
+    sums = {"CLIP's bytes": 0, "SAM's bytes": 0}
+    for name, size in stored_bytes(plan).items():
+        if name.startswith(FLIPPED):
+            what = "mirrored view"
+        elif "/jittered/" in name:
+            what = "jittered copies"
+        else:
+            what = "CLIP's bytes" if name.startswith("clip/") else "SAM's bytes"
+        sums[what] = sums.get(what, 0) + size
+    return sums
 
 
 def print_report(store: str, report: ExtractionReport) -> None:
@@ -105,6 +119,7 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
     complete = "complete" if info.parts_written == info.parts else "NOT complete"
     facts = {
         "parts": f"{info.parts_written:,} of {info.parts:,} written: {complete}",
+        "part": counted(info.part_images, "image"),
         "images": f"{info.images_written:,} of {info.images:,}",
         "regions": f"{info.regions_written:,} of {info.regions:,}",
         "classes": f"{info.classes:,}",

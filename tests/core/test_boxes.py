@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.boxes import box_area, box_iou, clip_to_image, xywh_to_xyxy, xyxy_to_xywh
+from regionspot_core.boxes import (
+    box_area,
+    box_iou,
+    clip_to_image,
+    jitter,
+    mirror,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
 
 EMPTY = np.zeros((0, 4))
 pixels = st.integers(-30, 30)
@@ -100,3 +108,29 @@ def test_overlap_is_the_share_of_pixels(a: list[tuple[int, ...]], b: list[tuple[
 def test_layouts_round_trip(boxes: list[tuple[int, ...]]) -> None:
     xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     assert np.array_equal(xywh_to_xyxy(xyxy_to_xywh(xyxy)), xyxy)
+
+
+def test_mirrored_boxes() -> None:
+    assert mirror([[1, 2, 4, 6]], 10).tolist() == [[6, 2, 9, 6]]
+    assert mirror([[1, 2, 4, 6], [0, 0, 5, 5]], [10, 5]).tolist() == [[6, 2, 9, 6], [0, 0, 5, 5]]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), max_size=4), st.integers(0, 60))
+def test_mirroring_twice_changes_nothing(boxes: list[tuple[int, ...]], width: int) -> None:
+    xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    assert np.array_equal(mirror(mirror(xyxy, width), width), xyxy)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 4))
+def test_jittered_boxes_stay_near_and_inside(seed: int, copies: int) -> None:
+    boxes = np.array([[40, 40, 60, 80], [0, 0, 100, 100], [10, 20, 10.5, 20.5]])
+    noisy = jitter(boxes, copies, height=100, width=100, rng=np.random.default_rng(seed))
+    assert noisy.shape == (3, copies, 4)
+    assert (noisy >= 0).all()
+    assert (noisy <= 100).all()
+    for box, near in zip(boxes, noisy, strict=True):
+        # 0.8 × 0.8: both sides a fifth shorter. A box at the border is cut to the image.
+        assert (box_iou([box], near) >= 0.64 - 1e-9).all()
+    inner, copied = boxes[[0, 2], None], noisy[[0, 2]]
+    moved = (copied[..., :2] + copied[..., 2:] - inner[..., :2] - inner[..., 2:]) / 2
+    assert (np.abs(moved) <= 0.1 * (inner[..., 2:] - inner[..., :2]) + 1e-9).all()

@@ -1,0 +1,136 @@
+"""What a store keeps beside each image's own tokens is what the models say of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.boxes import box_iou
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.errors import InputError
+from regionspot_core.images import read_image
+from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.run import run_extraction
+
+SCENES = 6
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    return write_world(folder, train_scenes=SCENES, val_scenes=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Backbones:
+    return load_backbones(BackboneConfig())
+
+
+def extracted(
+    images: Path, annotations: Path, out: Path, backbones: Backbones, **keep: object
+) -> FeatureCache:
+    values = {"images": images, "annotations": annotations, "out": out, "part_images": 4}
+    run_extraction(
+        ExtractConfig.parse({**values, "keep": keep}, source="test"), backbones=backbones
+    )
+    return FeatureCache(out)
+
+
+@pytest.fixture(scope="module")
+def plain(
+    world: World, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> FeatureCache:
+    out = tmp_path_factory.mktemp("plain") / "s"
+    return extracted(world.train_images, world.train_annotations, out, backbones)
+
+
+@pytest.fixture(scope="module")
+def views(
+    world: World, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> FeatureCache:
+    out = tmp_path_factory.mktemp("views") / "s"
+    return extracted(
+        world.train_images, world.train_annotations, out, backbones, jitter=3, flip=True
+    )
+
+
+def test_the_boxes_own_tokens_are_those_of_a_store_without_views(
+    plain: FeatureCache, views: FeatureCache
+) -> None:
+    one, other = plain.read(range(SCENES)), views.read(range(SCENES))
+    np.testing.assert_array_equal(one.image_tokens, other.image_tokens)
+    np.testing.assert_allclose(one.region_tokens, other.region_tokens, rtol=2e-3, atol=2e-3)
+
+
+def test_the_mirrored_view_is_an_extraction_of_mirrored_images(
+    world: World, backbones: Backbones, views: FeatureCache, tmp_path: Path
+) -> None:
+    content = json.loads(world.train_annotations.read_text())
+    (tmp_path / "images").mkdir()
+    widths = {}
+    for image in content["images"]:
+        with Image.open(world.train_images / image["file_name"]) as picture:
+            ImageOps.mirror(picture).save(tmp_path / "images" / image["file_name"])
+        widths[image["id"]] = image["width"]
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        mirrored = widths[annotation["image_id"]] - x - width
+        annotation["bbox"] = [mirrored, y, width, height]
+    (tmp_path / "mirrored.json").write_text(json.dumps(content))
+    wanted = extracted(
+        tmp_path / "images", tmp_path / "mirrored.json", tmp_path / "s", backbones
+    ).read(range(SCENES))
+    found = views.read(range(SCENES), flipped=np.ones(SCENES, dtype=bool))
+    np.testing.assert_array_equal(found.image_tokens, wanted.image_tokens)
+    np.testing.assert_allclose(found.region_tokens, wanted.region_tokens, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_jittered_tokens_are_those_of_the_boxes_stored_with_them(
+    world: World, backbones: Backbones, views: FeatureCache, flip: bool
+) -> None:
+    sam = backbones.region_encoder
+    content = json.loads(world.train_annotations.read_text())
+    own = views.read([2])
+    record = content["images"][2]
+    size = (record["height"], record["width"])
+    image = read_image(world.train_images / record["file_name"], size=size)
+    if flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    embedding = sam.embed([sam.prepare(image)])
+    for copy in (1, 2, 3):
+        batch = views.read([2], flipped=np.array([flip]), copy=np.array([copy]))
+        boxes = batch.boxes[batch.mask].numpy()
+        assert not np.array_equal(boxes, own.boxes[own.mask])
+        wanted = sam.decode(embedding, [boxes], [size]).tokens_NMS
+        found = batch.region_tokens[batch.mask]
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=3e-3, atol=3e-3)
+        if not flip:
+            overlap = np.diag(box_iou(boxes, own.boxes[own.mask].numpy()))
+            assert overlap.min() > 0.5
+        assert np.array_equal(batch.classes, own.classes)
+
+
+def test_only_the_papers_token(
+    world: World, backbones: Backbones, plain: FeatureCache, tmp_path: Path
+) -> None:
+    cache = extracted(
+        world.train_images, world.train_annotations, tmp_path / "s", backbones, sam_tokens="paper"
+    )
+    assert (cache.plan.shape.region_tokens, cache.plan.paper_token) == (1, 0)
+    assert plain.plan.paper_token == PAPER_TOKEN
+    wanted = plain.read(range(SCENES)).region_tokens[:, :, [PAPER_TOKEN]]
+    assert np.array_equal(cache.read(range(SCENES)).region_tokens, wanted)
+
+
+def test_views_that_are_not_kept_are_refused(plain: FeatureCache) -> None:
+    with pytest.raises(InputError, match=r"keeps no mirrored view.*--flip"):
+        plain.read([0], flipped=np.array([True]))
+    with pytest.raises(InputError, match=r"keeps 0 jittered copies.*--jitter"):
+        plain.read([0], copy=np.array([1]))
