@@ -24,6 +24,8 @@ from regionspot_core.tables import (
 from regionspot_extract.info import StoreInfo
 
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
+    from regionspot_core.cache.merge import MergeReport
+    from regionspot_extract.exchange import ImportReport
     from regionspot_extract.planning import Extraction
     from regionspot_extract.repair import Repair
     from regionspot_extract.run import ExtractionReport
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
 FAILURES_SHOWN = 5
 DAMAGES_SHOWN = 20
 IMAGES_SHOWN = 4
+RUNS_SHOWN = 10
 
 
 def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
@@ -175,6 +178,37 @@ def print_repair(repair: Repair, *, as_json: bool) -> None:
     print_verification(repair.after, as_json=False)
 
 
+def print_exported(file: Path, parts: int) -> None:
+    """What an export wrote."""
+    show(f"{file}: {counted(parts, 'part')}, {format_bytes(file.stat().st_size)}")
+
+
+def print_imported(store: str, report: ImportReport) -> None:
+    """What an import made."""
+    there = report.parts - report.parts_written
+    resumed = f", {there:,} already there, {report.parts_written:,} written now" if there else ""
+    show(f"{store}: {counted(report.parts, 'part')}{resumed}: complete")
+
+
+def print_merge(store: str, report: MergeReport) -> None:
+    """What a merge did, and what is still missing."""
+    show(
+        f"{store}: {report.parts - len(report.missing):,} of {counted(report.parts, 'part')}, "
+        f"{report.parts_there:,} already there, {report.parts_copied:,} copied now"
+    )
+    if report.parts_in_several:
+        differing = f", {report.parts_differing:,} with other bytes" * bool(report.parts_differing)
+        show(
+            f"{counted(report.parts_in_several, 'part')} in several stores{differing}: the first "
+            f"store's taken"
+        )
+    if report.missing:
+        show(
+            f"still missing: {_runs(report.missing)}; merge stores that have them, or go on with "
+            f"`regionspot extract run`"
+        )
+
+
 def print_weight_file(file: WeightFile) -> None:
     """One file of weights, its URL and path unbroken so that they can be copied."""
     size = "" if file.size is None else f", {format_bytes(file.size)}"
@@ -242,6 +276,16 @@ def _verification(found: Verification) -> dict[str, Any]:
 
 def _left_out(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+
+
+def _runs(parts: Sequence[int]) -> str:
+    """``part 4``; ``parts 0–2, 5, 7–9``."""
+    lacking = set(parts)
+    starts = [part for part in parts if part - 1 not in lacking]
+    stops = [part for part in parts if part + 1 not in lacking]
+    runs = [str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, stops, strict=True)]
+    more = f", … ({len(parts):,} in all)" if len(runs) > RUNS_SHOWN else ""
+    return f"part{'s' * (len(parts) > 1)} {', '.join(runs[:RUNS_SHOWN])}{more}"
 
 
 def _shapes(shape: TokenShape, keep: Keep) -> dict[str, str]:

@@ -17,7 +17,7 @@ from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import PARTS
 from regionspot_core.cache.sealed import read_sealed, sealed, unsealed, write_sealed
 from regionspot_core.cache.store import Store
-from regionspot_core.errors import CacheDamagedError
+from regionspot_core.errors import CacheDamagedError, CacheError
 
 PLAN_FILES = f"{PARTS}/plan.json"
 """Checksums of all files that the plan alone decides, written when the store is made."""
@@ -112,6 +112,23 @@ def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
         None if content is None else unsealed_marker(store, part, content)
         for part, content in enumerate(contents)
     ]
+
+
+def require_markers(store: Store, plan: CachePlan) -> list[Marker]:
+    """The marker of every part of a finished store.
+
+    Raises:
+        CacheError: Parts are not written yet; says how many.
+        CacheDamagedError: A marker is there but damaged.
+    """
+    markers = read_markers(store, plan)
+    whole = [marker for marker in markers if marker is not None]
+    if len(whole) < len(markers):
+        raise CacheError(
+            f"{store}: {len(markers) - len(whole)} of {plan.part_count} parts are not written yet; "
+            f"run the same `regionspot extract run` again to finish the store"
+        )
+    return whole
 
 
 def write_complete(store: Store, plan: CachePlan) -> bool:

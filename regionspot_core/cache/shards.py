@@ -71,6 +71,32 @@ def _whole(chunk: bytes) -> bool:
     return _crc32c(chunk[:-4]) == chunk[-4:]
 
 
+def shard_values(
+    content: bytes, *, length: int, chunk: Sequence[int], shard: Sequence[int], dtype: str
+) -> NDArray[Any]:
+    """The values in a file that :func:`shard_pieces` put together; no checksum is looked at.
+
+    Args:
+        content: The file.
+        length: How many rows of axis 0 it holds.
+        chunk: Shape of an inner chunk.
+        shard: Shape of the shard.
+        dtype: Of the values.
+    """
+    little = np.dtype(dtype).newbyteorder("<")
+    size = math.prod(chunk) * little.itemsize
+    grid = [-(-length // chunk[0]), *(n // c for n, c in zip(shard[1:], chunk[1:], strict=True))]
+    framed = np.frombuffer(content, np.uint8, math.prod(grid) * (size + 4)).reshape(-1, size + 4)
+    chunks = np.ascontiguousarray(framed[:, :size]).view(little).reshape(*grid, *chunk)
+    # (n0, n1, …, c0, c1, …) → (n0, c0, n1, c1, …)
+    axes = [
+        axis
+        for pair in zip(range(len(grid)), range(len(grid), chunks.ndim), strict=True)
+        for axis in pair
+    ]
+    return chunks.transpose(axes).reshape(-1, *shard[1:])[:length]
+
+
 def _crc32c(content: NDArray[np.uint8] | bytes) -> bytes:
     return struct.pack("<I", google_crc32c.value(content))
 

@@ -30,15 +30,15 @@ from regionspot_core.cache.markers import (
     Complete,
     FileSum,
     read_complete,
-    read_markers,
     read_plan_files,
+    require_markers,
     summarise,
 )
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import CLASS_BANK, FLIPPED, features, part_arrays, scale_name
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.class_bank import ClassBank
-from regionspot_core.errors import CacheDamagedError, CacheError
+from regionspot_core.errors import CacheDamagedError
 from regionspot_core.vocabulary import Vocabulary
 
 DIRECT = hasattr(os, "preadv")
@@ -303,11 +303,4 @@ def _complete(store: Store, plan: CachePlan) -> Complete:
     if complete is not None:
         return complete
     # All parts may be there, and the run that wrote the last one killed before it said so.
-    markers = read_markers(store, plan)
-    whole = [marker for marker in markers if marker is not None]
-    if len(whole) < len(markers):
-        raise CacheError(
-            f"{store}: {len(markers) - len(whole)} of {plan.part_count} parts are not written yet; "
-            f"run the same `regionspot extract run` again to finish the store"
-        )
-    return summarise(whole)
+    return summarise(require_markers(store, plan))

@@ -231,7 +231,7 @@ def _create(
     fingerprint: Fingerprint,
 ) -> None:
     """Build the store aside, so that a store that exists is a whole one."""
-    with _aside(store) as folder:
+    with created_aside(store) as folder:
         build_plan_files(folder, plan, annotations, image_bytes, bank, fingerprint)
 
 
@@ -264,7 +264,7 @@ def build_plan_files(
 
 
 @contextmanager
-def _aside(store: Store) -> Iterator[Path]:
+def created_aside(store: Store) -> Iterator[Path]:
     """A folder to build in, which takes the store's place, or is uploaded to it, in the end."""
     if not isinstance(store, FolderStore):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,198 @@
+"""An exported cache: one HDF5 file, read as the store that it was made of.
+
+``clip/tokens`` and every other array is a dataset under the name it has in the store, with the
+same rows and an inner chunk of the store as its chunk; so ``file["clip/tokens"][7]`` reads one
+image. ``files/…`` holds the store's remaining files as bytes: metadata, class bank, commit markers.
+The store's files follow from these, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+
+from regionspot_core.cache.arrays import read_attributes
+from regionspot_core.cache.copying import read_checked, require_plan_files
+from regionspot_core.cache.markers import PLAN_FILES, marker_key, require_markers
+from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.schema import GROUP, PartArray, part_arrays
+from regionspot_core.cache.shards import Pieces
+from regionspot_core.cache.small import CHUNK, SmallArray
+from regionspot_core.cache.store import Store
+from regionspot_core.errors import CacheDamagedError, CacheError, InputError
+
+EXPORT_FORMAT = "regionspot feature cache in HDF5 1"
+FILES = "files/"
+"""What the names of the datasets that hold whole files begin with."""
+EXPORTS = "expected a file that `regionspot extract export` wrote"
+
+
+class ExportDamagedError(CacheDamagedError):
+    """An exported file is not what was written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: the file is damaged or cut off ({why}); get it again")
+
+
+class Hdf5Store(Store):
+    """The files of the store that an HDF5 file was exported from, put together as they are read.
+
+    Raises:
+        InputError: The file is missing, or is not an export.
+        CacheDamagedError: It is cut off or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _open(path)
+        try:
+            self._require_whole()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    @cached_property
+    def plan(self) -> CachePlan:
+        """The plan of the store."""
+        attributes = read_attributes(self)
+        with self._explained("region/count"):
+            return CachePlan.from_json(attributes["plan"], self._file["region/count"][...])
+
+    def read(self, key: str) -> bytes | None:
+        """See :class:`Store`."""
+        with self._explained(key):
+            name, chunk, place = key.partition(CHUNK)
+            if not chunk:
+                found = self._file.get(FILES + key)
+                return None if found is None else found[...].tobytes()
+            array = self._part_arrays.get(name)
+            if array is None:
+                small = self._small(name)
+                return small.content(self._file[name][small.rows(key)])
+            rows = array.rows(self.plan.part(int(place.split("/")[0])))
+            pieces = array.pieces(self._file[name][rows])
+            return None if pieces is None else b"".join(pieces)
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See :class:`Store`."""
+        return [self.read(key) for key in keys]
+
+    def write(self, key: str, pieces: Pieces) -> None:
+        """An exported file is only read.
+
+        Raises:
+            CacheError: Always.
+        """
+        raise CacheError(f"{self._path}: an exported store is only read; import it to go on")
+
+    def delete(self, key: str) -> None:
+        """See :meth:`write`."""
+        self.write(key, [])
+
+    def sizes(self) -> dict[str, int]:
+        """See :class:`Store`."""
+        sizes = {key: file.size for key, file in require_plan_files(self).items()}
+        for marker in require_markers(self, self.plan):
+            for name, file in marker.files.items():
+                sizes[self._part_arrays[name].file(marker.part)] = file.size
+        stored = [PLAN_FILES, *(marker_key(part) for part in range(self.plan.part_count))]
+        return sizes | {key: len(self.read(key) or b"") for key in stored}
+
+    def keys(self) -> list[str]:
+        """See :class:`Store`."""
+        return list(self.sizes())
+
+    def kvstore(self, key: str) -> dict[str, Any]:
+        """TensorStore reads no HDF5.
+
+        Raises:
+            CacheError: Always.
+        """
+        raise CacheError(f"{self._path}: read it with h5py, or `regionspot extract import` it")
+
+    @cached_property
+    def _part_arrays(self) -> dict[str, PartArray]:
+        return part_arrays(self.plan)
+
+    def _small(self, name: str) -> SmallArray:
+        return SmallArray.from_metadata(name, self.read(f"{name}/{GROUP}") or b"")
+
+    def _require_whole(self) -> None:
+        with self._explained("its attributes"):
+            marks = self._file.attrs
+            found = _text(marks.get("format", "an HDF5 file without its mark"))
+            told = json.loads(marks.get("fingerprint", "null")) if found == EXPORT_FORMAT else None
+        if found != EXPORT_FORMAT:
+            raise InputError(f"{self._path}: {EXPORTS} ({EXPORT_FORMAT!r}), got {found!r}")
+        try:
+            if read_attributes(self)["fingerprint"] != told:
+                raise CacheError(f"the fingerprint is not the one in {FILES}{GROUP}")
+            self._require_small_files()
+        except ExportDamagedError:
+            raise
+        except CacheError as error:
+            why = str(error).removeprefix(f"{self._path}: ").partition(";")[0]
+            raise ExportDamagedError(self._path, why) from None
+
+    def _require_small_files(self) -> None:
+        """Refuse a file in which anything but tokens is damaged; those are checked when read."""
+        for key, wanted in require_plan_files(self).items():
+            read_checked(self, key, wanted)
+        require_markers(self, self.plan)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except CacheError:
+            raise
+        except Exception as error:  # h5py raises whatever a damaged file leads it to
+            raise ExportDamagedError(self._path, f"{what}: {_line(error)}") from None
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - h5py is untyped
+    if not path.is_file():
+        raise InputError(f"{path}: {EXPORTS}, got {'a folder' if path.is_dir() else 'no file'}")
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path}: {EXPORTS}, got a file that is not HDF5")
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it") from None
+    except Exception as error:  # h5py raises whatever a damaged file leads it to
+        raise ExportDamagedError(path, _line(error)) from None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - h5py is untyped
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _line(error: Exception) -> str:
+    """The error's own words; HDF5 puts them in brackets, behind the names of its calls."""
+    text = " ".join(str(error).strip("'").split())
+    if isinstance(error, OSError | KeyError | RuntimeError) and text.endswith(")"):
+        return text[text.find("(") + 1 : -1]
+    return text or type(error).__name__

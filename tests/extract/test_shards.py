@@ -1,0 +1,142 @@
+"""`--shard i/n`: every part exactly once whatever n, on one shared store or on several to merge."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regionspot_core.cache.markers import COMPLETE
+from regionspot_core.errors import ConfigError
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.config import ExtractConfig, Shard
+from regionspot_extract.exchange import merge_stores
+from regionspot_extract.info import describe_store
+from regionspot_extract.run import ExtractionReport, run_extraction
+
+SCENES = 9
+PARTS = 5
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("world"), train_scenes=SCENES, val_scenes=1, seed=3)
+
+
+def run_shard(world: World, out: Path, shard: str) -> ExtractionReport:
+    return run_extraction(
+        ExtractConfig(
+            images=world.train_images,
+            annotations=world.train_annotations,
+            out=out,
+            part_images=2,
+            shard=Shard.from_text(shard),
+        )
+    )
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def one_run(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole") / "store"
+    report = run_shard(world, out, "1/1")
+    assert (report.parts, report.complete) == (PARTS, True)
+    return files_of(out)
+
+
+@given(of=st.integers(1, 50), parts=st.integers(0, 120))
+def test_every_part_is_of_exactly_one_shard(of: int, parts: int) -> None:
+    shards = [Shard.from_text(f"{index}/{of}") for index in range(1, of + 1)]
+    shares = [[part for part in range(parts) if shard.has(part)] for shard in shards]
+    assert sorted(part for share in shares for part in share) == list(range(parts))
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0/3", "4/3", "1/0", "0/0", "1", "/", "1/", "/3", "a/b", "-1/3", "1/-3", "1/3/5", "1.5/3", ""],
+)
+def test_a_wrong_shard_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--shard {text}: ") as caught:
+        Shard.from_text(text)
+    assert "expected i/n" in str(caught.value) or "expected a shard of 1 … 3, got" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, PARTS + 2])
+def test_shards_on_disks_of_their_own_merge_into_the_store_of_one_run(
+    world: World, one_run: dict[str, bytes], tmp_path: Path, of: int
+) -> None:
+    stores = [tmp_path / f"{index}" for index in range(1, of + 1)]
+    done = [run_shard(world, store, f"{store.name}/{of}").parts_done for store in stores]
+    assert sum(done) == PARTS
+    report = merge_stores(stores, tmp_path / "out")
+    assert (report.parts_copied, report.parts_in_several, report.missing) == (PARTS, 0, ())
+    assert files_of(tmp_path / "out") == one_run
+
+
+def test_a_merge_without_one_shard_waits_for_it(
+    world: World, one_run: dict[str, bytes], tmp_path: Path
+) -> None:
+    for index in (1, 2, 3):
+        run_shard(world, tmp_path / f"{index}", f"{index}/3")
+    assert merge_stores([tmp_path / "1", tmp_path / "3"], tmp_path / "out").missing == (1, 4)
+    assert not (tmp_path / "out" / COMPLETE).exists()
+    assert merge_stores([tmp_path / "2"], tmp_path / "out").missing == ()
+    assert files_of(tmp_path / "out") == one_run
+
+
+def test_shards_one_after_the_other_on_a_shared_store(
+    world: World, one_run: dict[str, bytes], tmp_path: Path
+) -> None:
+    reports = [run_shard(world, tmp_path / "out", f"{index}/3") for index in (3, 1, 2)]
+    assert [report.complete for report in reports] == [False, False, True]
+    assert [report.parts_done for report in reports] == [1, 2, 2]
+    again = run_shard(world, tmp_path / "out", "2/3")
+    assert (again.parts_done, again.parts_resumed, again.complete) == (0, 2, True)
+    assert files_of(tmp_path / "out") == one_run
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from regionspot_extract.config import ExtractConfig, Shard
+from regionspot_extract.run import run_extraction
+images, annotations, out = map(Path, sys.argv[1:4])
+report = run_extraction(ExtractConfig(images=images, annotations=annotations, out=out,
+                                      part_images=2, shard=Shard.from_text(sys.argv[4])))
+print(report.parts_done, report.parts_resumed)
+"""
+
+
+@pytest.mark.parametrize("shards", [["1/3", "2/3", "3/3"], ["1/2", "2/2", "1/1"]])
+def test_a_job_array_on_a_shared_store_makes_the_store_of_one_run(
+    world: World, one_run: dict[str, bytes], tmp_path: Path, shards: list[str]
+) -> None:
+    """All tasks at once, and in the second case one that overlaps with the others."""
+    out = tmp_path / "store"
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(world.train_images), str(world.train_annotations),
+             str(out), shard],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for shard in shards
+    ]  # fmt: skip
+    ends = [task.communicate() for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0, 0], ends
+    assert sum(int(printed.split()[0]) for printed, _ in ends) == PARTS
+    assert describe_store(out).parts_written == PARTS
+    assert files_of(out) == one_run
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
