@@ -38,9 +38,14 @@ def quantise(
         axis: The axis that shares a scale; the scales' shape lacks it.
     """
     wide = torch.from_numpy(values).float()
-    scale = (wide.abs().amax(axis, keepdim=True) / STEPS).clamp(SMALLEST, LARGEST).half()
-    steps = (wide / scale.float()).round_().clamp_(-STEPS, STEPS).to(torch.int8)
-    return steps.numpy(), scale.squeeze(axis).numpy()
+    largest = wide.abs().amax(axis, keepdim=True)
+    scale = (largest / STEPS).clamp(SMALLEST, LARGEST).half().numpy()
+    # Among float16's smallest numbers rounding may leave too little for the largest value.
+    short = scale.astype(np.float32) * (STEPS + 0.5) < largest.numpy()
+    scale = np.minimum(np.where(short, np.nextafter(scale, np.float16(np.inf)), scale), LARGEST)
+    scale = scale.astype(np.float16)
+    steps = (wide / torch.from_numpy(scale).float()).round_().clamp_(-STEPS, STEPS)
+    return steps.to(torch.int8).numpy(), scale.squeeze(axis)
 
 
 def restore(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -28,6 +28,7 @@ def test_a_hand_computed_case() -> None:
     assert restore(steps, scale, axis=1)[0, :, 0].tolist() == [127.0, -64.0]
 
 
+@example(values=np.full((1, 1, 1), 2.5e-5, np.float16), axis=1)
 @given(
     values=hnp.arrays(np.float16, st.tuples(*[st.integers(0, 5)] * 3), elements=finite16),
     axis=st.integers(1, 2),
@@ -46,7 +47,7 @@ def test_the_error_is_at_most_half_a_step_and_nothing_overflows(
     wide, step = values.astype(np.float64), np.expand_dims(scale.astype(np.float64), axis)
     largest = np.abs(wide).max(axis, keepdims=True, initial=0.0)
     # A scale is largest / 127 rounded to float16; then the product is rounded to float16 too.
-    assert (step <= np.maximum(largest / STEPS * (1 + 2**-10), SMALLEST)).all()
+    assert (step <= largest / STEPS * (1 + 2**-10) + SMALLEST).all()
     allowed = 0.5 * step + np.abs(wide) * 2**-10 + SMALLEST
     clipped = step == LARGEST
     allowed = np.where(clipped, allowed + 65504 - 127 * LARGEST, allowed)

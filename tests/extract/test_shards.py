@@ -69,9 +69,7 @@ def test_every_part_is_of_exactly_one_shard(of: int, parts: int) -> None:
 def test_a_wrong_shard_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=f"--shard {text}: ") as caught:
         Shard.from_text(text)
-    assert "expected i/n" in str(caught.value) or "expected a shard of 1 … 3, got" in str(
-        caught.value
-    )
+    assert "as in 2/8" in str(caught.value)
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, PARTS + 2])
