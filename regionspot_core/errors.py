@@ -49,3 +49,7 @@ class FingerprintError(RegionSpotError):
 
 class CheckpointError(RegionSpotError):
     """A head's checkpoint is missing, malformed or of another shape."""
+
+
+class ClusterError(RegionSpotError):
+    """A cluster of machines is not there, or its workers die again and again."""

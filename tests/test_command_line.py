@@ -122,6 +122,13 @@ MISTAKES = [
     ([*EXTRACT, "lvis.json", "--precision", "int4"], "backbones.precision: input should be"),
     ([*EXTRACT, "lvis.json", "--batch", "0"], "batch_images: input should be greater than"),
     ([*EXTRACT, "lvis.json", "--batch", "many"], "Invalid value for '--batch'"),
+    ([*EXTRACT, "lvis.json", "--engine", "slurm"], "engine: input should be 'local' or 'ray'"),
+    ([*EXTRACT, "lvis.json", "--actors", "2"], "expected --engine ray with options for Ray's"),
+    (
+        [*EXTRACT, "lvis.json", "--engine", "ray", "--device", "cuda:1"],
+        "expected --device auto, cpu or cuda",
+    ),
+    ([*EXTRACT, "lvis.json", "--engine", "ray", "--actors", "0"], "ray.actors: input should be"),
     (["extract", "info", "missing"], "expected a feature cache"),
     (["extract", "info", "images"], "images: expected a feature cache"),
     ([*FIT, "missing"], "missing: expected a feature cache"),

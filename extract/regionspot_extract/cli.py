@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 KEPT = "What is kept"
+RAY = "On a Ray cluster"
 STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
 
 Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
@@ -165,6 +166,55 @@ def run(
             "--retry-failed", help="Do parts again of which images could not be read before."
         ),
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="This process, or workers on a Ray cluster.",
+            rich_help_panel=RAY,
+        ),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            help="The cluster.",
+            show_default="RAY_ADDRESS, or one here",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(
+            "--actors",
+            metavar="N",
+            help="Workers, each with its own models.",
+            show_default="one a GPU, or as the CPUs allow",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    actor_gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--actor-gpus",
+            metavar="X",
+            help="GPUs of a worker; 0.5 puts two on one.",
+            show_default="1 where there are any",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    actor_threads: Annotated[
+        int | None,
+        typer.Option(
+            "--actor-threads",
+            metavar="N",
+            help="PyTorch's CPU threads of a worker.",
+            show_default="as many as here",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
@@ -366,6 +416,13 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
             "keep": {name: given[name] for name in ("dtype", "sam_tokens", "jitter", "flip")},
             "shard": Shard.from_text(given.get("shard", "1/1")),
             "retry_failed": given.get("retry_failed", False),
+            "engine": given.get("engine", "local"),
+            "ray": {
+                "address": given.get("ray_address"),
+                "actors": given.get("actors"),
+                "gpus": given.get("actor_gpus"),
+                "threads": given.get("actor_threads"),
+            },
         },
         source="regionspot extract",
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.cache.plan import Keep
@@ -38,6 +39,19 @@ class Shard(Config):
         return part % self.of == self.index - 1
 
 
+class RayOptions(Config):
+    """Which Ray cluster does the parts, and with how many workers. None leaves it to us."""
+
+    address: str | None = None
+    """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
+    actors: int | None = Field(None, ge=1)
+    """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
+    gpus: float | None = Field(None, gt=0)
+    """Of an actor; 0.5 puts two on one. None is 1 where the cluster has any."""
+    threads: int | None = Field(None, ge=1)
+    """PyTorch's, of an actor; None is as many as here, which gives the local engine's bytes."""
+
+
 class ExtractConfig(Config):
     """One extraction: images and annotations in, one store out."""
 
@@ -60,3 +74,24 @@ class ExtractConfig(Config):
     """Whether parts of which images could not be read are done again."""
     workers: int = Field(4, ge=1)
     """Threads that decode and resize."""
+    engine: Literal["local", "ray"] = "local"
+    """Who does the parts: this process, or workers on a Ray cluster."""
+    ray: RayOptions = RayOptions()
+
+    @field_validator("engine")
+    @classmethod
+    def _device_fits(cls, engine: str, info: ValidationInfo) -> str:
+        device = info.data["backbones"].device if "backbones" in info.data else "auto"
+        if engine == "ray" and device not in ("auto", "cpu", "cuda"):
+            raise ValueError(
+                f"expected --device auto, cpu or cuda, since Ray gives each worker its own GPU; "
+                f"found {device}"
+            )
+        return engine
+
+    @field_validator("ray")
+    @classmethod
+    def _ray_is_used(cls, options: RayOptions, info: ValidationInfo) -> RayOptions:
+        if info.data.get("engine") == "local" and options != RayOptions():
+            raise ValueError("expected --engine ray with options for Ray's workers")
+        return options

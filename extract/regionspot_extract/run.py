@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
@@ -13,18 +12,17 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
 from regionspot_core.cache.fingerprint import Fingerprint
-from regionspot_core.cache.markers import FailedImage, Marker
+from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
-from regionspot_core.progress import progress_line, say
+from regionspot_core.errors import InputError
+from regionspot_core.progress import progress_line
 from regionspot_extract.config import ExtractConfig
+from regionspot_extract.engine import do_parts, find_engine
 from regionspot_extract.pictures import file_bytes
 from regionspot_extract.planning import Extraction, prepare
-
-LOOK_AGAIN_SECONDS = 2.0
-"""How often a run that has nothing left to do looks whether another has done its parts."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,21 @@ def run_extraction(
 
     Args:
         config: What is asked.
-        backbones: Loaded models to use instead of those ``config`` names.
+        backbones: Loaded models to use instead of those ``config`` names; the local engine only.
 
     Raises:
         InputError: An input is wrong.
         FingerprintError: The store there was made with other models, annotations or options.
         ImageError: A feature is not finite; the part is not written.
         CacheError: The store cannot be written.
+        ClusterError: The cluster is not there, or its workers died again and again.
     """
+    find_engine(config)
+    if backbones is not None and config.engine != "local":
+        raise InputError(
+            f"engine {config.engine}: expected models that the configuration names, got loaded "
+            f"ones; its workers load theirs themselves. Use engine local"
+        )
     extraction = prepare(config, backbones=backbones)
     writer = open_writer(extraction)
     share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
@@ -72,13 +77,16 @@ def run_extraction(
 
 def fill(extraction: Extraction, writer: CacheWriter, share: list[Part]) -> ExtractionReport:
     """Do those of a share of the parts that are not committed yet."""
-    plan = extraction.plan
+    plan, engine = extraction.plan, find_engine(extraction.config)
     shared = {part.index for part in share}
     pending = [part for part in writer.pending() if part.index in shared]
     total = sum(len(part.images) for part in share)
     done = total - sum(len(part.images) for part in pending)
-    with progress_line("extract", total=total, unit="images", start=done) as advance:
-        markers = do_parts(extraction, writer, pending, advance)
+    with (
+        progress_line("extract", total=total, unit="images", start=done) as advance,
+        engine(extraction, writer, advance) as try_parts,
+    ):
+        markers = do_parts(try_parts, pending)
     return ExtractionReport(
         images=plan.image_count,
         regions=int(plan.region_count.sum()),
@@ -126,49 +134,3 @@ def ingredients(extraction: Extraction) -> Ingredients:
             config.images, annotations.image_file, workers=config.workers
         ),
     }
-
-
-def do_parts(
-    extraction: Extraction,
-    writer: CacheWriter,
-    parts: list[Part],
-    on_images: Callable[[int], None],
-) -> list[Marker]:
-    """Encode and commit parts; those that another run holds are left to it, and waited for.
-
-    Returns the markers of the parts that were done here.
-    """
-    done = []
-    waiting = parts
-    while waiting:
-        held = []
-        for part in waiting:
-            with writer.claim(part) as mine:
-                if not mine:
-                    held.append(part)
-                elif writer.is_committed(part):
-                    on_images(len(part.images))
-                else:
-                    done.append(do_part(extraction, writer, part, on_images))
-        if held and waiting is parts:
-            say(f"extract: {len(held)} parts are with another run on this store; waiting for it")
-        if len(held) == len(waiting):
-            time.sleep(LOOK_AGAIN_SECONDS)
-        waiting = held
-    return done
-
-
-def do_part(
-    extraction: Extraction,
-    writer: CacheWriter,
-    part: Part,
-    on_images: Callable[[int], None],
-) -> Marker:
-    """Encode one part and commit it."""
-    features = extraction.encoder.encode_part(
-        part,
-        extraction.pictures.read(part.images, planned_bytes=writer.image_bytes),
-        batch_images=extraction.config.batch_images,
-        on_images=on_images,
-    )
-    return writer.write(part, features)

@@ -1,0 +1,306 @@
+"""Parts on a Ray cluster: the local engine's bytes, whatever dies on the way."""
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray_mischief
+
+from regionspot_core.backbones.loading import load_backbones
+from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract import planning, ray_worker
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.info import describe_store
+from regionspot_extract.ray_worker import PartWorker, anywhere
+from regionspot_extract.run import run_extraction
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+ray_engine = pytest.importorskip("regionspot_extract.ray_engine")
+Crew = ray_engine.Crew
+
+SCENES, PART, BATCH = 30, 7, 3
+MIDWAY = PART + BATCH
+"""Where the second batch of part 1 begins."""
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+
+
+def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
+    values = {
+        "images": world.train_images,
+        "annotations": world.train_annotations,
+        "out": out,
+        "part_images": PART,
+        "batch_images": BATCH,
+        **changes,
+    }
+    return ExtractConfig.parse(values, source="test")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that the local engine writes with the plain models."""
+    out = tmp_path_factory.mktemp("finished") / "store.zarr"
+    run_extraction(make_config(world, out), backbones=ray_mischief.plain_backbones())
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder_of_mischief(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mischief")
+
+
+@pytest.fixture(scope="module")
+def cluster(folder_of_mischief: Path) -> Iterator[Any]:
+    """A cluster of one machine with one CPU."""
+    made = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
+    )
+    ray.cloudpickle.register_pickle_by_value(ray_mischief)
+    try:
+        ray.init(
+            made.address,
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={
+                "worker_process_setup_hook": ray_mischief.install,
+                "env_vars": {ray_mischief.FOLDER: str(folder_of_mischief)},
+            },
+        )
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def folder(cluster: Any, folder_of_mischief: Path) -> Iterator[Path]:
+    """The folder that tells the workers what is to go wrong."""
+    yield folder_of_mischief
+    for path in folder_of_mischief.iterdir():
+        path.unlink()
+
+
+@pytest.fixture
+def mischief(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, with plain models here and in the workers."""
+    monkeypatch.setattr(planning, "load_backbones", ray_mischief.plain_backbones)
+    (folder / "plain").touch()
+    return folder
+
+
+def begun(mischief: Path) -> Counter[int]:
+    """How many workers began each batch, by its first image."""
+    return Counter(int(path.name.split("-")[1]) for path in mischief.glob("begun-*"))
+
+
+def test_a_worker_killed_midway(
+    world: World,
+    finished: Path,
+    mischief: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (mischief / f"kill-once-{MIDWAY}").touch()
+    out = tmp_path / "store.zarr"
+    report = run_extraction(make_config(world, out, engine="ray"))
+    assert (report.parts_done, report.parts_resumed, report.complete) == (5, 0, True)
+    assert files_of(out) == files_of(finished)
+    assert "died at part 1; starting another" in capfd.readouterr().err
+    # The batches of part 1 up to the kill, and nothing else, were done twice.
+    assert {first for first, count in begun(mischief).items() if count > 1} == {PART, MIDWAY}
+
+
+def test_the_tiny_models_give_the_local_engines_bytes(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    run_extraction(make_config(world, tmp_path / "local"))
+    report = run_extraction(make_config(world, tmp_path / "ray", engine="ray"))
+    assert report.parts_done == 5
+    assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
+
+
+def test_a_part_that_always_kills_its_worker_and_the_run_after(
+    world: World,
+    finished: Path,
+    mischief: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_engine, "TRIES", 2)  # each costs the start of a process
+    (mischief / f"kill-{MIDWAY}").touch()
+    config = make_config(world, tmp_path / "store.zarr", engine="ray")
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    named = f"part 1 .images {names[PART]} … {names[2 * PART - 1]}. .* 2 workers died of it"
+    with pytest.raises(ClusterError, match=named):
+        run_extraction(config)
+    assert begun(mischief)[MIDWAY] == 2
+    committed = describe_store(config.out).parts_written
+    assert 1 <= committed < 5
+
+    (mischief / f"kill-{MIDWAY}").unlink()
+    report = run_extraction(config)
+    assert (report.parts_resumed, report.parts_done) == (committed, 5 - committed)
+    assert files_of(tmp_path / "store.zarr") == files_of(finished)
+
+
+def test_an_error_in_a_worker_is_the_local_engines(
+    world: World, mischief: Path, tmp_path: Path
+) -> None:
+    (mischief / f"nan-{MIDWAY}").touch()
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    with pytest.raises(ImageError) as caught:
+        run_extraction(make_config(world, tmp_path / "s", engine="ray"))
+    assert type(caught.value) is ImageError
+    assert str(caught.value).startswith(f"{names[MIDWAY + BATCH - 1]}: the models' features")
+    assert len(str(caught.value).splitlines()) == 1
+    assert describe_store(tmp_path / "s").parts_written == 1
+
+
+def test_a_machine_that_dies(
+    world: World, finished: Path, cluster: Any, mischief: Path, tmp_path: Path
+) -> None:
+    """Its worker hangs in its first part until the machine is gone; the other does the rest."""
+    second = cluster.add_node(**NODE)
+    held = mischief / f"held-{second.node_id}"
+    (mischief / f"hold-{second.node_id}").touch()
+
+    def kill_the_machine() -> None:
+        ends = time.monotonic() + 60
+        while not held.exists() and time.monotonic() < ends:
+            time.sleep(0.01)
+        cluster.remove_node(second, allow_graceful=False)
+
+    killer = threading.Thread(target=kill_the_machine)
+    killer.start()
+    out = tmp_path / "store.zarr"
+    # The folder's news of another machine's lock may come late; the run waits for its part.
+    report = run_extraction(make_config(world, out, engine="ray"))
+    killer.join()
+    assert held.exists()
+    assert (report.parts_done, report.complete) == (5, True)
+    assert files_of(out) == files_of(finished)
+
+
+GPU_BOX = {"CPU": 96.0, "GPU": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "nodes", "crew"),
+    [
+        ({}, "auto", [{"CPU": 2.0}], Crew(1, 2, 0, 2)),
+        ({}, "auto", [{"CPU": 16.0}, {"CPU": 5.0}], Crew(10, 2, 0, 2)),
+        ({}, "auto", [{"CPU": 1.0}], Crew(1, 1, 0, 2)),
+        ({"threads": 8}, "auto", [{"CPU": 16.0}, {"CPU": 20.0}], Crew(4, 8, 0, 8)),
+        ({"actors": 2}, "auto", [{"CPU": 2.0}], Crew(2, 1, 0, 2)),
+        ({}, "auto", [], Crew(1, 1, 0, 2)),
+        ({}, "auto", [GPU_BOX, GPU_BOX, {"CPU": 8.0}], Crew(16, 1, 1, 2)),
+        ({"gpus": 0.5}, "auto", [GPU_BOX], Crew(16, 1, 0.5, 2)),
+        ({"actors": 3}, "auto", [GPU_BOX], Crew(3, 1, 1, 2)),
+        ({}, "cpu", [GPU_BOX], Crew(48, 2, 0, 2)),
+        # A cluster that grows on demand has no GPU before one is asked for.
+        ({}, "cuda", [{"CPU": 4.0}], Crew(1, 1, 1, 2)),
+    ],
+)
+def test_the_crew_fills_the_cluster(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, float],
+    device: str,
+    nodes: list[dict[str, float]],
+    crew: Crew,
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    config = make_config(world, tmp_path, engine="ray", ray=options, backbones={"device": device})
+    assert Crew.plan(config, nodes) == crew
+
+
+def test_without_ray_it_says_what_to_install(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "regionspot_extract.ray_engine")
+    with pytest.raises(InputError, match=r"Ray is not installed here; .*regionspot\[ray\]"):
+        run_extraction(make_config(world, tmp_path / "s", engine="ray"))
+    assert not (tmp_path / "s").exists()
+
+
+def test_loaded_models_are_refused(world: World, tmp_path: Path) -> None:
+    config = make_config(world, tmp_path / "s", engine="ray")
+    with pytest.raises(InputError, match="expected models that the configuration names"):
+        run_extraction(config, backbones=load_backbones(config.backbones))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_machine_that_does_not_see_the_store(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_worker, "SEEN_SECONDS", 0)
+    monkeypatch.setattr(ray_worker, "LOOK_SECONDS", 0)
+    config = make_config(world, tmp_path / "s", engine="ray")
+    with pytest.raises(CacheError, match=r"not to be seen on .*all machines of the cluster share"):
+        PartWorker().load(config, threads=1)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_part_that_is_not_seen_here(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from regionspot_core.cache.arrays import read_attributes, read_plan
+    from regionspot_core.cache.store import open_store
+    from regionspot_core.cache.writer import CacheWriter
+
+    monkeypatch.setattr(ray_worker, "SEEN_SECONDS", 0)
+    monkeypatch.setattr(ray_worker, "LOOK_SECONDS", 0)
+    store = open_store(finished)
+    plan = read_plan(store, read_attributes(store))
+    ray_worker.require_seen(CacheWriter(finished, plan), plan.part(4), where="there")
+    with pytest.raises(CacheError, match="part 4, committed there, is not to be seen here"):
+        ray_worker.require_seen(CacheWriter(tmp_path, plan), plan.part(4), where="there")
+
+
+def test_workers_get_paths_that_hold_everywhere(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.pt").touch()
+    named = {"sam_checkpoint": "sam.pth", "clip_pretrained": "clip.pt"}
+    given = make_config(
+        world, Path("store"), images="images", annotations="a.json", bank="b.h5", backbones=named
+    )
+    sent = anywhere(given, on_gpu=True)
+    paths = [sent.images, sent.annotations, sent.out, sent.bank, sent.backbones.sam_checkpoint]
+    assert paths == [tmp_path / name for name in ("images", "a.json", "store", "b.h5", "sam.pth")]
+    assert sent.backbones.clip_pretrained == str(tmp_path / "clip.pt")
+    assert sent.backbones.device == "cuda"
+    at_url = given.model_copy(
+        update={
+            "out": "s3://bucket/store",
+            "backbones": given.backbones.model_copy(update={"clip_pretrained": "openai"}),
+        }
+    )
+    sent = anywhere(at_url, on_gpu=False)
+    assert (sent.out, sent.backbones.clip_pretrained) == ("s3://bucket/store", "openai")
+    assert sent.backbones.device == "auto"

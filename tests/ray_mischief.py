@@ -1,0 +1,104 @@
+"""What goes wrong in the workers of a Ray cluster, as a folder tells them; and plain models.
+
+``install`` runs in every worker as it starts. From then on, before a worker encodes the batch that
+begins with the image at position P, it looks into the folder for
+
+- ``kill-P``: it kills itself with SIGKILL; ``kill-once-P``: and takes the file away first;
+- ``nan-P``: a feature of the batch is no number;
+- ``hold-NODE``, with the id of the worker's own machine: it waits until it is killed.
+
+It leaves a file ``begun-P-PID`` for every batch, and ``held-NODE``.
+
+With ``plain`` there, workers load models that need no package of their own: half of a worker's
+start is otherwise the import of open_clip.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones
+from regionspot_core.backbones.protocols import RegionTokens
+
+FOLDER = "REGIONSPOT_MISCHIEF"
+
+
+def install() -> None:
+    import ray
+
+    from regionspot_extract import planning
+    from regionspot_extract.encode import Encoder
+
+    folder = Path(os.environ[FOLDER])
+    node = ray.get_runtime_context().get_node_id()
+    load = planning.load_backbones
+    planning.load_backbones = lambda config: (
+        plain_backbones() if (folder / "plain").exists() else load(config)
+    )
+    Encoder._encode_view = spoilt(Encoder._encode_view, folder, node)  # type: ignore[method-assign]
+
+
+def spoilt(original: Callable[..., Any], folder: Path, node: str) -> Callable[..., Any]:
+    def encode_view(self: object, pictures: list[Any], *rest: object) -> Any:
+        first = pictures[0].position
+        (folder / f"begun-{first}-{os.getpid()}").touch()
+        if (folder / f"hold-{node}").exists():
+            (folder / f"held-{node}").touch()
+            time.sleep(60)
+        if (folder / f"kill-once-{first}").exists():
+            (folder / f"kill-once-{first}").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (folder / f"kill-{first}").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        arrays = original(self, pictures, *rest)
+        if (folder / f"nan-{first}").exists():
+            arrays["clip/tokens"][-1, 1, 3] = np.nan
+        return arrays
+
+    return encode_view
+
+
+def plain_backbones(config: BackboneConfig | None = None) -> Backbones:
+    """Two models whose tokens are sums of colours and coordinates."""
+    return Backbones(PlainRegions(), PlainImages())  # type: ignore[arg-type]
+
+
+class Plain:
+    name = "plain"
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": self.name, "weights": "0" * 64}
+
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(image.mean((0, 1), dtype=np.float64)).float()
+
+
+class PlainRegions(Plain):
+    token_count, token_width = 3, 4
+
+    def embed(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(list(images))
+
+    def decode(
+        self, embeddings: torch.Tensor, boxes: Sequence[np.ndarray], sizes: Sequence[object]
+    ) -> RegionTokens:
+        colour = embeddings.sum(1).repeat_interleave(torch.tensor([len(each) for each in boxes]))
+        corners = torch.from_numpy(np.concatenate(boxes)).float().reshape(-1, 4)
+        tokens = colour[:, None, None] + corners[:, None] * torch.arange(1, 4)[:, None]
+        return RegionTokens(tokens, tokens[:, 1:, 0] / 1000)
+
+
+class PlainImages(Plain):
+    token_count, token_width, text_width, logit_scale = 2, 5, 6, 10.0
+
+    def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(list(images)).mean(1)[:, None, None] * torch.arange(10).reshape(2, 5)
+
+    def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([[len(text), *range(1, 6)] for text in texts]).float()
