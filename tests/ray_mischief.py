@@ -5,7 +5,8 @@ begins with the image at position P, it looks into the folder for
 
 - ``kill-P``: it kills itself with SIGKILL; ``kill-once-P``: and takes the file away first;
 - ``nan-P``: a feature of the batch is no number;
-- ``hold-NODE``, with the id of the worker's own machine: it waits until it is killed.
+- ``hold-NODE``, with the id of the worker's own machine: it waits until it is killed; with that of
+  another machine: it waits until a worker there does.
 
 It leaves a file ``begun-P-PID`` for every batch, and ``held-NODE``.
 
@@ -50,7 +51,10 @@ def spoilt(original: Callable[..., Any], folder: Path, node: str) -> Callable[..
         (folder / f"begun-{first}-{os.getpid()}").touch()
         if (folder / f"hold-{node}").exists():
             (folder / f"held-{node}").touch()
-            time.sleep(60)
+            time.sleep(600)
+        for hold in folder.glob("hold-*"):
+            while not (folder / hold.name.replace("hold", "held")).exists():
+                time.sleep(0.01)
         if (folder / f"kill-once-{first}").exists():
             (folder / f"kill-once-{first}").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
