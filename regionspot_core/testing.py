@@ -11,7 +11,7 @@ from regionspot_core.cache.arrays import read_attributes, read_plan
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
 from regionspot_core.cache.schema import features, part_arrays
-from regionspot_core.cache.store import Location, open_store
+from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.class_text import ClassText, TextConfig
@@ -121,3 +121,9 @@ def make_cache(
         writer.write(part, PartFeatures(made.arrays, lost))
     writer.finish()
     return annotations
+
+
+def files_of(store: Location | Store) -> dict[str, bytes]:
+    """Every file of a store, by its key."""
+    opened = open_store(store)
+    return {key: opened.read(key) or b"" for key in sorted(opened.keys())}

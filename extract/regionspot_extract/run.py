@@ -18,7 +18,7 @@ from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import InputError
-from regionspot_core.progress import progress_line
+from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import do_parts, find_engine
 from regionspot_extract.pictures import file_bytes
@@ -82,6 +82,9 @@ def fill(extraction: Extraction, writer: CacheWriter, share: list[Part]) -> Extr
     pending = [part for part in writer.pending() if part.index in shared]
     total = sum(len(part.images) for part in share)
     done = total - sum(len(part.images) for part in pending)
+    if len(pending) not in (0, len(share)):
+        there = len(share) - len(pending)
+        say(f"extract: {there:,} of {len(share):,} parts are there already; going on with the rest")
     with (
         progress_line("extract", total=total, unit="images", start=done) as advance,
         engine(extraction, writer, advance) as try_parts,

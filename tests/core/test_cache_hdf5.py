@@ -24,18 +24,20 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.small import SmallArray
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError, RegionSpotError
-from regionspot_core.testing import SHAPE, make_annotations, make_bank, make_cache, shard_path
+from regionspot_core.testing import (
+    SHAPE,
+    files_of,
+    make_annotations,
+    make_bank,
+    make_cache,
+    shard_path,
+)
 
 COUNTS = [2, 0, 3, 1, 20, 0, 1, 4, 2]
 
 
 def nothing(_: int) -> None:
     """No progress is shown."""
-
-
-def files_of(store: Location) -> dict[str, bytes]:
-    opened = open_store(store)
-    return {key: opened.read(key) or b"" for key in opened.sizes()}
 
 
 def export(store: Location, path: Path) -> Path:

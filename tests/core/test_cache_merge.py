@@ -16,12 +16,13 @@ from regionspot_core.cache.markers import PLAN_FILES, marker_key
 from regionspot_core.cache.merge import Merge, MergeReport
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.store import Location, Store, open_store
+from regionspot_core.cache.store import Location, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError, InputError
 from regionspot_core.testing import (
     MODEL,
     SHAPE,
+    files_of,
     make_annotations,
     make_bank,
     make_cache,
@@ -67,11 +68,6 @@ def make_store(
 
 def merge(sources: list[Path] | list[str], out: Location) -> MergeReport:
     return Merge(sources, out).run(lambda _: None)
-
-
-def files_of(store: Location | Store) -> dict[str, bytes]:
-    opened = open_store(store)
-    return {key: opened.read(key) or b"" for key in opened.sizes()}
 
 
 @given(

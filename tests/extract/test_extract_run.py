@@ -1,11 +1,6 @@
-"""Extraction: features are the models', a killed run goes on, bad images are recorded."""
+"""Extraction: features are the models', bad images are recorded, other options refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +12,7 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.schema import stored_bytes
 from regionspot_core.errors import FingerprintError, ImageError, InputError
 from regionspot_core.images import read_image
+from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.info import describe_store
@@ -35,14 +31,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
     values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
     return ExtractConfig.parse({**values, "part_images": 7, **changes}, source="test")
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -97,37 +85,6 @@ def test_a_lost_marker_redoes_that_part_alone(world: World, finished: Path) -> N
     (finished / "parts" / "000002.json").unlink()
     assert run_extraction(make_config(world, finished)).parts_resumed == 4
     assert files_of(finished) == before
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from regionspot_extract.config import ExtractConfig
-from regionspot_extract.run import run_extraction
-images, annotations, out = map(Path, sys.argv[1:])
-run_extraction(ExtractConfig(images=images, annotations=annotations, out=out, part_images=7))
-"""
-
-
-def test_killed_runs_end_in_the_same_bytes(world: World, finished: Path, tmp_path: Path) -> None:
-    """SIGKILL after the first, second and third commit; then a run to the end."""
-    out = tmp_path / "store.zarr"
-    command = [
-        sys.executable, "-c", PROGRAM,
-        str(world.train_images), str(world.train_annotations), str(out),
-    ]  # fmt: skip
-    for parts in (1, 2, 3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(out.glob("parts/0*.json"))) < parts:
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    committed = describe_store(out).parts_written
-    assert committed >= 3
-    assert run_extraction(make_config(world, out)).parts_resumed == committed
-    leftover = [name for name in files_of(out) if name.endswith((".partial", "__lock"))]
-    assert leftover == []
-    assert files_of(out) == files_of(finished)
 
 
 def test_broken_images_are_recorded_and_the_run_goes_on(world: World, tmp_path: Path) -> None:

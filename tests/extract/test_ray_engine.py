@@ -14,6 +14,7 @@ import ray_mischief
 
 from regionspot_core.backbones.loading import load_backbones
 from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
+from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract import planning, ray_worker
 from regionspot_extract.config import ExtractConfig
@@ -48,14 +49,6 @@ def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
         **changes,
     }
     return ExtractConfig.parse(values, source="test")
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from regionspot_core.cache.markers import COMPLETE
 from regionspot_core.errors import ConfigError
+from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig, Shard
 from regionspot_extract.exchange import merge_stores
@@ -35,14 +36,6 @@ def run_shard(world: World, out: Path, shard: str) -> ExtractionReport:
             shard=Shard.from_text(shard),
         )
     )
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
