@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regionspot_core.cache.arrays import read_attributes, read_plan
-from regionspot_core.cache.markers import FailedImage, Marker, read_complete, read_markers
+from regionspot_core.cache.markers import FailedImage, read_markers, read_plan_files
 from regionspot_core.cache.plan import Keep, TokenShape
 from regionspot_core.cache.store import Location, open_store
 
@@ -29,7 +29,7 @@ class StoreInfo:
     part_images: int
     files: int
     disk_bytes: int
-    """Of all its files."""
+    """Of the files of the plan and of the committed parts, as their checksums have them."""
     fingerprint: dict[str, Any]
 
 
@@ -43,27 +43,22 @@ def describe_store(location: Location) -> StoreInfo:
     store = open_store(location)
     attributes = read_attributes(store)
     plan = read_plan(store, attributes)
-    sizes = store.sizes()
-    complete = read_complete(store)
-    written = [] if complete else [m for m in read_markers(store, plan) if m is not None]
+    written = [marker for marker in read_markers(store, plan) if marker is not None]
+    files = [*read_plan_files(store).values(), *(f for m in written for f in m.files.values())]
     return StoreInfo(
         store=str(store),
         images=plan.image_count,
         regions=int(plan.region_count.sum()),
         classes=len(attributes["vocabulary"]["names"]),
         parts=plan.part_count,
-        parts_written=complete.parts if complete else len(written),
-        images_written=complete.images if complete else _sum(written, "images"),
-        regions_written=complete.regions if complete else _sum(written, "regions"),
-        failed=complete.failed if complete else tuple(f for m in written for f in m.failed),
+        parts_written=len(written),
+        images_written=sum(marker.images for marker in written),
+        regions_written=sum(marker.regions for marker in written),
+        failed=tuple(failure for marker in written for failure in marker.failed),
         shape=plan.shape,
         keep=plan.keep,
         part_images=plan.part_images,
-        files=len(sizes),
-        disk_bytes=sum(sizes.values()),
+        files=len(files),
+        disk_bytes=sum(file.size for file in files),
         fingerprint=attributes["fingerprint"],
     )
-
-
-def _sum(markers: list[Marker], name: str) -> int:
-    return sum(getattr(marker, name) for marker in markers)

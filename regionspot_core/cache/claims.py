@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from regionspot_core.cache.store import FolderStore, Store
+from regionspot_core.cache.store import FolderStore, Store, reason_of
 from regionspot_core.errors import CacheError
 
 LOCKS = "locks"
@@ -60,7 +60,7 @@ class FolderClaims(Claims):
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise CacheError(
-                f"{self._folder}: the store cannot be written ({error.strerror or error})"
+                f"{self._folder}: the store cannot be written: {reason_of(error)}"
             ) from None
 
     @contextmanager
@@ -74,7 +74,7 @@ class FolderClaims(Claims):
             yield False
             return
         except OSError as error:
-            raise CacheError(f"{path}: cannot be locked ({error.strerror or error})") from None
+            raise CacheError(f"{path}: cannot be locked: {reason_of(error)}") from None
         try:
             yield True
         finally:
@@ -96,7 +96,9 @@ class FolderClaims(Claims):
         # Another run may be looking at its last part: it then removes the folder itself.
         with suppress(OSError):
             (self._folder / LOCKS).rmdir()
-        self._lock.unlink(missing_ok=True)
+        # A finished store may lie on a disk that can only be read.
+        with suppress(OSError):
+            self._lock.unlink(missing_ok=True)
 
     @property
     def _lock(self) -> Path:

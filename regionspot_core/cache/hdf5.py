@@ -112,18 +112,15 @@ class Hdf5Store(Store):
         """See :meth:`write`."""
         self.write(key, [])
 
-    def sizes(self) -> dict[str, int]:
-        """See :class:`Store`."""
-        sizes = {key: file.size for key, file in require_plan_files(self).items()}
-        for marker in require_markers(self, self.plan):
-            for name, file in marker.files.items():
-                sizes[self._part_arrays[name].file(marker.part)] = file.size
-        stored = [PLAN_FILES, *(marker_key(part) for part in range(self.plan.part_count))]
-        return sizes | {key: len(self.read(key) or b"") for key in stored}
-
     def keys(self) -> list[str]:
         """See :class:`Store`."""
-        return list(self.sizes())
+        parts = [
+            self._part_arrays[name].file(marker.part)
+            for marker in require_markers(self, self.plan)
+            for name in marker.files
+        ]
+        stored = [PLAN_FILES, *(marker_key(part) for part in range(self.plan.part_count))]
+        return [*require_plan_files(self), *parts, *stored]
 
     def kvstore(self, key: str) -> dict[str, Any]:
         """TensorStore reads no HDF5.

@@ -59,10 +59,6 @@ class Store(ABC):
         """Delete a file, if it is there."""
 
     @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """Every file and its bytes. It lists the whole store, which may take long."""
-
-    @abstractmethod
     def keys(self) -> list[str]:
         """Every file. It lists the whole store, which may take long."""
 
@@ -134,10 +130,6 @@ class FolderStore(Store):
         with self._explained(key):
             (self.folder / key).unlink(missing_ok=True)
 
-    def sizes(self) -> dict[str, int]:
-        """See :class:`Store`."""
-        return {key: size for key in self.keys() if (size := self._size(key)) is not None}
-
     def keys(self) -> list[str]:
         """See :class:`Store`."""
         with self._explained(""):
@@ -157,19 +149,12 @@ class FolderStore(Store):
         """See :class:`Store`."""
         return {"driver": "file", "path": f"{(self.folder / key).absolute()}/"}
 
-    def _size(self, key: str) -> int | None:
-        """A file's bytes; None where another run has just removed it."""
-        try:
-            return (self.folder / key).stat().st_size
-        except FileNotFoundError:
-            return None
-
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise CacheError(f"{self.folder}: {key}: {_reason(error)}") from None
+            raise CacheError(f"{self.folder}: {key}: {reason_of(error)}") from None
 
 
 class ObjectStore(Store):
@@ -204,13 +189,6 @@ class ObjectStore(Store):
         """See :class:`Store`."""
         with self._explained(key):
             self._objects.write(key, None).result()
-
-    def sizes(self) -> dict[str, int]:
-        """See :class:`Store`."""
-        with self._explained(""):
-            keys = self.keys()
-            reads = [self._objects.read(key) for key in keys]
-            return {key: len(read.result().value) for key, read in zip(keys, reads, strict=True)}
 
     def keys(self) -> list[str]:
         """See :class:`Store`."""
@@ -256,7 +234,8 @@ def _write_pieces(descriptor: int, pieces: Pieces) -> None:
             waiting[first] = waiting[first][written:]
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Why the system refused, and what to do about it."""
     advice = {
         errno.ENOSPC: "; free some and run the same command again",
         errno.EDQUOT: "; free some and run the same command again",

@@ -49,7 +49,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
-from regionspot_core.cache.store import FolderStore, Location, Store, open_store
+from regionspot_core.cache.store import FolderStore, Location, Store, open_store, reason_of
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
@@ -270,7 +270,7 @@ def created_aside(store: Store) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
             built = FolderStore(Path(folder))
-            for key in sorted(built.sizes(), key=lambda key: key == GROUP):
+            for key in sorted(built.keys(), key=lambda key: key == GROUP):
                 store.write(key, [built.read(key) or b""])
         return
     if store.folder.exists():
@@ -283,8 +283,6 @@ def created_aside(store: Store) -> Iterator[Path]:
         yield partial
         partial.rename(store.folder)
     except OSError as error:
-        raise CacheError(
-            f"{store}: the store cannot be created ({error.strerror or error})"
-        ) from None
+        raise CacheError(f"{store}: the store cannot be created: {reason_of(error)}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

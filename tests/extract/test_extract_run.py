@@ -1,7 +1,10 @@
 """Extraction: features are the models', bad images are recorded, other options refused."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +115,10 @@ def test_broken_images_are_recorded_and_the_run_goes_on(world: World, tmp_path: 
             {"backbones": {"precision": "bfloat16"}},
             "fingerprint.precision: expected float32, found bfloat16",
         ),
+        ({"keep": {"dtype": "int8"}}, "plan.keep.dtype: expected float16, found int8"),
+        ({"keep": {"sam_tokens": "paper"}}, "plan.keep.sam_tokens: expected all, found paper"),
+        ({"keep": {"jitter": 2}}, "plan.keep.jitter: expected 0, found 2"),
+        ({"keep": {"flip": True}}, "plan.keep.flip: expected False, found True"),
     ],
 )
 def test_other_options_on_a_store_are_refused(
@@ -128,6 +135,61 @@ def test_other_annotations_on_a_store_are_refused(
     changed.write_text(world.train_annotations.read_text() + "\n")
     with pytest.raises(FingerprintError, match=r"fingerprint\.dataset\.annotations_sha256"):
         run_extraction(make_config(world, finished, annotations=changed))
+
+
+class Other:
+    """A model that says of itself what another would."""
+
+    def __init__(self, model: Any, **changes: object) -> None:
+        self._model = model
+        self._changes = changes
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._model.fingerprint() | self._changes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+@pytest.mark.parametrize("which", ["region_encoder", "image_text_encoder"])
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", "another"), ("weights", "1" * 64), ("input", "333")]
+)
+def test_other_models_on_a_store_are_refused(
+    world: World, finished: Path, which: str, field: str, value: str
+) -> None:
+    backbones = load_backbones(BackboneConfig())
+    other = replace(backbones, **{which: Other(getattr(backbones, which), **{field: value})})
+    before = files_of(finished)
+    with pytest.raises(
+        FingerprintError, match=rf"backbones\.{which}\.{field}: expected "
+    ) as caught:
+        run_extraction(make_config(world, finished), backbones=other)
+    assert str(caught.value).count("expected") == 1
+    assert files_of(finished) == before
+
+
+def test_an_image_that_changed_or_vanished_since_the_plan(world: World, tmp_path: Path) -> None:
+    """Recorded, its rows left out; with the files back, ``retry_failed`` makes the store whole."""
+    images = shutil.copytree(world.train_images, tmp_path / "images")
+    first = make_config(world, tmp_path / "s", images=images, shard={"index": 1, "of": 2})
+    run_extraction(first)
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    (images / names[8]).unlink()
+    Image.new("RGB", (64, 48)).save(images / names[10])
+    config = make_config(world, tmp_path / "s", images=images)
+    report = run_extraction(config)
+    assert [failure.file for failure in report.failed] == [names[8], names[10]]
+    assert report.failed[0].reason == "no such image file"
+    assert "the file changed since the store was planned" in report.failed[1].reason
+    assert len(FeatureCache(tmp_path / "s")) == SCENES - 2
+
+    for name in (names[8], names[10]):
+        shutil.copy(world.train_images / name, images)
+    retried = run_extraction(config.model_copy(update={"retry_failed": True}))
+    assert (retried.parts_done, retried.failed, retried.complete) == (1, (), True)
+    run_extraction(make_config(world, tmp_path / "whole"))
+    assert files_of(tmp_path / "s") == files_of(tmp_path / "whole")
 
 
 def test_features_that_are_not_finite_name_the_image(

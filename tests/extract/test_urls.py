@@ -1,0 +1,85 @@
+"""A store at a URL: extracted, resumed, verified, repaired and read as one in a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import s3_server
+import zarr
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import open_store
+from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
+from regionspot_core.testing import files_of
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.info import describe_store
+from regionspot_extract.repair import repair_store
+from regionspot_extract.run import run_extraction
+from regionspot_extract.verify import verify_store
+
+SCENES, PART = 15, 4
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("world"), train_scenes=SCENES, val_scenes=1, seed=3)
+
+
+def make_config(world: World, out: Path | str, **changes: object) -> ExtractConfig:
+    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    return ExtractConfig.parse({**values, "part_images": PART, **changes}, source="test")
+
+
+@pytest.fixture(scope="module")
+def local(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("local") / "store"
+    run_extraction(make_config(world, out))
+    return out
+
+
+def test_a_store_at_a_url(world: World, local: Path, s3: s3_server.Bucket) -> None:
+    url = s3.url("stores/lvis")
+    run_extraction(make_config(world, url, shard={"index": 1, "of": 2}))
+    with pytest.raises(CacheError, match="2 of 4 parts are not written yet"):
+        FeatureCache(url)
+    report = run_extraction(make_config(world, url))
+    assert (report.parts_resumed, report.parts_done, report.complete) == (2, 2, True)
+    assert files_of(url) == files_of(local)
+    with pytest.raises(FingerprintError, match=r"plan\.part_images: expected 4, found 5"):
+        run_extraction(make_config(world, url, part_images=5))
+
+    there, here = FeatureCache(url), FeatureCache(local)
+    order = np.random.default_rng(0).permutation(SCENES)
+    for rows in (order[:4], order[4:], np.arange(SCENES)):
+        left, right = there.read(rows), here.read(rows)
+        assert (left.image_tokens == right.image_tokens).all()
+        assert (left.region_tokens == right.region_tokens).all()
+    told, known = describe_store(url), describe_store(local)
+    assert (told.store, told.disk_bytes, told.files) == (url, known.disk_bytes, known.files)
+
+    obstore = pytest.importorskip("obstore.store")
+    group = zarr.open_group(
+        zarr.storage.ObjectStore(obstore.S3Store.from_url(url), read_only=True), mode="r"
+    )
+    tokens = np.asarray(group["clip/tokens"][7])  # type: ignore[index]
+    assert (tokens == there.read([7]).image_tokens[0].numpy()).all()
+
+
+def test_damage_at_a_url_is_found_and_repaired(
+    world: World, local: Path, s3: s3_server.Bucket
+) -> None:
+    url = s3.url("damaged")
+    run_extraction(make_config(world, url))
+    store = open_store(url)
+    key = "clip/tokens/c/2/0/0"
+    content = bytearray(store.read(key) or b"")
+    content[100] ^= 1
+    store.write(key, [bytes(content)])
+    with pytest.raises(CacheDamagedError):
+        FeatureCache(url).read(range(SCENES))
+    found = verify_store(url)
+    assert [damage.part for damage in found.damages] == [2]
+    repair_store(make_config(world, url), found)
+    assert verify_store(url).damages == ()
+    assert files_of(url) == files_of(local)
