@@ -14,6 +14,7 @@ the nearest step makes the error at most half a scale.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -52,23 +53,30 @@ def restore(
     steps: NDArray[np.int8], scale: NDArray[np.float16], *, axis: int
 ) -> NDArray[np.float16]:
     """``steps × scale`` in float16, the scales' missing axis put back at ``axis``, from 1 on."""
-    out = np.empty(steps.shape, dtype=np.float16)
-    restore_into(out, steps, scale, axis=axis)
-    return out
+    return restore_blocks([(slice(0, len(steps)), steps)], scale, shape=steps.shape, axis=axis)
 
 
-def restore_into(
-    out: NDArray[np.float16], steps: NDArray[np.int8], scale: NDArray[np.float16], *, axis: int
-) -> None:
-    """:func:`restore`, its result written to ``out``.
+def restore_blocks(
+    blocks: Iterable[tuple[slice, NDArray[np.int8]]],
+    scale: NDArray[np.float16],
+    *,
+    shape: tuple[int, ...],
+    axis: int,
+) -> NDArray[np.float16]:
+    """:func:`restore` of steps that come a few rows at a time, each block with its place.
 
     A few rows at a time go through one float32 buffer that stays in the processor's cache: float32
-    holds every product exactly, and torch makes float16 of it much faster than of int8.
+    holds every product exactly, and torch makes float16 of it much faster than of int8. Three plain
+    passes are faster than a multiplication of two types.
     """
-    wide = torch.from_numpy(scale).float().unsqueeze(axis)
-    given, result = torch.from_numpy(steps), torch.from_numpy(out)
-    rows = max(1, BLOCK_VALUES // max(1, math.prod(steps.shape[1:])))
-    buffer = torch.empty(min(rows, len(steps)), *steps.shape[1:])
-    for first in range(0, len(steps), rows):
-        part = slice(first, first + rows)
-        result[part] = torch.mul(given[part], wide[part], out=buffer[: len(given[part])])
+    out = np.empty(shape, dtype=np.float16)
+    result, wide = torch.from_numpy(out), torch.from_numpy(scale).float().unsqueeze(axis)
+    rows = min(len(out), max(1, BLOCK_VALUES // max(1, math.prod(shape[1:]))))
+    buffer = torch.empty(rows, *shape[1:])
+    for place, block in blocks:
+        given = torch.from_numpy(block)
+        for first in range(0, len(given), rows):
+            part = given[first : first + rows]
+            here = slice(place.start + first, place.start + first + len(part))
+            result[here].copy_(buffer[: len(part)].copy_(part).mul_(wide[here]))
+    return out

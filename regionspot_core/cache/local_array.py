@@ -54,27 +54,29 @@ class LocalArray:
         """
         length = self.array.chunk[0]
         if length == 1:
-            return LocalRows(self, self._runs(rows), len(rows), take=None)
+            return LocalRows(self, self._runs(rows.tolist()), len(rows), take=None)
         chunks, place = np.unique(rows // length, return_inverse=True)
-        return LocalRows(self, self._runs(chunks), len(chunks), take=place * length + rows % length)
+        take = place * length + rows % length
+        return LocalRows(self, self._runs(chunks.tolist()), len(chunks), take=take)
 
-    def _runs(self, chunks: NDArray[np.int64]) -> list[_Run]:
+    def _runs(self, chunks: list[int]) -> list[_Run]:
         """The chunks, those that lie end to end together, in the order they are given."""
+        # Plain loops over plain numbers: a batch has a few dozen chunks, and a NumPy call costs as
+        # much as ten steps.
+        step = self.chunk_bytes + SUM_BYTES
         shard_chunks = self.array.shard[0] // self.array.chunk[0]
-        part = chunks // shard_chunks
-        shards = {number: self._shard(number) for number in np.unique(part).tolist()}
-        offset = np.empty(len(chunks), dtype=np.int64)
-        for number, shard in shards.items():
-            mine = part == number
-            offset[mine] = shard.offsets(chunks[mine] % shard_chunks)
         at_once = max(1, min(CHUNKS_A_CALL, CALL_BYTES // self.chunk_bytes))
-        far = np.diff(offset) != self.chunk_bytes + SUM_BYTES
-        breaks = np.flatnonzero(far | (np.diff(part) != 0)) + 1
-        runs = []
-        for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(chunks)], strict=True):
-            for start in range(first, stop, at_once):
-                count = min(at_once, stop - start)
-                runs.append(_Run(shards[int(part[start])], int(offset[start]), start, count))
+        runs: list[_Run] = []
+        last, follows = None, -1
+        for first, chunk in enumerate(chunks):
+            shard = self._shard(chunk // shard_chunks)
+            offset = shard.offset(chunk % shard_chunks)
+            if last is not None and shard is last.shard and offset == follows:
+                last.count += 1
+            else:
+                last = _Run(shard, offset, first)
+                runs.append(last)
+            follows = offset + step if last.count < at_once else -1
         return runs
 
 
@@ -128,12 +130,13 @@ class LocalRows:
 
     def _read(self, run: _Run, content: NDArray[np.uint8]) -> None:
         """Read the chunks, and hold the sum made from each against the one stored behind it."""
-        sums = np.empty((run.count, SUM_BYTES), dtype=np.uint8)
-        run.read([each.data for pair in zip(content, sums, strict=True) for each in pair])
-        stored = sums.view("<u4")[:, 0].tolist()
-        if [google_crc32c.value(chunk) for chunk in content] != stored:
-            name = self._source.array.name
-            raise ValueError(f"{name}: a chunk does not match its CRC-32C checksum")
+        chunks = list(content)
+        sums = [bytearray(SUM_BYTES) for _ in chunks]
+        run.read([each for pair in zip(chunks, sums, strict=True) for each in pair])
+        for chunk, stored in zip(chunks, sums, strict=True):
+            if google_crc32c.value(chunk) != int.from_bytes(stored, "little"):
+                name = self._source.array.name
+                raise ValueError(f"{name}: a chunk does not match its CRC-32C checksum")
 
     def _rows(self, content: NDArray[np.uint8]) -> NDArray[Any]:
         array = self._source.array
@@ -141,7 +144,7 @@ class LocalRows:
         return values.reshape(-1, *array.chunk[1:]).astype(array.dtype, copy=False)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Run:
     """Chunks that lie end to end in a shard file, and belong end to end."""
 
@@ -150,16 +153,16 @@ class _Run:
     """In the file."""
     first: int
     """Of its chunks, among those that are read."""
-    count: int
+    count: int = 1
 
     def announce(self, size: int) -> None:
         """Have the system fetch the bytes, if it can, without waiting for them."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.shard.file, self.offset, size, os.POSIX_FADV_WILLNEED)
 
-    def read(self, buffers: list[memoryview]) -> None:
+    def read(self, buffers: list[Any]) -> None:
         """Fill the buffers, one behind the other."""
-        wanted = sum(buffer.nbytes for buffer in buffers)
+        wanted = sum(map(len, buffers))
         found = os.preadv(self.shard.file, buffers, self.offset)
         if found != wanted:
             raise ValueError(
@@ -175,26 +178,27 @@ class _Shard:
     def __init__(self, folder: Path, array: PartArray, chunk_bytes: int, part: int) -> None:
         self.path = folder / array.file(part)
         self.file = os.open(self.path, os.O_RDONLY)
-        self._chunk_bytes = chunk_bytes
         chunks = array.shard[0] // array.chunk[0]
         size = 16 * chunks + SUM_BYTES
         content = os.pread(self.file, size, max(0, os.fstat(self.file).st_size - size))
         table, stored = content[:-SUM_BYTES], content[-SUM_BYTES:]
         if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
             raise ValueError(f"{self.path}: the shard's index does not match its checksum")
-        self._index = np.frombuffer(table, dtype="<u8").reshape(chunks, 2)
+        offset, length = np.frombuffer(table, dtype="<u8").reshape(chunks, 2).T
+        there = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
+        self._offset: list[int] = np.where(there, offset.astype(np.int64), -1).tolist()
 
     def __del__(self) -> None:
         if self.file >= 0:
             os.close(self.file)
 
-    def offsets(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the chunks begin in the file.
+    def offset(self, chunk: int) -> int:
+        """Where a chunk begins in the file.
 
         Raises:
-            ValueError: One is not there, or not as long as it must be.
+            ValueError: It is not there, or not as long as it must be.
         """
-        offset, length = self._index[chunks].T
-        if (offset == MISSING).any() or (length != self._chunk_bytes + SUM_BYTES).any():
+        found = self._offset[chunk]
+        if found < 0:
             raise ValueError(f"{self.path}: a chunk is missing")
-        return np.asarray(offset.astype(np.int64))
+        return found

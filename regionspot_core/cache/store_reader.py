@@ -23,7 +23,7 @@ from regionspot_core.cache.arrays import (
     read_plan,
 )
 from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.encoding import restore, restore_into
+from regionspot_core.cache.encoding import restore, restore_blocks
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.local_array import LocalArray, LocalRows
 from regionspot_core.cache.markers import (
@@ -148,10 +148,11 @@ class StoreReader:
 
     def _begin(self, name: str, begin: Callable[[str], Any], *, taken: int) -> PendingRows:
         axis = self._features[name].scale_axis
-        steps = begin(name)
         if axis is None or scale_name(name) not in self._stored:
-            return PendingRows(steps)
-        return PendingRows(steps, begin(scale_name(name)), axis - taken)
+            return PendingRows(begin(name))
+        # The scales first: with them the first steps can be decoded while the others come.
+        scale = begin(scale_name(name))
+        return PendingRows(begin(name), scale, axis - taken)
 
     def _local(self, name: str) -> LocalArray:
         assert isinstance(self.store, FolderStore)
@@ -184,10 +185,7 @@ class PendingRows:
             )
         # Each block is decoded while the disk fetches the next ones.
         scale = self.scale.result()
-        out = np.empty(self.rows.shape, dtype=np.float16)
-        for place, steps in self.rows.blocks():
-            restore_into(out[place], steps, scale[place], axis=self.axis)
-        return out
+        return restore_blocks(self.rows.blocks(), scale, shape=self.rows.shape, axis=self.axis)
 
 
 @dataclass(frozen=True)

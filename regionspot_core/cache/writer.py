@@ -141,20 +141,19 @@ class CacheWriter:
             CacheError: The arrays are not of the part's shape, or cannot be written.
         """
         self._require_shapes(part, given)
-        files = {}
-        for name, values in _encoded(self.plan, given.arrays).items():
-            array = self._arrays[name]
-            pieces = array.pieces(values)
-            if pieces is not None:
-                self.store.write(array.file(part.index), pieces)
-                files[name] = FileSum.of(pieces)
+        encoded = _encoded(self.plan, given.arrays)
+        contents = {name: self._arrays[name].pieces(values) for name, values in encoded.items()}
+        files = {name: pieces for name, pieces in contents.items() if pieces is not None}
+        self.store.write_many(
+            {self._arrays[name].file(part.index): pieces for name, pieces in files.items()}
+        )
         lost = {failure.position for failure in given.failed}
         marker = Marker(
             part=part.index,
             images=len(part.images) - len(lost),
             regions=part.rows - int(sum(self.plan.region_count[position] for position in lost)),
             failed=given.failed,
-            files=files,
+            files={name: FileSum.of(pieces) for name, pieces in files.items()},
         )
         write_marker(self.store, marker)
         return marker
