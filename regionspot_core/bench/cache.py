@@ -41,7 +41,9 @@ from regionspot_core.progress import say
 PARTS = 8
 DIFFERENT_BATCHES = 64
 COLD_BATCHES = 4
-READ_AHEAD_BATCHES = 30
+READ_AHEAD_BATCHES = 60
+READ_AHEAD_ROUNDS = 9
+"""At least: a moment in which others have the machine is a large part of a round."""
 OPENINGS = 3
 INT8_TOLERANCE = 0.51 / 127
 """Half a step of the largest value, and a little for float16."""
@@ -101,14 +103,14 @@ def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeRe
         random = _time_reading(readers, anywhere, rounds=config.rounds)
         in_order = _time_reading(readers, runs, rounds=config.rounds)
         say(f"{name}: reading from the disk")
-        cold = _time_cold(readers, anywhere, rounds=config.cold_rounds)
+        cold, waiting = _time_cold(readers, anywhere, rounds=config.cold_rounds)
         say(f"{name}: writing")
         writing, plain = _time_writing(Path(folder), contents, rounds=config.rounds)
         say(f"{name}: reading ahead")
         ours, int8 = readers[CacheReader.name], readers[Int8Reader.name]
         assert isinstance(ours, CacheReader)
         assert isinstance(int8, Int8Reader)
-        overhead = _read_ahead_overhead(ours.cache, rounds=config.rounds)
+        overhead = _read_ahead_overhead(ours.cache, rounds=max(config.rounds, READ_AHEAD_ROUNDS))
         bytes_ratio = int8.feature_bytes / ours.feature_bytes
     return ShapeReport(
         name=name,
@@ -116,6 +118,7 @@ def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeRe
         random=random,
         in_order=in_order,
         cold=cold,
+        cold_waiting=waiting,
         writing=writing,
         unsynced_seconds=plain.unsynced_seconds,
         written_bytes=plain.bytes,
@@ -179,30 +182,41 @@ def _reading(reader: Reader, batches: list[Indices]) -> Callable[[int], None]:
 
 def _time_cold(
     readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int
-) -> Times | None:
+) -> tuple[Times | None, float]:
     """As :func:`_time_reading`, the files put out of the page cache before each turn.
 
-    None where the system does not let go of them.
+    None where the system does not let go of them. The other figure is the share of its time that
+    our float16 reader, meanwhile, waits for the disk.
     """
     for reader in readers.values():
         reader.reopen()
         for path in reader.files:
             put_on_disk(path)
     if not can_be_cold([path for reader in readers.values() for path in reader.files]):
-        return None
+        return None, 0.0
+    processor = whole = 0.0
+
+    def watched(number: int) -> None:
+        nonlocal processor, whole
+        began, used = time.perf_counter(), time.process_time()
+        readers[CacheReader.name].read(batches[number % len(batches)])
+        whole += time.perf_counter() - began
+        processor += time.process_time() - used
 
     def put_out_of_memory(name: str) -> None:
         readers[name].reopen()
         put_out(readers[name].files)
 
-    return take_turns(
-        {name: _reading(reader, batches) for name, reader in readers.items()},
+    tasks = {name: _reading(reader, batches) for name, reader in readers.items()}
+    times = take_turns(
+        tasks | {CacheReader.name: watched},
         rounds=rounds,
         repeats={name: min(reader.repeats, COLD_BATCHES) for name, reader in readers.items()},
         before=put_out_of_memory,
         # Not the fastest: the system may have read the next batch along with this one.
         of_turn=statistics.fmean,
     )
+    return times, max(0.0, 1 - processor / whole)
 
 
 def _time_writing(folder: Path, contents: Contents, *, rounds: int) -> tuple[Times, PlainWriter]:

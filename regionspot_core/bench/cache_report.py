@@ -49,6 +49,8 @@ class ShapeReport:
     in_order: Times
     cold: Times | None
     """None where the system does not put files out of the page cache."""
+    cold_waiting: float
+    """Share of the time of cold float16 reading in which the process waits for the disk."""
     writing: Times
     unsynced_seconds: list[float]
     written_bytes: int
@@ -63,10 +65,8 @@ class ShapeReport:
 
     @property
     def disk_bound(self) -> bool:
-        """Whether the disk is the limit: int8 could be decoded as fast as half the bytes come."""
-        if self.cold is None:
-            return False
-        return 2 * self.random.median(INT8) <= self.cold.median(OURS)
+        """Whether the disk is the limit of float16: most of the time it is waited for."""
+        return self.cold is not None and self.cold_waiting > 0.5
 
     def figures(self) -> Figures:
         """All that was measured, by flat keys."""
@@ -228,6 +228,7 @@ class CacheReport:
             "regions": self.shapes[0].contents.regions,
             "quick": self.quick,
             "disk_bound": self.shapes[0].disk_bound,
+            "cold_waiting": self.shapes[0].cold_waiting,
             "cold_possible": self.shapes[0].cold is not None,
             f"open_{self.open_parts}_parts_seconds": self.open_seconds,
             "all_met": self.all_met,
