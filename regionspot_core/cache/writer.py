@@ -268,9 +268,7 @@ def created_aside(store: Store) -> Iterator[Path]:
     if not isinstance(store, FolderStore):
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
-            built = FolderStore(Path(folder))
-            for key in sorted(built.keys(), key=lambda key: key == GROUP):
-                store.write(key, [built.read(key) or b""])
+            _upload(FolderStore(Path(folder)), store)
         return
     if store.folder.exists():
         read_attributes(store)  # says what is wrong with it
@@ -285,3 +283,21 @@ def created_aside(store: Store) -> Iterator[Path]:
         raise CacheError(f"{store}: the store cannot be created: {reason_of(error)}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _upload(built: FolderStore, store: Store) -> None:
+    """Put a store that was built here where nothing can be claimed, unless one is there by now.
+
+    Raises:
+        CacheError: Another run did so at the same moment, and made other files.
+    """
+    if store.read(GROUP) is not None:
+        return
+    for key in sorted(built.keys(), key=lambda key: key == GROUP):
+        store.write(key, [built.read(key) or b""])
+    mixed = [key for key in sorted(built.keys()) if store.read(key) != built.read(key)]
+    if mixed:
+        raise CacheError(
+            f"{store}: another run made the store at the same moment, on another kind of machine, "
+            f"and its {mixed[0]} differs; delete the store and let one run make it"
+        )

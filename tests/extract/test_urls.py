@@ -7,8 +7,9 @@ import pytest
 import s3_server
 import zarr
 
+from regionspot_core.cache import writer
 from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.store import open_store
+from regionspot_core.cache.store import ObjectStore, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
@@ -83,3 +84,32 @@ def test_damage_at_a_url_is_found_and_repaired(
     repair_store(make_config(world, url), found)
     assert verify_store(url).damages == ()
     assert files_of(url) == files_of(local)
+
+
+def test_two_runs_that_make_one_store_at_a_url(
+    world: World, local: Path, s3: s3_server.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be claimed there. The later one takes what is there, and mixes nothing."""
+    url, other = s3.url("race"), s3.url("other")
+    original = writer.build_plan_files
+
+    def slow(*arguments: object) -> None:
+        """Meanwhile another run makes the store."""
+        original(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(writer, "build_plan_files", original)
+        run_extraction(make_config(world, url, shard={"index": 1, "of": 2}))
+
+    monkeypatch.setattr(writer, "build_plan_files", slow)
+    report = run_extraction(make_config(world, url))
+    assert (report.parts_resumed, report.parts_done) == (2, 2)
+    assert files_of(url) == files_of(local)
+
+    def overwritten(self: ObjectStore, key: str, pieces: list[bytes]) -> None:
+        write(self, key, pieces)
+        if key == "zarr.json":
+            write(self, "classes.h5", [b"of a machine with another rounding"])
+
+    write = ObjectStore.write
+    monkeypatch.setattr(ObjectStore, "write", overwritten)
+    with pytest.raises(CacheError, match=r"its classes\.h5 differs"):
+        run_extraction(make_config(world, other))
