@@ -42,11 +42,13 @@ def find_engine(config: ExtractConfig) -> Engine:
 
     Raises:
         InputError: It needs a package that is not installed.
+        ClusterError: Its cluster does not answer.
     """
     if config.engine == "local":
         return local_engine
-    from regionspot_extract.ray_engine import ray_engine
+    from regionspot_extract.ray_engine import ray_engine, require_answer
 
+    require_answer(config.ray)
     return ray_engine
 
 

@@ -9,6 +9,8 @@ fingerprint, and CLIP's text tower the class bank.
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import ClusterError, InputError, RegionSpotError
 from regionspot_core.progress import say
-from regionspot_extract.config import ExtractConfig
+from regionspot_extract.config import ExtractConfig, RayOptions
 from regionspot_extract.engine import Attempt, OnImages, TryParts
 from regionspot_extract.planning import Extraction
 from regionspot_extract.ray_worker import PartWorker, Place, anywhere, require_seen
@@ -37,8 +39,11 @@ except ImportError:
 
 TRIES = 3
 """Workers that may die of one part, or one after another while they load the models."""
+ANSWER_SECONDS = 5.0
+"""How long a cluster's address may take to answer."""
 PATIENCE_SECONDS = 30.0
 """After this long without any worker, the run says what it is waiting for."""
+_HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
 _LOST = (RayActorError, ObjectLostError)
 """What Ray raises of a worker that died with its process or its machine, or was cut off."""
 
@@ -54,6 +59,25 @@ def ray_engine(
     """
     with _Pool(extraction, writer, on_images) as pool:
         yield pool.try_parts
+
+
+def require_answer(options: RayOptions) -> None:
+    """Refuse an address at which nothing listens: Ray would try for minutes, and say so at length.
+
+    Raises:
+        ClusterError: Nothing does; the address is named.
+    """
+    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    named = _HOST_PORT.fullmatch(address)
+    if named is None:
+        return  # "auto", or none
+    try:
+        socket.create_connection((named["host"], int(named["port"])), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"--engine ray: nothing answers at {address} ({error}); expected HOST:PORT of a Ray "
+            f"cluster's head, as `ray start --head` prints it"
+        ) from None
 
 
 @dataclass(frozen=True)

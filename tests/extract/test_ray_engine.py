@@ -1,6 +1,7 @@
 """Parts on a Ray cluster: the local engine's bytes, whatever dies on the way."""
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -237,6 +238,24 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.delitem(sys.modules, "regionspot_extract.ray_engine")
     with pytest.raises(InputError, match=r"Ray is not installed here; .*regionspot\[ray\]"):
         run_extraction(make_config(world, tmp_path / "s", engine="ray"))
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_an_address_where_no_cluster_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        if by == "environment":
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        options = {"address": address} if by == "option" else {}
+        config = make_config(world, tmp_path / "s", engine="ray", ray=options)
+        with pytest.raises(
+            ClusterError, match=f"nothing answers at {address} .*expected HOST:PORT"
+        ):
+            run_extraction(config)
     assert not (tmp_path / "s").exists()
 
 
