@@ -34,20 +34,38 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="Change one key; may be repeated."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out, if there is one, where it stopped."
+        ),
+    ] = False,
 ) -> None:
-    """Train one head. Neither SAM nor CLIP is loaded, and neither need be installed."""
+    """Train one head. Neither SAM nor CLIP is loaded, and neither need be installed.
+
+    SIGTERM and Ctrl-C end the run with a checkpoint; the exit code is then
+    143 or 130, and the same command with --resume goes on.
+    """
     from regionspot_core.tables import facts_table, format_seconds, show
     from regionspot_train.config import TrainConfig, recipe_or_file
     from regionspot_train.run import run_training
 
     path = None if config is None else recipe_or_file(config)
     settings = TrainConfig.load(path, overrides or [])
-    report = run_training(settings, store=cache, out=out)
-    facts = {
-        "steps": f"{report.steps:,} in {format_seconds(report.seconds)}",
-        "loss": f"{report.loss:.4g} over the last steps",
+    report = run_training(settings, store=cache, out=out, resume=resume)
+    if report.stopped is not None:
+        show(
+            f"{out}: stopped after {report.steps:,} of {settings.steps:,} steps; the same command "
+            f"with --resume goes on"
+        )
+        raise typer.Exit(report.stopped)
+    before = f", {report.resumed:,} of them before" if report.resumed else ""
+    facts = {"steps": f"{report.steps:,} in {format_seconds(report.seconds)}{before}"}
+    if report.loss is not None:
+        facts["loss"] = f"{report.loss:.4g} over the last steps"
+    facts |= {
         "parameters": f"{report.parameters:,}",
-        "written": "head.safetensors, head.json, config.json, metrics.jsonl, loss.png",
+        "written": "head.safetensors, head.json, run.json, metrics.jsonl, loss.png",
     }
     show(facts_table(str(out), facts))
 

@@ -65,6 +65,8 @@ class TrainConfig(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(1_000, ge=1)
+    keep_checkpoints: int = Field(3, ge=1)
+    """How many stay: the last ones. Each is the head and, for ``--resume``, twice its size."""
     reading: ReadingConfig = ReadingConfig()
     head: FusionOptions = FusionOptions()
     loss: LossConfig = LossConfig()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -68,3 +69,12 @@ class Meter:
         )
         self._reset()
         return line
+
+    def state(self) -> dict[str, Any]:
+        """The steps counted since the last line, without their times."""
+        return {"losses": self._losses, "norms": self._norms}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on from another meter's :meth:`state`. Rates are those of the steps from here."""
+        self._reset()
+        self._losses, self._norms = list(state["losses"]), list(state["norms"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from regionspot_core.files import written_aside
 from regionspot_train.meter import LogLine
 
 METRICS = "metrics.jsonl"
@@ -20,15 +21,25 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.lines: list[LogLine] = []
-        self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
+        self._file: IO[str] | None = None
+
+    def keep(self, step: int) -> None:
+        """Take over the lines up to a step that an interrupted run left, and drop the rest."""
+        path = self._folder / METRICS
+        there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.lines = [line for line in map(_parsed, there) if line and line.step <= step]
+        with written_aside(path) as partial:
+            partial.write_text("".join(map(_written, self.lines)), encoding="utf-8")
 
     def write(self, line: LogLine) -> None:
         """Add a line."""
+        assert self._file is not None
         self.lines.append(line)
-        self._file.write(json.dumps(asdict(line)) + "\n")
+        self._file.write(_written(line))
         self._file.flush()
 
     def __enter__(self) -> Self:
+        self._file = (self._folder / METRICS).open("a", encoding="utf-8")
         return self
 
     def __exit__(
@@ -38,9 +49,22 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         """Close the file and draw the curve, of an interrupted run too."""
+        assert self._file is not None
         self._file.close()
         if self.lines:
             draw_curve(self.lines, self._folder / CURVE)
+
+
+def _written(line: LogLine) -> str:
+    return json.dumps(asdict(line)) + "\n"
+
+
+def _parsed(text: str) -> LogLine | None:
+    """None for a line that a killed run did not write to its end."""
+    try:
+        return LogLine(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def draw_curve(lines: list[LogLine], path: Path) -> None:

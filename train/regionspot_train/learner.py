@@ -1,0 +1,126 @@
+"""A head that learns: its weights, its optimiser, and all else that decides its next step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import CheckpointError
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_train.config import TrainConfig
+from regionspot_train.losses import reduce_losses, region_losses
+from regionspot_train.optimiser import make_optimiser, rate_factor
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What one step gave."""
+
+    loss: torch.Tensor
+    gradient_norm: torch.Tensor
+    """Before clipping."""
+    lr: float
+
+
+class Learner:
+    """A head, freshly initialised by the seed, that learns from batches of one cache."""
+
+    def __init__(
+        self, config: TrainConfig, cache: FeatureCache, bank: ClassBank, device: torch.device
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.head = FusionHead(_head_config(config, cache, bank)).to(device).train()
+        self.step = 0
+        """Steps learnt so far."""
+        self._config = config
+        self._device = device
+        self._paper_token = cache.plan.paper_token
+        self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
+        self._clip_scale = bank.logit_scale
+        self._optimiser = make_optimiser(self.head, config.optimiser)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda step: rate_factor(step, config.steps, config.optimiser)
+        )
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(parameter.numel() for parameter in self.head.parameters())
+
+    def learn(self, batch: FeatureBatch) -> Learnt:
+        """Take one step.
+
+        Raises:
+            CheckpointError: The loss or its gradient is not finite; the images are named.
+        """
+        with torch.autocast(
+            self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bfloat16"
+        ):
+            loss = self._loss(batch)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.head.parameters(), self._config.optimiser.clip_norm
+        )
+        self.step += 1
+        _require_finite(loss, norm, self.step, batch)
+        lr = float(self._optimiser.param_groups[0]["lr"])
+        self._optimiser.step()
+        self._schedule.step()
+        return Learnt(loss.detach(), norm.detach(), lr)
+
+    def state(self) -> dict[str, Any]:
+        """All but the weights that decides what the next steps give: tensors and plain values."""
+        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+        return {
+            "step": self.step,
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": cuda,
+        }
+
+    def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        """Go on where another learner of the same config gave its weights and :meth:`state`."""
+        self.head.load_state_dict(weights)
+        self.step = state["step"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+
+    def _loss(self, batch: FeatureBatch) -> torch.Tensor:
+        mask = batch.mask.to(self._device)
+        embedded = self.head(
+            batch.region_tokens[:, :, self._paper_token].to(self._device).float(),
+            batch.image_tokens.to(self._device).float(),
+            mask,
+        )
+        logits = self.head.logits(embedded, self._classes_KD, self._clip_scale)
+        config = self._config.loss
+        losses = region_losses(logits, batch.classes.to(self._device), config)
+        return reduce_losses(losses, mask, config)
+
+
+def _head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
+    widths = {
+        "region_width": cache.plan.shape.region_width,
+        "image_width": cache.plan.shape.image_width,
+        "text_width": bank.embeddings.shape[1],
+    }
+    return FusionConfig.parse({**config.head.to_json(), **widths}, source="head")
+
+
+def _require_finite(loss: torch.Tensor, norm: torch.Tensor, step: int, batch: FeatureBatch) -> None:
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        images = ", ".join(str(int(image)) for image in batch.image_ids[:4])
+        raise CheckpointError(
+            f"step {step}: loss {loss.item()} and gradient norm {norm.item()} are not finite "
+            f"(images {images}, …); lower optimiser.lr or use float32"
+        )

@@ -1,0 +1,146 @@
+"""The folder of a training run: what it was asked, its checkpoints, and its finished head."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from regionspot_core import __version__
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, read_record, save_head
+from regionspot_core.errors import CheckpointError
+from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
+from regionspot_core.fusion import FusionHead
+
+CHECKPOINTS = "checkpoints"
+RUN = "run.json"
+STATE = "state.pt"
+_STEP = re.compile(r"step_(\d{7,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run as it was after a step."""
+
+    weights: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class RunFolder:
+    """A run's folder, claimed for it.
+
+    Args:
+        path: The folder; it is made.
+        asked: The run's configuration and data, as JSON has them; ``run.json`` keeps them.
+        resume: Whether a run may be there already; it must be one that was asked the same.
+
+    Raises:
+        CheckpointError: A run is there, and not to be resumed, or asked for something else.
+        InputError: It is no place for a folder.
+    """
+
+    def __init__(self, path: Path, asked: dict[str, Any], *, resume: bool) -> None:
+        require_folder_or_nothing(path)
+        self.path = path
+        if (path / RECORD).exists() or (path / RUN).exists() or (path / CHECKPOINTS).exists():
+            if not resume:
+                raise CheckpointError(
+                    f"{path}: already holds a training run; go on with it by --resume, or choose "
+                    f"another --out"
+                )
+            self._require_asked(asked)
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        versions = {
+            "regionspot": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        }
+        write_json(path / RUN, {**asked, "versions": versions})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended, and its head is here."""
+        return (self.path / RECORD).exists()
+
+    def latest(self) -> Checkpoint | None:
+        """The run after its last checkpoint; None where it has none.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged.
+        """
+        steps = self._steps()
+        if not steps:
+            return None
+        folder = self._folder(steps[-1])
+        try:
+            weights = load_file(folder / WEIGHTS)
+            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise CheckpointError(
+                f"{folder}: the checkpoint is damaged ({reason}); delete it, and --resume goes on "
+                f"from the one before"
+            ) from None
+        return Checkpoint(weights, state)
+
+    def save(
+        self,
+        head: FusionHead,
+        record: HeadRecord,
+        state: dict[str, Any],
+        *,
+        step: int,
+        keep: int,
+    ) -> None:
+        """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay."""
+        folder = self._folder(step)
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        save_head(partial, head, record)
+        with written_aside(partial / STATE) as file:
+            torch.save(state, file)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        for old in self._steps()[:-keep]:
+            shutil.rmtree(self._folder(old))
+
+    def finish(self, head: FusionHead, record: HeadRecord) -> None:
+        """Put the finished head where other commands look for it."""
+        save_head(self.path, head, record)
+
+    def finished_step(self) -> int:
+        """The step that the finished head was taken at."""
+        return int(read_record(self.path).training["step"])
+
+    def _folder(self, step: int) -> Path:
+        return self.path / CHECKPOINTS / f"step_{step:07d}"
+
+    def _steps(self) -> list[int]:
+        """Of the checkpoints, rising."""
+        names = [path.name for path in (self.path / CHECKPOINTS).glob("step_*")]
+        return sorted(int(found[1]) for found in map(_STEP.fullmatch, names) if found)
+
+    def _require_asked(self, asked: dict[str, Any]) -> None:
+        try:
+            before = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path / RUN}: cannot be read ({error}), so the run cannot be resumed"
+            ) from None
+        require_equal(
+            {key: before.get(key) for key in asked},
+            asked,
+            what=f"{self.path} was asked for another run than this",
+            advice="Resume it with what it was asked for, or choose another --out",
+        )
