@@ -40,6 +40,10 @@ def fit(
             "--resume", help="Go on with the run in --out, if there is one, where it stopped."
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be trained, and its memory; write nothing."),
+    ] = False,
 ) -> None:
     """Train one head. Neither SAM nor CLIP is loaded, and neither need be installed.
 
@@ -52,6 +56,11 @@ def fit(
 
     path = None if config is None else recipe_or_file(config)
     settings = TrainConfig.load(path, overrides or [])
+    if dry_run:
+        from regionspot_train.tables import print_forecast
+
+        print_forecast(settings, cache)
+        return
     report = run_training(settings, store=cache, out=out, resume=resume)
     if report.stopped is not None:
         show(

@@ -34,7 +34,7 @@ class Learner:
         self, config: TrainConfig, cache: FeatureCache, bank: ClassBank, device: torch.device
     ) -> None:
         torch.manual_seed(config.seed)
-        self.head = FusionHead(_head_config(config, cache, bank)).to(device).train()
+        self.head = FusionHead(head_config(config, cache, bank)).to(device).train()
         self.step = 0
         """Steps learnt so far."""
         self._config = config
@@ -108,7 +108,8 @@ class Learner:
         return reduce_losses(losses, mask, config)
 
 
-def _head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
+def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
+    """The head's whole shape: what the user chose, and the widths of the cache's models."""
     widths = {
         "region_width": cache.plan.shape.region_width,
         "image_width": cache.plan.shape.image_width,

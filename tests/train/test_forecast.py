@@ -1,0 +1,71 @@
+"""A dry run says what a run would be, and touches nothing."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regionspot_core.fusion import FusionConfig
+from regionspot_core.testing import make_cache
+from regionspot_train import forecast as module
+from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
+from regionspot_train.forecast import forecast, settings
+from regionspot_train.run import run_training
+
+SMALL = ["head.heads=2", "head.ffn_width=32"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_settings_are_what_set_takes(name: str) -> None:
+    config = TrainConfig.load(recipe_or_file(name), ["reading.shuffle=windowed", "seed=7"])
+    given = [f"{key}={value}" for key, value in settings(config.to_json()).items()]
+    assert TrainConfig.load(None, given) == config
+
+
+def test_a_forecast_is_of_the_head_that_is_trained(tmp_path: Path) -> None:
+    make_cache(tmp_path / "store", [2, 0, 3, 1])
+    config = TrainConfig.load(recipe_or_file("demo"), [*SMALL, "steps=6", "batch_images=2"])
+    expected = forecast(config, tmp_path / "store")
+    report = run_training(config, store=tmp_path / "store", out=tmp_path / "run")
+    assert expected.parameters == report.parameters
+    assert expected.state_bytes == 16 * report.parameters
+    assert (expected.images, expected.regions, expected.epochs) == (3, 6, 4.0)
+    # Two images of 5 × 16 image tokens, and of two regions of 8, the mean; 4 bytes a number.
+    assert expected.batch_bytes == 2 * 4 * (5 * 16 + 2 * 8)
+
+
+@pytest.mark.parametrize(
+    ("image_width", "text_width", "millions"), [(768, 512, "24.2"), (1024, 768, "38.9")]
+)
+def test_the_papers_heads_have_the_papers_parameters(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image_width: int,
+    text_width: int,
+    millions: str,
+) -> None:
+    make_cache(tmp_path / "store", [1])
+
+    def head_config(config: TrainConfig, *_: Any) -> FusionConfig:
+        widths = {"image_width": image_width, "text_width": text_width}
+        return FusionConfig(**config.head.to_json(), **widths)
+
+    monkeypatch.setattr(module, "head_config", head_config)
+    found = forecast(TrainConfig.load(recipe_or_file("paper")), tmp_path / "store")
+    assert f"{found.parameters / 1e6:.1f}" == millions
+
+
+def test_a_dry_run_touches_nothing(regionspot: Callable[..., Any], tmp_path: Path) -> None:
+    make_cache(tmp_path / "store", [2, 0, 3, 1])
+    overrides = [word for each in SMALL for word in ("--set", each)]
+    done = regionspot(
+        "train", "fit", "--cache", "store", "--out", "run", "--config", "demo", "--dry-run",
+        *overrides, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert re.search(r"head.ffn_width +32", done.stdout)
+    assert "3 images with 6 regions, each seen 21,333 times" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

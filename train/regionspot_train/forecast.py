@@ -1,0 +1,76 @@
+"""What a training run would be, before it begins. Nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_train.config import TrainConfig
+from regionspot_train.learner import head_config
+
+STATE_BYTES = 16
+"""Of a parameter: float32 weight, gradient and AdamW's two means."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A run's size."""
+
+    head: FusionConfig
+    parameters: int
+    classes: int
+    images: int
+    """Those with regions; the others are never read."""
+    regions: int
+    epochs: float
+    """How often each image is seen."""
+    state_bytes: int
+    """Weights, gradients and the optimiser's state, on the training device."""
+    batch_bytes: int
+    """The tokens of a batch of images with the cache's mean number of regions, in float32, on the
+    training device. Activations come on top."""
+
+
+def forecast(config: TrainConfig, store: Location) -> Forecast:
+    """Size up a run.
+
+    Raises:
+        CacheError: The cache is missing or unfinished.
+        ConfigError: The head that is asked for does not fit the cache.
+    """
+    cache = FeatureCache(store)
+    bank = cache.class_bank()
+    shape = head_config(config, cache, bank)
+    with torch.device("meta"):
+        parameters = sum(each.numel() for each in FusionHead(shape).parameters())
+    counts = cache.region_counts[cache.region_counts > 0]
+    tokens = cache.plan.shape.image_tokens * shape.image_width
+    mean = float(np.mean(counts)) if len(counts) else 0.0
+    return Forecast(
+        head=shape,
+        parameters=parameters,
+        classes=len(bank.embeddings),
+        images=len(counts),
+        regions=int(counts.sum()),
+        epochs=config.steps * config.batch_images / max(1, len(counts)),
+        state_bytes=parameters * STATE_BYTES,
+        batch_bytes=int(config.batch_images * 4 * (tokens + mean * shape.region_width)),
+    )
+
+
+def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
+    """A configuration as ``a.b`` → value, each as ``--set`` takes it."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= settings(value, f"{above}{key}.")
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            found[f"{above}{key}"] = text
+    return found
