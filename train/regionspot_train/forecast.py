@@ -66,7 +66,7 @@ def forecast(config: TrainConfig, store: Location) -> Forecast:
 
 def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
     """A configuration as ``a.b`` → value, each as ``--set`` takes it."""
-    found = {}
+    found: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             found |= settings(value, f"{above}{key}.")
