@@ -34,6 +34,12 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="Change one key; may be repeated."),
     ] = None,
+    val: Annotated[
+        str | None,
+        typer.Option(
+            "--val", metavar="STORE", help="Validate on this store, and keep the best head."
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -61,7 +67,7 @@ def fit(
 
         print_forecast(settings, cache)
         return
-    report = run_training(settings, store=cache, out=out, resume=resume)
+    report = run_training(settings, store=cache, out=out, validate_on=val, resume=resume)
     if report.stopped is not None:
         show(
             f"{out}: stopped after {report.steps:,} of {settings.steps:,} steps; the same command "
@@ -72,9 +78,15 @@ def fit(
     facts = {"steps": f"{report.steps:,} in {format_seconds(report.seconds)}{before}"}
     if report.loss is not None:
         facts["loss"] = f"{report.loss:.4g} over the last steps"
+    if report.best is not None:
+        facts["best"] = (
+            f"top-1 {100 * report.best.top1:.1f} %, classes' mean "
+            f"{100 * report.best.class_mean:.1f} %, after step {report.best.step:,}"
+        )
     facts |= {
         "parameters": f"{report.parameters:,}",
-        "written": "head.safetensors, head.json, run.json, metrics.jsonl, loss.png",
+        "written": "head.safetensors, head.json, run.json, metrics.jsonl, loss.png"
+        + (", best/, validation.jsonl" if val else ""),
     }
     show(facts_table(str(out), facts))
 

@@ -55,6 +55,17 @@ class ReadingConfig(Config):
     """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
 
 
+class ValidationConfig(Config):
+    """How often a run with ``--val`` looks at how good its head is."""
+
+    every: int = Field(500, ge=1)
+    """Steps; the last one is validated too."""
+    best_by: Literal["top1", "class_mean"] = "top1"
+    """What the head in ``best/`` has the highest of."""
+    patience: int | None = Field(None, ge=1)
+    """Validations without a better one after which a run ends early; None: it never does."""
+
+
 class TrainConfig(Config):
     """One training run on one cache."""
 
@@ -71,6 +82,7 @@ class TrainConfig(Config):
     head: FusionOptions = FusionOptions()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    validation: ValidationConfig = ValidationConfig()
 
 
 def recipe_or_file(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,13 @@ class Meter:
         self._losses.append(loss.detach())
         self._norms.append(norm.detach())
         self._regions += int(batch.mask.sum())
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Time spent here is none of the training's."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
 
     def line(self, step: int, lr: float) -> LogLine:
         """The means since the last line; counting starts again."""

@@ -21,6 +21,7 @@ from regionspot_train.loader import FeatureLoader
 from regionspot_train.meter import Meter
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.run_log import RunLog
+from regionspot_train.validation import Accuracy, Validator
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,19 @@ class TrainReport:
     parameters: int
     seconds: float
     """Of this call."""
+    best: Accuracy | None = None
+    """The best validation of the run."""
     stopped: int | None = None
     """The exit code for a run that was asked to stop, and went on to its next checkpoint."""
 
 
 def run_training(
-    config: TrainConfig, *, store: Location, out: Path, resume: bool = False
+    config: TrainConfig,
+    *,
+    store: Location,
+    out: Path,
+    validate_on: Location | None = None,
+    resume: bool = False,
 ) -> TrainReport:
     """Train a head on the cache and write it, its record, log and curve into ``out``.
 
@@ -50,33 +58,48 @@ def run_training(
         config: What is asked.
         store: The feature cache.
         out: The run's folder.
+        validate_on: A cache whose regions are named every few steps; the head that did it best is
+            kept in ``best`` below ``out``.
         resume: Go on with the run in ``out`` from its last checkpoint, if there is one: on a CPU to
             the same bits as a run that was never interrupted.
 
     Raises:
-        CacheError: The cache is missing, unfinished, or has no regions to learn from.
+        CacheError: A cache is missing, unfinished, or has no regions.
         CheckpointError: ``out`` already holds a run, and it is not to be resumed, or cannot be.
-        FingerprintError: The run in ``out`` was asked for something else; the fields are named.
+        FingerprintError: The run in ``out`` was asked for something else, or the caches are of
+            different backbones; the fields are named.
     """
     cache = FeatureCache(store)
     _require_trainable(cache)
-    learner = Learner(config, cache, cache.class_bank(), _device(config.device))
-    data = {"backbones": cache.fingerprint["backbones"], "dataset": cache.fingerprint["dataset"]}
-    folder = RunFolder(out, {"config": config.to_json(), "data": data}, resume=resume)
+    device = _device(config.device)
+    learner = Learner(config, cache, cache.class_bank(), device)
+    validator = None
+    if validate_on is not None:
+        validator = Validator(
+            config.validation,
+            validate_on,
+            cache.fingerprint["backbones"],
+            batch_images=config.batch_images,
+            device=device,
+        )
+    asked = {
+        "config": config.to_json(),
+        "data": {key: cache.fingerprint[key] for key in ("backbones", "dataset")},
+        "validation": validator.data if validator else None,
+    }
+    folder = RunFolder(out, asked, resume=resume)
     meter, log = Meter(), RunLog(out)
     resumed = _restore(folder, learner, meter, log)
+    if validator:
+        validator.keep(out, resumed)
     loader = FeatureLoader(
         cache,
         batch_images=config.batch_images,
         seed=config.seed,
-        steps=config.steps,
+        steps=resumed if folder.finished else config.steps,
         start_step=resumed,
         reading=config.reading,
     )
-
-    def save_checkpoint() -> None:
-        state = {"learner": learner.state(), "meter": meter.state()}
-        folder.save(learner.head, record(), state, step=learner.step, keep=config.keep_checkpoints)
 
     def record() -> HeadRecord:
         training = {
@@ -88,6 +111,7 @@ def run_training(
         return HeadRecord(learner.head.config, cache.fingerprint["backbones"], training)
 
     began = time.perf_counter()
+    ended = folder.finished
     with (
         log,
         stop_request() as stop,
@@ -97,16 +121,23 @@ def run_training(
             learnt = learner.learn(batch)
             step = learner.step
             meter.add(learnt.loss, learnt.gradient_norm, batch)
-            if step % config.log_every == 0 or step == config.steps:
+            if validator and validator.due(step, config.steps):
+                with meter.left_out():
+                    if validator.validate(learner.head, step):
+                        folder.save_best(learner.head, record())
+                    validator.write(out)
+            ended = step == config.steps or bool(validator and validator.patience_is_lost)
+            if step % config.log_every == 0 or ended:
                 log.write(meter.line(step, learnt.lr))
-            advance(1, f"loss {log.lines[-1].loss:.4g}" if log.lines else "")
-            if step == config.steps:
+            advance(1, _note(log, validator))
+            if ended:
                 break
             if stop.signal is not None or step % config.checkpoint_every == 0:
-                save_checkpoint()
+                state = {"learner": learner.state(), "meter": meter.state()}
+                folder.save(learner.head, record(), state, keep=config.keep_checkpoints)
             if stop.signal is not None:
                 break
-    if learner.step == config.steps and not folder.finished:
+    if ended and not folder.finished:
         folder.finish(learner.head, record())
     return TrainReport(
         steps=learner.step,
@@ -114,8 +145,17 @@ def run_training(
         loss=log.lines[-1].loss if log.lines else None,
         parameters=learner.parameters,
         seconds=time.perf_counter() - began,
-        stopped=stop.exit_code if learner.step < config.steps else None,
+        best=validator.best if validator else None,
+        stopped=None if ended else stop.exit_code,
     )
+
+
+def _note(log: RunLog, validator: Validator | None) -> str:
+    """What the progress line says behind its bar."""
+    words = [f"loss {log.lines[-1].loss:.4g}"] if log.lines else []
+    if validator and validator.history:
+        words.append(f"top-1 {100 * validator.history[-1].top1:.1f} %")
+    return ", ".join(words)
 
 
 def _restore(folder: RunFolder, learner: Learner, meter: Meter, log: RunLog) -> int:

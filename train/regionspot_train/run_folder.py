@@ -23,6 +23,7 @@ from regionspot_core.files import require_folder_or_nothing, write_json, written
 from regionspot_core.fusion import FusionHead
 
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 RUN = "run.json"
 STATE = "state.pt"
 _STEP = re.compile(r"step_(\d{7,})")
@@ -95,15 +96,10 @@ class RunFolder:
         return Checkpoint(weights, state)
 
     def save(
-        self,
-        head: FusionHead,
-        record: HeadRecord,
-        state: dict[str, Any],
-        *,
-        step: int,
-        keep: int,
+        self, head: FusionHead, record: HeadRecord, state: dict[str, Any], *, keep: int
     ) -> None:
         """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay."""
+        step = int(record.training["step"])
         folder = self._folder(step)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -114,6 +110,10 @@ class RunFolder:
         partial.rename(folder)
         for old in self._steps()[:-keep]:
             shutil.rmtree(self._folder(old))
+
+    def save_best(self, head: FusionHead, record: HeadRecord) -> None:
+        """Put the best head so far in the place of the one before."""
+        save_head(self.path / BEST, head, record)
 
     def finish(self, head: FusionHead, record: HeadRecord) -> None:
         """Put the finished head where other commands look for it."""

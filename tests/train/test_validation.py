@@ -1,0 +1,196 @@
+"""Validation while training: counted rightly, the best head kept, and it changes nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.errors import CacheError, FingerprintError
+from regionspot_core.testing import MODEL, make_cache
+from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.learner import Learner
+from regionspot_train.run import TrainReport, run_training
+from regionspot_train.validation import Accuracy, Validator, accuracy
+
+SETTINGS = [
+    "steps=40", "batch_images=4", "log_every=10", "head.ffn_width=32", "head.heads=2",
+    "optimiser.lr=0.003", "optimiser.warmup_steps=5", "checkpoint_every=15", "validation.every=10",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One to train on, and one to validate on, of other images."""
+    folder = tmp_path_factory.mktemp("stores")
+    make_cache(folder / "train", [2, 3, 1, 2, 0, 4])
+    make_cache(folder / "val", [3, 0, 2, 20, 1, 1, 2], seed=7)
+    return folder / "train", folder / "val"
+
+
+def fit(
+    stores: tuple[Path, Path], out: Path, *overrides: str, val: bool = True, resume: bool = False
+) -> TrainReport:
+    config = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *overrides])
+    validate_on = stores[1] if val else None
+    return run_training(config, store=stores[0], out=out, validate_on=validate_on, resume=resume)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1),
+    st.lists(st.sampled_from(["r", "c", "f", ""]), min_size=4, max_size=4),
+)
+def test_accuracy_equals_the_naive_count(
+    pairs: list[tuple[int, int]], frequencies: list[str]
+) -> None:
+    said, true = np.array(pairs, dtype=np.int64).T
+    found = accuracy(5, said, true, tuple(frequencies))
+    assert found.top1 == pytest.approx(sum(s == t for s, t in pairs) / len(pairs))
+    shares = []
+    for k in {t for _, t in pairs}:
+        mine = [s == t for s, t in pairs if t == k]
+        shares.append(sum(mine) / len(mine))
+    assert found.class_mean == pytest.approx(sum(shares) / len(shares))
+    for letter, name in (("f", "frequent"), ("c", "common"), ("r", "rare")):
+        mine = [s == t for s, t in pairs if frequencies[t] == letter]
+        assert (name in found.by_frequency) == bool(mine)
+        if mine:
+            assert found.by_frequency[name] == pytest.approx(sum(mine) / len(mine))
+
+
+def test_the_figures_are_those_of_the_head(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    """The last line equals naming every region of the cache, one image at a time."""
+    report = fit(stores, tmp_path / "run")
+    assert [line["step"] for line in lines(tmp_path / "run")] == [10, 20, 30, 40]
+    cache, head = FeatureCache(stores[1]), load_head(tmp_path / "run")
+    bank, right = cache.class_bank(), []
+    for index in range(len(cache)):
+        batch = cache.read([index])
+        with torch.no_grad():
+            embedded = head(
+                batch.region_tokens[:, :, cache.plan.paper_token].float(),
+                batch.image_tokens.float(),
+                batch.mask,
+            )
+        said = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale).argmax(-1)
+        right += (said == batch.classes)[batch.mask].tolist()
+    assert len(right) == 29
+    assert lines(tmp_path / "run")[-1]["top1"] == pytest.approx(sum(right) / len(right))
+    assert report.best is not None
+    assert report.best.top1 == max(line["top1"] for line in lines(tmp_path / "run"))
+    assert read_record(tmp_path / "run" / "best").training["step"] == report.best.step
+
+
+def test_validating_changes_no_weight(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    fit(stores, tmp_path / "with", "head.dropout=0.2")
+    fit(stores, tmp_path / "without", "head.dropout=0.2", val=False)
+    both = [(tmp_path / name / "head.safetensors").read_bytes() for name in ("with", "without")]
+    assert both[0] == both[1]
+    assert not (tmp_path / "without" / "best").exists()
+
+
+def planned(figures: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validations give these figures, one after another."""
+    original = Validator.validate
+
+    def validate(self: Validator, head: Any, step: int) -> bool:
+        before = self.best
+        original(self, head, step)
+        figure = figures[len(self.history) - 1]
+        self.history[-1] = Accuracy(step, figure, figure)
+        return before is None or figure > before.top1
+
+    monkeypatch.setattr(Validator, "validate", validate)
+
+
+@pytest.mark.parametrize(
+    ("patience", "figures", "best", "ends"),
+    [
+        (1, [0.1, 0.3, 0.2], 20, 30),
+        (2, [0.1, 0.3, 0.2, 0.35, 0.2, 0.35], 40, 60),
+        (2, [0.1, 0.3, 0.3, 0.4, 0.5, 0.2, 0.6, 0.7, 0.6, 0.8], 100, 100),
+    ],
+)
+def test_a_run_ends_when_patience_is_lost(
+    stores: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    figures: list[float],
+    best: int,
+    ends: int,
+) -> None:
+    planned(figures, monkeypatch)
+    out = tmp_path / "run"
+    options = ["steps=100", f"validation.patience={patience}"]
+    report = fit(stores, out, *options)
+    assert (report.steps, report.stopped) == (ends, None)
+    assert report.best is not None
+    assert report.best.step == best
+    assert read_record(out / "best").training["step"] == best
+    assert read_record(out).training["step"] == ends
+    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == ends
+    again = fit(stores, out, *options, resume=True)
+    assert (again.steps, again.resumed, again.stopped) == (ends, ends, None)
+
+
+def test_a_resumed_run_validates_as_if_never_interrupted(
+    stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    fit(stores, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    original = Learner.learn
+
+    def learn(self: Learner, batch: Any) -> Any:
+        if self.step == 23:
+            raise Killed
+        return original(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "learn", learn)
+        with pytest.raises(Killed):
+            fit(stores, tmp_path / "run")
+    assert [line["step"] for line in lines(tmp_path / "run")] == [10, 20]
+    report = fit(stores, tmp_path / "run", resume=True)
+    assert report.resumed == 15
+    for name in ("validation.jsonl", "head.safetensors", "best/head.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_stores_that_cannot_be_validated_on(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    make_cache(tmp_path / "empty", [0, 0])
+    with pytest.raises(CacheError, match="nothing to validate on"):
+        fit((stores[0], tmp_path / "empty"), tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODEL, "weights", "1" * 64)
+        make_cache(tmp_path / "other", [2])
+    with pytest.raises(FingerprintError, match="made by other backbones than the training cache"):
+        fit((stores[0], tmp_path / "other"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command(
+    stores: tuple[Path, Path], regionspot: Callable[..., Any], tmp_path: Path
+) -> None:
+    options = [word for each in SETTINGS for word in ("--set", each)]
+    done = regionspot(
+        "train", "fit", "--cache", str(stores[0]), "--val", str(stores[1]), "--out", "run",
+        "--config", "demo", *options, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "classes' mean" in " ".join(done.stdout.split())
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())

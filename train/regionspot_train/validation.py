@@ -1,0 +1,163 @@
+"""How well the head names the regions of another cache, while it is being trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
+from regionspot_core.errors import CacheError
+from regionspot_core.files import written_aside
+from regionspot_core.fusion import FusionHead
+from regionspot_train.config import ValidationConfig
+
+VALIDATION = "validation.jsonl"
+FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of regions whose first name, of the whole vocabulary, is the true one."""
+
+    step: int
+    top1: float
+    """Of all regions."""
+    class_mean: float
+    """The mean over the classes that have regions: rare ones count as much as frequent ones."""
+    by_frequency: dict[str, float] = field(default_factory=dict)
+    """Of the regions of LVIS's frequent, common and rare classes, where the vocabulary says."""
+
+
+def accuracy(
+    step: int, said: NDArray[np.int64], true: NDArray[np.int64], frequencies: tuple[str, ...]
+) -> Accuracy:
+    """Count (N,) said class indices against the true ones; frequencies are (K,)."""
+    right = said == true
+    regions = np.bincount(true, minlength=len(frequencies))
+    hits = np.bincount(true, weights=right, minlength=len(frequencies))
+    there = regions > 0
+    group = np.array(frequencies)[true]
+    return Accuracy(
+        step=step,
+        top1=float(right.mean()),
+        class_mean=float((hits[there] / regions[there]).mean()),
+        by_frequency={
+            name: float(right[group == letter].mean())
+            for letter, name in FREQUENCIES.items()
+            if (group == letter).any()
+        },
+    )
+
+
+class Validator:
+    """Validates a head every few steps, and knows when it was best.
+
+    Args:
+        config: How often, by which figure, and how much patience.
+        store: A cache of the same backbones. Its own vocabulary is what regions are named in.
+        backbones: The fingerprint of the training cache's backbones.
+        batch_images: Images at a time.
+        device: Where the head is.
+
+    Raises:
+        CacheError: The cache is missing, unfinished or has no regions.
+        FingerprintError: It was made by other backbones; the fields are named.
+    """
+
+    def __init__(
+        self,
+        config: ValidationConfig,
+        store: Location,
+        backbones: dict[str, Any],
+        *,
+        batch_images: int,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self._cache = FeatureCache(store)
+        require_equal(
+            backbones,
+            self._cache.fingerprint["backbones"],
+            what=f"{store}, to validate on, was made by other backbones than the training cache",
+            advice="Extract it with the same --sam and --clip",
+        )
+        self._images = np.flatnonzero(self._cache.region_counts > 0)
+        if not len(self._images):
+            raise CacheError(f"{store}: no image has a region, so there is nothing to validate on")
+        bank = self._cache.class_bank()
+        self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
+        self._clip_scale = bank.logit_scale
+        self._batch_images = batch_images
+        self._device = device
+        self.history: list[Accuracy] = []
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the figures are of, for the run's record."""
+        return {"settings": self.config.to_json(), "dataset": self._cache.fingerprint["dataset"]}
+
+    @property
+    def best(self) -> Accuracy | None:
+        """The first of the best so far."""
+        return max(self.history, key=self._figure, default=None)
+
+    @property
+    def patience_is_lost(self) -> bool:
+        """Whether there was no better one for as long as the configuration waits."""
+        if self.config.patience is None or self.best is None:
+            return False
+        return len(self.history) - 1 - self.history.index(self.best) >= self.config.patience
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether a step is followed by a validation; the last one always is."""
+        return step % self.config.every == 0 or step == last
+
+    def validate(self, head: FusionHead, step: int) -> bool:
+        """Add the head's accuracy after a step to the history; whether it is the best so far."""
+        before = self.best
+        training = head.training
+        head.eval()
+        said, true = map(np.concatenate, zip(*self._named(head), strict=True))
+        head.train(training)
+        self.history.append(accuracy(step, said, true, self._cache.vocabulary.frequencies))
+        return before is None or self._figure(self.history[-1]) > self._figure(before)
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Take over the history up to a step that an interrupted run left in its folder."""
+        path = folder / VALIDATION
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        history = [Accuracy(**json.loads(line)) for line in lines]
+        self.history = [each for each in history if each.step <= step]
+
+    def write(self, folder: Path) -> None:
+        """Put the history into a run's folder, a JSON line each; whole or not at all."""
+        with written_aside(folder / VALIDATION) as partial:
+            lines = (json.dumps(asdict(each)) + "\n" for each in self.history)
+            partial.write_text("".join(lines), encoding="utf-8")
+
+    @torch.inference_mode()
+    def _named(self, head: FusionHead) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        token = self._cache.plan.paper_token
+        for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
+            batch = self._cache.read(part)
+            mask = batch.mask.to(self._device)
+            embedded = head(
+                batch.region_tokens[:, :, token].to(self._device).float(),
+                batch.image_tokens.to(self._device).float(),
+                mask,
+            )
+            said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
+            yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
+
+    def _figure(self, each: Accuracy) -> float:
+        return each.top1 if self.config.best_by == "top1" else each.class_mean
