@@ -73,7 +73,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
-    """A TOML value; text that is none of TOML's literals is taken as a plain string."""
+    """A TOML value or ``none``; text that is neither is taken as a plain string."""
+    if text == "none":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

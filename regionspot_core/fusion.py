@@ -30,6 +30,10 @@ class FusionOptions(Config):
     heads: int = Field(8, ge=1)
     ffn_width: int = Field(2048, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
+    norm: Literal["post", "pre"] = "post"
+    """Whether a LayerNorm follows each sum, as in the paper, or comes before each branch."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Inside the feed-forward part."""
     logit_scale: Literal["clip", "learned"] = "clip"
     """``clip``: the frozen CLIP's (100 for OpenAI's). ``learned``: a scale and a bias that start
     at ``initial_scale`` and ``initial_bias``."""
@@ -150,11 +154,13 @@ class Decoder(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """``torch.nn.TransformerDecoderLayer``'s post-norm ReLU layer, with its parameter names."""
+    """``torch.nn.TransformerDecoderLayer``, with its parameter names."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         width = config.image_width
+        self.norm_first = config.norm == "pre"
+        self.activation = F.gelu if config.activation == "gelu" else F.relu
         self.self_attn = Attention(width, config.heads, config.dropout)
         self.multihead_attn = Attention(width, config.heads, config.dropout)
         self.linear1 = nn.Linear(width, config.ffn_width)
@@ -166,10 +172,25 @@ class DecoderLayer(nn.Module):
         self, x_BRC: torch.Tensor, memory_BTC: torch.Tensor, visible_B1RR: torch.Tensor | None
     ) -> torch.Tensor:
         """One layer; shapes as in :class:`Decoder`."""
-        x_BRC = self.norm1(x_BRC + self.dropout(self.self_attn(x_BRC, x_BRC, visible_B1RR)))
-        x_BRC = self.norm2(x_BRC + self.dropout(self.multihead_attn(x_BRC, memory_BTC)))
-        hidden = self.dropout(F.relu(self.linear1(x_BRC)))
-        return cast(torch.Tensor, self.norm3(x_BRC + self.dropout(self.linear2(hidden))))
+        if self.norm_first:
+            x_BRC = x_BRC + self._among_regions(self.norm1(x_BRC), visible_B1RR)
+            x_BRC = x_BRC + self._to_image(self.norm2(x_BRC), memory_BTC)
+            return x_BRC + self._feed_forward(self.norm3(x_BRC))
+        x_BRC = self.norm1(x_BRC + self._among_regions(x_BRC, visible_B1RR))
+        x_BRC = self.norm2(x_BRC + self._to_image(x_BRC, memory_BTC))
+        return cast(torch.Tensor, self.norm3(x_BRC + self._feed_forward(x_BRC)))
+
+    def _among_regions(
+        self, x_BRC: torch.Tensor, visible_B1RR: torch.Tensor | None
+    ) -> torch.Tensor:
+        return cast(torch.Tensor, self.dropout(self.self_attn(x_BRC, x_BRC, visible_B1RR)))
+
+    def _to_image(self, x_BRC: torch.Tensor, memory_BTC: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.dropout(self.multihead_attn(x_BRC, memory_BTC)))
+
+    def _feed_forward(self, x_BRC: torch.Tensor) -> torch.Tensor:
+        hidden = self.dropout(self.activation(self.linear1(x_BRC)))
+        return cast(torch.Tensor, self.dropout(self.linear2(hidden)))
 
 
 class Attention(nn.Module):

@@ -123,6 +123,12 @@ def write_published(path: Path, head: FusionHead) -> None:
             "a head with a learned logit scale cannot be exported: the published layout has no "
             "place for it; train one with head.logit_scale=clip"
         )
+    if (head.config.norm, head.config.activation) != ("post", "relu"):
+        raise CheckpointError(
+            f"a head with head.norm={head.config.norm} and head.activation="
+            f"{head.config.activation} cannot be exported: readers of the published layout take "
+            f"it for post and relu"
+        )
     weights = {f"{PREFIX}{name}": v.detach().cpu() for name, v in head.state_dict().items()}
     with written_aside(path) as partial:
         torch.save({"model": weights}, partial)

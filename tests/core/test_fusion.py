@@ -43,6 +43,20 @@ def test_equals_torchs_transformer_decoder(regions: int) -> None:
     torch.testing.assert_close(head.decoder(x, memory, None), reference(x, memory))
 
 
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_every_kind_of_layer_equals_torchs(norm: str, activation: str) -> None:
+    kind = {"norm": norm, "activation": activation}
+    head = make_head(FusionConfig.parse({**SMALL.to_json(), **kind}, source="test"))
+    layer = nn.TransformerDecoderLayer(
+        16, 4, 32, batch_first=True, norm_first=norm == "pre", activation=activation
+    )
+    reference = nn.TransformerDecoder(layer, 3, norm=nn.LayerNorm(16)).eval()
+    reference.load_state_dict(head.decoder.state_dict(), strict=True)
+    x, memory = draw(3, 4, 16), draw(3, 9, 16, seed=2)
+    torch.testing.assert_close(head.decoder(x, memory, None), reference(x, memory))
+
+
 def test_equals_torch_with_padding_masked() -> None:
     head = make_head()
     layer = nn.TransformerDecoderLayer(16, 4, 32, batch_first=True)

@@ -114,3 +114,14 @@ def test_a_trained_head_exports_too(tmp_path: Path) -> None:
     import_head(tmp_path / "run.pth", tmp_path / "again", sam=None, clip=None)
     for name, value in load_head(tmp_path / "run").state_dict().items():
         assert torch.equal(value, load_head(tmp_path / "again").state_dict()[name])
+
+
+@pytest.mark.parametrize("other", [{"norm": "pre"}, {"activation": "gelu"}])
+def test_a_head_that_the_layout_would_misname_is_refused(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    config = CONFIG.model_copy(update=other)
+    save_head(tmp_path / "run", FusionHead(config), HeadRecord(config, {}, {}))
+    with pytest.raises(CheckpointError, match="cannot be exported: readers of the published"):
+        export_head(tmp_path / "run", tmp_path / "run.pth")
+    assert not (tmp_path / "run.pth").exists()

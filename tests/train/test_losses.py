@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from regionspot_core.errors import ConfigError
 from regionspot_train.config import LossConfig
-from regionspot_train.losses import reduce_losses, region_losses
+from regionspot_train.losses import drawn_classes, reduce_losses, region_losses
 
 FOCAL = LossConfig(kind="focal")
 SOFTMAX = LossConfig(kind="softmax")
@@ -53,6 +56,57 @@ def test_softmax_equals_the_naive_loop() -> None:
         for r in range(3):
             expected = naive_softmax(logits[b, r].tolist(), int(classes[b, r]))
             assert found[b, r].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_softmax_equals_the_naive_sum(smoothing: float) -> None:
+    """Szegedy et al. 2016: the target is 1 - ε on the true class, and ε / K on all of them."""
+    logits, classes = draw(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
+    config = LossConfig(kind="softmax", label_smoothing=smoothing)
+    found = region_losses(logits, classes, config)
+    for b in range(2):
+        for r in range(3):
+            row, true = logits[b, r].tolist(), int(classes[b, r])
+            each = [naive_softmax(row, k) for k in range(5)]
+            expected = (1 - smoothing) * each[true] + smoothing * sum(each) / 5
+            assert found[b, r].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_is_of_the_softmax_alone() -> None:
+    with pytest.raises(ConfigError, match="label_smoothing is of the softmax loss"):
+        LossConfig.parse({"kind": "focal", "label_smoothing": 0.1}, source="test")
+
+
+@given(data=st.data(), count=st.integers(1, 30), negatives=st.integers(1, 40))
+def test_drawn_classes(data: st.DataObject, count: int, negatives: int) -> None:
+    """All of the batch's and so many others; each region keeps its class."""
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
+    cells = shape[0] * shape[1]
+    classes = torch.tensor(
+        data.draw(st.lists(st.integers(0, count - 1), min_size=cells, max_size=cells))
+    ).reshape(shape)
+    mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=cells, max_size=cells))).reshape(
+        shape
+    )
+    given_classes = classes.masked_fill(~mask, -1)
+    torch.manual_seed(data.draw(st.integers(0, 5)))
+    drawn, place = drawn_classes(given_classes, mask, count, negatives)
+    own = set(classes[mask].tolist())
+    assert own <= set(drawn.tolist())
+    assert drawn.tolist() == sorted(set(drawn.tolist()))
+    assert len(drawn) == min(count, len(own) + negatives)
+    assert (drawn[place[mask]] == classes[mask]).all()
+
+
+def test_other_classes_are_drawn_alike() -> None:
+    torch.manual_seed(0)
+    times = torch.zeros(10)
+    for _ in range(2000):
+        drawn, _ = drawn_classes(torch.tensor([[3]]), torch.tensor([[True]]), 10, 2)
+        times[drawn] += 1
+    assert times[3] == 2000
+    others = times[torch.arange(10) != 3]
+    assert ((others / 2000 - 2 / 9).abs() < 0.04).all()  # four standard deviations
 
 
 @pytest.mark.parametrize(

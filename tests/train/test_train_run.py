@@ -31,9 +31,20 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store.zarr"
 
 
-@pytest.mark.parametrize("kind", ["softmax", "focal"])
-def test_a_head_learns_a_small_cache_by_heart(store: Path, tmp_path: Path, kind: str) -> None:
-    run_training(quick("steps=250", f"loss.kind={kind}"), store=store, out=tmp_path / "run")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["loss.kind=softmax"],
+        ["loss.kind=focal"],
+        ["loss.negatives=1"],
+        ["loss.label_smoothing=0.1", "head.norm=pre", "head.activation=gelu"],
+    ],
+    ids=" ".join,
+)
+def test_a_head_learns_a_small_cache_by_heart(
+    store: Path, tmp_path: Path, options: list[str]
+) -> None:
+    run_training(quick("steps=250", *options), store=store, out=tmp_path / "run")
     cache, head = FeatureCache(store), load_head(tmp_path / "run")
     batch, bank = cache.read(range(len(cache))), cache.class_bank()
     with torch.no_grad():

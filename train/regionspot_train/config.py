@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
@@ -25,6 +25,20 @@ class LossConfig(Config):
     regions of the batch, so that crowded images weigh by their regions."""
     alpha: float = Field(0.25, ge=0, le=1)
     gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Of ``softmax``: this share of each target is spread over all classes alike."""
+    negatives: int | None = Field(None, ge=1)
+    """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
+    so many others, drawn anew for each. None: over all."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_of_softmax(self) -> LossConfig:
+        if self.label_smoothing and self.kind != "softmax":
+            raise ValueError(
+                f"label_smoothing is of the softmax loss; set loss.kind=softmax or leave it out, "
+                f"got {self.label_smoothing} with {self.kind}"
+            )
+        return self
 
 
 class OptimiserConfig(Config):

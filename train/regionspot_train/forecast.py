@@ -71,6 +71,6 @@ def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             found |= settings(value, f"{above}{key}.")
         else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            found[f"{above}{key}"] = text
+            plain = value is None or isinstance(value, bool)
+            found[f"{above}{key}"] = str(value).lower() if plain else str(value)
     return found

@@ -13,7 +13,7 @@ from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.config import TrainConfig
-from regionspot_train.losses import reduce_losses, region_losses
+from regionspot_train.losses import drawn_classes, reduce_losses, region_losses
 from regionspot_train.optimiser import make_optimiser, rate_factor
 
 
@@ -102,10 +102,13 @@ class Learner:
             batch.image_tokens.to(self._device).float(),
             mask,
         )
-        logits = self.head.logits(embedded, self._classes_KD, self._clip_scale)
-        config = self._config.loss
-        losses = region_losses(logits, batch.classes.to(self._device), config)
-        return reduce_losses(losses, mask, config)
+        config, embeddings = self._config.loss, self._classes_KD
+        classes = batch.classes.to(self._device)
+        if config.negatives is not None:
+            drawn, classes = drawn_classes(classes, mask, len(embeddings), config.negatives)
+            embeddings = embeddings[drawn]
+        logits = self.head.logits(embedded, embeddings, self._clip_scale)
+        return reduce_losses(region_losses(logits, classes, config), mask, config)
 
 
 def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:

@@ -24,12 +24,42 @@ def region_losses(
     """
     classes_BR = classes_BR.clamp(min=0)
     if config.kind == "softmax":
-        return F.cross_entropy(logits_BRK.transpose(1, 2), classes_BR, reduction="none")
+        return F.cross_entropy(
+            logits_BRK.transpose(1, 2),
+            classes_BR,
+            reduction="none",
+            label_smoothing=config.label_smoothing,
+        )
     targets = F.one_hot(classes_BR, logits_BRK.shape[-1]).to(logits_BRK)
     focal: torch.Tensor = sigmoid_focal_loss(
         logits_BRK, targets, alpha=config.alpha, gamma=config.gamma, reduction="none"
     )
     return focal.sum(-1)
+
+
+def drawn_classes(
+    classes_BR: torch.Tensor, mask_BR: torch.Tensor, count: int, negatives: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The classes of a batch and ``negatives`` others, from PyTorch's random state on the CPU.
+
+    Args:
+        classes_BR: Class indices below ``count``.
+        mask_BR: Which of them are of real regions.
+        count: K, the classes there are.
+        negatives: How many of those that no region of the batch has; at most all.
+
+    Returns:
+        (k,) the classes drawn, rising, and (B, R) each region's class as a place among them, where
+        a padded region's means nothing.
+    """
+    own = torch.zeros(count, dtype=torch.bool)
+    own[classes_BR[mask_BR].cpu()] = True
+    others = torch.randperm(count)
+    drawn = own.clone()
+    drawn[others[~own[others]][:negatives]] = True
+    place = drawn.cumsum(0) - 1
+    kept = drawn.nonzero()[:, 0].to(classes_BR.device)
+    return kept, place.to(classes_BR.device)[classes_BR.clamp(min=0)]
 
 
 def reduce_losses(
