@@ -71,7 +71,7 @@ def restore_blocks(
     """
     out = np.empty(shape, dtype=np.float16)
     result, wide = torch.from_numpy(out), torch.from_numpy(scale).float().unsqueeze(axis)
-    rows = min(len(out), max(1, BLOCK_VALUES // max(1, math.prod(shape[1:]))))
+    rows = max(1, min(len(out), BLOCK_VALUES // max(1, math.prod(shape[1:]))))
     buffer = torch.empty(rows, *shape[1:])
     for place, block in blocks:
         given = torch.from_numpy(block)

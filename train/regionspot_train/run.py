@@ -152,9 +152,14 @@ def run_training(
 
 def _note(log: RunLog, validator: Validator | None) -> str:
     """What the progress line says behind its bar."""
-    words = [f"loss {log.lines[-1].loss:.4g}"] if log.lines else []
+    words = []
+    if log.lines:
+        last = log.lines[-1]
+        words = [f"loss {last.loss:.3g}", f"{last.regions_per_second:,.0f} regions/s"]
+        if last.waiting_share >= 0.05:
+            words.append(f"{last.waiting_share:.0%} waiting for data")
     if validator and validator.history:
-        words.append(f"top-1 {100 * validator.history[-1].top1:.1f} %")
+        words.append(f"top-1 {validator.history[-1].top1:.1%}")
     return ", ".join(words)
 
 
