@@ -54,6 +54,9 @@ class OptimiserConfig(Config):
     """Where the ``steps`` schedule divides the rate by ten."""
     clip_norm: float = Field(1.0, gt=0)
     """Largest gradient norm of the whole head."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """The head that is validated and kept is the exponential mean of the weights after each step,
+    with this decay: 0.999, say. None: the last weights."""
 
 
 class ReadingConfig(Config):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.reader import FeatureCache
@@ -34,7 +35,12 @@ class Learner:
         self, config: TrainConfig, cache: FeatureCache, bank: ClassBank, device: torch.device
     ) -> None:
         torch.manual_seed(config.seed)
-        self.head = FusionHead(head_config(config, cache, bank)).to(device).train()
+        self._learning = FusionHead(head_config(config, cache, bank)).to(device).train()
+        self._average: AveragedModel | None = None
+        if config.optimiser.ema is not None:
+            # torch leaves it untyped
+            mean = get_ema_multi_avg_fn(config.optimiser.ema)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(self._learning, multi_avg_fn=mean)
         self.step = 0
         """Steps learnt so far."""
         self._config = config
@@ -42,15 +48,22 @@ class Learner:
         self._paper_token = cache.plan.paper_token
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
-        self._optimiser = make_optimiser(self.head, config.optimiser)
+        self._optimiser = make_optimiser(self._learning, config.optimiser)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, lambda step: rate_factor(step, config.steps, config.optimiser)
         )
 
     @property
+    def head(self) -> FusionHead:
+        """What has been learnt: the head, or the mean of its weights if that was asked for."""
+        if self._average is None:
+            return self._learning
+        return cast(FusionHead, self._average.module)
+
+    @property
     def parameters(self) -> int:
         """How many numbers are learnt."""
-        return sum(parameter.numel() for parameter in self.head.parameters())
+        return sum(parameter.numel() for parameter in self._learning.parameters())
 
     def learn(self, batch: FeatureBatch) -> Learnt:
         """Take one step.
@@ -65,39 +78,48 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         norm = torch.nn.utils.clip_grad_norm_(
-            self.head.parameters(), self._config.optimiser.clip_norm
+            self._learning.parameters(), self._config.optimiser.clip_norm
         )
         self.step += 1
         _require_finite(loss, norm, self.step, batch)
         lr = float(self._optimiser.param_groups[0]["lr"])
         self._optimiser.step()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(self._learning)
         return Learnt(loss.detach(), norm.detach(), lr)
 
     def state(self) -> dict[str, Any]:
-        """All but the weights that decides what the next steps give: tensors and plain values."""
-        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
-        return {
+        """All but the head that decides what the next steps give: tensors and plain values."""
+        state = {
             "step": self.step,
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": cuda,
         }
+        if self._device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self._device)
+        if self._average is not None:
+            state["learning"] = self._learning.state_dict()
+            state["averaged"] = self._average.n_averaged
+        return state
 
     def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        """Go on where another learner of the same config gave its weights and :meth:`state`."""
+        """Go on where another learner of the same config had this head and :meth:`state`."""
         self.head.load_state_dict(weights)
+        if self._average is not None:
+            self._learning.load_state_dict(state["learning"])
+            self._average.n_averaged.copy_(state["averaged"])
         self.step = state["step"]
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and self._device.type == "cuda":
+        if "random_cuda" in state and self._device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self._device)
 
     def _loss(self, batch: FeatureBatch) -> torch.Tensor:
         mask = batch.mask.to(self._device)
-        embedded = self.head(
+        embedded = self._learning(
             batch.region_tokens[:, :, self._paper_token].to(self._device).float(),
             batch.image_tokens.to(self._device).float(),
             mask,
@@ -107,7 +129,7 @@ class Learner:
         if config.negatives is not None:
             drawn, classes = drawn_classes(classes, mask, len(embeddings), config.negatives)
             embeddings = embeddings[drawn]
-        logits = self.head.logits(embedded, embeddings, self._clip_scale)
+        logits = self._learning.logits(embedded, embeddings, self._clip_scale)
         return reduce_losses(region_losses(logits, classes, config), mask, config)
 
 
