@@ -91,6 +91,8 @@ def _first_problem(config: type[BaseModel], error: ValidationError, source: str)
         return f"{source}: unknown key {key!r}; expected one of {known}{more}"
     if problem["type"] == "missing":
         return f"{source}: {key}: required, but not given{more}"
+    if problem["type"] == "value_error":  # a check of ours, which says what came
+        return f"{source}: {key + ': ' if key else ''}{problem['ctx']['error']}{more}"
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     return f"{source}: {key}: {message}, got {problem['input']!r}{more}"
 
