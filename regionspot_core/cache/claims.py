@@ -93,12 +93,24 @@ class FolderClaims(Claims):
 
     def clean_up(self) -> None:
         """See :class:`Claims`."""
+        for path in (self._folder / LOCKS).glob("*.lock"):
+            # A run that was killed just after it committed its part left this.
+            self._remove_unheld(path)
         # Another run may be looking at its last part: it then removes the folder itself.
         with suppress(OSError):
             (self._folder / LOCKS).rmdir()
         # A finished store may lie on a disk that can only be read.
         with suppress(OSError):
             self._lock.unlink(missing_ok=True)
+
+    def _remove_unheld(self, path: Path) -> None:
+        lock = FileLock(path, blocking=False)
+        with suppress(Timeout, OSError):
+            lock.acquire()
+            try:
+                path.unlink(missing_ok=True)
+            finally:
+                lock.release()
 
     @property
     def _lock(self) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.cache.claims import FolderClaims
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.schema import stored_bytes
 from regionspot_core.errors import FingerprintError, ImageError, InputError
@@ -88,6 +89,31 @@ def test_a_lost_marker_redoes_that_part_alone(world: World, finished: Path) -> N
     (finished / "parts" / "000002.json").unlink()
     assert run_extraction(make_config(world, finished)).parts_resumed == 4
     assert files_of(finished) == before
+
+
+def test_a_lock_left_beside_a_committed_part_goes(
+    world: World, finished: Path, tmp_path: Path
+) -> None:
+    """What a kill leaves between a part's commit and the end of its claim."""
+    out = tmp_path / "store.zarr"
+    run_extraction(make_config(world, out, shard={"index": 1, "of": 2}))
+    (out / "locks").mkdir(exist_ok=True)
+    (out / "locks" / "000000.lock").touch()
+    assert run_extraction(make_config(world, out)).complete
+    assert files_of(out) == files_of(finished)
+
+
+def test_cleaning_up_leaves_a_lock_that_is_held(tmp_path: Path) -> None:
+    claims = FolderClaims(tmp_path)
+    with claims.part(3) as held:
+        assert held
+        (tmp_path / "locks" / "000001.lock").touch()
+        FolderClaims(tmp_path).clean_up()
+        assert [path.name for path in (tmp_path / "locks").iterdir()] == ["000003.lock"]
+        with FolderClaims(tmp_path).part(3) as again:
+            assert not again
+    FolderClaims(tmp_path).clean_up()
+    assert not (tmp_path / "locks").exists()
 
 
 def test_broken_images_are_recorded_and_the_run_goes_on(world: World, tmp_path: Path) -> None:
