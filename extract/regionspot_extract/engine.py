@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from regionspot_core.cache.claims import until_none_is_held
 from regionspot_core.cache.markers import Marker
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.progress import say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.planning import Extraction
-
-LOOK_AGAIN_SECONDS = 2.0
-"""How often a run that has nothing left to do looks whether another has done its parts."""
 
 OnImages = Callable[[int], None]
 """Called with how many more images are done, failed ones included."""
@@ -57,17 +53,14 @@ def do_parts(try_parts: TryParts, parts: Sequence[Part]) -> list[Marker]:
 
     Returns the markers of the parts that were done here.
     """
-    done = []
-    waiting = parts
-    while waiting:
+    done: list[Marker] = []
+
+    def attempt(waiting: Sequence[Part]) -> list[Part]:
         attempts = list(try_parts(waiting))
-        done += [attempt.marker for attempt in attempts if attempt.marker is not None]
-        held = [attempt.part for attempt in attempts if attempt.held]
-        if held and waiting is parts:
-            say(f"extract: {len(held)} parts are with another run on this store; waiting for it")
-        if len(held) == len(waiting):
-            time.sleep(LOOK_AGAIN_SECONDS)
-        waiting = held
+        done.extend(attempt.marker for attempt in attempts if attempt.marker is not None)
+        return [attempt.part for attempt in attempts if attempt.held]
+
+    until_none_is_held(parts, attempt, what="extract")
     return done
 
 

@@ -20,7 +20,7 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import InputError
 from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.engine import do_parts, find_engine
+from regionspot_extract.engine import Engine, do_parts, find_engine, local_engine
 from regionspot_extract.pictures import file_bytes
 from regionspot_extract.planning import Extraction, prepare
 
@@ -60,7 +60,7 @@ def run_extraction(
         CacheError: The store cannot be written.
         ClusterError: The cluster is not there, or its workers died again and again.
     """
-    find_engine(config)
+    engine = find_engine(config)
     if backbones is not None and config.engine != "local":
         raise InputError(
             f"engine {config.engine}: expected models that the configuration names, got loaded "
@@ -72,12 +72,14 @@ def run_extraction(
     if config.retry_failed:
         failed = writer.failed_parts()
         writer.uncommit(part.index for part in share if part.index in failed)
-    return fill(extraction, writer, share)
+    return fill(extraction, writer, share, engine)
 
 
-def fill(extraction: Extraction, writer: CacheWriter, share: list[Part]) -> ExtractionReport:
+def fill(
+    extraction: Extraction, writer: CacheWriter, share: list[Part], engine: Engine = local_engine
+) -> ExtractionReport:
     """Do those of a share of the parts that are not committed yet."""
-    plan, engine = extraction.plan, find_engine(extraction.config)
+    plan = extraction.plan
     shared = {part.index for part in share}
     pending = [part for part in writer.pending() if part.index in shared]
     total = sum(len(part.images) for part in share)

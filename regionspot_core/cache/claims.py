@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from regionspot_core.cache.store import FolderStore, Store, reason_of
 from regionspot_core.errors import CacheError
+from regionspot_core.progress import say
 
 LOCKS = "locks"
 """The folder of a store that is being filled where its locks lie; a finished one has none."""
+
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often a run that has nothing left to do looks whether another is done with its parts."""
+
+Item = TypeVar("Item")
+
+
+def until_none_is_held(
+    items: Sequence[Item], attempt: Callable[[Sequence[Item]], Sequence[Item]], *, what: str
+) -> None:
+    """Attempt all items, and those again that another run holds, until none is left.
+
+    Args:
+        items: What to do, a part each.
+        attempt: Tries each item once, and returns those that another run holds.
+        what: What is at work, for the line that says that it waits.
+    """
+    waiting = items
+    while waiting:
+        held = attempt(waiting)
+        if held and waiting is items:
+            say(f"{what}: {len(held)} parts are with another run on this store; waiting for it")
+        if len(held) == len(waiting):
+            time.sleep(LOOK_AGAIN_SECONDS)
+        waiting = held
 
 
 class Claims(ABC):

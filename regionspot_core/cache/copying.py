@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from regionspot_core.cache.claims import claims_on
+from regionspot_core.cache.claims import claims_on, until_none_is_held
 from regionspot_core.cache.markers import (
     PLAN_FILES,
     FileSum,
@@ -18,10 +17,6 @@ from regionspot_core.cache.schema import GROUP, part_arrays
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.cache.writer import CacheWriter, created_aside
 from regionspot_core.errors import CacheDamagedError
-from regionspot_core.progress import say
-
-LOOK_AGAIN_SECONDS = 2.0
-"""How often to look whether another run is done with the parts that it holds."""
 
 
 class Copied(NamedTuple):
@@ -94,23 +89,24 @@ def copy_parts(
         CacheDamagedError: A source's file is missing or damaged; the part is not committed.
         CacheError: The target cannot be written.
     """
-    copied, waiting = 0, parts
-    while waiting:
-        held = {}
-        for index, part in waiting.items():
-            with target.claim(target.plan.part(index)) as mine:
+    copied = 0
+
+    def attempt(indices: Sequence[int]) -> list[int]:
+        nonlocal copied
+        held = []
+        for index in indices:
+            part = target.plan.part(index)
+            with target.claim(part) as mine:
                 if not mine:
-                    held[index] = part
+                    held.append(index)
                     continue
-                if not target.is_committed(target.plan.part(index)):
-                    _copy_part(target, part)
+                if not target.is_committed(part):
+                    _copy_part(target, parts[index])
                     copied += 1
-                on_bytes(part.nbytes)
-        if held and waiting is parts:
-            say(f"{target.store}: {len(held)} parts are with another run; waiting for it")
-        if len(held) == len(waiting):
-            time.sleep(LOOK_AGAIN_SECONDS)
-        waiting = held
+                on_bytes(parts[index].nbytes)
+        return held
+
+    until_none_is_held(list(parts), attempt, what=str(target.store))
     return copied
 
 

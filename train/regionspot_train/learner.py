@@ -118,12 +118,7 @@ class Learner:
             torch.cuda.set_rng_state(state["random_cuda"], self._device)
 
     def _loss(self, batch: FeatureBatch) -> torch.Tensor:
-        mask = batch.mask.to(self._device)
-        embedded = self._learning(
-            batch.region_tokens[:, :, self._paper_token].to(self._device).float(),
-            batch.image_tokens.to(self._device).float(),
-            mask,
-        )
+        embedded, mask = embed(self._learning, batch, self._paper_token, self._device)
         config, embeddings = self._config.loss, self._classes_KD
         classes = batch.classes.to(self._device)
         if config.negatives is not None:
@@ -131,6 +126,18 @@ class Learner:
             embeddings = embeddings[drawn]
         logits = self._learning.logits(embedded, embeddings, self._clip_scale)
         return reduce_losses(region_losses(logits, classes, config), mask, config)
+
+
+def embed(
+    head: FusionHead, batch: FeatureBatch, token: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
+
+    ``token`` is the place of the SAM token that the head sees.
+    """
+    mask = batch.mask.to(device)
+    regions = batch.region_tokens[:, :, token].to(device).float()
+    return head(regions, batch.image_tokens.to(device).float(), mask), mask
 
 
 def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:

@@ -20,6 +20,7 @@ from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_train.config import ValidationConfig
+from regionspot_train.learner import embed
 
 VALIDATION = "validation.jsonl"
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
@@ -150,12 +151,7 @@ class Validator:
         token = self._cache.plan.paper_token
         for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
             batch = self._cache.read(part)
-            mask = batch.mask.to(self._device)
-            embedded = head(
-                batch.region_tokens[:, :, token].to(self._device).float(),
-                batch.image_tokens.to(self._device).float(),
-                mask,
-            )
+            embedded, mask = embed(head, batch, token, self._device)
             said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
             yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
 
