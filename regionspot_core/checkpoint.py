@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -14,10 +15,13 @@ from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.errors import CheckpointError
 from regionspot_core.files import write_json, written_aside
 from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.weight_files import state_problems
 
 FORMAT = "regionspot head 1"
 WEIGHTS = "head.safetensors"
 RECORD = "head.json"
+STARTS = ("dropout", "initial_scale", "initial_bias")
+"""Of a head's options, those that no weight's shape depends on."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +77,54 @@ def load_head(folder: Path | str) -> FusionHead:
     Raises:
         CheckpointError: There is no head, or its files are damaged or do not fit together.
     """
-    folder = Path(folder)
     record = read_record(folder)
     head = FusionHead(record.config)
+    head.load_state_dict(_weights(Path(folder), head))
+    return head.eval()
+
+
+def read_weights(folder: Path | str, config: FusionConfig) -> dict[str, torch.Tensor]:
+    """The weights of the head in ``folder``, for another head of this shape.
+
+    Raises:
+        CheckpointError: There is no head, its files are damaged, or it is of another shape.
+    """
+    found = read_record(folder).config.to_json()
+    differing = [
+        f"{key} {found[key]}, expected {value}"
+        for key, value in config.to_json().items()
+        if key not in STARTS and found[key] != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{folder}: a head of another shape: {'; '.join(differing)}; set head.* as it was "
+            f"trained, or start from another head"
+        )
+    with torch.device("meta"):
+        head = FusionHead(config)
+    return _weights(Path(folder), head)
+
+
+def _weights(folder: Path, head: FusionHead) -> dict[str, torch.Tensor]:
+    """The weights in a folder, every one of the head's and no other."""
     try:
         weights = load_file(folder / WEIGHTS)
-        head.load_state_dict(weights, strict=True)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: {WEIGHTS} is missing beside {RECORD}") from None
-    except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except SafetensorError as error:
         raise CheckpointError(
-            f"{folder / WEIGHTS}: not the weights of this head ({reason})"
+            f"{folder / WEIGHTS}: damaged, not the weights of this head ({_short(error)})"
         ) from None
-    return head.eval()
+    problems = state_problems(weights, head.state_dict())
+    if problems:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: not the weights of this head ({'; '.join(problems[:4])})"
+        )
+    return weights
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read_record(folder: Path | str) -> HeadRecord:

@@ -50,6 +50,12 @@ def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterat
         yield from _log(console, what, total, unit, start)
 
 
+@contextmanager
+def no_progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
+    """As :func:`progress_line`, and show nothing: another process does."""
+    yield lambda amount=1, note="": None
+
+
 def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description:<9}"),

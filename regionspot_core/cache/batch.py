@@ -29,6 +29,10 @@ class FeatureBatch:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def images(self, at: slice) -> FeatureBatch:
+        """Some of its images; R stays."""
+        return FeatureBatch(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
+
     @property
     def nbytes(self) -> int:
         """Bytes of all its tensors."""

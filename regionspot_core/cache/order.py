@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,9 @@ class BatchOrder:
     A batch never spans two epochs. An epoch's rest that fills no batch is left out of that epoch,
     unless there are fewer images than a batch holds.
 
+    With ``repeat`` an image comes ⌊r⌋ or ⌈r⌉ times an epoch, r times on average, by systematic
+    sampling: every epoch has the same length.
+
     Raises:
         InputError: There is no image, or a length does not fit.
     """
@@ -49,6 +53,8 @@ class BatchOrder:
     part_of: NDArray[np.int64] | None = None
     """(I,) the part that each of ``images`` lies in; only a windowed order needs it."""
     window_parts: int = 4
+    repeat: NDArray[np.float64] | None = None
+    """(I,) r ≥ 1, how often each image comes an epoch; None: once."""
 
     def __post_init__(self) -> None:
         if not len(self.images):
@@ -64,23 +70,32 @@ class BatchOrder:
                 f"a windowed order needs the part of each of its {len(self.images)} images, got "
                 f"{'none' if parts is None else parts}"
             )
+        if self.repeat is not None and len(self.repeat) != len(self.images):
+            raise InputError(
+                f"expected how often each of {len(self.images)} images comes, got "
+                f"{len(self.repeat)} numbers"
+            )
 
     @property
     def size(self) -> int:
         """Images of every batch."""
-        return min(self.batch_images, len(self.images))
+        return min(self.batch_images, self._epoch_images)
 
     @property
     def epoch_batches(self) -> int:
         """Batches of every epoch."""
-        return len(self.images) // self.size
+        return self._epoch_images // self.size
+
+    @cached_property
+    def _epoch_images(self) -> int:
+        return len(self.images) if self.repeat is None else int(self.repeat.sum())
 
     def epoch(self, number: int) -> Epoch:
         """The images of one epoch. Takes time in proportion to I, whatever the number."""
         rng = np.random.default_rng([self.seed, number])
         if self.shuffle == "full":
             # The seed's rule is older than the windowed shuffle; heads were trained by it.
-            order = rng.permutation(len(self.images))
+            order = self._shuffled(rng)
             window = np.zeros(len(order), dtype=np.int64)
         else:
             order, window = self._windowed(rng)
@@ -95,18 +110,32 @@ class BatchOrder:
 
     def batches(self, start_step: int = 0) -> Iterator[NDArray[np.int64]]:
         """Endless batches from a step on: the same as all, with ``start_step`` of them dropped."""
+        return (images for _, images in self.numbered_batches(start_step))
+
+    def numbered_batches(self, start_step: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """As :meth:`batches`, each with the number of its epoch."""
         number, place = divmod(start_step, self.epoch_batches)
         while True:
             images = self.epoch(number).images
             for first in range(place * self.size, len(images), self.size):
-                yield images[first : first + self.size]
+                yield number, images[first : first + self.size]
             number, place = number + 1, 0
+
+    def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Places in ``images`` at random, each once or as often as it is repeated."""
+        order = rng.permutation(len(self.images))
+        if self.repeat is None:
+            return order
+        # Marks one apart on the images' lengths laid end to end: an image has ⌊r⌋ or ⌈r⌉ of them.
+        ends = np.cumsum(self.repeat[order]) + rng.random()
+        times = np.diff(np.floor(ends), prepend=0.0).astype(np.int64)
+        return rng.permutation(np.repeat(order, times))[: self._epoch_images]
 
     def _windowed(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(I,) places in ``images`` in this epoch's order, and (I,) the window of each."""
         parts, part = np.unique(np.asarray(self.part_of), return_inverse=True)
         window = rng.permutation(len(parts))[part] // self.window_parts
-        shuffled = rng.permutation(len(self.images))
+        shuffled = self._shuffled(rng)
         # Sorted by window and stable: within a window the permutation's order stays.
         order = shuffled[np.argsort(window[shuffled], kind="stable")]
         return order, window[order].astype(np.int64)

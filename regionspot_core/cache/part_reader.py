@@ -27,7 +27,8 @@ FILL = {"classes": -1, "annotation_ids": -1}
 """What stands where there is no region; 0 in the other tensors."""
 THREAD_NAME = "part-reader"
 
-Read = Callable[[NDArray[np.int64]], FeatureBatch]
+Read = Callable[[NDArray[np.int64], int], FeatureBatch]
+"""Reads images by their indices, for an epoch: which view of an image is read may depend on it."""
 
 
 class _Key(NamedTuple):
@@ -71,8 +72,8 @@ class PartReader:
     mask. Two windows of 4 parts of 256 images hold 0.6 GB of CLIP B/16's image tokens.
 
     Args:
-        read: Reads images by rising indices, for instance ``FeatureCache.read``. It is called in
-            the background thread, once a part, with one unbroken run of indices.
+        read: Reads images by rising indices for an epoch. It is called in the background thread,
+            once a part, with one unbroken run of indices.
         order: A windowed order.
 
     Raises:
@@ -127,7 +128,9 @@ class PartReader:
             mine = images[part == number]
             first = int(mine.min())
             # Images between two wanted ones are read as well: one long read is the point.
-            parts[number] = _Part(first, self._read(np.arange(first, int(mine.max()) + 1)))
+            parts[number] = _Part(
+                first, self._read(np.arange(first, int(mine.max()) + 1), key.epoch)
+            )
         return _Window(key, parts)
 
 

@@ -7,18 +7,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from regionspot_core.cache.batch import FeatureBatch
+
+class Sized(Protocol):
+    """What is read: it says how much memory it takes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        ...
+
 
 Item = TypeVar("Item")
+Batch = TypeVar("Batch", bound=Sized)
 
 MEMORY_BYTES = 512 * 2**20
 DEPTH = 4
 THREAD_NAME = "read-ahead"
 
 
-class ReadAhead(Generic[Item]):
+class ReadAhead(Generic[Item, Batch]):
     """Batches read by one background thread, in order; each ``iter()`` begins anew.
 
     The thread ends when the iteration ends, is closed, or is left by ``break`` or an error.
@@ -36,7 +45,7 @@ class ReadAhead(Generic[Item]):
 
     def __init__(
         self,
-        read: Callable[[Item], FeatureBatch],
+        read: Callable[[Item], Batch],
         items: Iterable[Item],
         *,
         memory_bytes: int = MEMORY_BYTES,
@@ -49,8 +58,8 @@ class ReadAhead(Generic[Item]):
         self.waited_seconds = 0.0
         """How long the consumer has waited for batches, all iterations together."""
 
-    def __iter__(self) -> Generator[FeatureBatch, None, None]:
-        shelf = _Shelf(self._memory_bytes, self._depth)
+    def __iter__(self) -> Generator[Batch, None, None]:
+        shelf: _Shelf[Batch] = _Shelf(self._memory_bytes, self._depth)
         thread = threading.Thread(
             target=_fill, args=(shelf, self._read, self._items), name=THREAD_NAME, daemon=True
         )
@@ -69,7 +78,7 @@ class ReadAhead(Generic[Item]):
             thread.join()
 
 
-def _fill(shelf: _Shelf, read: Callable[[Item], FeatureBatch], items: Iterable[Item]) -> None:
+def _fill(shelf: _Shelf[Batch], read: Callable[[Item], Batch], items: Iterable[Item]) -> None:
     try:
         for item in items:
             if not shelf.put(read(item)):
@@ -81,19 +90,19 @@ def _fill(shelf: _Shelf, read: Callable[[Item], FeatureBatch], items: Iterable[I
 
 
 @dataclass
-class _Shelf:
+class _Shelf(Generic[Batch]):
     """The batches that wait, between the thread that reads them and the one that uses them."""
 
     memory_bytes: int
     depth: int
-    batches: deque[FeatureBatch] = field(default_factory=deque)
+    batches: deque[Batch] = field(default_factory=deque)
     held_bytes: int = 0
     ended: bool = False
     closed: bool = False
     error: Exception | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def put(self, batch: FeatureBatch) -> bool:
+    def put(self, batch: Batch) -> bool:
         """Wait for room and put a batch there; False where nobody will take it."""
         size = batch.nbytes
         with self.changed:
@@ -104,7 +113,7 @@ class _Shelf:
                 self.changed.notify_all()
             return not self.closed
 
-    def take(self) -> FeatureBatch | None:
+    def take(self) -> Batch | None:
         """Wait for the next batch; None after the last one. Raises the thread's error."""
         with self.changed:
             self.changed.wait_for(lambda: self.batches or self.ended)

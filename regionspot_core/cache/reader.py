@@ -78,6 +78,14 @@ class FeatureCache:
         """(len,) regions of each image of the sequence."""
         return np.concatenate([store.region_counts for store in self.stores])
 
+    def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(R,) the image of the sequence and (R,) the class index of every region."""
+        found = [store.region_classes() for store in self.stores]
+        return (
+            np.concatenate([place + n for (place, _), n in zip(found, self._begin, strict=False)]),
+            np.concatenate([classes for _, classes in found]),
+        )
+
     @cached_property
     def part_of(self) -> NDArray[np.int64]:
         """(len,) the part of each image, counted through all stores: what lies in one file."""

@@ -80,6 +80,14 @@ class StoreReader:
         """(len,) the part of each of its images."""
         return self._positions // self.plan.part_images
 
+    def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(R,) the place among its images and (R,) the class index of every region."""
+        counts = self.region_counts
+        place = np.repeat(np.arange(len(self)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        rows = self.plan.region_start[self._positions][place] + np.arange(len(place)) - first
+        return place, self.small["region/class"][rows].astype(np.int64)
+
     @property
     def shared(self) -> dict[str, Any]:
         """What stores that are read as one have in common; how they are encoded may differ."""

@@ -129,3 +129,33 @@ def test_what_does_not_fit_is_refused(changed: dict[str, object], message: str) 
     values = {"images": np.arange(5), "batch_images": 2, "seed": 0}
     with pytest.raises(InputError, match=message):
         BatchOrder(**(values | changed))  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(1, 4), min_size=1, max_size=30), st.integers(1, 12), SEEDS, SHUFFLES)
+def test_repeated_images_come_as_often_as_asked(
+    repeat: list[float], size: int, seed: int, shuffle: Shuffle
+) -> None:
+    factors = np.array(repeat)
+    order = BatchOrder(
+        images=np.arange(len(factors)), batch_images=size, seed=seed, shuffle=shuffle,
+        part_of=np.arange(len(factors)) // 4, window_parts=2, repeat=factors,
+    )  # fmt: skip
+    size = order.size
+    assert order.epoch_batches == int(factors.sum()) // size
+    times = np.bincount(order.epoch(0).images, minlength=len(factors))
+    assert times.sum() == order.epoch_batches * size
+    assert (times <= np.ceil(factors)).all()
+    left_out = int(factors.sum()) + 1 - times.sum()
+    assert (np.floor(factors) - times).clip(min=0).sum() <= left_out
+
+
+def test_repeats_are_right_on_average() -> None:
+    factors = np.array([1.0, 1.25, 2.5, 1.0, 3.25])
+    order = BatchOrder(images=np.arange(5), batch_images=1, seed=0, repeat=factors)
+    times = [np.bincount(order.epoch(n).images, minlength=5) for n in range(2_000)]
+    assert np.mean(times, axis=0) == pytest.approx(factors, abs=0.05)
+
+
+def test_as_many_repeats_as_images_are_needed() -> None:
+    with pytest.raises(InputError, match="how often each of 3 images comes, got 2"):
+        BatchOrder(images=np.arange(3), batch_images=1, seed=0, repeat=np.ones(2))

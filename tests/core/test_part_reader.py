@@ -1,6 +1,7 @@
 """Batches from whole parts are those of reading image by image, with one read a part."""
 
 import threading
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def assert_same(batch: FeatureBatch, wanted: FeatureBatch) -> None:
         assert torch.equal(got, value), name
 
 
+def plainly(cache: FeatureCache) -> Callable[[NDArray[np.int64], int], FeatureBatch]:
+    """Reads the same view in every epoch."""
+    return lambda indices, epoch: cache.read(indices)
+
+
 @settings(max_examples=60)
 @given(
     batch=st.integers(1, 30),
@@ -70,7 +76,7 @@ def test_batches_are_those_of_reading_image_by_image(
     cache: FeatureCache, batch: int, window: int, seed: int, every: int, start: int
 ) -> None:
     order = make_order(batch, window, seed, every)
-    served = PartReader(cache.read, order).batches(start)
+    served = PartReader(plainly(cache), order).batches(start)
     for indices, got in zip(islice(order.batches(start), 12), served, strict=False):
         assert_same(got, cache.read(indices))
     served.close()
@@ -79,7 +85,7 @@ def test_batches_are_those_of_reading_image_by_image(
 def test_each_part_is_read_once_an_epoch_in_one_run(cache: FeatureCache) -> None:
     runs: list[NDArray[np.int64]] = []
 
-    def read(indices: NDArray[np.int64]) -> FeatureBatch:
+    def read(indices: NDArray[np.int64], epoch: int) -> FeatureBatch:
         runs.append(indices)
         return cache.read(indices)
 
@@ -99,7 +105,7 @@ def test_each_part_is_read_once_an_epoch_in_one_run(cache: FeatureCache) -> None
 def test_no_more_than_two_windows_are_read_ahead(cache: FeatureCache) -> None:
     read_parts: list[int] = []
 
-    def read(indices: NDArray[np.int64]) -> FeatureBatch:
+    def read(indices: NDArray[np.int64], epoch: int) -> FeatureBatch:
         read_parts.append(int(PART_OF[indices[0]]))
         return cache.read(indices)
 
@@ -116,7 +122,7 @@ def test_the_next_window_is_read_while_one_is_served(cache: FeatureCache) -> Non
     second = threading.Event()
     calls: list[int] = []
 
-    def read(indices: NDArray[np.int64]) -> FeatureBatch:
+    def read(indices: NDArray[np.int64], epoch: int) -> FeatureBatch:
         calls.append(len(indices))
         if len(calls) == 2:
             second.set()
@@ -141,7 +147,7 @@ def test_damage_is_raised_where_its_window_is_due(tmp_path: Path) -> None:
         part_of=np.arange(8) // 4, window_parts=1,
     )  # fmt: skip
     sound = [not (batch >= 4).any() for batch in islice(order.batches(), 4)]
-    served = PartReader(cache.read, order).batches()
+    served = PartReader(plainly(cache), order).batches()
     for _ in range(sound.index(False)):
         next(served)
     with pytest.raises(CacheDamagedError, match="part 1"):
@@ -150,4 +156,19 @@ def test_damage_is_raised_where_its_window_is_due(tmp_path: Path) -> None:
 
 def test_a_full_shuffle_is_refused(cache: FeatureCache) -> None:
     with pytest.raises(InputError, match="needs a windowed order, got shuffle 'full'"):
-        PartReader(cache.read, make_order(shuffle="full"))
+        PartReader(plainly(cache), make_order(shuffle="full"))
+
+
+def test_a_read_is_told_its_epoch(cache: FeatureCache) -> None:
+    order, told = make_order(batch=4), []
+
+    def read(indices: NDArray[np.int64], epoch: int) -> FeatureBatch:
+        told.append(epoch)
+        return cache.read(indices)
+
+    served = PartReader(read, order).batches()
+    for _ in range(2 * order.epoch_batches):
+        next(served)
+    served.close()
+    parts = len(set(PART_OF))
+    assert told[: 2 * parts] == [0] * parts + [1] * parts

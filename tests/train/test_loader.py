@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.testing import make_cache, shard_path
-from regionspot_train.config import ReadingConfig
+from regionspot_train.config import DataConfig, ReadingConfig, TrainConfig
 from regionspot_train.loader import FeatureLoader
+from regionspot_train.sources import open_sources
 
 WAYS = pytest.mark.parametrize(
     "reading",
@@ -20,16 +20,22 @@ WAYS = pytest.mark.parametrize(
 THREADS = ("read-ahead", "part-reader_0")
 
 
+def load(
+    store: Path, reading: ReadingConfig, *, start_step: int = 0, **settings: int
+) -> FeatureLoader:
+    config = TrainConfig.parse({"seed": 0, "reading": reading, **settings}, source="test")
+    return FeatureLoader(open_sources(store, DataConfig()), config, start_step=start_step)
+
+
 @WAYS
 def test_images_without_regions_are_left_out(tmp_path: Path, reading: ReadingConfig) -> None:
     annotations = make_cache(tmp_path / "s", [2, 0, 3, 0, 1])
-    cache = FeatureCache(tmp_path / "s")
-    loader = FeatureLoader(cache, batch_images=3, seed=0, steps=4, reading=reading)
+    loader = load(tmp_path / "s", reading, batch_images=3, steps=4)
     batches = list(loader)
     assert len(batches) == 4
     wanted = sorted(annotations.image_id[[0, 2, 4]].tolist())
-    assert all(sorted(batch.image_ids.tolist()) == wanted for batch in batches)
-    assert all(batch.mask.any(1).all() for batch in batches)
+    assert all(sorted(batch.features.image_ids.tolist()) == wanted for batch in batches)
+    assert all(batch.features.mask.any(1).all() for batch in batches)
 
 
 @WAYS
@@ -37,13 +43,12 @@ def test_starting_at_a_step_drops_the_steps_before_it(
     tmp_path: Path, reading: ReadingConfig
 ) -> None:
     make_cache(tmp_path / "s", [2, 0, 3, 0, 1, 1, 1, 1, 2, 2], failed=[2])
-    cache = FeatureCache(tmp_path / "s")
 
     def batches(start_step: int) -> list[list[int]]:
-        loader = FeatureLoader(
-            cache, batch_images=2, seed=1, steps=9, start_step=start_step, reading=reading
+        loader = load(
+            tmp_path / "s", reading, batch_images=2, seed=1, steps=9, start_step=start_step
         )
-        return [batch.image_ids.tolist() for batch in loader]
+        return [batch.features.image_ids.tolist() for batch in loader]
 
     assert len(batches(0)) == 9
     assert batches(5) == batches(0)[5:]
@@ -52,12 +57,11 @@ def test_starting_at_a_step_drops_the_steps_before_it(
 
 def test_both_shuffles_give_the_same_images_an_epoch(tmp_path: Path) -> None:
     make_cache(tmp_path / "s", [1, 2, 1, 1, 3, 1, 1, 1])
-    cache = FeatureCache(tmp_path / "s")
 
     def epoch(shuffle: str) -> torch.Tensor:
         reading = ReadingConfig.parse({"shuffle": shuffle, "window_parts": 1}, source="test")
-        loader = FeatureLoader(cache, batch_images=4, seed=0, steps=2, reading=reading)
-        return torch.cat([batch.image_ids for batch in loader])
+        loader = load(tmp_path / "s", reading, batch_images=4, steps=2)
+        return torch.cat([batch.features.image_ids for batch in loader])
 
     assert not torch.equal(epoch("full"), epoch("windowed"))
     assert torch.equal(epoch("full").sort().values, epoch("windowed").sort().values)
@@ -70,8 +74,7 @@ def test_a_damaged_chunk_reaches_the_consumer(tmp_path: Path, reading: ReadingCo
     content = bytearray(path.read_bytes())
     content[3] ^= 16
     path.write_bytes(content)
-    cache = FeatureCache(tmp_path / "s")
-    loader = FeatureLoader(cache, batch_images=8, seed=0, steps=2, reading=reading)
+    loader = load(tmp_path / "s", reading, batch_images=8, steps=2)
     with pytest.raises(CacheDamagedError):
         list(loader)
 
@@ -79,8 +82,7 @@ def test_a_damaged_chunk_reaches_the_consumer(tmp_path: Path, reading: ReadingCo
 @WAYS
 def test_leaving_early_ends_the_thread(tmp_path: Path, reading: ReadingConfig) -> None:
     make_cache(tmp_path / "s", [1] * 8)
-    cache = FeatureCache(tmp_path / "s")
-    loader = FeatureLoader(cache, batch_images=2, seed=0, steps=1000, reading=reading)
+    loader = load(tmp_path / "s", reading, batch_images=2, steps=1000)
     batches = iter(loader)
     next(batches)
     batches.close()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from regionspot_core.errors import ConfigError
 from regionspot_train.config import LossConfig
-from regionspot_train.losses import drawn_classes, reduce_losses, region_losses
+from regionspot_train.losses import reduce_losses, region_losses
+from regionspot_train.objective import Classes
 
 FOCAL = LossConfig(kind="focal")
 SOFTMAX = LossConfig(kind="softmax")
@@ -77,33 +78,30 @@ def test_smoothing_is_of_the_softmax_alone() -> None:
         LossConfig.parse({"kind": "focal", "label_smoothing": 0.1}, source="test")
 
 
-@given(data=st.data(), count=st.integers(1, 30), negatives=st.integers(1, 40))
-def test_drawn_classes(data: st.DataObject, count: int, negatives: int) -> None:
-    """All of the batch's and so many others; each region keeps its class."""
-    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
-    cells = shape[0] * shape[1]
-    classes = torch.tensor(
-        data.draw(st.lists(st.integers(0, count - 1), min_size=cells, max_size=cells))
-    ).reshape(shape)
-    mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=cells, max_size=cells))).reshape(
-        shape
-    )
-    given_classes = classes.masked_fill(~mask, -1)
-    torch.manual_seed(data.draw(st.integers(0, 5)))
-    drawn, place = drawn_classes(given_classes, mask, count, negatives)
-    own = set(classes[mask].tolist())
-    assert own <= set(drawn.tolist())
-    assert drawn.tolist() == sorted(set(drawn.tolist()))
-    assert len(drawn) == min(count, len(own) + negatives)
-    assert (drawn[place[mask]] == classes[mask]).all()
+def all_classes(count: int) -> Classes:
+    return Classes(torch.arange(count, dtype=torch.float32)[:, None], 1.0)
+
+
+@given(st.integers(1, 30), st.sets(st.integers(0, 29)), st.integers(1, 40), st.integers(0, 5))
+def test_drawn_classes(count: int, own: set[int], negatives: int, seed: int) -> None:
+    """All of the batch's and so many others, each at its place."""
+    own = {k for k in own if k < count}
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[sorted(own)] = True
+    drawn = all_classes(count).drawn(mask, negatives, (seed, 3))
+    names = drawn.embeddings_KD[:, 0].int().tolist()
+    assert own <= set(names)
+    assert names == sorted(set(names))
+    assert len(names) == min(count, len(own) + negatives)
+    assert drawn.place is not None
+    assert all(names[drawn.place[k]] == k for k in names)
 
 
 def test_other_classes_are_drawn_alike() -> None:
-    torch.manual_seed(0)
-    times = torch.zeros(10)
-    for _ in range(2000):
-        drawn, _ = drawn_classes(torch.tensor([[3]]), torch.tensor([[True]]), 10, 2)
-        times[drawn] += 1
+    own, times = torch.zeros(10, dtype=torch.bool), torch.zeros(10)
+    own[3] = True
+    for step in range(2000):
+        times[all_classes(10).drawn(own, 2, (0, step)).embeddings_KD[:, 0].long()] += 1
     assert times[3] == 2000
     others = times[torch.arange(10) != 3]
     assert ((others / 2000 - 2 / 9).abs() < 0.04).all()  # four standard deviations
@@ -121,7 +119,7 @@ def test_reductions_by_hand(reduction: str, expected: float) -> None:
     losses = torch.tensor([[1.0, 3.0], [5.0, 99.0], [99.0, 99.0]])
     mask = torch.tensor([[True, True], [True, False], [False, False]])
     config = LossConfig.parse({"reduction": reduction}, source="test")
-    assert reduce_losses(losses, mask, config).item() == pytest.approx(expected)
+    assert reduce_losses(losses, mask, config, regions=3).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["focal", "softmax"])
@@ -135,7 +133,7 @@ def test_padding_gives_no_loss_and_no_gradient(kind: str, reduction: str) -> Non
         logits = draw(2, 3, 5)
         logits[~mask] = padding
         logits.requires_grad_()
-        loss = reduce_losses(region_losses(logits, classes, config), mask, config)
+        loss = reduce_losses(region_losses(logits, classes, config), mask, config, regions=3)
         loss.backward()
         assert logits.grad is not None
         assert not logits.grad[~mask].any()
@@ -147,4 +145,4 @@ def test_a_batch_of_padding_alone_is_zero() -> None:
     mask = torch.zeros(2, 3, dtype=torch.bool)
     for reduction in ("paper", "mean"):
         config = LossConfig.parse({"reduction": reduction}, source="test")
-        assert reduce_losses(torch.ones(2, 3), mask, config).item() == 0
+        assert reduce_losses(torch.ones(2, 3), mask, config, regions=0).item() == 0

@@ -95,12 +95,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 PROGRAM = """
 import sys, time
-from regionspot_train import run
-learn = run.Learner.learn
+from regionspot_train.learner import Learner
+learn = Learner.learn
 def slow(self, batch):
     time.sleep(0.02)
     return learn(self, batch)
-run.Learner.learn = slow
+Learner.learn = slow
 import regionspot_cli
 regionspot_cli.main()
 """
@@ -184,7 +184,7 @@ def test_another_run_is_not_resumed(store: Path, tmp_path: Path) -> None:
     with pytest.raises(FingerprintError, match=r"config\.optimiser\.lr: expected 0\.003, found 0"):
         fit(store, tmp_path / "run", "steps=12", "optimiser.lr=0.1", resume=True)
     make_cache(tmp_path / "other", [2, 3, 1, 2], seed=5)
-    with pytest.raises(FingerprintError, match=r"data\.dataset\."):
+    with pytest.raises(FingerprintError, match=r"data\.datasets\.0\."):
         fit(tmp_path / "other", tmp_path / "run", "steps=12", resume=True)
 
 

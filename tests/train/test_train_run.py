@@ -137,7 +137,8 @@ def test_the_paper_loss_matches_a_hand_sum(store: Path) -> None:
         embedded = head(regions, batch.image_tokens.float(), batch.mask)
         logits = head.logits(embedded, classes, bank.logit_scale)
         config = LossConfig()
-        batched = reduce_losses(region_losses(logits, batch.classes, config), batch.mask, config)
+        losses = region_losses(logits, batch.classes, config)
+        batched = reduce_losses(losses, batch.mask, config, regions=0)
         alone = 0.0
         for b in range(3):
             count = int(batch.mask[b].sum())
@@ -148,3 +149,22 @@ def test_the_paper_loss_matches_a_hand_sum(store: Path) -> None:
             alpha = torch.where(target == 1, 0.25, 0.75)
             alone += float((-alpha * (1 - p_t) ** 2 * p_t.log()).sum(1).mean())
     assert np.isclose(float(batched), alone, rtol=1e-5)
+
+
+def test_a_run_begins_with_another_heads_weights(store: Path, tmp_path: Path) -> None:
+    first, options = tmp_path / "first", ["optimiser.lr=1e-30", "optimiser.weight_decay=0"]
+    run_training(quick("seed=3"), store=store, out=first)
+    out = tmp_path / "second"
+    run_training(quick("steps=5", *options), store=store, out=out, start_from=first)
+    before, after = load_head(first).state_dict(), load_head(out).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert json.loads((out / "run.json").read_text())["start_from"] == str(first)
+
+
+def test_a_head_of_another_shape_is_no_beginning(store: Path, tmp_path: Path) -> None:
+    run_training(quick("head.layers=2"), store=store, out=tmp_path / "first")
+    with pytest.raises(CheckpointError, match="a head of another shape: layers 2, expected 3;"):
+        run_training(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "first")
+    with pytest.raises(CheckpointError, match="expected a trained head"):
+        run_training(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "none")
+    assert not (tmp_path / "run").exists()

@@ -16,9 +16,12 @@ app = typer.Typer(
 @app.command()
 def fit(
     cache: Annotated[
-        str,
+        list[str],
         typer.Option(
-            "--cache", metavar="STORE", help="What `extract run` wrote: a folder or a URL."
+            "--cache",
+            metavar="STORE",
+            help="What `extract run` wrote: a folder or a URL. Several, each with its own classes, "
+            "are mixed, one a batch.",
         ),
     ],
     out: Annotated[
@@ -40,6 +43,12 @@ def fit(
             "--val", metavar="STORE", help="Validate on this store, and keep the best head."
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="HEAD", help="Begin with this head's weights, not with fresh ones."
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -54,7 +63,8 @@ def fit(
     """Train one head. Neither SAM nor CLIP is loaded, and neither need be installed.
 
     SIGTERM and Ctrl-C end the run with a checkpoint; the exit code is then
-    143 or 130, and the same command with --resume goes on.
+    143 or 130, and the same command with --resume goes on. On several GPUs:
+    torchrun --nproc-per-node N --no-python regionspot train fit …
     """
     from regionspot_core.tables import facts_table, format_seconds, show
     from regionspot_train.config import TrainConfig, recipe_or_file
@@ -67,7 +77,11 @@ def fit(
 
         print_forecast(settings, cache)
         return
-    report = run_training(settings, store=cache, out=out, validate_on=val, resume=resume)
+    report = run_training(
+        settings, store=cache, out=out, validate_on=val, resume=resume, start_from=start_from
+    )
+    if not report.first:
+        raise typer.Exit(report.stopped or 0)
     if report.stopped is not None:
         show(
             f"{out}: stopped after {report.steps:,} of {settings.steps:,} steps; the same command "

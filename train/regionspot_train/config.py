@@ -72,6 +72,26 @@ class ReadingConfig(Config):
     """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
 
 
+class DataConfig(Config):
+    """Which images come how often, and which view of each."""
+
+    weights: tuple[float, ...] = ()
+    """Share of the steps that each cache has, in the order they are given; they need not add up to
+    1. Empty: by the caches' images."""
+    repeat_threshold: float | None = Field(None, gt=0, le=1)
+    """Repeat-factor sampling (Gupta et al. 2019, arXiv 1908.03195): images of a class that fewer
+    than this share of images has come more often; LVIS's is 0.001. None: all come alike."""
+    jitter: bool = False
+    """Whether an image is read with its own boxes or one of the jittered copies that its cache
+    keeps, drawn anew each epoch."""
+    flip: bool = False
+    """Whether half of the images are read mirrored, drawn anew each epoch."""
+    seed: int | None = Field(None, ge=0)
+    """Of the order of images and their views; None: the run's."""
+    first_batch: int = Field(0, ge=0)
+    """Where in that order the run begins: 0, or where a sweep began it."""
+
+
 class ValidationConfig(Config):
     """How often a run with ``--val`` looks at how good its head is."""
 
@@ -84,17 +104,23 @@ class ValidationConfig(Config):
 
 
 class TrainConfig(Config):
-    """One training run on one cache."""
+    """One training run."""
 
     steps: int = Field(20_000, ge=1)
     batch_images: int = Field(16, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the arithmetic under autocast; weights stay float32, float16 has a loss scale."""
+    pieces: int = Field(1, ge=1)
+    """A batch is worked off in so many pieces, one after another: less memory, the same step."""
+    compile: bool = False
+    """Whether ``torch.compile`` makes kernels of the head and its loss."""
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(1_000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)
     """How many stay: the last ones. Each is the head and, for ``--resume``, twice its size."""
+    data: DataConfig = DataConfig()
     reading: ReadingConfig = ReadingConfig()
     head: FusionOptions = FusionOptions()
     loss: LossConfig = LossConfig()

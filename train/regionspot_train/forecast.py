@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import Location
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.config import TrainConfig
 from regionspot_train.learner import head_config
+from regionspot_train.sources import open_sources
 
 STATE_BYTES = 16
 """Of a parameter: float32 weight, gradient and AdamW's two means."""
@@ -24,7 +24,8 @@ class Forecast:
 
     head: FusionConfig
     parameters: int
-    classes: int
+    classes: tuple[int, ...]
+    """Of each cache."""
     images: int
     """Those with regions; the others are never read."""
     regions: int
@@ -37,30 +38,31 @@ class Forecast:
     training device. Activations come on top."""
 
 
-def forecast(config: TrainConfig, store: Location) -> Forecast:
+def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forecast:
     """Size up a run.
 
     Raises:
-        CacheError: The cache is missing or unfinished.
-        ConfigError: The head that is asked for does not fit the cache.
+        CacheError: A cache is missing, unfinished or without regions.
+        ConfigError: What is asked for does not fit the caches.
+        FingerprintError: The caches are of different backbones.
     """
-    cache = FeatureCache(store)
-    bank = cache.class_bank()
-    shape = head_config(config, cache, bank)
+    sources = open_sources(store, config.data)
+    first = sources[0]
+    shape = head_config(config, first.cache, first.bank)
     with torch.device("meta"):
         parameters = sum(each.numel() for each in FusionHead(shape).parameters())
-    counts = cache.region_counts[cache.region_counts > 0]
-    tokens = cache.plan.shape.image_tokens * shape.image_width
-    mean = float(np.mean(counts)) if len(counts) else 0.0
+    images = sum(len(each.images) for each in sources)
+    regions = sum(int(each.cache.region_counts.sum()) for each in sources)
+    tokens = first.cache.plan.shape.image_tokens * shape.image_width
     return Forecast(
         head=shape,
         parameters=parameters,
-        classes=len(bank.embeddings),
-        images=len(counts),
-        regions=int(counts.sum()),
-        epochs=config.steps * config.batch_images / max(1, len(counts)),
+        classes=tuple(len(each.bank.embeddings) for each in sources),
+        images=images,
+        regions=regions,
+        epochs=config.steps * config.batch_images / images,
         state_bytes=parameters * STATE_BYTES,
-        batch_bytes=int(config.batch_images * 4 * (tokens + mean * shape.region_width)),
+        batch_bytes=int(config.batch_images * 4 * (tokens + regions / images * shape.region_width)),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from regionspot_core.cache.batch import FeatureBatch
@@ -14,8 +17,16 @@ from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.config import TrainConfig
-from regionspot_train.losses import drawn_classes, reduce_losses, region_losses
+from regionspot_train.loader import TrainBatch
+from regionspot_train.objective import Classes, Objective
 from regionspot_train.optimiser import make_optimiser, rate_factor
+from regionspot_train.processes import Processes
+from regionspot_train.randomness import RandomStream
+from regionspot_train.sources import Source
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+RANK_SEEDS = 1_000_003
+"""Between the seeds of two processes' dropout."""
 
 
 @dataclass(frozen=True)
@@ -23,35 +34,56 @@ class Learnt:
     """What one step gave."""
 
     loss: torch.Tensor
+    """Of the whole batch."""
     gradient_norm: torch.Tensor
     """Before clipping."""
     lr: float
 
 
 class Learner:
-    """A head, freshly initialised by the seed, that learns from batches of one cache."""
+    """A head, freshly initialised by the seed, that learns from batches of a run's caches.
+
+    Several may learn in turns in one process: each has its own random numbers.
+    """
 
     def __init__(
-        self, config: TrainConfig, cache: FeatureCache, bank: ClassBank, device: torch.device
+        self,
+        config: TrainConfig,
+        sources: Sequence[Source],
+        device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
-        torch.manual_seed(config.seed)
-        self._learning = FusionHead(head_config(config, cache, bank)).to(device).train()
-        self._average: AveragedModel | None = None
-        if config.optimiser.ema is not None:
-            # torch leaves it untyped
-            mean = get_ema_multi_avg_fn(config.optimiser.ema)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(self._learning, multi_avg_fn=mean)
         self.step = 0
         """Steps learnt so far."""
         self._config = config
         self._device = device
-        self._paper_token = cache.plan.paper_token
-        self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
-        self._clip_scale = bank.logit_scale
-        self._optimiser = make_optimiser(self._learning, config.optimiser)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser, lambda step: rate_factor(step, config.steps, config.optimiser)
+        self._processes = processes or Processes()
+        first = sources[0]
+        stream = RandomStream(config.seed, device)
+        with stream.drawn_from():
+            self._learning = FusionHead(head_config(config, first.cache, first.bank)).to(device)
+        self._random = stream
+        if self._processes.rank:
+            # Heads begin alike; what is dropped of different images must not.
+            self._random = RandomStream(config.seed + self._processes.rank * RANK_SEEDS, device)
+        self._learning.train()
+        self._average = _average(self._learning, config.optimiser.ema)
+        self._classes = [
+            Classes(torch.from_numpy(each.bank.embeddings).to(device), each.bank.logit_scale)
+            for each in sources
+        ]
+        self.objective = Objective(
+            self._learning,
+            config.loss,
+            token=first.cache.plan.paper_token,
+            device=device,
+            compiled=config.compile,
         )
+        self._parallel: torch.nn.Module = self.objective
+        if self._processes.count > 1:
+            self._parallel = DistributedDataParallel(self.objective)
+        self._optimiser = make_optimiser(self._learning, config.optimiser)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
 
     @property
     def head(self) -> FusionHead:
@@ -61,83 +93,122 @@ class Learner:
         return cast(FusionHead, self._average.module)
 
     @property
+    def learning(self) -> FusionHead:
+        """The head that each step changes."""
+        return self._learning
+
+    @property
     def parameters(self) -> int:
         """How many numbers are learnt."""
         return sum(parameter.numel() for parameter in self._learning.parameters())
 
-    def learn(self, batch: FeatureBatch) -> Learnt:
+    def start_from(self, weights: dict[str, torch.Tensor]) -> None:
+        """Begin with the weights of another head instead of fresh ones."""
+        self._learning.load_state_dict(weights)
+        if self._average is not None:
+            cast(FusionHead, self._average.module).load_state_dict(weights)
+
+    def learn(self, batch: TrainBatch) -> Learnt:
         """Take one step.
 
         Raises:
             CheckpointError: The loss or its gradient is not finite; the images are named.
         """
-        with torch.autocast(
-            self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bfloat16"
-        ):
-            loss = self._loss(batch)
+        classes = self.classes(batch)
+        pieces = _pieces(batch.features, self._config.pieces)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        loss = torch.zeros((), device=self._device)
+        with self._random.drawn_from():
+            for number, piece in enumerate(pieces, start=1):
+                with ExitStack() as stack:
+                    if self._processes.count > 1 and number < len(pieces):
+                        stack.enter_context(cast(DistributedDataParallel, self._parallel).no_sync())
+                    with self.autocast():
+                        part = self._parallel(piece, classes, batch.regions)
+                    # Parallel gradients are means over the processes; the loss is their sum.
+                    self._scaler.scale(part * self._processes.count).backward()
+                    loss += part.detach()
+        return self.take_step(self._processes.total(loss), batch)
+
+    def classes(self, batch: TrainBatch) -> Classes:
+        """What a batch's regions are told apart by: its cache's vocabulary, or what is drawn."""
+        classes, negatives = self._classes[batch.source], self._config.loss.negatives
+        if negatives is None:
+            return classes
+        own = torch.zeros(len(classes.embeddings_KD), device=self._device)
+        own[batch.features.classes[batch.features.mask].to(self._device)] = 1
+        own = self._processes.total(own) > 0
+        return classes.drawn(own, negatives, (self._config.seed, self.step))
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of the head's forward pass."""
+        kind = PRECISIONS.get(self._config.precision)
+        return torch.autocast(self._device.type, dtype=kind, enabled=kind is not None)
+
+    def take_step(self, loss: torch.Tensor, batch: TrainBatch) -> Learnt:
+        """Change the weights by the gradients that are there.
+
+        Raises:
+            CheckpointError: They, or the loss, are not finite.
+        """
+        self._scaler.unscale_(self._optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
             self._learning.parameters(), self._config.optimiser.clip_norm
         )
+        lr = self._config.optimiser.lr * rate_factor(
+            self.step, self._config.steps, self._config.optimiser
+        )
+        for group in self._optimiser.param_groups:
+            group["lr"] = lr
         self.step += 1
-        _require_finite(loss, norm, self.step, batch)
-        lr = float(self._optimiser.param_groups[0]["lr"])
-        self._optimiser.step()
-        self._schedule.step()
+        self._require_finite(loss, norm, batch.features)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
         if self._average is not None:
             self._average.update_parameters(self._learning)
         return Learnt(loss.detach(), norm.detach(), lr)
 
     def state(self) -> dict[str, Any]:
-        """All but the head that decides what the next steps give: tensors and plain values."""
+        """All but the head that decides what the next steps give: tensors and plain values.
+
+        Every process must ask; any of theirs will do.
+        """
         state = {
             "step": self.step,
             "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": self._processes.gathered(self._random.state),
+            "scaler": self._scaler.state_dict(),
         }
-        if self._device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self._device)
         if self._average is not None:
             state["learning"] = self._learning.state_dict()
             state["averaged"] = self._average.n_averaged
         return state
 
     def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        """Go on where another learner of the same config had this head and :meth:`state`."""
+        """Go on where another learner of the same config had this head and :meth:`state`.
+
+        With another number of processes than it had, dropout goes on with new numbers.
+        """
         self.head.load_state_dict(weights)
         if self._average is not None:
             self._learning.load_state_dict(state["learning"])
             self._average.n_averaged.copy_(state["averaged"])
         self.step = state["step"]
         self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
-        if "random_cuda" in state and self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+        self._scaler.load_state_dict(state["scaler"])
+        if len(state["random"]) == self._processes.count:
+            self._random.state = state["random"][self._processes.rank]
 
-    def _loss(self, batch: FeatureBatch) -> torch.Tensor:
-        embedded, mask = embed(self._learning, batch, self._paper_token, self._device)
-        config, embeddings = self._config.loss, self._classes_KD
-        classes = batch.classes.to(self._device)
-        if config.negatives is not None:
-            drawn, classes = drawn_classes(classes, mask, len(embeddings), config.negatives)
-            embeddings = embeddings[drawn]
-        logits = self._learning.logits(embedded, embeddings, self._clip_scale)
-        return reduce_losses(region_losses(logits, classes, config), mask, config)
-
-
-def embed(
-    head: FusionHead, batch: FeatureBatch, token: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
-
-    ``token`` is the place of the SAM token that the head sees.
-    """
-    mask = batch.mask.to(device)
-    regions = batch.region_tokens[:, :, token].to(device).float()
-    return head(regions, batch.image_tokens.to(device).float(), mask), mask
+    def _require_finite(self, loss: torch.Tensor, norm: torch.Tensor, batch: FeatureBatch) -> None:
+        # float16's loss scale is lowered, and the step left out, where gradients overflow.
+        overflow = self._scaler.is_enabled() and self._scaler.get_scale() > 1
+        if torch.isfinite(loss) and (overflow or torch.isfinite(norm)):
+            return
+        images = ", ".join(str(int(image)) for image in batch.image_ids[:4])
+        raise CheckpointError(
+            f"step {self.step}: loss {loss.item()} and gradient norm {norm.item()} are not finite "
+            f"(images {images}, …); lower optimiser.lr or use float32"
+        )
 
 
 def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
@@ -150,10 +221,16 @@ def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> Fu
     return FusionConfig.parse({**config.head.to_json(), **widths}, source="head")
 
 
-def _require_finite(loss: torch.Tensor, norm: torch.Tensor, step: int, batch: FeatureBatch) -> None:
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        images = ", ".join(str(int(image)) for image in batch.image_ids[:4])
-        raise CheckpointError(
-            f"step {step}: loss {loss.item()} and gradient norm {norm.item()} are not finite "
-            f"(images {images}, …); lower optimiser.lr or use float32"
-        )
+def _average(head: FusionHead, decay: float | None) -> AveragedModel | None:
+    if decay is None:
+        return None
+    # torch leaves it untyped
+    return AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+
+def _pieces(batch: FeatureBatch, count: int) -> list[FeatureBatch]:
+    """The batch cut by images into ``count`` pieces, fewer where it has fewer images."""
+    if count == 1:
+        return [batch]
+    size = -(-len(batch) // count)
+    return [batch.images(slice(at, at + size)) for at in range(0, len(batch), size)]

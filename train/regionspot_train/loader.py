@@ -2,56 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.order import BatchOrder
 from regionspot_core.cache.part_reader import PartReader
 from regionspot_core.cache.read_ahead import ReadAhead
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_train.config import ReadingConfig
+from regionspot_train.config import TrainConfig
+from regionspot_train.mixture import Mixture
+from regionspot_train.processes import Processes
+from regionspot_train.sources import Source
+from regionspot_train.views import Views
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """What one step learns from."""
+
+    source: int
+    """Which of the run's caches it is of."""
+    features: FeatureBatch
+    """This process's share of its images."""
+    regions: int
+    """Of all processes' shares."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return self.features.nbytes
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    source: int
+    epoch: int
+    images: NDArray[np.int64]
+    """Of the whole batch."""
 
 
 class FeatureLoader:
-    """The batches of a cache's images that have regions: the steps ``start_step`` to ``steps``.
+    """The batches of the steps ``start_step`` to ``config.steps``; images without regions are in
+    none.
 
-    Each ``iter()`` begins anew. Reading goes on in a thread that ends when the iteration ends, is
-    closed or is left.
+    Each step reads one of the caches. Each ``iter()`` begins anew. Reading goes on in a thread (a
+    thread a cache in a windowed shuffle) that ends when the iteration ends, is closed or is left.
+
+    Args:
+        sources: What to read.
+        config: Its ``steps``, ``batch_images``, ``seed``, ``data`` and ``reading`` are looked at.
+        start_step: The first step, counted from ``config.data.first_batch``.
+        processes: Each gets its share of every batch's images.
+        endless: Whether to go on past ``config.steps``.
     """
 
     def __init__(
         self,
-        cache: FeatureCache,
+        sources: Sequence[Source],
+        config: TrainConfig,
         *,
-        batch_images: int,
-        seed: int,
-        steps: int,
         start_step: int = 0,
-        reading: ReadingConfig | None = None,
+        processes: Processes | None = None,
+        endless: bool = False,
     ) -> None:
-        self._cache = cache
-        self._steps = range(start_step, steps)
-        self._reading = reading or ReadingConfig()
-        images = np.flatnonzero(cache.region_counts > 0)
-        self._order = BatchOrder(
-            images=images,
-            batch_images=batch_images,
-            seed=seed,
-            shuffle=self._reading.shuffle,
-            part_of=cache.part_of[images],
-            window_parts=self._reading.window_parts,
-        )
+        data = config.data
+        seed = config.seed if data.seed is None else data.seed
+        self._sources = sources
+        self._reading = config.reading
+        self._processes = processes or Processes()
+        self._start = data.first_batch + start_step
+        self._count = None if endless else max(0, config.steps - start_step)
+        self._mixture = Mixture([source.weight for source in sources], seed)
+        self._views = [
+            Views(source.cache, seed=seed, jitter=data.jitter, flip=data.flip) for source in sources
+        ]
+        self._orders = [
+            BatchOrder(
+                images=source.images,
+                batch_images=config.batch_images,
+                seed=seed,
+                shuffle=config.reading.shuffle,
+                part_of=source.cache.part_of[source.images],
+                window_parts=config.reading.window_parts,
+                repeat=source.repeat,
+            )
+            for source in sources
+        ]
 
-    def __iter__(self) -> Generator[FeatureBatch, None, None]:
-        if self._order.shuffle == "windowed":
-            reader = PartReader(self._cache.read, self._order)
-            with closing(reader.batches(self._steps.start)) as endless:
-                yield from islice(endless, len(self._steps))
+    def __iter__(self) -> Generator[TrainBatch, None, None]:
+        if self._reading.shuffle == "windowed":
+            yield from self._in_windows()
         else:
-            wanted = islice(self._order.batches(self._steps.start), len(self._steps))
-            memory_bytes = self._reading.memory_mib * 2**20
-            yield from ReadAhead(self._cache.read, wanted, memory_bytes=memory_bytes)
+            ahead = ReadAhead(
+                self._read, self._wanted(), memory_bytes=self._reading.memory_mib * 2**20
+            )
+            yield from ahead
+
+    def _wanted(self) -> Iterator[_Wanted]:
+        """What each step reads, in a full shuffle."""
+        done = self._mixture.before(self._start)
+        batches = [
+            order.numbered_batches(int(n)) for order, n in zip(self._orders, done, strict=True)
+        ]
+        for source in islice(self._mixture.steps(self._start), self._count):
+            yield _Wanted(source, *next(batches[source]))
+
+    def _read(self, wanted: _Wanted) -> TrainBatch:
+        mine = wanted.images[self._processes.share]
+        features = self._views[wanted.source].read(mine, wanted.epoch)
+        counts = self._sources[wanted.source].cache.region_counts[wanted.images]
+        return TrainBatch(wanted.source, features, int(counts.sum()))
+
+    def _in_windows(self) -> Iterator[TrainBatch]:
+        """Every process reads whole parts, and takes its share of each batch."""
+        done = self._mixture.before(self._start)
+        with ExitStack() as stack:
+            batches = []
+            for views, order, n in zip(self._views, self._orders, done, strict=True):
+                reader = PartReader(views.read, order)
+                batches.append(stack.enter_context(closing(reader.batches(int(n)))))
+            for source in islice(self._mixture.steps(self._start), self._count):
+                whole = next(batches[source])
+                mine = whole.images(self._processes.share)
+                yield TrainBatch(source, mine, int(whole.mask.sum()))

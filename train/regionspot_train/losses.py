@@ -37,39 +37,21 @@ def region_losses(
     return focal.sum(-1)
 
 
-def drawn_classes(
-    classes_BR: torch.Tensor, mask_BR: torch.Tensor, count: int, negatives: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The classes of a batch and ``negatives`` others, from PyTorch's random state on the CPU.
+def reduce_losses(
+    losses_BR: torch.Tensor, mask_BR: torch.Tensor, config: LossConfig, *, regions: int
+) -> torch.Tensor:
+    """One number from the losses of regions; padding counts for nothing.
+
+    Summed over the pieces of a batch it is the batch's. An image without regions adds 0 to the
+    paper's reduction.
 
     Args:
-        classes_BR: Class indices below ``count``.
-        mask_BR: Which of them are of real regions.
-        count: K, the classes there are.
-        negatives: How many of those that no region of the batch has; at most all.
-
-    Returns:
-        (k,) the classes drawn, rising, and (B, R) each region's class as a place among them, where
-        a padded region's means nothing.
-    """
-    own = torch.zeros(count, dtype=torch.bool)
-    own[classes_BR[mask_BR].cpu()] = True
-    others = torch.randperm(count)
-    drawn = own.clone()
-    drawn[others[~own[others]][:negatives]] = True
-    place = drawn.cumsum(0) - 1
-    kept = drawn.nonzero()[:, 0].to(classes_BR.device)
-    return kept, place.to(classes_BR.device)[classes_BR.clamp(min=0)]
-
-
-def reduce_losses(
-    losses_BR: torch.Tensor, mask_BR: torch.Tensor, config: LossConfig
-) -> torch.Tensor:
-    """One number from the losses of a batch's regions; padding counts for nothing.
-
-    An image without regions adds 0 to the paper's reduction.
+        losses_BR: What :func:`region_losses` gave.
+        mask_BR: True where there is a region.
+        config: Which reduction.
+        regions: How many the whole batch has, of which these may be some.
     """
     losses = losses_BR.masked_fill(~mask_BR, 0.0)
     if config.reduction == "mean":
-        return losses.sum() / mask_BR.sum().clamp(min=1)
+        return losses.sum() / max(1, regions)
     return (losses.sum(1) / mask_BR.sum(1).clamp(min=1)).sum()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.tables import format_bytes
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,22 @@ class LogLine:
     regions_per_second: float
     waiting_share: float
     """Share of the time spent waiting for data."""
+    memory_bytes: int = 0
+    """The most that was taken so far: of the GPU's memory, or else of the process's."""
+
+    def words(self) -> list[str]:
+        """What a progress line says of it."""
+        words = [f"loss {self.loss:.3g}", f"{self.regions_per_second:,.0f} regions/s"]
+        if self.waiting_share >= 0.05:
+            words.append(f"{self.waiting_share:.0%} waiting for data")
+        return [*words, format_bytes(self.memory_bytes)]
 
 
 class Meter:
-    """Sums between two log lines."""
+    """Sums between two log lines of what is learnt on a device."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._reset()
 
     def _reset(self) -> None:
@@ -39,7 +53,7 @@ class Meter:
         self._waited = 0.0
         self._began = time.perf_counter()
 
-    def waiting(self, batches: Iterable[FeatureBatch]) -> Iterator[FeatureBatch]:
+    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, with the time spent waiting for each counted."""
         source = iter(batches)
         while True:
@@ -51,11 +65,11 @@ class Meter:
             self._waited += time.perf_counter() - asked
             yield batch
 
-    def add(self, loss: torch.Tensor, norm: torch.Tensor, batch: FeatureBatch) -> None:
+    def add(self, loss: torch.Tensor, norm: torch.Tensor, regions: int) -> None:
         """Count a step."""
         self._losses.append(loss.detach())
         self._norms.append(norm.detach())
-        self._regions += int(batch.mask.sum())
+        self._regions += regions
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -74,6 +88,7 @@ class Meter:
             gradient_norm=float(torch.stack(self._norms).mean()),
             regions_per_second=self._regions / seconds,
             waiting_share=self._waited / seconds,
+            memory_bytes=peak_memory(self._device),
         )
         self._reset()
         return line
@@ -86,3 +101,11 @@ class Meter:
         """Count on from another meter's :meth:`state`. Rates are those of the steps from here."""
         self._reset()
         self._losses, self._norms = list(state["losses"]), list(state["norms"])
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that PyTorch had of a GPU, or else that the process had of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

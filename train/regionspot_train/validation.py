@@ -20,7 +20,7 @@ from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_train.config import ValidationConfig
-from regionspot_train.learner import embed
+from regionspot_train.objective import embed
 
 VALIDATION = "validation.jsonl"
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}

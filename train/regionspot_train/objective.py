@@ -1,0 +1,107 @@
+"""A head and its loss on a cached batch, as one module: what learns, on one process or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.fusion import FusionHead
+from regionspot_train.config import LossConfig
+from regionspot_train.losses import reduce_losses, region_losses
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a batch's regions are told apart by."""
+
+    embeddings_KD: torch.Tensor
+    clip_scale: float
+    """Of the frozen CLIP's logits."""
+    place: torch.Tensor | None = None
+    """Each class index of the vocabulary as a place among these, where they are not all of it."""
+
+    def drawn(self, own_K: torch.Tensor, negatives: int, seed: tuple[int, ...]) -> Classes:
+        """Those that a batch has and ``negatives`` others by the seed; all where they are fewer.
+
+        Args:
+            own_K: (K,) bool, which of the vocabulary's classes the batch's regions have.
+            negatives: How many of the others.
+            seed: The same seed, the same others.
+        """
+        order = np.random.default_rng(seed).permutation(len(own_K))
+        drawn = own_K.clone()
+        others = torch.from_numpy(order).to(drawn.device)
+        drawn[others[~own_K[others]][:negatives]] = True
+        return Classes(self.embeddings_KD[drawn], self.clip_scale, drawn.cumsum(0) - 1)
+
+
+class Objective(nn.Module):
+    """The loss of a head.
+
+    Args:
+        head: What learns.
+        config: Which loss.
+        token: The place of the SAM token that the head sees.
+        device: Where the head is.
+        compiled: Whether ``torch.compile`` makes its kernels, at the first batch.
+    """
+
+    def __init__(
+        self,
+        head: FusionHead,
+        config: LossConfig,
+        *,
+        token: int,
+        device: torch.device,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self._run = cast(FusionHead, torch.compile(head, dynamic=True)) if compiled else head
+        self._config = config
+        self._token = token
+        self._device = device
+
+    def forward(self, batch: FeatureBatch, classes: Classes, regions: int) -> torch.Tensor:
+        """The loss of some of a whole batch's images: their sum over all of it is the batch's.
+
+        Args:
+            batch: The images.
+            classes: What their regions are told apart by.
+            regions: How many the whole batch has.
+        """
+        embedded, mask = embed(self._run, batch, self._token, self._device)
+        return self.of_embedded(embedded, mask, batch, classes, regions)
+
+    def of_embedded(
+        self,
+        embedded_BRD: torch.Tensor,
+        mask_BR: torch.Tensor,
+        batch: FeatureBatch,
+        classes: Classes,
+        regions: int,
+    ) -> torch.Tensor:
+        """The same for regions that the head has embedded."""
+        true = batch.classes.to(self._device).clamp(min=0)
+        if classes.place is not None:
+            true = classes.place[true]
+        logits = self.head.logits(embedded_BRD, classes.embeddings_KD, classes.clip_scale)
+        losses = region_losses(logits, true, self._config)
+        return reduce_losses(losses, mask_BR, self._config, regions=regions)
+
+
+def embed(
+    head: FusionHead, batch: FeatureBatch, token: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
+
+    ``token`` is the place of the SAM token that the head sees.
+    """
+    mask = batch.mask.to(device)
+    regions = batch.region_tokens[:, :, token].to(device).float()
+    return head(regions, batch.image_tokens.to(device).float(), mask), mask

@@ -1,0 +1,124 @@
+"""The caches of a run, each with its own vocabulary, checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import CacheError, ConfigError, FingerprintError
+from regionspot_train.config import DataConfig
+from regionspot_train.repeat import repeat_factors
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One cache that a run learns from."""
+
+    cache: FeatureCache
+    bank: ClassBank
+    """Of its own vocabulary."""
+    images: NDArray[np.int64]
+    """(I,) those with regions, as indices of the cache."""
+    repeat: NDArray[np.float64] | None
+    """(I,) how often each comes an epoch; None: once."""
+    weight: float
+    """Of its share of the steps."""
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return str(self.cache.stores[0].store)
+
+
+def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> tuple[Source, ...]:
+    """Open the caches of a run.
+
+    Raises:
+        CacheError: One is missing, unfinished, empty or without regions, or has regions of classes
+            that its vocabulary lacks.
+        ConfigError: Weights or views are asked for that do not fit the caches.
+        FingerprintError: They are of different backbones or different CLIPs' texts.
+    """
+    several = [stores] if isinstance(stores, Location) else list(stores)
+    if not several:
+        raise ConfigError("expected at least one --cache to learn from, got none")
+    if config.weights and len(config.weights) != len(several):
+        raise ConfigError(
+            f"data.weights: expected a number for each of {len(several)} caches, got "
+            f"{len(config.weights)}"
+        )
+    if not all(weight > 0 for weight in config.weights):
+        raise ConfigError(f"data.weights: expected numbers above 0, got {list(config.weights)}")
+    weights = config.weights or [None] * len(several)
+    sources = tuple(
+        _open(store, weight, config) for store, weight in zip(several, weights, strict=True)
+    )
+    for other in sources[1:]:
+        _require_alike(sources[0], other)
+    return sources
+
+
+def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
+    cache = FeatureCache(store)
+    images = np.flatnonzero(cache.region_counts > 0)
+    if not len(images):
+        what = "it holds no image" if not len(cache) else "no image has a region"
+        raise CacheError(f"{store}: {what}, so there is nothing to learn from")
+    keep = cache.plan.keep
+    for wanted, kept, name in (
+        (config.jitter, keep.jitter, "jitter"),
+        (config.flip, keep.flip, "flip"),
+    ):
+        if wanted and not kept:
+            raise ConfigError(
+                f"data.{name}: {store} keeps no such view; extract it with --{name}, or set "
+                f"data.{name}=false"
+            )
+    bank = cache.class_bank()
+    place, classes = cache.region_classes()
+    if classes.max() >= len(bank.embeddings) or classes.min() < 0:
+        raise CacheError(
+            f"{store}: expected classes of 0 … {len(bank.embeddings) - 1}, its vocabulary's, found "
+            f"{classes.min()} … {classes.max()}; extract it again"
+        )
+    repeat = None
+    if config.repeat_threshold is not None:
+        repeat = repeat_factors(
+            place, classes, images=len(cache), threshold=config.repeat_threshold
+        )[images]
+    own_weight = len(images) if weight is None else weight
+    return Source(cache, bank, images, repeat, float(own_weight))
+
+
+def _require_alike(first: Source, other: Source) -> None:
+    require_equal(
+        _common(first),
+        _common(other),
+        what=f"{first.name} and {other.name} cannot be learnt from together",
+        advice="Extract both with the same --sam and --clip",
+    )
+    try:
+        first.bank.require_clip(other.bank.clip, what=f"{first.name}'s class bank")
+    except FingerprintError as error:
+        raise FingerprintError(
+            f"{other.name}: its class embeddings are of another CLIP. {error}"
+        ) from None
+
+
+def _common(source: Source) -> dict[str, Any]:
+    shape = source.cache.plan.shape
+    return {
+        "backbones": source.cache.fingerprint["backbones"],
+        "image_tokens": shape.image_tokens,
+        "image_width": shape.image_width,
+        "region_width": shape.region_width,
+        "sam_tokens": source.cache.plan.keep.sam_tokens,
+    }

@@ -1,0 +1,255 @@
+"""One head's training: its learner, and everything that is written of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from regionspot_core import __version__
+from regionspot_core.checkpoint import HeadRecord, read_weights
+from regionspot_core.progress import say
+from regionspot_train.config import TrainConfig
+from regionspot_train.learner import Learner
+from regionspot_train.loader import TrainBatch
+from regionspot_train.meter import Meter
+from regionspot_train.processes import Processes
+from regionspot_train.run_folder import RunFolder
+from regionspot_train.run_log import RunLog
+from regionspot_train.sources import Source
+from regionspot_train.validation import Accuracy, Validator
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a run ended."""
+
+    steps: int
+    resumed: int
+    """Steps that were learnt before this call."""
+    loss: float | None
+    """Mean over the last logged steps; None where none were logged."""
+    parameters: int
+    seconds: float
+    """Of this call."""
+    best: Accuracy | None = None
+    """The best validation of the run."""
+    stopped: int | None = None
+    """The exit code for a run that was asked to stop, and went on to its next checkpoint."""
+    first: bool = True
+    """Whether it comes from the process that speaks for all."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an earlier call left of the run."""
+
+    step: int
+    finished: bool
+    weights: dict[str, torch.Tensor] | None = None
+    state: dict[str, Any] | None = None
+
+
+class TrainingRun:
+    """A head that learns, and its folder. It is fed from outside, so that many may share one read.
+
+    Use as a context manager: its log is open inside, and its curve is drawn at the end.
+
+    Args:
+        config: What is asked.
+        sources: The caches that batches come from.
+        out: The run's folder; only the first process touches it.
+        device: Where the head learns.
+        processes: Those that learn the head together.
+        validator: Who says how good the head is; None: nobody.
+        resume: Whether to go on with the run in ``out``, if there is one.
+        start_from: The folder of a head to begin with instead of fresh weights.
+
+    Raises:
+        CheckpointError: ``out`` already holds a run that is not to be resumed, or cannot be; or the
+            head to start from is none, or of another shape.
+        FingerprintError: The run in ``out`` was asked for something else.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        sources: Sequence[Source],
+        out: Path,
+        *,
+        device: torch.device,
+        processes: Processes | None = None,
+        validator: Validator | None = None,
+        resume: bool = False,
+        start_from: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.meter = Meter(device)
+        self._sources = sources
+        self._processes = processes or Processes()
+        self._began = time.perf_counter()
+        self.learner = Learner(config, sources, device, self._processes)
+        self._validator = validator
+        if start_from is not None:
+            self.learner.start_from(read_weights(start_from, self.learner.head.config))
+        self._folder: RunFolder | None = None
+        self._log: RunLog | None = None
+        if self._processes.first:
+            self._folder = RunFolder(out, self._asked(start_from), resume=resume)
+            self._log = RunLog(out)
+        self._patience_lost = False
+        self._rate = 0.0
+        self._restore()
+
+    @property
+    def step(self) -> int:
+        """Steps learnt so far."""
+        return self.learner.step
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to learn."""
+        return self._finished or self.step >= self.config.steps or self._patience_lost
+
+    @property
+    def note(self) -> str:
+        """What the progress line says behind its bar."""
+        words = []
+        if self._log and self._log.lines:
+            words = self._log.lines[-1].words()
+        if self._validator and self._validator.history:
+            words.append(f"top-1 {self._validator.history[-1].top1:.1%}")
+        return ", ".join(words)
+
+    def learn(self, batch: TrainBatch) -> None:
+        """Take a step."""
+        learnt = self.learner.learn(batch)
+        self._rate = learnt.lr
+        self.meter.add(learnt.loss, learnt.gradient_norm, batch.regions)
+
+    def look(self) -> None:
+        """Validate the head where that is due, and keep it if it is the best so far."""
+        validator = self._validator
+        if validator is None or not validator.due(self.step, self.config.steps):
+            return
+        if self._folder:
+            with self.meter.left_out():
+                if validator.validate(self.learner.head, self.step):
+                    self._folder.save_best(self.learner.head, self._record())
+                validator.write(self._folder.path)
+        self._patience_lost = self._processes.all_have(validator.patience_is_lost)
+
+    def write(self, *, stopping: bool = False) -> None:
+        """Write what is due after a step: a line of the log, a checkpoint, the finished head.
+
+        Args:
+            stopping: Whether the run is asked to stop here, and needs a checkpoint.
+        """
+        config = self.config
+        if self.step % config.log_every == 0 or self.ended:
+            line = self.meter.line(self.step, self._rate)
+            if self._log:
+                self._log.write(line)
+        if self.ended:
+            self._finish()
+        elif stopping or self.step % config.checkpoint_every == 0:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint. Every process must."""
+        state = {"learner": self.learner.state(), "meter": self.meter.state()}
+        if self._folder:
+            keep = self.config.keep_checkpoints
+            self._folder.save(self.learner.head, self._record(), state, keep=keep)
+
+    def report(self, *, stopped: int | None) -> TrainReport:
+        """How it went; ``stopped`` is the exit code of a run that was asked to stop."""
+        lines = self._log.lines if self._log else []
+        return TrainReport(
+            steps=self.step,
+            resumed=self.resumed,
+            loss=lines[-1].loss if lines else None,
+            parameters=self.learner.parameters,
+            seconds=time.perf_counter() - self._began,
+            best=self._validator.best if self._validator else None,
+            stopped=None if self.ended else stopped,
+            first=self._processes.first,
+        )
+
+    def __enter__(self) -> Self:
+        if self._log:
+            self._log.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the log and draw the curve."""
+        if self._log:
+            self._log.__exit__(kind, error, traceback)
+
+    def _finish(self) -> None:
+        if self._folder and not self._folder.finished:
+            self._folder.finish(self.learner.head, self._record())
+        self._finished = True
+
+    def _restore(self) -> None:
+        """Bring everything to where the run in the folder was last."""
+        found = self._processes.all_have(self._found())
+        self._finished = found.finished
+        if found.state is not None and found.weights is not None:
+            self.learner.restore(found.weights, found.state["learner"])
+            self.meter.restore(found.state["meter"])
+        self.learner.step = self.resumed = found.step
+        if self._log and self._folder:
+            self._log.keep(found.step)
+            if self._validator:
+                self._validator.keep(self._folder.path, found.step)
+
+    def _found(self) -> _Found | None:
+        if self._folder is None:
+            return None
+        if self._folder.finished:
+            say(f"train: {self._folder.path} is finished already")
+            return _Found(self._folder.finished_step(), finished=True)
+        last = self._folder.latest()
+        if last is None:
+            return _Found(0, finished=False)
+        step = int(last.state["learner"]["step"])
+        say(f"train: going on after step {step:,}")
+        return _Found(step, finished=False, weights=last.weights, state=last.state)
+
+    def _asked(self, start_from: Path | None) -> dict[str, Any]:
+        """What makes it this run and no other, for ``run.json``."""
+        data = {str(n): each.cache.fingerprint["dataset"] for n, each in enumerate(self._sources)}
+        return {
+            "config": self.config.to_json(),
+            "data": {"backbones": self._backbones, "datasets": data},
+            "start_from": None if start_from is None else str(start_from),
+            "validation": self._validator.data if self._validator else None,
+        }
+
+    def _record(self) -> HeadRecord:
+        caches = [
+            {"store": each.name, **each.cache.fingerprint["dataset"]} for each in self._sources
+        ]
+        training = {
+            "step": self.step,
+            "config": self.config.to_json(),
+            "caches": caches,
+            "version": __version__,
+        }
+        return HeadRecord(self.learner.head.config, self._backbones, training)
+
+    @property
+    def _backbones(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._sources[0].cache.fingerprint["backbones"]
+        return found

@@ -1,0 +1,44 @@
+"""Which view of each image an epoch reads: its own boxes or jittered ones, as it is or mirrored."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.reader import FeatureCache
+
+
+class Views:
+    """Reads a cache's images, each in a view drawn by the seed and the epoch.
+
+    Args:
+        cache: It must keep the views that are asked for.
+        seed: The same seed, the same views.
+        jitter: Whether a copy of the boxes is drawn, their own being one of them.
+        flip: Whether half of the images are mirrored.
+    """
+
+    def __init__(self, cache: FeatureCache, *, seed: int, jitter: bool, flip: bool) -> None:
+        self._cache = cache
+        self._seed = seed
+        self._copies = cache.plan.keep.jitter if jitter else 0
+        self._flip = flip
+        # A reader may be an epoch ahead of another that still ends the last one.
+        self._of_epoch = lru_cache(maxsize=2)(self._draw)
+
+    def read(self, images: NDArray[np.int64], epoch: int) -> FeatureBatch:
+        """The images at these indices, as the epoch shows them."""
+        if not (self._copies or self._flip):
+            return self._cache.read(images)
+        flipped, copy = self._of_epoch(epoch)
+        return self._cache.read(images, flipped=flipped[images], copy=copy[images])
+
+    def _draw(self, epoch: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """(len(cache),) whether each image is mirrored, and which copy of its boxes is read."""
+        rng = np.random.default_rng([self._seed, epoch, 1])
+        count = len(self._cache)
+        flipped = rng.random(count) < 0.5 if self._flip else np.zeros(count, dtype=bool)
+        return flipped, rng.integers(0, self._copies + 1, size=count)
