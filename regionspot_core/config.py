@@ -26,12 +26,32 @@ class Config(BaseModel):
                 allowed; the message names the file or override, the key and what was expected.
         """
         values: dict[str, Any] = {} if path is None else _read_toml(path)
+        sources = [] if path is None else [str(path)]
+        return cls.build(values, overrides, source=" ".join(sources))
+
+    @classmethod
+    def build(cls, values: dict[str, Any], overrides: Sequence[str], *, source: str) -> Self:
+        """Build from plain values and then ``key.subkey=value`` overrides.
+
+        Raises:
+            ConfigError: As for :meth:`load`; ``source`` names where the values come from.
+        """
         for override in overrides:
             _apply_override(values, override)
-        sources = [] if path is None else [str(path)]
+        sources = [source] if source else []
         sources += [f"--set {override}" for override in overrides]
-        source = " ".join(sources) or "configuration"
-        return cls.parse(values, source=source)
+        return cls.parse(values, source=" ".join(sources) or "configuration")
+
+    def with_values(self, values: dict[str, Any], *, source: str = "space") -> Self:
+        """The same with some values changed, each by its whole name, ``a.b``.
+
+        Raises:
+            ConfigError: A key is unknown or a value is not allowed.
+        """
+        changed = self.to_json()
+        for key, value in values.items():
+            _set(changed, key.split("."), value, source=f"{source} {key}")
+        return self.parse(changed, source=source)
 
     @classmethod
     def parse(cls, values: dict[str, Any], *, source: str) -> Self:
@@ -64,12 +84,16 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     path = key.strip().split(".")
     if not separator or not all(path):
         raise ConfigError(f"--set {override!r}: expected key.subkey=value")
+    _set(values, path, _parse_value(text.strip()), source=f"--set {override!r}")
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, *, source: str) -> None:  # noqa: ANN401 - any TOML value
     target = values
     for part in path[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
-    target[path[-1]] = _parse_value(text.strip())
+            raise ConfigError(f"{source}: {part!r} is a value, not a table")
+    target[path[-1]] = value
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value

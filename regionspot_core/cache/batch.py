@@ -33,6 +33,13 @@ class FeatureBatch:
         """Some of its images; R stays."""
         return FeatureBatch(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
 
+    def as_float(self, device: torch.device) -> FeatureBatch:
+        """The same on a device, its tokens as float32."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        for name in ("image_tokens", "region_tokens"):
+            moved[name] = moved[name].float()
+        return FeatureBatch(**moved)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all its tensors."""

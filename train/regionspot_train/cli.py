@@ -1,4 +1,4 @@
-"""`regionspot train`: fit, import, export."""
+"""`regionspot train`: fit, sweep, import, export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
     help="Train a fusion head on cached features alone.",
@@ -30,7 +32,9 @@ def fit(
     config: Annotated[
         str | None,
         typer.Option(
-            "--config", metavar="NAME|FILE", help="A recipe (paper, demo) or a TOML file."
+            "--config",
+            metavar="NAME|FILE|RUN",
+            help="A recipe (paper, demo), a TOML file, or the folder of a run to take them from.",
         ),
     ] = None,
     overrides: Annotated[
@@ -67,11 +71,10 @@ def fit(
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
     from regionspot_core.tables import facts_table, format_seconds, show
-    from regionspot_train.config import TrainConfig, recipe_or_file
+    from regionspot_train.config import load_settings
     from regionspot_train.run import run_training
 
-    path = None if config is None else recipe_or_file(config)
-    settings = TrainConfig.load(path, overrides or [])
+    settings = load_settings(config, overrides or [])
     if dry_run:
         from regionspot_train.tables import print_forecast
 
@@ -103,6 +106,9 @@ def fit(
         + (", best/, validation.jsonl" if val else ""),
     }
     show(facts_table(str(out), facts))
+
+
+app.command()(sweep)
 
 
 @app.command("import")

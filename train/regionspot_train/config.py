@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,10 @@ from regionspot_core.fusion import FusionOptions
 
 RECIPES = ("paper", "demo")
 """Configurations shipped with the package, by name."""
+
+
+RUN_RECORD = "run.json"
+"""The file in a run's folder that says what it was asked for."""
 
 
 class LossConfig(Config):
@@ -128,6 +134,26 @@ class TrainConfig(Config):
     validation: ValidationConfig = ValidationConfig()
 
 
+def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
+    """The settings called ``name``, changed by ``key.subkey=value`` overrides.
+
+    Args:
+        name: A shipped recipe, a TOML file, or the folder of another run; None for the defaults.
+        overrides: What ``--set`` was given.
+
+    Raises:
+        ConfigError: It is none of these, or a setting is unknown or not allowed.
+    """
+    run = None if name is None else Path(name) / RUN_RECORD
+    if name is None or run is None or not run.is_file():
+        return TrainConfig.load(None if name is None else recipe_or_file(name), overrides)
+    try:
+        values = json.loads(run.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"{run}: expected the record of a training run") from None
+    return TrainConfig.build(values, overrides, source=str(run))
+
+
 def recipe_or_file(name: str) -> Path:
     """The TOML file called ``name``: a shipped recipe, or else a path.
 
@@ -139,6 +165,7 @@ def recipe_or_file(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            f"--config {name}: neither a file nor one of the recipes {', '.join(RECIPES)}"
+            f"--config {name}: neither a file, a run's folder, nor one of the recipes "
+            f"{', '.join(RECIPES)}"
         )
     return path

@@ -55,8 +55,8 @@ class Learner:
     ) -> None:
         self.step = 0
         """Steps learnt so far."""
-        self._config = config
-        self._device = device
+        self.config = config
+        self.device = device
         self._processes = processes or Processes()
         first = sources[0]
         stream = RandomStream(config.seed, device)
@@ -115,9 +115,9 @@ class Learner:
             CheckpointError: The loss or its gradient is not finite; the images are named.
         """
         classes = self.classes(batch)
-        pieces = _pieces(batch.features, self._config.pieces)
+        pieces = _pieces(batch.features, self.config.pieces)
         self._optimiser.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self._device)
+        loss = torch.zeros((), device=self.device)
         with self._random.drawn_from():
             for number, piece in enumerate(pieces, start=1):
                 with ExitStack() as stack:
@@ -130,20 +130,27 @@ class Learner:
                     loss += part.detach()
         return self.take_step(self._processes.total(loss), batch)
 
+    def try_to_learn(self, batch: TrainBatch) -> Learnt | CheckpointError:
+        """As :meth:`learn`, and the error as a value where numbers are no longer finite."""
+        try:
+            return self.learn(batch)
+        except CheckpointError as error:
+            return error
+
     def classes(self, batch: TrainBatch) -> Classes:
         """What a batch's regions are told apart by: its cache's vocabulary, or what is drawn."""
-        classes, negatives = self._classes[batch.source], self._config.loss.negatives
+        classes, negatives = self._classes[batch.source], self.config.loss.negatives
         if negatives is None:
             return classes
-        own = torch.zeros(len(classes.embeddings_KD), device=self._device)
-        own[batch.features.classes[batch.features.mask].to(self._device)] = 1
+        own = torch.zeros(len(classes.embeddings_KD), device=self.device)
+        own[batch.features.classes[batch.features.mask].to(self.device)] = 1
         own = self._processes.total(own) > 0
-        return classes.drawn(own, negatives, (self._config.seed, self.step))
+        return classes.drawn(own, negatives, (self.config.seed, self.step))
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of the head's forward pass."""
-        kind = PRECISIONS.get(self._config.precision)
-        return torch.autocast(self._device.type, dtype=kind, enabled=kind is not None)
+        kind = PRECISIONS.get(self.config.precision)
+        return torch.autocast(self.device.type, dtype=kind, enabled=kind is not None)
 
     def take_step(self, loss: torch.Tensor, batch: TrainBatch) -> Learnt:
         """Change the weights by the gradients that are there.
@@ -153,10 +160,10 @@ class Learner:
         """
         self._scaler.unscale_(self._optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
-            self._learning.parameters(), self._config.optimiser.clip_norm
+            self._learning.parameters(), self.config.optimiser.clip_norm
         )
-        lr = self._config.optimiser.lr * rate_factor(
-            self.step, self._config.steps, self._config.optimiser
+        lr = self.config.optimiser.lr * rate_factor(
+            self.step, self.config.steps, self.config.optimiser
         )
         for group in self._optimiser.param_groups:
             group["lr"] = lr

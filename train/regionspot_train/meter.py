@@ -65,6 +65,11 @@ class Meter:
             self._waited += time.perf_counter() - asked
             yield batch
 
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time since the last line that was spent waiting for data."""
+        return self._waited / (time.perf_counter() - self._began)
+
     def add(self, loss: torch.Tensor, norm: torch.Tensor, regions: int) -> None:
         """Count a step."""
         self._losses.append(loss.detach())

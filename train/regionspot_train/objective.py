@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -62,9 +62,9 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head
-        self._run = cast(FusionHead, torch.compile(head, dynamic=True)) if compiled else head
+        self._run = torch.compile(head, dynamic=True) if compiled else head
         self._config = config
-        self._token = token
+        self.token = token
         self._device = device
 
     def forward(self, batch: FeatureBatch, classes: Classes, regions: int) -> torch.Tensor:
@@ -75,7 +75,7 @@ class Objective(nn.Module):
             classes: What their regions are told apart by.
             regions: How many the whole batch has.
         """
-        embedded, mask = embed(self._run, batch, self._token, self._device)
+        embedded, mask = embed(self._run, batch, self.token, self._device)
         return self.of_embedded(embedded, mask, batch, classes, regions)
 
     def of_embedded(
@@ -96,7 +96,7 @@ class Objective(nn.Module):
 
 
 def embed(
-    head: FusionHead, batch: FeatureBatch, token: int, device: torch.device
+    head: Callable[..., torch.Tensor], batch: FeatureBatch, token: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regionspot_core.cache.store import Location
-from regionspot_core.progress import no_progress_line, progress_line
+from regionspot_core.progress import no_progress_line, progress_line, say
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
 from regionspot_train.loader import FeatureLoader
@@ -70,6 +70,8 @@ def run_training(
             resume=resume,
             start_from=start_from,
         )
+        if processes.first and run.resumed:
+            say(_how_it_goes_on(run))
         loader = FeatureLoader(sources, config, start_step=run.step, processes=processes)
         show = progress_line if processes.first else no_progress_line
         with (
@@ -86,3 +88,9 @@ def run_training(
                 run.write(stopping=stopping)
                 advance(1, run.note)
         return run.report(stopped=stop.exit_code if stopping else None)
+
+
+def _how_it_goes_on(run: TrainingRun) -> str:
+    if run.ended:
+        return f"train: {run.out} is finished already"
+    return f"train: going on after step {run.step:,}"

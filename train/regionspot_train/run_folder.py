@@ -21,10 +21,10 @@ from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, read_record,
 from regionspot_core.errors import CheckpointError
 from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
 from regionspot_core.fusion import FusionHead
+from regionspot_train.config import RUN_RECORD
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-RUN = "run.json"
 STATE = "state.pt"
 _STEP = re.compile(r"step_(\d{7,})")
 
@@ -53,7 +53,11 @@ class RunFolder:
     def __init__(self, path: Path, asked: dict[str, Any], *, resume: bool) -> None:
         require_folder_or_nothing(path)
         self.path = path
-        if (path / RECORD).exists() or (path / RUN).exists() or (path / CHECKPOINTS).exists():
+        if (
+            (path / RECORD).exists()
+            or (path / RUN_RECORD).exists()
+            or (path / CHECKPOINTS).exists()
+        ):
             if not resume:
                 raise CheckpointError(
                     f"{path}: already holds a training run; go on with it by --resume, or choose "
@@ -67,7 +71,7 @@ class RunFolder:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        write_json(path / RUN, {**asked, "versions": versions})
+        write_json(path / RUN_RECORD, {**asked, "versions": versions})
 
     @property
     def finished(self) -> bool:
@@ -133,10 +137,10 @@ class RunFolder:
 
     def _require_asked(self, asked: dict[str, Any]) -> None:
         try:
-            before = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            before = json.loads((self.path / RUN_RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{self.path / RUN}: cannot be read ({error}), so the run cannot be resumed"
+                f"{self.path / RUN_RECORD}: cannot be read ({error}), so the run cannot be resumed"
             ) from None
         require_equal(
             {key: before.get(key) for key in asked},

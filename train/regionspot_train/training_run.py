@@ -13,9 +13,8 @@ import torch
 
 from regionspot_core import __version__
 from regionspot_core.checkpoint import HeadRecord, read_weights
-from regionspot_core.progress import say
 from regionspot_train.config import TrainConfig
-from regionspot_train.learner import Learner
+from regionspot_train.learner import Learner, Learnt
 from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import Meter
 from regionspot_train.processes import Processes
@@ -89,6 +88,7 @@ class TrainingRun:
         start_from: Path | None = None,
     ) -> None:
         self.config = config
+        self.out = out
         self.meter = Meter(device)
         self._sources = sources
         self._processes = processes or Processes()
@@ -126,23 +126,39 @@ class TrainingRun:
             words.append(f"top-1 {self._validator.history[-1].top1:.1%}")
         return ", ".join(words)
 
+    @property
+    def best_figure(self) -> float:
+        """The best validation's figure by ``validation.best_by``."""
+        assert self._validator is not None
+        return max(map(self._validator.figure, self._validator.history))
+
     def learn(self, batch: TrainBatch) -> None:
         """Take a step."""
-        learnt = self.learner.learn(batch)
+        self.count(self.learner.learn(batch), batch)
+
+    def count(self, learnt: Learnt, batch: TrainBatch) -> None:
+        """Take note of a step that the learner took."""
         self._rate = learnt.lr
         self.meter.add(learnt.loss, learnt.gradient_norm, batch.regions)
 
-    def look(self) -> None:
-        """Validate the head where that is due, and keep it if it is the best so far."""
+    def look(self) -> float | None:
+        """Validate the head where that is due, and keep it if it is the best so far.
+
+        Returns:
+            The figure by ``validation.best_by``; None where it is not due.
+        """
         validator = self._validator
         if validator is None or not validator.due(self.step, self.config.steps):
-            return
+            return None
+        figure = None
         if self._folder:
             with self.meter.left_out():
                 if validator.validate(self.learner.head, self.step):
                     self._folder.save_best(self.learner.head, self._record())
                 validator.write(self._folder.path)
+            figure = validator.figure(validator.history[-1])
         self._patience_lost = self._processes.all_have(validator.patience_is_lost)
+        return figure
 
     def write(self, *, stopping: bool = False) -> None:
         """Write what is due after a step: a line of the log, a checkpoint, the finished head.
@@ -218,13 +234,11 @@ class TrainingRun:
         if self._folder is None:
             return None
         if self._folder.finished:
-            say(f"train: {self._folder.path} is finished already")
             return _Found(self._folder.finished_step(), finished=True)
         last = self._folder.latest()
         if last is None:
             return _Found(0, finished=False)
         step = int(last.state["learner"]["step"])
-        say(f"train: going on after step {step:,}")
         return _Found(step, finished=False, weights=last.weights, state=last.state)
 
     def _asked(self, start_from: Path | None) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Validator:
     @property
     def best(self) -> Accuracy | None:
         """The first of the best so far."""
-        return max(self.history, key=self._figure, default=None)
+        return max(self.history, key=self.figure, default=None)
 
     @property
     def patience_is_lost(self) -> bool:
@@ -131,7 +131,7 @@ class Validator:
         said, true = map(np.concatenate, zip(*self._named(head), strict=True))
         head.train(training)
         self.history.append(accuracy(step, said, true, self._cache.vocabulary.frequencies))
-        return before is None or self._figure(self.history[-1]) > self._figure(before)
+        return before is None or self.figure(self.history[-1]) > self.figure(before)
 
     def keep(self, folder: Path, step: int) -> None:
         """Take over the history up to a step that an interrupted run left in its folder."""
@@ -155,5 +155,6 @@ class Validator:
             said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
             yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
 
-    def _figure(self, each: Accuracy) -> float:
+    def figure(self, each: Accuracy) -> float:
+        """What heads are ranked by, as the configuration says."""
         return each.top1 if self.config.best_by == "top1" else each.class_mean

@@ -1,0 +1,328 @@
+"""A sweep's heads are what each would be alone; it is resumed, pruned and told of."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError, InputError
+from regionspot_core.testing import make_cache
+from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
+from regionspot_train.learner import Learner
+from regionspot_train.loader import FeatureLoader
+from regionspot_train.lockstep import Lockstep
+from regionspot_train.run import run_training
+from regionspot_train.sources import open_sources
+from regionspot_train.sweep.places import Places
+from regionspot_train.sweep.report import SweepReport
+from regionspot_train.sweep.run import run_sweep
+from regionspot_train.sweep.space import Space
+
+SETTINGS = [
+    "steps=20", "batch_images=3", "log_every=5", "head.ffn_width=32", "head.heads=2",
+    "head.layers=1", "optimiser.lr=0.003", "optimiser.warmup_steps=2", "checkpoint_every=6",
+    "validation.every=5",
+]  # fmt: skip
+SPACE = {
+    "search": {"pruner": "none"},
+    "space": {
+        "optimiser.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+        "head.layers": {"low": 1, "high": 2},
+        "head.dropout": [0.0, 0.2],
+        "loss.kind": ["focal", "softmax"],
+        "seed": {"low": 0, "high": 9},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("stores")
+    make_cache(folder / "train", [2, 3, 1, 0, 4, 1, 6, 2], seed=1)
+    make_cache(folder / "val", [1, 3] * 4, seed=2)
+    return [folder / "train", folder / "val"]
+
+
+def settings(*overrides: str) -> TrainConfig:
+    return TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *overrides])
+
+
+def space_of(**changed: Any) -> Space:
+    return Space.parse(SPACE | changed, source="test")
+
+
+def sweep(stores: list[Path], out: Path, *overrides: str, **options: Any) -> SweepReport:
+    space = options.pop("space", space_of())
+    asked: dict[str, Any] = {"trials": 6, "at_once": 3} | options
+    return run_sweep(
+        settings(*overrides), space, store=stores[0], validate_on=stores[1], out=out, **asked
+    )
+
+
+def require_close(
+    mine: dict[str, torch.Tensor], alone: dict[str, torch.Tensor], tolerance: float
+) -> None:
+    """Weights agree, but for those with a gradient of 0 but for rounding, where that is allowed.
+
+    A softmax does not see what is added to all of its inputs alike: neither a bias of the keys nor,
+    in the softmax loss, one of the logits. Adam makes steps of their gradients' rounding errors.
+    """
+    for name, value in alone.items():
+        difference = (mine[name] - value).abs()
+        if tolerance and name.endswith("in_proj_bias"):
+            difference = torch.cat([difference.chunk(3)[0], difference.chunk(3)[2]])
+        if not (tolerance and name == "logit_bias"):
+            assert difference.max() <= tolerance, name
+
+
+def require_same_as_alone(stores: list[Path], head: Path, out: Path, tolerance: float) -> None:
+    """Train the head of a sweep again by `fit` with its folder's settings."""
+    run_training(load_settings(str(head), []), store=stores[0], out=out, validate_on=stores[1])
+    mine, alone = (load_file(each / "head.safetensors") for each in (head, out))
+    assert mine.keys() == alone.keys()
+    require_close(mine, alone, tolerance)
+    losses = [
+        [json.loads(line)["loss"] for line in (each / "metrics.jsonl").read_text().splitlines()]
+        for each in (head, out)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=tolerance)
+
+
+def test_heads_are_what_each_would_be_alone(stores: list[Path], tmp_path: Path) -> None:
+    """Three begin together; the others take the places of those that end, in mid-stream."""
+    report = sweep(stores, tmp_path / "sweep")
+    assert report.states == {"finished": 6}
+    begun = {each.number: each.user_attrs["first_batch"] for each in report.trials}
+    assert sorted(begun.values()) == [0, 0, 0, 20, 20, 20]
+    assert len({tuple(each.params.values()) for each in report.trials}) == 6
+    for number in range(6):
+        head = tmp_path / "sweep" / "trials" / f"{number:04d}"
+        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
+        assert not (head / "checkpoints").exists()
+
+
+def test_stacked_heads_are_what_each_would_be_alone(stores: list[Path], tmp_path: Path) -> None:
+    space = space_of(space={
+        "optimiser.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "loss.kind": ["focal", "softmax"],
+        "optimiser.weight_decay": [0.0, 0.1], "seed": {"low": 0, "high": 9},
+        "head.activation": ["relu", "gelu"],
+    })  # fmt: skip
+    report = sweep(
+        stores, tmp_path / "sweep", "head.dropout=0", space=space, stacked=True, at_once=4
+    )
+    assert report.states == {"finished": 6}
+    for number in range(6):
+        head = tmp_path / "sweep" / "trials" / f"{number:04d}"
+        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["optimiser.ema=0.9"], ["loss.negatives=2"], ["head.norm=pre"]], ids=" ".join
+)
+def test_a_stack_is_used_and_learns_the_same(stores: list[Path], options: list[str]) -> None:
+    configs = [
+        settings("head.dropout=0", f"seed={seed}", f"optimiser.lr={lr}", *options)
+        for seed, lr in ((0, 0.001), (1, 0.01), (2, 0.003))
+    ]
+    sources = open_sources(stores[0], configs[0].data)
+    device = torch.device("cpu")
+    apart, together = ([Learner(each, sources, device) for each in configs] for _ in range(2))
+    lockstep, plain = Lockstep(device, stacked=True), Lockstep(device)
+    for batch in list(FeatureLoader(sources, configs[0]))[:6]:
+        one, two = plain.learn(apart, batch), lockstep.learn(together, batch)
+        for mine, alone in zip(two, one, strict=True):
+            assert not isinstance(mine, Exception)
+            assert not isinstance(alone, Exception)
+            assert mine.loss.item() == pytest.approx(alone.loss.item(), abs=1e-5)
+    assert len(lockstep._stacks) == 1
+    for mine, alone in zip(together, apart, strict=True):
+        require_close(mine.head.state_dict(), alone.head.state_dict(), tolerance=1e-5)
+
+
+def test_each_batch_is_read_once(
+    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, original = [], FeatureCache.read
+
+    def read(self: FeatureCache, indices: Any, **views: Any) -> Any:
+        reads.append(str(self.stores[0].store))
+        return original(self, indices, **views)
+
+    monkeypatch.setattr(FeatureCache, "read", read)
+    sweep(stores, tmp_path / "sweep", trials=5, at_once=5)
+    assert 20 <= reads.count(str(stores[0])) <= 26  # 20 steps, and what was read ahead
+    assert reads.count(str(stores[1])) == 4 * 3  # 4 validations of 3 batches, for all heads
+
+
+def test_what_a_sweep_leaves(stores: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    report = sweep(stores, out)
+    rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
+    assert [float(row["best"]) for row in rows] == sorted(
+        (float(row["best"]) for row in rows), reverse=True
+    )
+    assert len(rows) == 6
+    best = report.best
+    assert best is not None
+    folder = out / "trials" / f"{best.number:04d}"
+    lines = (folder / "validation.jsonl").read_text().splitlines()
+    assert best.value == max(json.loads(line)["top1"] for line in lines)
+    assert load_head(out / "best").config == read_record(folder / "best").config
+    for file in ("head.json", "head.safetensors"):
+        assert (out / "best" / file).read_bytes() == (folder / "best" / file).read_bytes()
+    assert (out / "parallel.png").read_bytes().startswith(b"\x89PNG")
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
+    assert len(study.trials) == 6
+    assert set(study.trials[0].intermediate_values) == {5, 10, 15, 20}
+
+
+def test_pruned_heads_make_room(
+    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the pruner gives up end at a validation, and others begin at that batch."""
+
+    def prune(self: Any, study: Any, trial: Any) -> bool:
+        return trial.number in (1, 3) and max(trial.intermediate_values) >= 10
+
+    monkeypatch.setattr(optuna.pruners.NopPruner, "prune", prune)
+    report = sweep(stores, tmp_path / "sweep", trials=5, at_once=2)
+    trials = {each.number: each for each in report.trials}
+    assert report.states == {"finished": 3, "pruned": 2}
+    assert {n: max(each.intermediate_values) for n, each in trials.items()} == {
+        0: 20, 1: 10, 2: 20, 3: 10, 4: 20,
+    }  # fmt: skip
+    assert [trials[n].user_attrs["first_batch"] for n in range(5)] == [0, 0, 10, 20, 30]
+    require_same_as_alone(
+        stores, tmp_path / "sweep" / "trials" / "0002", tmp_path / "alone", tolerance=0
+    )
+
+
+def test_a_head_that_diverges_does_not_end_the_others(stores: list[Path], tmp_path: Path) -> None:
+    space = space_of(space={"optimiser.lr": [0.003, 1e30]}, search={"sampler": "random"})
+    report = sweep(stores, tmp_path / "sweep", space=space, trials=8, at_once=4)
+    assert set(report.states) == {"finished", "failed"}
+    failed = [each for each in report.trials if each.state == optuna.trial.TrialState.FAIL]
+    assert all("not finite" in each.user_attrs["reason"] for each in failed)
+    assert {each.params["optimiser.lr"] for each in failed} == {1e30}
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(position: int, stores: list[Path], out: Path, **options: Any) -> None:
+    original = Places.learn
+
+    def learn(self: Places, at: int, batch: Any) -> None:
+        if at == position:
+            raise Killed
+        original(self, at, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Places, "learn", learn)
+        with pytest.raises(Killed):
+            sweep(stores, out, **options)
+
+
+@pytest.mark.parametrize("position", [0, 4, 8, 20, 27, 39])
+def test_a_killed_sweep_goes_on_with_its_heads(
+    stores: list[Path], tmp_path: Path, position: int
+) -> None:
+    out = tmp_path / "sweep"
+    kill_at(position, stores, out)
+    report = sweep(stores, out, resume=True)
+    assert report.states == {"finished": 6}
+    assert len(report.trials) == 6
+    for number in (0, 5):
+        head = out / "trials" / f"{number:04d}"
+        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
+
+
+PROGRAM = """
+import time
+from regionspot_train.lockstep import Lockstep
+learn = Lockstep.learn
+def slow(self, learners, batch):
+    time.sleep(0.02)
+    return learn(self, learners, batch)
+Lockstep.learn = slow
+import regionspot_cli
+regionspot_cli.main()
+"""
+
+
+def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
+    out, space = tmp_path / "sweep", tmp_path / "space.toml"
+    space.write_text(
+        '[search]\npruner = "none"\n[space]\n"optimiser.lr" = { low = 1e-4, high = 1e-2 }\n'
+        "seed = { low = 0, high = 9 }\n"
+    )
+    options = [word for each in SETTINGS for word in ("--set", each)]
+    command = [
+        sys.executable, "-c", PROGRAM, "train", "sweep", "--cache", str(stores[0]), "--val",
+        str(stores[1]), "--space", str(space), "--trials", "6", "--at-once", "2", "--out", str(out),
+        "--config", "demo", "--resume", *options,
+    ]  # fmt: skip
+    for number, head in ((signal.SIGKILL, 0), (signal.SIGTERM, 2)):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        log = out / "trials" / f"{head:04d}" / "metrics.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+            time.sleep(0.01)
+        process.send_signal(number)
+        printed, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped; the same command with --resume goes on" in " ".join(printed.split())
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "6: 6 finished" in done.stdout
+    for number in (0, 3):
+        head_folder = out / "trials" / f"{number:04d}"
+        require_same_as_alone(stores, head_folder, tmp_path / f"alone{number}", tolerance=0)
+
+
+def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -> None:
+    sweep(stores, tmp_path / "sweep", trials=1)
+    with pytest.raises(CheckpointError, match="already holds a training run"):
+        sweep(stores, tmp_path / "sweep", trials=1)
+    other = space_of(search={"sampler": "random", "pruner": "none"})
+    with pytest.raises(FingerprintError, match=r"space\.search\.sampler: expected tpe, found ran"):
+        sweep(stores, tmp_path / "sweep", trials=1, space=other, resume=True)
+    more = sweep(stores, tmp_path / "sweep", trials=3, resume=True)
+    assert len(more.trials) == 3
+    (tmp_path / "sweep" / "study.db").write_bytes(b"no database")
+    with pytest.raises(InputError, match=r"study\.db: not a readable Optuna study"):
+        sweep(stores, tmp_path / "sweep", trials=3, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "space: required, but not given"),
+        ({"space": {}}, "space: dictionary should have at least 1 item"),
+        ({"space": {"batch_images": [1, 2]}}, "batch_images: heads of a sweep share their batches"),
+        ({"space": {"data.jitter": [True]}}, r"only head\.\*, loss\.\*, optimiser\.\*, seed and"),
+        ({"space": {"head.layers": []}}, "head.layers: expected at least one choice"),
+        ({"space": {"head.layers": {"low": 3, "high": 1}}}, "low must be below high, got 3 and 1"),
+        ({"space": {"optimiser.lr": {"low": 0, "high": 1, "log": True}}}, "needs low above 0"),
+        ({"space": {"optimiser.lr": {"low": 1, "high": 2, "log": True, "step": 1}}}, "either log"),
+        ({"space": {"head.depth": [1]}}, "unknown key 'head.depth'; expected one of"),
+        ({"space": {"head.layers": [1, 0]}}, "head.layers: input should be greater than or equal"),
+        ({"space": {"loss.kind": ["focal", "hinge"]}}, "loss.kind: input should be 'focal' or"),
+        ({"search": {"sampler": "grid"}, "space": {"seed": [1]}}, "search.sampler: input should"),
+    ],
+)
+def test_a_space_that_cannot_be_tried(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Space.parse(space, source="space.toml").require_allowed(settings())

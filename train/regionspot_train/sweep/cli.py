@@ -1,0 +1,93 @@
+"""`regionspot train sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    cache: Annotated[
+        list[str],
+        typer.Option("--cache", metavar="STORE", help="What all heads learn from, as for `fit`."),
+    ],
+    val: Annotated[
+        str,
+        typer.Option("--val", metavar="STORE", help="The store that says how good a head is."),
+    ],
+    space: Annotated[
+        Path,
+        typer.Option("--space", metavar="FILE", help="TOML: settings to try, and their values."),
+    ],
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", min=1, help="Heads to try in all.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="SWEEP", help="Folder for the study and its heads.")
+    ],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="NAME|FILE|RUN", help="What heads have in common, as for `fit`."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Change one key; may be repeated."),
+    ] = None,
+    at_once: Annotated[
+        int,
+        typer.Option(
+            "--at-once", metavar="N", min=1, help="Heads that learn from each batch that is read."
+        ),
+    ] = 16,
+    stacked: Annotated[
+        bool,
+        typer.Option(
+            "--stacked",
+            help="Compute heads of one shape, without dropout, as one: faster where heads are "
+            "small.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the sweep in --out, if there is one, where it stopped."
+        ),
+    ] = False,
+) -> None:
+    """Try many heads, all learning from the same batches, each read once.
+
+    Optuna says what is tried next and what is given up; its study.db opens in
+    optuna-dashboard. Each head is what `fit` would make of its settings.
+    """
+    from regionspot_core.tables import facts_table, format_seconds, show
+    from regionspot_train.config import load_settings
+    from regionspot_train.sweep.run import run_sweep
+    from regionspot_train.sweep.space import Space
+
+    report = run_sweep(
+        load_settings(config, overrides or []),
+        Space.load(space),
+        store=cache,
+        validate_on=val,
+        out=out,
+        trials=trials,
+        at_once=at_once,
+        stacked=stacked,
+        resume=resume,
+    )
+    counted = ", ".join(f"{count} {name}" for name, count in report.states.items())
+    facts = {
+        "heads": f"{len(report.trials)}: {counted}",
+        "took": f"{format_seconds(report.seconds)}, {report.waiting_share:.0%} of it waiting for "
+        f"data",
+        "written": "study.db, trials.csv, trials/"
+        + ("" if report.best is None else ", parallel.png, best/"),
+    }
+    show(report.table(), facts_table(str(out), facts))
+    if report.stopped is not None:
+        show(f"{out}: stopped; the same command with --resume goes on")
+        raise typer.Exit(report.stopped)

@@ -1,0 +1,164 @@
+"""What comes out of a sweep: its table, its picture and its best head."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from regionspot_core.files import written_aside
+from regionspot_train.run_folder import BEST
+from regionspot_train.sweep.places import trial_folder
+from regionspot_train.sweep.space import Space
+from regionspot_train.sweep.study import FIRST_BATCH, REASON, Study
+
+TABLE = "trials.csv"
+PICTURE = "parallel.png"
+SHOWN = 10
+STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "begun",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """How a sweep ended."""
+
+    trials: list[FrozenTrial]
+    """The best first."""
+    settings: tuple[str, ...]
+    """What they differ in."""
+    seconds: float
+    """Of this call."""
+    waiting_share: float
+    """Share of the time that all heads waited for data."""
+    stopped: int | None
+    """The exit code for a sweep that was asked to stop."""
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The best head; None where none has a value."""
+        first = next(iter(self.trials), None)
+        return None if first is None or first.value is None else first
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many heads finished, were pruned, failed."""
+        counted = Counter(STATES[each.state] for each in self.trials)
+        return {name: counted[name] for name in STATES.values() if counted[name]}
+
+    def table(self) -> Table:
+        """The best heads and their settings."""
+        names = _short_names(self.settings)
+        more = f" of {len(self.trials)}" if len(self.trials) > SHOWN else ""
+        title = f"The best {min(SHOWN, len(self.trials))}{more}"
+        table = Table(title=title, title_justify="left", title_style="bold", box=None)
+        table.add_column("head", justify="right", style="cyan", no_wrap=True)
+        table.add_column("best", justify="right", no_wrap=True)
+        table.add_column("steps", justify="right", no_wrap=True)
+        for key in self.settings:
+            table.add_column(names[key], justify="right")
+        for each in self.trials[:SHOWN]:
+            value = STATES[each.state] if each.value is None else f"{100 * each.value:.2f}"
+            steps = max(each.intermediate_values, default=0)
+            values = [_number(each.params.get(key)) for key in self.settings]
+            table.add_row(str(each.number), value, f"{steps:,}", *values)
+        return table
+
+
+def write_results(
+    study: Study,
+    out: Path,
+    space: Space,
+    *,
+    seconds: float,
+    waiting_share: float,
+    stopped: int | None,
+) -> SweepReport:
+    """Write ``trials.csv``, ``parallel.png`` and ``best/`` into the sweep's folder."""
+    report = SweepReport(
+        trials=study.trials(),
+        settings=tuple(space.space),
+        seconds=seconds,
+        waiting_share=waiting_share,
+        stopped=stopped,
+    )
+    _write_table(report, out / TABLE)
+    if report.best is not None:
+        _draw(study, report, out / PICTURE)
+        _copy_best(trial_folder(out, report.best.number) / BEST, out / BEST)
+    return report
+
+
+def _write_table(report: SweepReport, path: Path) -> None:
+    with written_aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["head", "state", "best", "steps", FIRST_BATCH, *report.settings, REASON])
+        for each in report.trials:
+            rows.writerow(
+                [
+                    each.number,
+                    STATES[each.state],
+                    "" if each.value is None else each.value,
+                    max(each.intermediate_values, default=0),
+                    each.user_attrs.get(FIRST_BATCH, ""),
+                    *(each.params.get(key, "") for key in report.settings),
+                    each.user_attrs.get(REASON, ""),
+                ]
+            )
+
+
+def _draw(study: Study, report: SweepReport, path: Path) -> None:
+    """One line a head through its settings, coloured by how good it is."""
+    from matplotlib.figure import Figure
+    from optuna.visualization.matplotlib import plot_parallel_coordinate
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental, Optuna says of all its matplotlib pictures
+        axes = plot_parallel_coordinate(
+            study.optuna, params=list(report.settings), target_name="best validation"
+        )
+        figure = axes.figure
+        assert isinstance(figure, Figure)
+        figure.set_size_inches(3 + 2 * len(report.settings), 5)
+        with written_aside(path) as partial:
+            figure.savefig(partial, dpi=120, format="png", bbox_inches="tight")
+    _close(figure)
+
+
+def _close(figure: Any) -> None:  # noqa: ANN401 - Optuna makes it through pyplot, which keeps it
+    from matplotlib import pyplot
+
+    pyplot.close(figure)
+
+
+def _copy_best(found: Path, best: Path) -> None:
+    """Put the best head in the place of the one before, weights first."""
+    best.mkdir(exist_ok=True)
+    for path in sorted(found.iterdir(), key=lambda path: path.suffix == ".json"):
+        with written_aside(best / path.name) as partial:
+            shutil.copyfile(path, partial)
+
+
+def _short_names(settings: tuple[str, ...]) -> dict[str, str]:
+    """The last word of each setting where that is enough to tell it."""
+    last = Counter(key.rsplit(".", 1)[-1] for key in settings)
+    return {
+        key: key.rsplit(".", 1)[-1] if last[key.rsplit(".", 1)[-1]] == 1 else key
+        for key in settings
+    }
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 - any of a space's values
+    return f"{value:.3g}" if isinstance(value, float) else str("" if value is None else value)
