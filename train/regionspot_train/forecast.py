@@ -30,11 +30,13 @@ class Forecast:
     regions: int
     epochs: float
     """How often each image is seen."""
+    image_tokens: int
+    """Of an image in the cache."""
     state_bytes: int
     """Weights, gradients and the optimiser's state, on the training device."""
     batch_bytes: int
-    """The tokens of a batch of images with the cache's mean number of regions, in float32, on the
-    training device. Activations come on top."""
+    """What the head sees of a batch of images with the cache's mean number of regions, in float32,
+    on the training device. Activations come on top."""
 
 
 def forecast(config: TrainConfig, store: Location) -> Forecast:
@@ -50,7 +52,8 @@ def forecast(config: TrainConfig, store: Location) -> Forecast:
     with torch.device("meta"):
         parameters = sum(each.numel() for each in FusionHead(shape).parameters())
     counts = cache.region_counts[cache.region_counts > 0]
-    tokens = cache.plan.shape.image_tokens * shape.image_width
+    image_tokens = cache.plan.shape.image_tokens
+    region = shape.region_token_count * shape.region_width + (4 if shape.box_geometry else 0)
     mean = float(np.mean(counts)) if len(counts) else 0.0
     return Forecast(
         head=shape,
@@ -59,8 +62,11 @@ def forecast(config: TrainConfig, store: Location) -> Forecast:
         images=len(counts),
         regions=int(counts.sum()),
         epochs=config.steps * config.batch_images / max(1, len(counts)),
+        image_tokens=image_tokens,
         state_bytes=parameters * STATE_BYTES,
-        batch_bytes=int(config.batch_images * 4 * (tokens + mean * shape.region_width)),
+        batch_bytes=int(
+            config.batch_images * 4 * (image_tokens * shape.image_width + mean * region)
+        ),
     )
 
 

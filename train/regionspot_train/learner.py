@@ -12,7 +12,8 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead, normalised_boxes
+from regionspot_core.region_tokens import KeptTokens, chosen_count, chosen_tokens
 from regionspot_train.config import TrainConfig
 from regionspot_train.losses import drawn_classes, reduce_losses, region_losses
 from regionspot_train.optimiser import make_optimiser, rate_factor
@@ -45,7 +46,7 @@ class Learner:
         """Steps learnt so far."""
         self._config = config
         self._device = device
-        self._paper_token = cache.plan.paper_token
+        self._kept = cache.plan.keep.sam_tokens
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
         self._optimiser = make_optimiser(self._learning, config.optimiser)
@@ -118,7 +119,7 @@ class Learner:
             torch.cuda.set_rng_state(state["random_cuda"], self._device)
 
     def _loss(self, batch: FeatureBatch) -> torch.Tensor:
-        embedded, mask = embed(self._learning, batch, self._paper_token, self._device)
+        embedded, mask = embed(self._learning, batch, self._kept, self._device)
         config, embeddings = self._config.loss, self._classes_KD
         classes = batch.classes.to(self._device)
         if config.negatives is not None:
@@ -129,22 +130,35 @@ class Learner:
 
 
 def embed(
-    head: FusionHead, batch: FeatureBatch, token: int, device: torch.device
+    head: FusionHead, batch: FeatureBatch, kept: KeptTokens, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
 
-    ``token`` is the place of the SAM token that the head sees.
+    ``kept`` is what the cache keeps of SAM's tokens.
     """
-    mask = batch.mask.to(device)
-    regions = batch.region_tokens[:, :, token].to(device).float()
-    return head(regions, batch.image_tokens.to(device).float(), mask), mask
+    mask, boxes = batch.mask.to(device), None
+    seen = chosen_tokens(batch.region_tokens, head.config.region_tokens, kept)
+    if head.config.box_geometry:
+        boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
+    regions, image = seen.to(device).float(), batch.image_tokens.to(device).float()
+    return head(regions, image, mask, boxes), mask
 
 
 def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
-    """The head's whole shape: what the user chose, and the widths of the cache's models."""
+    """The head's whole shape: what the user chose, and the widths of the cache's models.
+
+    Raises:
+        ConfigError: They do not fit together.
+        InputError: The head is to see tokens that the cache does not keep.
+    """
+    plan, choice = cache.plan, config.head.region_tokens
     widths = {
-        "region_width": cache.plan.shape.region_width,
-        "image_width": cache.plan.shape.image_width,
+        "region_width": plan.shape.region_width,
+        "region_token_count": chosen_count(
+            choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(cache.stores[0].store)
+        ),
+        "image_width": plan.shape.image_width,
+        "image_tokens": plan.shape.image_tokens,
         "text_width": bank.embeddings.shape[1],
     }
     return FusionConfig.parse({**config.head.to_json(), **widths}, source="head")

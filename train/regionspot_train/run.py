@@ -81,6 +81,7 @@ def run_training(
             cache.fingerprint["backbones"],
             batch_images=config.batch_images,
             device=device,
+            region_tokens=config.head.region_tokens,
         )
     asked = {
         "config": config.to_json(),
