@@ -17,12 +17,15 @@ import torch
 
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.files import written_aside
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead, FusionOptions
 from regionspot_core.weight_files import read_state_dict, state_problems
 
 PREFIX = "model."
 HEAD_PIECES = ("to_clip", "decoder", "projector")
 PROBLEMS_SHOWN = 8
+NOT_ASKED_OF_A_FILE = {"layers", "ffn_width", "dropout", "initial_scale", "initial_bias"}
+"""Options that a reader sees in the tensors' shapes, or that matter in training alone. All others
+are the paper's in every published file."""
 REGION_ENCODERS = {name: {"name": name, "input": 1024} for name in ("vit_b", "vit_l", "vit_h")}
 """The SAMs of published heads, as fingerprints name them."""
 _CLIPS = {
@@ -116,22 +119,29 @@ def write_published(path: Path, head: FusionHead) -> None:
     """Write a head as the published files have it: ``{"model": {"model.to_clip.weight": …}}``.
 
     Raises:
-        CheckpointError: The head has weights that the layout has no name for.
+        CheckpointError: The head has an option that the layout has no place for.
     """
-    if head.config.logit_scale == "learned":
+    unsaid = _unsaid_options(head.config)
+    if unsaid:
         raise CheckpointError(
-            "a head with a learned logit scale cannot be exported: the published layout has no "
-            "place for it; train one with head.logit_scale=clip"
-        )
-    if (head.config.norm, head.config.activation) != ("post", "relu"):
-        raise CheckpointError(
-            f"a head with head.norm={head.config.norm} and head.activation="
-            f"{head.config.activation} cannot be exported: readers of the published layout take "
-            f"it for post and relu"
+            f"a head with {', '.join(unsaid)} cannot be exported: readers of the published layout "
+            f"take every head for one with the paper's options"
         )
     weights = {f"{PREFIX}{name}": v.detach().cpu() for name, v in head.state_dict().items()}
     with written_aside(path) as partial:
         torch.save({"model": weights}, partial)
+
+
+def _unsaid_options(config: FusionConfig) -> list[str]:
+    """The options, as ``--set`` takes them, that a reader of the file could not know of."""
+    # A width that is CLIP's is the paper's, said or not.
+    paper = FusionOptions(width=config.image_width)
+    given = config.model_copy(update={"width": config.inner_width})
+    return [
+        f"head.{name}={str(getattr(given, name)).lower()}"
+        for name in FusionOptions.model_fields
+        if name not in NOT_ASKED_OF_A_FILE and getattr(given, name) != getattr(paper, name)
+    ]
 
 
 def _piece(name: str) -> str:

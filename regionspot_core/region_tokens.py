@@ -1,6 +1,50 @@
-"""Which of the mask decoder's output tokens is which."""
+"""Which of the mask decoder's output tokens is which, and which of them a head sees."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
+from regionspot_core.errors import InputError
+
+if TYPE_CHECKING:  # torch takes seconds, and plans of caches need none of it
+    import torch
+
 PAPER_TOKEN = 1
 """The region token the paper takes: mask token 0, the one after the IoU token."""
+
+TokenChoice = Literal["paper", "masks", "all"]
+"""``paper``: mask token 0 alone. ``masks``: all mask tokens. ``all``: the IoU token, then those."""
+KeptTokens = Literal["all", "paper"]
+"""What a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
+
+_CHOSEN = {
+    "paper": slice(PAPER_TOKEN, PAPER_TOKEN + 1),
+    "masks": slice(PAPER_TOKEN, None),
+    "all": slice(None),
+}
+_ALONE = slice(0, 1)
+
+
+def chosen_tokens(
+    tokens: torch.Tensor, choice: TokenChoice, kept: KeptTokens = "all"
+) -> torch.Tensor:
+    """What a head sees of regions' tokens (..., M, S): the N chosen ones in a row, (..., N·S)."""
+    return tokens[..., _places(choice, kept), :].flatten(-2)
+
+
+def chosen_count(choice: TokenChoice, count: int, kept: KeptTokens, *, of: str) -> int:
+    """N, how many of a region's M = ``count`` tokens are chosen of those in a cache.
+
+    Raises:
+        InputError: The cache, called ``of``, keeps only the paper's token, and others are chosen.
+    """
+    if kept == "paper" and choice != "paper":
+        raise InputError(
+            f"{of} keeps only the paper's token of each region, and head.region_tokens={choice} "
+            f"needs all; extract it with --sam-tokens all, or set head.region_tokens=paper"
+        )
+    return len(range(count)[_places(choice, kept)])
+
+
+def _places(choice: TokenChoice, kept: KeptTokens) -> slice:
+    return _ALONE if kept == "paper" else _CHOSEN[choice]

@@ -18,9 +18,9 @@ from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError, FingerprintError
-from regionspot_core.fusion import FusionHead
+from regionspot_core.fusion import FusionHead, normalised_boxes
 from regionspot_core.prompts import BoxPrompts, Prompts
-from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.region_tokens import chosen_count, chosen_tokens
 from regionspot_core.transforms import RGBImage, Size
 
 
@@ -119,20 +119,28 @@ class Recognizer:
         masks: list[dict[str, Any]] = []
         sam = self._backbones.region_encoder
         for segmented in sam.segment(image.embedding, prompts, image.size):
-            tokens.append(segmented.tokens.tokens_NMS[:, PAPER_TOKEN])
+            tokens.append(
+                chosen_tokens(segmented.tokens.tokens_NMS, self._head.config.region_tokens)
+            )
             ious.append(segmented.tokens.iou_NQ[:, 0])
             masks += encode_masks(segmented.masks_NHW)
         if not tokens:
             nothing = np.zeros((0, len(self._classes_KD)), dtype=np.float32)
             return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
-        embedded = self._head(torch.cat(tokens)[None], image.image_tokens)
+        boxes = prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
+        normalised = normalised_boxes(
+            torch.from_numpy(boxes).float()[None], torch.tensor([image.size])
+        )
+        embedded = self._head(
+            torch.cat(tokens)[None], image.image_tokens, boxes=normalised.to(self._device)
+        )
         logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
         if not torch.isfinite(logits).all():
             raise CheckpointError("the head's logits are not finite; train it again")
         return Recognition(
             logits=logits.float().cpu().numpy(),
             masks=masks,
-            boxes=prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks),
+            boxes=boxes,
             predicted_iou=torch.cat(ious).float().cpu().numpy(),
         )
 
@@ -159,8 +167,12 @@ def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:
 
 def _require_widths(backbones: Backbones, head: FusionHead, bank: ClassBank) -> None:
     sam, clip, config = backbones.region_encoder, backbones.image_text_encoder, head.config
+    seen = chosen_count(config.region_tokens, sam.token_count, "all", of=f"SAM {sam.name}")
     widths = {
-        f"SAM {sam.name}'s region tokens": (config.region_width, sam.token_width),
+        f"SAM {sam.name}'s region tokens": (
+            config.region_token_count * config.region_width,
+            seen * sam.token_width,
+        ),
         f"CLIP {clip.name}'s image tokens": (config.image_width, clip.token_width),
         "class embeddings": (config.text_width, bank.embeddings.shape[1]),
     }

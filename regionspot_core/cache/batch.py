@@ -25,6 +25,8 @@ class FeatureBatch:
     """(B, R) int64, -1 where padded"""
     image_ids: torch.Tensor
     """(B,) int64"""
+    image_sizes: torch.Tensor
+    """(B, 2) int64, height and width in original pixels"""
 
     def __len__(self) -> int:
         return len(self.image_ids)

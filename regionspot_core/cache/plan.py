@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from regionspot_core.config import Config
-from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.region_tokens import PAPER_TOKEN, KeptTokens
 
 REGION_CHUNK = 16
 """Region rows in one inner chunk: a random image touches one or two."""
@@ -22,7 +22,7 @@ class Keep(Config):
 
     dtype: Literal["float16", "int8"] = "float16"
     """Of the stored tokens; int8 has scales beside it (:mod:`regionspot_core.cache.encoding`)."""
-    sam_tokens: Literal["all", "paper"] = "all"
+    sam_tokens: KeptTokens = "all"
     """The mask decoder's tokens: all of them, or only the paper's, of mask 0."""
     jitter: int = Field(0, ge=0, le=64)
     """Jittered copies of each box."""

@@ -257,6 +257,9 @@ class PendingBatch:
             boxes=self._padded(boxes, 0),
             annotation_ids=self._padded(store.small["region/annotation"][self._rows], -1),
             image_ids=torch.from_numpy(store.small["image/id"][self._positions]),
+            image_sizes=torch.from_numpy(
+                store.small["image/size"][self._positions].astype(np.int64)
+            ),
         )
 
     def _ask(self) -> None:

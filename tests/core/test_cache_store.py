@@ -63,6 +63,7 @@ def test_batch_holds_what_was_written(store: Path) -> None:
         assert not batch.region_tokens[slot, count:].any()
         assert (batch.classes[slot, count:] == -1).all()
     assert batch.image_ids.tolist() == annotations.image_id[order].tolist()
+    assert batch.image_sizes.tolist() == annotations.image_size[order].tolist()
 
 
 def test_zarr_python_alone_reads_the_same_values(store: Path) -> None:

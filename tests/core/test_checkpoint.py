@@ -54,6 +54,19 @@ def test_damage_is_one_clear_error(folder: Path, damage: object, message: str) -
         load_head(folder)
 
 
+def test_a_record_from_before_the_options_loads(folder: Path) -> None:
+    """An option that a head.json does not name has the paper's value."""
+    values = json.loads((folder / "head.json").read_text())
+    known = {
+        "layers", "heads", "ffn_width", "dropout", "norm", "activation", "logit_scale",
+        "initial_scale", "initial_bias", "region_width", "image_width", "text_width", "region_bias",
+    }  # fmt: skip
+    older = {name: value for name, value in values["config"].items() if name in known}
+    assert len(older) == len(known) < len(values["config"])
+    (folder / "head.json").write_text(json.dumps({**values, "config": older}))
+    assert load_head(folder).config == CONFIG
+
+
 def _replace(folder: Path, key: str, value: object) -> None:
     values = json.loads((folder / "head.json").read_text())
     values[key] = value

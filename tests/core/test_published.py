@@ -16,7 +16,7 @@ from torch import nn
 import regionspot_core
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.errors import CheckpointError, ConfigError, WeightsError
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead, FusionOptions
 from regionspot_core.published import read_published, write_published
 
 State = dict[str, torch.Tensor]
@@ -210,8 +210,46 @@ def test_files_that_are_none(save: Save, tmp_path: Path) -> None:
         read_published(save({"model": {}}))
 
 
-def test_a_learned_scale_cannot_be_exported(tmp_path: Path) -> None:
-    head = FusionHead(FusionConfig(image_width=16, logit_scale="learned"))
-    with pytest.raises(CheckpointError, match="learned logit scale"):
-        write_published(tmp_path / "head.pth", head)
+UNSAID: dict[str, object] = {
+    "heads": 4, "norm": "pre", "activation": "gelu", "logit_scale": "learned",
+    "region_tokens": "masks", "box_geometry": True, "image_positions": "sincos",
+    "image_pooling": 2, "shared_keys": True, "width": 8,
+}  # fmt: skip
+SAID: dict[str, object] = {
+    "layers": 2, "ffn_width": 8, "dropout": 0.0, "initial_scale": 2.0, "initial_bias": 1.0,
+}  # fmt: skip
+
+
+def test_every_option_is_either_told_by_a_file_or_not() -> None:
+    assert UNSAID.keys() | SAID.keys() == FusionOptions.model_fields.keys()
+
+
+def with_options(**options: object) -> FusionHead:
+    widths = {"region_width": 8, "image_width": 16, "text_width": 12, "image_tokens": 17}
+    return FusionHead(FusionConfig.parse(widths | options, source="test")).eval()
+
+
+@pytest.mark.parametrize("name", UNSAID)
+def test_an_option_that_the_layout_cannot_tell_is_refused(name: str, tmp_path: Path) -> None:
+    """One clear sentence, and no file."""
+    value = UNSAID[name]
+    said = rf"^a head with head\.{name}={str(value).lower()} cannot be exported: readers of the "
+    with pytest.raises(CheckpointError, match=said):
+        write_published(tmp_path / "head.pth", with_options(**{name: value}))
     assert not list(tmp_path.iterdir())
+
+
+def test_all_of_them_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        write_published(tmp_path / "head.pth", with_options(**UNSAID))
+    assert all(f"head.{name}=" in str(caught.value) for name in UNSAID)
+
+
+@pytest.mark.parametrize("options", [SAID, {"width": 16}])
+def test_what_the_tensors_tell_is_exported(options: dict[str, object], tmp_path: Path) -> None:
+    head = with_options(**options)
+    write_published(tmp_path / "head.pth", head)
+    back = read_published(tmp_path / "head.pth").head
+    draw = torch.Generator().manual_seed(1)
+    tokens = (torch.randn(2, 3, 8, generator=draw), torch.randn(2, 17, 16, generator=draw))
+    torch.testing.assert_close(back(*tokens), head(*tokens))

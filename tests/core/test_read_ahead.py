@@ -25,10 +25,11 @@ def make_batch(item: int) -> FeatureBatch:
         boxes=torch.zeros(1, 1, 4),
         annotation_ids=torch.zeros(1, 1, dtype=torch.int64),
         image_ids=torch.tensor([item]),
+        image_sizes=torch.ones(1, 2, dtype=torch.int64),
     )
 
 
-BYTES = 2 * TOKENS + 2 + 1 + 8 + 16 + 8 + 8
+BYTES = 2 * TOKENS + 2 + 1 + 8 + 16 + 8 + 8 + 16
 
 
 def ids(batches: ReadAhead[int]) -> list[int]:

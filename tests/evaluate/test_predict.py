@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,41 @@ def test_logits_are_the_heads_on_the_models_tokens(
     assert np.array_equal(found.boxes, scene.boxes)
 
 
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_head_with_options_is_given_all_that_it_was_trained_on(
+    backbones: Backbones, head: FusionHead, scene: Scene, kind: str
+) -> None:
+    """All of a region's tokens, and the boxes of the prompts or those around the masks."""
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    options = {
+        "region_tokens": "all", "region_token_count": sam.token_count, "box_geometry": True,
+        "image_pooling": 2, "image_positions": "learned", "image_tokens": clip.token_count,
+        "shared_keys": True, "width": 32,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    other = FusionHead(FusionConfig.parse({**head.config.to_json(), **options}, source="test"))
+    bank = build_class_bank(clip, Vocabulary.from_names(NAMES), SIMPLE)
+    recognizer = Recognizer(backbones, other, bank, device=CPU)
+    image = scene.image[:, :80]
+    box = np.array([[8.0, 4.0, 72.0, 90.0]])
+    mask = np.zeros((1, 96, 80), dtype=bool)
+    mask[0, 10:40, 20:60] = True
+    prompts = BoxPrompts(box) if kind == "boxes" else MaskPrompts.create(mask, (96, 80))
+    (encoded,) = recognizer.encode([image])
+    found = recognizer.recognize(encoded, prompts)
+    with torch.inference_mode():
+        (segmented,) = sam.segment(encoded.embedding, prompts, (96, 80))
+        scaled = torch.from_numpy(found.boxes / [80, 96, 80, 96]).float()[None]
+        tokens = segmented.tokens.tokens_NMS.flatten(1)[None]
+        embedded = other(tokens, encoded.image_tokens, None, scaled)
+        expected = other.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)[0]
+        moved = other(tokens, encoded.image_tokens, None, scaled / 2)
+    np.testing.assert_allclose(found.logits, expected.numpy(), atol=1e-4)
+    assert not torch.allclose(embedded, moved, atol=1e-3)
+    if kind == "boxes":
+        assert np.array_equal(found.boxes, box)
+
+
 def test_points_and_masks_come_with_the_box_of_what_was_found(
     recognizer: Recognizer, scene: Scene
 ) -> None:
@@ -129,12 +165,13 @@ def test_images_of_several_sizes_and_no_image(recognizer: Recognizer, scene: Sce
     ("change", "message"),
     [
         ({"region_width": 8}, "SAM tiny's region tokens of width 8, these are 128 wide"),
+        ({"region_tokens": "all", "region_token_count": 4}, "of width 512, these are 640 wide"),
         ({"image_width": 16}, "CLIP tiny's image tokens of width 16"),
         ({"text_width": 16}, "class embeddings of width 16"),
     ],
 )
 def test_a_head_of_other_widths_is_refused(
-    change: dict[str, int], message: str, backbones: Backbones, head: FusionHead
+    change: dict[str, Any], message: str, backbones: Backbones, head: FusionHead
 ) -> None:
     bank = build_class_bank(backbones.image_text_encoder, Vocabulary.from_names(NAMES), SIMPLE)
     other = FusionHead(head.config.model_copy(update=change))

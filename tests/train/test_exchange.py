@@ -116,7 +116,7 @@ def test_a_trained_head_exports_too(tmp_path: Path) -> None:
         assert torch.equal(value, load_head(tmp_path / "again").state_dict()[name])
 
 
-@pytest.mark.parametrize("other", [{"norm": "pre"}, {"activation": "gelu"}])
+@pytest.mark.parametrize("other", [{"norm": "pre"}, {"heads": 4}])
 def test_a_head_that_the_layout_would_misname_is_refused(
     tmp_path: Path, other: dict[str, str]
 ) -> None:

@@ -13,6 +13,7 @@ from regionspot_train import forecast as module
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
 from regionspot_train.forecast import forecast, settings
 from regionspot_train.run import run_training
+from regionspot_train.tables import print_forecast
 
 SMALL = ["head.heads=2", "head.ffn_width=32"]
 
@@ -57,6 +58,24 @@ def test_the_papers_heads_have_the_papers_parameters(
     assert f"{found.parameters / 1e6:.1f}" == millions
 
 
+def test_a_dry_run_says_what_the_head_sees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_cache(tmp_path / "store", [2, 0, 3, 1])
+    options = [
+        "head.region_tokens=all", "head.box_geometry=true", "head.image_positions=sincos",
+        "head.image_pooling=2", "head.shared_keys=true", "head.width=8",
+    ]  # fmt: skip
+    config = TrainConfig.load(recipe_or_file("demo"), [*SMALL, *options])
+    print_forecast(config, [tmp_path / "store"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 layers of 8, 2 heads" in said
+    assert (
+        "3 tokens and the box of each region; 2 of 5 image tokens, pooled 2 × 2, sincos "
+        "positions, keys and values shared by all layers" in said
+    )
+
+
 def test_a_dry_run_touches_nothing(regionspot: Callable[..., Any], tmp_path: Path) -> None:
     make_cache(tmp_path / "store", [2, 0, 3, 1])
     overrides = [word for each in SMALL for word in ("--set", each)]
@@ -66,6 +85,7 @@ def test_a_dry_run_touches_nothing(regionspot: Callable[..., Any], tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 0
     assert re.search(r"head.ffn_width +32", done.stdout)
+    assert "1 token of each region; 5 image tokens\n" in re.sub(" +\n", "\n", done.stdout)
     assert "3 images with 6 regions, each seen 21,333 times" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

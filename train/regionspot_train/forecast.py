@@ -31,11 +31,13 @@ class Forecast:
     regions: int
     epochs: float
     """How often each image is seen."""
+    image_tokens: int
+    """Of an image in the cache."""
     state_bytes: int
     """Weights, gradients and the optimiser's state, on the training device."""
     batch_bytes: int
-    """The tokens of a batch of images with the cache's mean number of regions, in float32, on the
-    training device. Activations come on top."""
+    """What the head sees of a batch of images with the cache's mean number of regions, in float32,
+    on the training device. Activations come on top."""
 
 
 def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forecast:
@@ -53,7 +55,9 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
         parameters = sum(each.numel() for each in FusionHead(shape).parameters())
     images = sum(len(each.images) for each in sources)
     regions = sum(int(each.cache.region_counts.sum()) for each in sources)
-    tokens = first.cache.plan.shape.image_tokens * shape.image_width
+    image_tokens = first.cache.plan.shape.image_tokens
+    region = shape.region_token_count * shape.region_width + (4 if shape.box_geometry else 0)
+    seen = image_tokens * shape.image_width + regions / images * region
     return Forecast(
         head=shape,
         parameters=parameters,
@@ -61,8 +65,9 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
         images=images,
         regions=regions,
         epochs=config.steps * config.batch_images / images,
+        image_tokens=image_tokens,
         state_bytes=parameters * STATE_BYTES,
-        batch_bytes=int(config.batch_images * 4 * (tokens + regions / images * shape.region_width)),
+        batch_bytes=int(config.batch_images * 4 * seen),
     )
 
 

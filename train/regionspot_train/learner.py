@@ -16,6 +16,7 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.region_tokens import chosen_count
 from regionspot_train.config import TrainConfig
 from regionspot_train.loader import TrainBatch
 from regionspot_train.objective import Classes, Objective
@@ -75,7 +76,7 @@ class Learner:
         self.objective = Objective(
             self._learning,
             config.loss,
-            token=first.cache.plan.paper_token,
+            kept=first.cache.plan.keep.sam_tokens,
             device=device,
             compiled=config.compile,
         )
@@ -219,10 +220,20 @@ class Learner:
 
 
 def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
-    """The head's whole shape: what the user chose, and the widths of the cache's models."""
+    """The head's whole shape: what the user chose, and the widths of the cache's models.
+
+    Raises:
+        ConfigError: They do not fit together.
+        InputError: The head is to see tokens that the cache does not keep.
+    """
+    plan, choice = cache.plan, config.head.region_tokens
     widths = {
-        "region_width": cache.plan.shape.region_width,
-        "image_width": cache.plan.shape.image_width,
+        "region_width": plan.shape.region_width,
+        "region_token_count": chosen_count(
+            choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(cache.stores[0].store)
+        ),
+        "image_width": plan.shape.image_width,
+        "image_tokens": plan.shape.image_tokens,
         "text_width": bank.embeddings.shape[1],
     }
     return FusionConfig.parse({**config.head.to_json(), **widths}, source="head")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.fusion import FusionHead
+from regionspot_core.fusion import FusionConfig, FusionHead, normalised_boxes
+from regionspot_core.region_tokens import KeptTokens, chosen_tokens
 from regionspot_train.config import LossConfig
 from regionspot_train.losses import reduce_losses, region_losses
 
@@ -46,7 +47,7 @@ class Objective(nn.Module):
     Args:
         head: What learns.
         config: Which loss.
-        token: The place of the SAM token that the head sees.
+        kept: What the caches keep of SAM's tokens.
         device: Where the head is.
         compiled: Whether ``torch.compile`` makes its kernels, at the first batch.
     """
@@ -56,15 +57,16 @@ class Objective(nn.Module):
         head: FusionHead,
         config: LossConfig,
         *,
-        token: int,
+        kept: KeptTokens,
         device: torch.device,
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.head = head
-        self._run = torch.compile(head, dynamic=True) if compiled else head
+        run = torch.compile(head, dynamic=True) if compiled else head
+        self._run = cast(FusionHead, run)
         self._config = config
-        self.token = token
+        self.kept: KeptTokens = kept
         self._device = device
 
     def forward(self, batch: FeatureBatch, classes: Classes, regions: int) -> torch.Tensor:
@@ -75,7 +77,7 @@ class Objective(nn.Module):
             classes: What their regions are told apart by.
             regions: How many the whole batch has.
         """
-        embedded, mask = embed(self._run, batch, self.token, self._device)
+        embedded, mask = embed(self._run, batch, self.kept, self._device)
         return self.of_embedded(embedded, mask, batch, classes, regions)
 
     def of_embedded(
@@ -96,12 +98,40 @@ class Objective(nn.Module):
 
 
 def embed(
-    head: Callable[..., torch.Tensor], batch: FeatureBatch, token: int, device: torch.device
+    head: FusionHead, batch: FeatureBatch, kept: KeptTokens, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
 
-    ``token`` is the place of the SAM token that the head sees.
+    ``kept`` is what the cache keeps of SAM's tokens.
     """
-    mask = batch.mask.to(device)
-    regions = batch.region_tokens[:, :, token].to(device).float()
-    return head(regions, batch.image_tokens.to(device).float(), mask), mask
+    inputs = head_inputs(head.config, batch, kept, device)
+    return head(*inputs), inputs.mask
+
+
+class HeadInputs(NamedTuple):
+    """What a head is called with, on its device."""
+
+    region_tokens: torch.Tensor
+    """(B, R, N·S)"""
+    image_tokens: torch.Tensor
+    """(B, T, C)"""
+    mask: torch.Tensor
+    """(B, R)"""
+    boxes: torch.Tensor | None
+    """(B, R, 4) xyxy in 0…1 of the image, for a head that sees them."""
+
+
+def head_inputs(
+    config: FusionConfig, batch: FeatureBatch, kept: KeptTokens, device: torch.device
+) -> HeadInputs:
+    """What a head of this shape sees of a cached batch."""
+    boxes = None
+    if config.box_geometry:
+        boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
+    seen = chosen_tokens(batch.region_tokens, config.region_tokens, kept)
+    return HeadInputs(
+        region_tokens=seen.to(device).float(),
+        image_tokens=batch.image_tokens.to(device).float(),
+        mask=batch.mask.to(device),
+        boxes=boxes,
+    )

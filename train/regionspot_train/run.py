@@ -58,6 +58,7 @@ def run_training(
             sources[0].cache.fingerprint["backbones"],
             batch_images=config.batch_images,
             device=device,
+            region_tokens=config.head.region_tokens,
         )
     with joined(device) as processes:
         run = TrainingRun(

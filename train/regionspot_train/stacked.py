@@ -18,7 +18,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionHead
 from regionspot_train.learner import Learner, Learnt
 from regionspot_train.loader import TrainBatch
-from regionspot_train.objective import embed
+from regionspot_train.objective import head_inputs
 
 
 def stack_key(learner: Learner) -> str | None:
@@ -41,7 +41,8 @@ class Stack:
     def __init__(self, learners: Sequence[Learner]) -> None:
         self._learners = list(learners)
         heads = [learner.learning for learner in learners]
-        self._weights, self._buffers = stack_module_state([*heads])
+        self._weights, _ = stack_module_state([*heads])
+        self._tables = dict(heads[0].named_buffers())  # of positions, say: alike in all
         with torch.device("meta"):
             self._shape = FusionHead(heads[0].config).train()
         for name, stacked in self._weights.items():
@@ -73,19 +74,20 @@ class Stack:
         for learner in self._learners:
             learner.learning.zero_grad(set_to_none=True)
 
+        inputs = head_inputs(self._shape.config, batch.features, first.objective.kept, first.device)
+
         def one(weights: dict[str, Any]) -> torch.Tensor:
-            def head(*inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - as the head takes them
-                return functional_call(self._shape, weights, inputs, named)
+            embedded: torch.Tensor = functional_call(
+                self._shape, {**self._tables, **weights}, inputs
+            )
+            return embedded
 
-            return embed(head, batch.features, first.objective.token, first.device)[0]
-
-        mask = batch.features.mask.to(first.device)
         # vmap has no rule for the CPU's fused attention, and would run it head by head.
         with first.autocast(), sdpa_kernel(SDPBackend.MATH):
             embedded = vmap(one, randomness="error")(self._weights)
             losses = [
                 learner.objective.of_embedded(
-                    own, mask, batch.features, learner.classes(batch), batch.regions
+                    own, inputs.mask, batch.features, learner.classes(batch), batch.regions
                 )
                 for own, learner in zip(embedded, self._learners, strict=True)
             ]

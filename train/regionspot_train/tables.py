@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regionspot_core.cache.store import Location
-from regionspot_core.tables import facts_table, format_bytes, show
+from regionspot_core.fusion import FusionConfig, token_grid
+from regionspot_core.tables import counted, facts_table, format_bytes, show
 from regionspot_train.config import TrainConfig
 from regionspot_train.forecast import forecast, settings
 
@@ -16,8 +17,9 @@ def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
     head, epochs = expected.head, expected.epochs
     times = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
     facts = {
-        "head": f"{head.layers} layers of {head.image_width}, {head.heads} heads, FFN "
+        "head": f"{head.layers} layers of {head.inner_width}, {head.heads} heads, FFN "
         f"{head.ffn_width}",
+        "sees": _seen(head, expected.image_tokens),
         "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
         "classes": " and ".join(f"{count:,}" for count in expected.classes),
         "data": f"{expected.images:,} images with {expected.regions:,} regions, each seen "
@@ -28,3 +30,16 @@ def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
     names = " and ".join(map(str, stores))
     show(facts_table(f"{names}: dry run, nothing is written", facts))
     show(facts_table("Settings", settings(config.to_json())))
+
+
+def _seen(head: FusionConfig, image_tokens: int) -> str:
+    """What of a region and of an image the head sees."""
+    region = counted(head.region_token_count, "token")
+    box = " and the box" if head.box_geometry else ""
+    p = head.image_pooling
+    image = counted(image_tokens, "image token")
+    if p > 1:
+        image = f"{token_grid(image_tokens).pooled(p).tokens:,} of {image}, pooled {p} × {p}"
+    positions = f", {head.image_positions} positions" if head.image_positions else ""
+    keys = ", keys and values shared by all layers" if head.shared_keys else ""
+    return f"{region}{box} of each region; {image}{positions}{keys}"

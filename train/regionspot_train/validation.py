@@ -19,6 +19,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
+from regionspot_core.region_tokens import TokenChoice, chosen_count
 from regionspot_train.config import ValidationConfig
 from regionspot_train.objective import embed
 
@@ -69,9 +70,11 @@ class Validator:
         backbones: The fingerprint of the training cache's backbones.
         batch_images: Images at a time.
         device: Where the head is.
+        region_tokens: Which of SAM's tokens the head sees.
 
     Raises:
         CacheError: The cache is missing, unfinished or has no regions.
+        InputError: It does not keep those tokens.
         FingerprintError: It was made by other backbones; the fields are named.
     """
 
@@ -83,9 +86,12 @@ class Validator:
         *,
         batch_images: int,
         device: torch.device,
+        region_tokens: TokenChoice = "paper",
     ) -> None:
         self.config = config
         self._cache = FeatureCache(store)
+        plan = self._cache.plan
+        chosen_count(region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
         require_equal(
             backbones,
             self._cache.fingerprint["backbones"],
@@ -148,10 +154,10 @@ class Validator:
 
     @torch.inference_mode()
     def _named(self, head: FusionHead) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        token = self._cache.plan.paper_token
+        kept = self._cache.plan.keep.sam_tokens
         for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
             batch = self._cache.read(part)
-            embedded, mask = embed(head, batch, token, self._device)
+            embedded, mask = embed(head, batch, kept, self._device)
             said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
             yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
 
