@@ -25,6 +25,9 @@ class FeatureBatch:
     """(B, R) int64, -1 where padded"""
     image_ids: torch.Tensor
     """(B,) int64"""
+    negative_classes: torch.Tensor
+    """(B, N) int64 classes that an image is known not to show, -1 where padded. N is the longest
+    list of the cache; 0 where its data set has none"""
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -25,6 +25,7 @@ def make_batch(item: int) -> FeatureBatch:
         boxes=torch.zeros(1, 1, 4),
         annotation_ids=torch.zeros(1, 1, dtype=torch.int64),
         image_ids=torch.tensor([item]),
+        negative_classes=torch.zeros(1, 0, dtype=torch.int64),
     )
 
 
