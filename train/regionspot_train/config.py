@@ -30,6 +30,9 @@ class LossConfig(Config):
     negatives: int | None = Field(None, ge=1)
     """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
     so many others, drawn anew for each. None: over all."""
+    federated: bool = False
+    """For LVIS: the loss of a region is over the classes that are annotated in its image or known
+    to be absent from it; nothing is known of the others."""
 
     @model_validator(mode="after")
     def _smoothing_is_of_softmax(self) -> LossConfig:
