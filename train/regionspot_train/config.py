@@ -100,10 +100,18 @@ class ValidationConfig(Config):
 
     every: int = Field(500, ge=1)
     """Steps; the last one is validated too."""
-    best_by: Literal["top1", "class_mean"] = "top1"
+    ap: bool = False
+    """Whether LVIS's average precision with the annotated boxes as proposals is measured too."""
+    best_by: Literal["top1", "class_mean", "ap"] = "top1"
     """What the head in ``best/`` has the highest of."""
     patience: int | None = Field(None, ge=1)
     """Validations without a better one after which a run ends early; None: it never does."""
+
+    @model_validator(mode="after")
+    def _the_figure_is_measured(self) -> ValidationConfig:
+        if self.best_by == "ap" and not self.ap:
+            raise ValueError("best_by=ap needs the average precision; set validation.ap=true too")
+        return self
 
 
 class TrainConfig(Config):

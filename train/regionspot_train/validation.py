@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
+from regionspot_train.box_precision import BoxPrecision
 from regionspot_train.config import ValidationConfig
 from regionspot_train.objective import embed
 
@@ -28,7 +29,12 @@ FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of regions whose first name, of the whole vocabulary, is the true one."""
+    """Shares of regions whose first name, of the whole vocabulary, is the true one.
+
+    With ``validation.ap`` also LVIS's box average precision with the annotated boxes as proposals,
+    of all classes and of rare, common and frequent ones. None: not asked for, or there is no such
+    class.
+    """
 
     step: int
     top1: float
@@ -37,6 +43,10 @@ class Accuracy:
     """The mean over the classes that have regions: rare ones count as much as frequent ones."""
     by_frequency: dict[str, float] = field(default_factory=dict)
     """Of the regions of LVIS's frequent, common and rare classes, where the vocabulary says."""
+    ap: float | None = None
+    ap_r: float | None = None
+    ap_c: float | None = None
+    ap_f: float | None = None
 
 
 def accuracy(
@@ -128,9 +138,12 @@ class Validator:
         before = self.best
         training = head.training
         head.eval()
-        said, true = map(np.concatenate, zip(*self._named(head), strict=True))
+        precision = BoxPrecision(self._cache, self._images) if self.config.ap else None
+        said, true = map(np.concatenate, zip(*self._named(head, precision), strict=True))
         head.train(training)
-        self.history.append(accuracy(step, said, true, self._cache.vocabulary.frequencies))
+        found = accuracy(step, said, true, self._cache.vocabulary.frequencies)
+        measured: dict[str, Any] = precision.figures() if precision else {}
+        self.history.append(replace(found, **measured))
         return before is None or self._figure(self.history[-1]) > self._figure(before)
 
     def keep(self, folder: Path, step: int) -> None:
@@ -143,17 +156,28 @@ class Validator:
     def write(self, folder: Path) -> None:
         """Put the history into a run's folder, a JSON line each; whole or not at all."""
         with written_aside(folder / VALIDATION) as partial:
-            lines = (json.dumps(asdict(each)) + "\n" for each in self.history)
+            lines = (_line(each) + "\n" for each in self.history)
             partial.write_text("".join(lines), encoding="utf-8")
 
     @torch.inference_mode()
-    def _named(self, head: FusionHead) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _named(
+        self, head: FusionHead, precision: BoxPrecision | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """What each region is said to be and is, a batch at a time; ``precision`` is told too."""
         token = self._cache.plan.paper_token
         for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
             batch = self._cache.read(part)
             embedded, mask = embed(head, batch, token, self._device)
-            said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
+            logits = head.logits(embedded, self._classes_KD, self._clip_scale)
+            if precision is not None:
+                precision.add(batch, logits)
+            said = logits.argmax(-1)
             yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
 
     def _figure(self, each: Accuracy) -> float:
-        return each.top1 if self.config.best_by == "top1" else each.class_mean
+        return float(getattr(each, self.config.best_by))
+
+
+def _line(each: Accuracy) -> str:
+    """Of the history: what was measured, as JSON."""
+    return json.dumps({name: value for name, value in asdict(each).items() if value is not None})
