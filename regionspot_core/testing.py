@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from regionspot_core.cache.writer import CacheWriter, PartFeatures
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.vocabulary import Vocabulary
 
 SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2)
@@ -25,15 +27,21 @@ CLASSES = 6
 MODEL = {"name": "generated", "weights": "0" * 64}
 
 
-def make_annotations(region_counts: Sequence[int], *, seed: int = 0) -> AnnotationSet:
-    """Images of random sizes with random boxes, as if read from a file."""
+def make_annotations(
+    region_counts: Sequence[int], *, seed: int = 0, federated: bool = False
+) -> AnnotationSet:
+    """Images of random sizes with random boxes, as if read from a file.
+
+    With ``federated`` they have LVIS's frequencies, and two classes at most that are known to be
+    absent or not all annotated; else they are as COCO's.
+    """
     rng = np.random.default_rng(seed)
     counts = np.asarray(region_counts, dtype=np.int64)
     total = int(counts.sum())
     size = rng.integers(20, 200, (len(counts), 2)).astype(np.int32)
     owner = np.repeat(np.arange(len(counts)), counts)
     corners = np.sort(rng.random((total, 2, 2)), axis=1) * size[owner][:, None, ::-1]
-    return AnnotationSet(
+    plain = AnnotationSet(
         path=Path("generated.json"),
         sha256=f"{seed:064x}",
         vocabulary=Vocabulary.from_names([f"class {k}" for k in range(CLASSES)]),
@@ -45,6 +53,23 @@ def make_annotations(region_counts: Sequence[int], *, seed: int = 0) -> Annotati
         class_index=rng.integers(0, CLASSES, total).astype(np.int32),
         annotation_id=rng.permutation(total).astype(np.int64) + 100,
         dropped={"crowd": 0, "empty box": 0},
+    )
+    return _federated(plain, rng) if federated else plain
+
+
+def _federated(plain: AnnotationSet, rng: np.random.Generator) -> AnnotationSet:
+    present = [set(plain.class_index[plain.regions(i)].tolist()) for i in range(len(plain))]
+
+    def some(classes: set[int]) -> list[int]:
+        mixed = rng.permutation(np.array(sorted(classes), dtype=np.int64))
+        return [int(k) for k in mixed[: rng.integers(0, 3)]]
+
+    letters = tuple("rcf"[k % 3] for k in range(CLASSES))
+    return replace(
+        plain,
+        vocabulary=replace(plain.vocabulary, frequencies=letters),
+        negative=ClassLists.of([some(set(range(CLASSES)) - own) for own in present]),
+        not_exhaustive=ClassLists.of([some(own) for own in present]),
     )
 
 
@@ -86,6 +111,7 @@ def make_cache(
     seed: int = 0,
     failed: Sequence[int] = (),
     parts: int | None = None,
+    federated: bool = False,
 ) -> AnnotationSet:
     """Write a cache of random features.
 
@@ -97,8 +123,9 @@ def make_cache(
         seed: Of the features and boxes.
         failed: Positions of images recorded as unreadable.
         parts: How many parts to write; None for all, fewer for an unfinished store.
+        federated: Whether it is of a data set as LVIS, with lists of classes.
     """
-    annotations = make_annotations(region_counts, seed=seed)
+    annotations = make_annotations(region_counts, seed=seed, federated=federated)
     plan = CachePlan(np.diff(annotations.region_start), SHAPE, part_images, keep or Keep())
     writer = CacheWriter.open_or_create(
         store,

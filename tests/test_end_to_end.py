@@ -19,8 +19,16 @@ from regionspot_core.images import read_image
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.detections import image_detections
+from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.scoring import LvisScorer
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.run import run_extraction
+from regionspot_train.config import ValidationConfig
+from regionspot_train.objective import embed
+from regionspot_train.validation import Validator
 
 SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
 
@@ -99,6 +107,51 @@ def test_live_features_give_the_cached_logits(demo: Path) -> None:
         assert stored.shape == recognition.logits.shape
         # float16 rounds tokens by 2^-11; the logits' range is ± scale.
         assert np.abs(stored - recognition.logits).max() <= 2e-3 * scale
+
+
+def test_average_precision_of_a_store_is_that_of_its_annotation_file(
+    demo: Path, tmp_path: Path
+) -> None:
+    """A validation in training, against evaluation's detections and scorer on the world's file."""
+    val, annotations = tmp_path / "val.zarr", demo / "world" / "val.json"
+    asked = {"images": demo / "world" / "val", "annotations": annotations, "out": val}
+    run_extraction(ExtractConfig.parse(asked, source="test"))
+    cache, head = FeatureCache(val), load_head(demo / "run")
+    assert cache.negative is not None
+    truth = read_annotations(annotations)
+    assert truth.negative is not None
+    assert truth.not_exhaustive is not None
+    assert cache.negative.values.tolist() == truth.negative.values.tolist()
+    assert cache.not_exhaustive is not None
+    assert cache.not_exhaustive.values.tolist() == truth.not_exhaustive.values.tolist()
+    validator = Validator(
+        ValidationConfig(ap=True),
+        val,
+        cache.fingerprint["backbones"],
+        batch_images=1,
+        device=torch.device("cpu"),
+    )
+    validator.validate(head, 1)
+    bank, entries = cache.class_bank(), []
+    for index in range(len(cache)):
+        batch = cache.read([index])
+        with torch.no_grad():
+            embedded, mask = embed(head, batch, cache.plan.paper_token, torch.device("cpu"))
+            logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
+        boxes, classes = batch.boxes[mask].numpy(), batch.classes[mask].numpy()
+        entries += image_detections(
+            int(batch.image_ids[0]),
+            Proposals(boxes, np.ones(len(boxes), np.float32), classes),
+            logits[mask].softmax(-1).numpy(),
+            vocabulary=cache.vocabulary,
+            limit=300,
+        )
+    (tmp_path / "detections.json").write_text(json.dumps(entries))
+    expected = LvisScorer(annotations).score(tmp_path / "detections.json", iou="bbox")
+    found = validator.history[0]
+    for ours, name in (("ap", "AP"), ("ap_r", "APr"), ("ap_c", "APc"), ("ap_f", "APf")):
+        assert 0 < expected[name] < 1, name
+        assert getattr(found, ours) == pytest.approx(expected[name], rel=1e-12), name
 
 
 def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:

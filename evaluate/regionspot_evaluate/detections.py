@@ -11,20 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.boxes import xyxy_to_xywh
+from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.proposals import Proposals
-
-
-def best_pairs(
-    scores_RK: NDArray[np.floating], *, limit: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Region and class indices of the ``limit`` highest scores, best first.
-
-    Ties go to the earlier region and then the earlier class, so the choice is repeatable.
-    """
-    order = np.argsort(-scores_RK, axis=None, kind="stable")[:limit]
-    regions, classes = np.unravel_index(order, scores_RK.shape)
-    return regions, classes
 
 
 def image_detections(

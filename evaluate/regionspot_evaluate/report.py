@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from regionspot_core import __version__
+from regionspot_core.lvis_scoring import METRICS
 from regionspot_core.tables import counted, show
-from regionspot_evaluate.scoring import METRICS, Score
+from regionspot_evaluate.scoring import Score
 
 if TYPE_CHECKING:  # it brings supervision
     from regionspot_evaluate.predict import PredictReport

@@ -11,16 +11,10 @@ from typing import Literal
 from regionspot_core.datasets.checks import whole_number
 from regionspot_core.datasets.coco import Entry, read_tables
 from regionspot_core.errors import AnnotationError
+from regionspot_core.lvis_scoring import FREQUENCIES, named_figures
 from regionspot_evaluate.lvis_reference import ReferenceScorer
 
 Iou = Literal["bbox", "segm"]
-METRICS = (
-    "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf",
-    "AR", "ARs", "ARm", "ARl",
-)  # fmt: skip
-"""In the order they are shown. AR is the mean recall at 300 detections."""
-FREQUENCIES = ("r", "c", "f")
-"""LVIS's marks for rare, common and frequent classes."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +48,7 @@ class LvisScorer:
         """
         _require_detections(detections, iou, self._image_ids)
         raw = self._reference.score(detections, iou=iou)
-        named = {name.removesuffix("@300"): value for name, value in raw.items()}
-        return Score(iou, {name: None if named[name] < 0 else named[name] for name in METRICS})
+        return Score(iou, named_figures(raw))
 
 
 def _check_lvis(path: Path) -> set[int]:

@@ -10,6 +10,7 @@ from regionspot_core.cache.claims import until_none_is_held
 from regionspot_core.cache.markers import Marker
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.ray_cluster import require_answer, require_ray
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.planning import Extraction
 
@@ -42,9 +43,10 @@ def find_engine(config: ExtractConfig) -> Engine:
     """
     if config.engine == "local":
         return local_engine
-    from regionspot_extract.ray_engine import ray_engine, require_answer
+    require_ray()
+    from regionspot_extract.ray_engine import ray_engine
 
-    require_answer(config.ray)
+    require_answer(config.ray.address)
     return ray_engine
 
 

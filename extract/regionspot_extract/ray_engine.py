@@ -8,42 +8,31 @@ fingerprint, and CLIP's text tower the class bank.
 
 from __future__ import annotations
 
-import os
-import re
-import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 import torch
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from regionspot_core.cache.markers import read_marker
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.errors import ClusterError, InputError, RegionSpotError
+from regionspot_core.errors import ClusterError, RegionSpotError
 from regionspot_core.progress import say
-from regionspot_extract.config import ExtractConfig, RayOptions
+from regionspot_core.ray_cluster import connected, first_words
+from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Attempt, OnImages, TryParts
 from regionspot_extract.planning import Extraction
 from regionspot_extract.ray_worker import PartWorker, Place, anywhere, require_seen
 
-try:
-    import ray
-    from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
-except ImportError:
-    raise InputError(
-        "--engine ray: Ray is not installed here; `pip install 'regionspot[ray]'` installs it"
-    ) from None
-
 TRIES = 3
 """Workers that may die of one part, or one after another while they load the models."""
-ANSWER_SECONDS = 5.0
-"""How long a cluster's address may take to answer."""
 PATIENCE_SECONDS = 30.0
 """After this long without any worker, the run says what it is waiting for."""
-_HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
 _LOST = (RayActorError, ObjectLostError)
 """What Ray raises of a worker that died with its process or its machine, or was cut off."""
 
@@ -59,25 +48,6 @@ def ray_engine(
     """
     with _Pool(extraction, writer, on_images) as pool:
         yield pool.try_parts
-
-
-def require_answer(options: RayOptions) -> None:
-    """Refuse an address at which nothing listens: Ray would try for minutes, and say so at length.
-
-    Raises:
-        ClusterError: Nothing does; the address is named.
-    """
-    address = options.address or os.environ.get("RAY_ADDRESS", "")
-    named = _HOST_PORT.fullmatch(address)
-    if named is None:
-        return  # "auto", or none
-    try:
-        socket.create_connection((named["host"], int(named["port"])), ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(
-            f"--engine ray: nothing answers at {address} ({error}); expected HOST:PORT of a Ray "
-            f"cluster's head, as `ray start --head` prints it"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -146,7 +116,7 @@ class _Pool:
         self._todo: deque[Part] = deque()
         self._deaths: Counter[int] = Counter()
         self._seen: set[str] = set()
-        self._connected = False
+        self._connection = ExitStack()
 
     def __enter__(self) -> _Pool:
         return self
@@ -155,8 +125,7 @@ class _Pool:
         for slot in self._slots:
             if slot.actor is not None:
                 ray.kill(slot.actor)
-        if self._connected:
-            ray.shutdown()
+        self._connection.close()
 
     def try_parts(self, parts: Sequence[Part]) -> Iterator[Attempt]:
         """See :data:`regionspot_extract.engine.TryParts`."""
@@ -179,23 +148,9 @@ class _Pool:
             require_seen(self._writer, last.part, where="a worker")
 
     def _gather(self) -> Crew:
-        if not ray.is_initialized():
-            self._connect()
+        self._connection.enter_context(connected(self._extraction.config.ray.address))
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return Crew.plan(self._extraction.config, nodes)
-
-    def _connect(self) -> None:
-        # A run of ours on a cluster that Ray starts for it tells nobody of it.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        address = self._extraction.config.ray.address
-        try:
-            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error")
-        except (RayError, OSError, RuntimeError, ValueError) as error:
-            named = address or os.environ.get("RAY_ADDRESS") or "this machine"
-            raise ClusterError(
-                f"--engine ray: no Ray cluster could be used at {named} ({_line(error)})"
-            ) from None
-        self._connected = True
 
     def _hire(self, slot: _Slot) -> None:
         """Start a worker; it gets no parts before it has its models: it may wait for room."""
@@ -253,7 +208,7 @@ class _Pool:
                 raise error.cause from None
             raise
         except RayError as error:
-            raise ClusterError(f"--engine ray: {_line(error)}") from None
+            raise ClusterError(f"--engine ray: {first_words(error)}") from None
         if slot.loading is not None:
             slot.loading, slot.place, slot.deaths_loading = None, answer, 0
             return None
@@ -294,19 +249,14 @@ class _Pool:
     def _hopeless(self, parts: list[Part], error: Exception) -> str:
         if not parts:
             return (
-                f"{TRIES} workers in a row died while they loaded the models ({_line(error)}); is "
-                f"there memory for them, and the same regionspot on every machine?"
+                f"{TRIES} workers in a row died while they loaded the models "
+                f"({first_words(error)}); is there memory for them, and the same regionspot on "
+                f"every machine?"
             )
         files = self._extraction.annotations.image_file
         first, last = files[parts[0].image_start], files[parts[0].image_stop - 1]
         return (
             f"part {parts[0].index} (images {first} … {last}) was stopped: {TRIES} workers died "
-            f"of it ({_line(error)}). Look for an image that needs more memory than there is, or "
-            f"give a smaller --batch; the same command then goes on"
+            f"of it ({first_words(error)}). Look for an image that needs more memory than there "
+            f"is, or give a smaller --batch; the same command then goes on"
         )
-
-
-def _line(error: Exception) -> str:
-    """The last line of a message of Ray's, which says why, and its first sentence only."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -27,6 +27,9 @@ class FeatureBatch:
     """(B,) int64"""
     image_sizes: torch.Tensor
     """(B, 2) int64, height and width in original pixels"""
+    negative_classes: torch.Tensor
+    """(B, N) int64 classes that an image is known not to show, -1 where padded. N is the longest
+    list of the cache; 0 where its data set has none"""
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -18,7 +18,7 @@ from regionspot_core.cache.copying import read_checked, require_plan_files
 from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES
 from regionspot_core.cache.markers import PLAN_FILES, FileSum, Marker, marker_key, require_markers
 from regionspot_core.cache.plan import Part
-from regionspot_core.cache.schema import GROUP, PartArray, part_arrays
+from regionspot_core.cache.schema import CLASS_LISTS, GROUP, PartArray, part_arrays
 from regionspot_core.cache.shards import shard_values
 from regionspot_core.cache.small import CHUNK, SmallArray
 from regionspot_core.cache.store import Location, Store, open_store
@@ -102,10 +102,16 @@ class Export:
             values = small[name].values(key, content)
             self._require_same(key, FileSum.of([small[name].content(values)]) == wanted)
             file[name][small[name].rows(key)] = values
+        for name in CLASS_LISTS:  # of no class at all, and so without a chunk
+            if f"{name}/{GROUP}" in planned and name not in small:
+                self._create_small(file, name)
         _write_file(file, PLAN_FILES, self._store.read(PLAN_FILES) or b"")
 
     def _create_small(self, file: Any, name: str) -> SmallArray:  # noqa: ANN401
         array = SmallArray.from_metadata(name, self._store.read(f"{name}/{GROUP}") or b"")
+        if not array.shape[0]:  # HDF5 cuts nothing into chunks
+            file.create_dataset(name, shape=array.shape, dtype=array.dtype, track_times=False)
+            return array
         rows = min(array.shape[0], SMALL_ROWS)
         _create(file, name, array.shape, array.dtype, (rows, *array.shape[1:]), fill=array.fill)
         return array

@@ -10,6 +10,7 @@ from regionspot_core.cache.arrays import read_attributes, read_plan
 from regionspot_core.cache.copying import Copied, copy_parts, create_copy, require_plan_files
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.cache.markers import Marker, read_markers
+from regionspot_core.cache.schema import CLASS_LISTS, start_name
 from regionspot_core.cache.small import CHUNK
 from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter
@@ -17,6 +18,8 @@ from regionspot_core.errors import InputError
 
 MAY_DIFFER = "image/bytes"
 """The one planned array that tells of a machine's own image files."""
+
+LISTS = tuple(each for name in CLASS_LISTS for each in (name, start_name(name)))
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,17 @@ def _made_from(store: Store) -> dict[str, Any]:
 
 
 def _require_same(first: Store, made: dict[str, Any], other: Store) -> None:
+    found = _made_from(other)
+    sums = made["checksum"], found["checksum"]
+    # Earlier versions wrote no lists of classes, and all else is the same.
+    lack = {name for name in LISTS if not all(name in each for each in sums)}
+    made, found = (
+        {**each, "checksum": {k: v for k, v in each["checksum"].items() if k not in lack}}
+        for each in (made, found)
+    )
     require_equal(
         made,
-        _made_from(other),
+        found,
         what=f"{first} and {other} are not parts of one store",
         advice="Merge stores that the same command made, each with other parts",
     )

@@ -21,7 +21,7 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.order import BatchOrder, Epoch
 from regionspot_core.errors import InputError
 
-PER_IMAGE = ("image_tokens", "image_ids", "image_sizes")
+PER_IMAGE = ("image_tokens", "image_ids", "image_sizes", "negative_classes")
 """The batch's tensors that have no region axis."""
 FILL = {"classes": -1, "annotation_ids": -1}
 """What stands where there is no region; 0 in the other tensors."""

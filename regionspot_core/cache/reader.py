@@ -14,9 +14,11 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.schema import NEGATIVE, NOT_EXHAUSTIVE
 from regionspot_core.cache.store import Location, open_store
 from regionspot_core.cache.store_reader import StoreReader
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.errors import InputError
 from regionspot_core.vocabulary import Vocabulary
 
@@ -94,6 +96,16 @@ class FeatureCache:
             [store.part_of + n for store, n in zip(self.stores, before[:-1], strict=True)]
         )
 
+    @cached_property
+    def negative(self) -> ClassLists | None:
+        """The classes that images are known not to show; None where a store does not say."""
+        return self._class_lists(NEGATIVE)
+
+    @cached_property
+    def not_exhaustive(self) -> ClassLists | None:
+        """The classes of which images may show more than are annotated; None likewise."""
+        return self._class_lists(NOT_EXHAUSTIVE)
+
     def class_bank(self) -> ClassBank:
         """The embeddings of the vocabulary's names, written by extraction."""
         return self.stores[0].class_bank()
@@ -125,10 +137,13 @@ class FeatureCache:
                 f"expected indices in 0 … {len(self) - 1}, got {wanted.min()} … {wanted.max()}"
             )
         width = max(1, int(self.region_counts[wanted].max(initial=0)))
+        negative = self._negative_classes(wanted)
         owner = np.searchsorted(self._begin, wanted, side="right") - 1
         places = [np.flatnonzero(owner == each) for each in range(len(self.stores))]
         pending = [
-            store.begin_read(wanted[at] - self._begin[each], flips[at], copies[at], width)
+            store.begin_read(
+                wanted[at] - self._begin[each], flips[at], copies[at], width, negative[at]
+            )
             for each, (store, at) in enumerate(zip(self.stores, places, strict=True))
             if len(at) or len(self.stores) == 1
         ]
@@ -141,6 +156,17 @@ class FeatureCache:
             for field in fields(FeatureBatch)
         }
         return FeatureBatch(**joined)
+
+    def _class_lists(self, name: str) -> ClassLists | None:
+        lists = [store.class_lists(name) for store in self.stores]
+        known = [each for each in lists if each is not None]
+        return ClassLists.joined(known) if len(known) == len(lists) else None
+
+    def _negative_classes(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B, N) as wide in every batch, so that batches can be put together of others."""
+        if self.negative is None:
+            return np.zeros((len(wanted), 0), dtype=np.int64)
+        return self.negative.padded(wanted, self.negative.longest)
 
     def _require_views(self, flipped: NDArray[np.bool_], copy: NDArray[np.integer]) -> None:
         keep = self.plan.keep

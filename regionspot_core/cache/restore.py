@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from regionspot_core.cache.arrays import parse_attributes, read_array
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.markers import FileSum, read_plan_files, write_plan_files
 from regionspot_core.cache.plan import CachePlan
-from regionspot_core.cache.schema import CLASS_BANK, GROUP
+from regionspot_core.cache.schema import CLASS_BANK, CLASS_LISTS, GROUP
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.cache.writer import build_plan_files, require_same_origin
 from regionspot_core.class_bank import ClassBank
@@ -43,6 +44,8 @@ def restore_plan_files(
     """
     sums = _intact_sums(store)
     group = store.read(GROUP)
+    if not _has_class_lists(sums, group):
+        annotations = replace(annotations, negative=None, not_exhaustive=None)
     if group is not None and (not sums or FileSum.of([group]) == sums[GROUP]):
         require_same_origin(store, parse_attributes(store, group), plan, fingerprint)
     wrong = {key for key, each in sums.items() if not _is_whole(store, key, each)}
@@ -69,6 +72,15 @@ def _intact_sums(store: Store) -> dict[str, FileSum]:
         return read_plan_files(store)
     except CacheDamagedError:
         return {}
+
+
+def _has_class_lists(sums: dict[str, FileSum], group: bytes | None) -> bool:
+    """Whether the store was written with them; earlier versions left them out."""
+    names = [f"{name}/{GROUP}" for name in CLASS_LISTS]
+    if sums:
+        return any(name in sums for name in names)
+    # The group's file has the metadata of all arrays, by name.
+    return any(f'"{name}"'.encode() in (group or b"") for name in CLASS_LISTS)
 
 
 def _is_whole(store: Store, key: str, expected: FileSum) -> bool:

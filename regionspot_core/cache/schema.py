@@ -27,6 +27,11 @@ PARTS = "parts"
 """The folder of the parts' commit markers."""
 FLIPPED = "flipped/"
 """What the names of the mirrored view's arrays begin with."""
+NEGATIVE = "image/negative"
+NOT_EXHAUSTIVE = "image/not_exhaustive"
+CLASS_LISTS = (NEGATIVE, NOT_EXHAUSTIVE)
+"""Lists of classes, of data sets that have them: no other store has the arrays. Format 2 is theirs
+as well, since whoever does not know them reads past them."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ def scale_name(name: str) -> str:
     return name.removesuffix("tokens") + "scale"
 
 
+def start_name(name: str) -> str:
+    """The name of the array that says where each image's list begins."""
+    return f"{name}_start"
+
+
 def stored_bytes(plan: CachePlan) -> dict[str, int]:
     """Bytes of the finished part arrays by name, checksums and shard indices left out."""
     rows = sum(-(-part.rows // REGION_CHUNK) * REGION_CHUNK for part in plan.parts())
@@ -146,6 +156,11 @@ def small_arrays(
     yield "region/box", by_row(annotations.box, 0), 0
     yield "region/class", by_row(annotations.class_index, -1), -1
     yield "region/annotation", by_row(annotations.annotation_id, -1), -1
+    lists = (annotations.negative, annotations.not_exhaustive)
+    for name, each in zip(CLASS_LISTS, lists, strict=True):
+        if each is not None:
+            yield name, each.values, -1
+            yield start_name(name), each.start, 0
 
 
 def _part_array(

@@ -35,9 +35,18 @@ from regionspot_core.cache.markers import (
     summarise,
 )
 from regionspot_core.cache.plan import CachePlan
-from regionspot_core.cache.schema import CLASS_BANK, FLIPPED, features, part_arrays, scale_name
+from regionspot_core.cache.schema import (
+    CLASS_BANK,
+    FLIPPED,
+    GROUP,
+    features,
+    part_arrays,
+    scale_name,
+    start_name,
+)
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.vocabulary import Vocabulary
 
@@ -121,9 +130,24 @@ class StoreReader:
         flipped: NDArray[np.bool_],
         copy: NDArray[np.integer],
         width: int,
+        negative: NDArray[np.int64],
     ) -> PendingBatch:
-        """Begin to read a batch of R = ``width``; the rest is as in ``FeatureCache.read``."""
-        return PendingBatch(self, self._positions[places], flipped, copy, width)
+        """Begin to read a batch of R = ``width``; the rest is as in ``FeatureCache.read``.
+
+        ``negative`` are its ``negative_classes``, which depend on the other stores.
+        """
+        return PendingBatch(self, self._positions[places], flipped, copy, width, negative)
+
+    def class_lists(self, name: str) -> ClassLists | None:
+        """One of the schema's ``CLASS_LISTS``, of its images; None where the store has none.
+
+        Raises:
+            CacheDamagedError: It is not what was written.
+        """
+        if f"{name}/{GROUP}" not in read_plan_files(self.store):
+            return None
+        planned = ClassLists(read_array(self.store, name), read_array(self.store, start_name(name)))
+        return ClassLists.of([planned[position] for position in self._positions.tolist()])
 
     def begin_rows(self, name: str, rows: NDArray[np.int64]) -> PendingRows:
         """Begin to read rows of a feature."""
@@ -214,6 +238,7 @@ class PendingBatch:
         flipped: NDArray[np.bool_],
         copy: NDArray[np.integer],
         width: int,
+        negative: NDArray[np.int64],
     ) -> None:
         plan = store.plan
         self._store = store
@@ -224,6 +249,7 @@ class PendingBatch:
         self._image = np.nonzero(self._mask)[0]
         self._flipped = flipped
         self._copy = np.asarray(copy[self._image], dtype=np.int64)
+        self._negative = negative
         self._images: list[Share] = []
         self._regions: list[Share] = []
         self._jittered_boxes: list[Share] = []
@@ -260,6 +286,7 @@ class PendingBatch:
             image_sizes=torch.from_numpy(
                 store.small["image/size"][self._positions].astype(np.int64)
             ),
+            negative_classes=torch.from_numpy(self._negative),
         )
 
     def _ask(self) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, require_unique, view
+from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import MaskColumn, Masks
-from regionspot_core.datasets.record import AnnotationSet, ClassLists
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.vocabulary import Vocabulary
 

@@ -9,23 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import Masks
 from regionspot_core.transforms import Size
 from regionspot_core.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class ClassLists:
-    """A list of classes for each of I images."""
-
-    values: NDArray[np.int32]
-    """The lists end to end, as class indices."""
-    start: NDArray[np.int64]
-    """(I + 1,): image ``i`` owns ``values[start[i] : start[i + 1]]``."""
-
-    def __getitem__(self, image: int) -> NDArray[np.int32]:
-        """The class indices of the image at position ``image``."""
-        return self.values[int(self.start[image]) : int(self.start[image + 1])]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def make_batch(item: int) -> FeatureBatch:
         annotation_ids=torch.zeros(1, 1, dtype=torch.int64),
         image_ids=torch.tensor([item]),
         image_sizes=torch.ones(1, 2, dtype=torch.int64),
+        negative_classes=torch.zeros(1, 0, dtype=torch.int64),
     )
 
 

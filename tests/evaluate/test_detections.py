@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.detections import ResultsFile, best_pairs, image_detections
+from regionspot_evaluate.detections import ResultsFile, image_detections
 from regionspot_evaluate.proposals import Proposals
 
 VOCABULARY = Vocabulary(names=("a", "b", "c"), ids=(90, 4, 17))

@@ -12,8 +12,9 @@ from hotcoco import COCO, LVISEval, LVISResults
 from pycocotools import mask as rle_codec
 
 from regionspot_core.errors import AnnotationError
+from regionspot_core.lvis_scoring import METRICS
 from regionspot_evaluate.lvis_reference import ReferenceScorer
-from regionspot_evaluate.scoring import METRICS, Iou, LvisScorer
+from regionspot_evaluate.scoring import Iou, LvisScorer
 
 Json = dict[str, Any]
 Box = list[float]

@@ -32,16 +32,17 @@ WAYS = pytest.mark.parametrize(
             "reading.shuffle=windowed",
             "optimiser.ema=0.9",
         ],
+        ["loss.federated=true", "loss.negatives=1"],
     ],
-    ids=["paper", "mean"],
+    ids=["paper", "mean", "federated"],
 )
 
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("stores")
-    make_cache(folder / "a", [2, 3, 1, 0, 4, 1, 6], seed=1)
-    make_cache(folder / "b", [1, 3] * 5, seed=2)
+    make_cache(folder / "a", [2, 3, 1, 0, 4, 1, 6], seed=1, federated=True)
+    make_cache(folder / "b", [1, 3] * 5, seed=2, federated=True)
     return [folder / "a", folder / "b"]
 
 

@@ -1,11 +1,15 @@
 """A sweep's heads are what each would be alone; it is resumed, pruned and told of."""
 
+import contextlib
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,13 @@ from safetensors.torch import load_file
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head, read_record
-from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError, InputError
+from regionspot_core.errors import (
+    CheckpointError,
+    ClusterError,
+    ConfigError,
+    FingerprintError,
+    InputError,
+)
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.learner import Learner
@@ -336,3 +346,45 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
 def test_a_space_that_cannot_be_tried(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Space.parse(space, source="space.toml").require_allowed(settings())
+
+
+def processes() -> Iterator[tuple[int, str]]:
+    """Each process and its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield int(path.parent.name), path.read_text().replace("\0", " ")
+
+
+def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
+    """Two groups, each with its own read; the worker of one is killed, and its heads go on."""
+    ray = pytest.importorskip("ray")
+    out = tmp_path / "sweep"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    killed = threading.Event()
+
+    def kill_one() -> None:
+        while not list(out.glob("trials/*/checkpoints/*/state.pt")):
+            time.sleep(0.02)
+        # Ray names a worker's process after its task.
+        os.kill(next(pid for pid, name in processes() if name.startswith("ray::_learn")), 9)
+        killed.set()
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    try:
+        report = sweep(stores, out, "steps=60", trials=4, at_once=2, ray_groups=2)
+    finally:
+        thread.join()
+        ray.shutdown()
+    assert killed.is_set()
+    assert report.states == {"finished": 4}
+    assert {each.user_attrs["group"] for each in report.trials} == {0, 1}
+    for number in (0, 1, 2):
+        head = out / "trials" / f"{number:04d}"
+        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
+
+
+def test_a_cluster_that_does_not_answer(stores: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ClusterError, match=r"nothing answers at 127\.0\.0\.1:9"):
+        sweep(stores, tmp_path / "sweep", ray_groups=2, ray_address="127.0.0.1:9")

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head, read_record
-from regionspot_core.errors import CacheError, FingerprintError
+from regionspot_core.errors import CacheError, ConfigError, FingerprintError
+from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.learner import Learner
+from regionspot_train.objective import embed
 from regionspot_train.run import TrainReport, run_training
-from regionspot_train.validation import Accuracy, Validator, accuracy
+from regionspot_train.validation import Accuracy, ValidationSet, accuracy
 
 SETTINGS = [
     "steps=40", "batch_images=4", "log_every=10", "head.ffn_width=32", "head.heads=2",
@@ -92,8 +94,79 @@ def test_the_figures_are_those_of_the_head(stores: tuple[Path, Path], tmp_path: 
     assert read_record(tmp_path / "run" / "best").training["step"] == report.best.step
 
 
+def federated(folder: Path) -> tuple[Path, Path]:
+    make_cache(folder / "train", [2, 3, 1, 2, 0, 4], federated=True)
+    make_cache(folder / "val", [3, 0, 2, 20, 1, 1, 2], seed=7, federated=True)
+    return folder / "train", folder / "val"
+
+
+def naive_precision(run: Path, store: Path) -> dict[str, float | None]:
+    """Of the finished head, one image at a time and every pair sorted."""
+    cache, head = FeatureCache(store), load_head(run)
+    bank, images, rows, truth = cache.class_bank(), [], [], []
+    for index in range(len(cache)):
+        batch = cache.read([index])
+        with torch.no_grad():
+            embedded, mask = embed(head, batch, cache.plan.paper_token, torch.device("cpu"))
+            logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
+        boxes = batch.boxes[mask].tolist()
+        truth += [
+            (index, box, k) for box, k in zip(boxes, batch.classes[mask].tolist(), strict=True)
+        ]
+        pairs = [
+            (-p, index, box, k)
+            for box, row in zip(boxes, logits[mask].softmax(-1).tolist(), strict=True)
+            for k, p in enumerate(row)
+        ]
+        rows += sorted(pairs)[:300]
+        images.append(index)
+    return score_boxes(
+        NamedBoxes(*(np.array(column) for column in zip(*truth, strict=True))),
+        NamedBoxes(*(np.array(column) for column in zip(*(r[1:] for r in rows), strict=True))),
+        np.array([-row[0] for row in rows]),
+        images=len(cache),
+        vocabulary=cache.vocabulary,
+        negative=cache.negative,
+        not_exhaustive=cache.not_exhaustive,
+    )
+
+
+def test_average_precision_is_that_of_the_head(tmp_path: Path) -> None:
+    """Images without regions change nothing, and the last line is the finished head's."""
+    stores = federated(tmp_path)
+    report = fit(stores, tmp_path / "run", "validation.ap=true", "validation.best_by=ap")
+    found, expected = lines(tmp_path / "run")[-1], naive_precision(tmp_path / "run", stores[1])
+    for ours, name in (("ap", "AP"), ("ap_r", "APr"), ("ap_c", "APc"), ("ap_f", "APf")):
+        assert expected[name] is not None
+        assert found[ours] == pytest.approx(expected[name], rel=1e-9), name
+    each = [line["ap"] for line in lines(tmp_path / "run")]
+    assert report.best is not None
+    assert report.best.ap == max(each)
+    assert read_record(tmp_path / "run" / "best").training["step"] == 10 * (1 + np.argmax(each))
+    again = fit(
+        stores, tmp_path / "run", "validation.ap=true", "validation.best_by=ap", resume=True
+    )
+    assert again.best == report.best
+
+
+def test_average_precision_of_a_store_that_is_not_lvis_s(
+    stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """No frequencies: the mean over all classes alone; no negative classes: all of them count."""
+    fit(stores, tmp_path / "run", "validation.ap=true")
+    for line in lines(tmp_path / "run"):
+        assert line.keys() == {"step", "top1", "class_mean", "by_frequency", "ap"}
+    expected = naive_precision(tmp_path / "run", stores[1])
+    assert lines(tmp_path / "run")[-1]["ap"] == pytest.approx(expected["AP"], rel=1e-9)
+
+
+def test_the_best_by_a_figure_that_is_not_measured_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"best_by=ap .* set validation\.ap=true"):
+        TrainConfig.load(recipe_or_file("demo"), ["validation.best_by=ap"])
+
+
 def test_validating_changes_no_weight(stores: tuple[Path, Path], tmp_path: Path) -> None:
-    fit(stores, tmp_path / "with", "head.dropout=0.2")
+    fit(stores, tmp_path / "with", "head.dropout=0.2", "validation.ap=true")
     fit(stores, tmp_path / "without", "head.dropout=0.2", val=False)
     both = [(tmp_path / name / "head.safetensors").read_bytes() for name in ("with", "without")]
     assert both[0] == both[1]
@@ -102,16 +175,13 @@ def test_validating_changes_no_weight(stores: tuple[Path, Path], tmp_path: Path)
 
 def planned(figures: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Validations give these figures, one after another."""
-    original = Validator.validate
+    left = iter(figures)
 
-    def validate(self: Validator, head: Any, step: int) -> bool:
-        before = self.best
-        original(self, head, step)
-        figure = figures[len(self.history) - 1]
-        self.history[-1] = Accuracy(step, figure, figure)
-        return before is None or figure > before.top1
+    def measure(self: ValidationSet, heads: Any, steps: list[int]) -> list[Accuracy]:
+        figure = next(left)
+        return [Accuracy(steps[0], figure, figure)]
 
-    monkeypatch.setattr(Validator, "validate", validate)
+    monkeypatch.setattr(ValidationSet, "measure", measure)
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,9 @@ def fit(
     if report.loss is not None:
         facts["loss"] = f"{report.loss:.4g} over the last steps"
     if report.best is not None:
+        precision = "" if report.best.ap is None else f"AP {100 * report.best.ap:.1f}, "
         facts["best"] = (
-            f"top-1 {100 * report.best.top1:.1f} %, classes' mean "
+            f"{precision}top-1 {100 * report.best.top1:.1f} %, classes' mean "
             f"{100 * report.best.class_mean:.1f} %, after step {report.best.step:,}"
         )
     facts |= {

@@ -36,6 +36,9 @@ class LossConfig(Config):
     negatives: int | None = Field(None, ge=1)
     """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
     so many others, drawn anew for each. None: over all."""
+    federated: bool = False
+    """For LVIS: the loss of a region is over the classes that are annotated in its image or known
+    to be absent from it; nothing is known of the others."""
 
     @model_validator(mode="after")
     def _smoothing_is_of_softmax(self) -> LossConfig:
@@ -103,10 +106,18 @@ class ValidationConfig(Config):
 
     every: int = Field(500, ge=1)
     """Steps; the last one is validated too."""
-    best_by: Literal["top1", "class_mean"] = "top1"
+    ap: bool = False
+    """Whether LVIS's average precision with the annotated boxes as proposals is measured too."""
+    best_by: Literal["top1", "class_mean", "ap"] = "top1"
     """What the head in ``best/`` has the highest of."""
     patience: int | None = Field(None, ge=1)
     """Validations without a better one after which a run ends early; None: it never does."""
+
+    @model_validator(mode="after")
+    def _the_figure_is_measured(self) -> ValidationConfig:
+        if self.best_by == "ap" and not self.ap:
+            raise ValueError("best_by=ap needs the average precision; set validation.ap=true too")
+        return self
 
 
 class TrainConfig(Config):

@@ -12,7 +12,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.config import TrainConfig
 from regionspot_train.learner import head_config
-from regionspot_train.sources import open_sources
+from regionspot_train.sources import open_sources, require_labels
 
 STATE_BYTES = 16
 """Of a parameter: float32 weight, gradient and AdamW's two means."""
@@ -49,6 +49,7 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
         FingerprintError: The caches are of different backbones.
     """
     sources = open_sources(store, config.data)
+    require_labels(sources, config.loss)
     first = sources[0]
     shape = head_config(config, first.cache, first.bank)
     with torch.device("meta"):

@@ -19,11 +19,12 @@ from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.region_tokens import chosen_count
 from regionspot_train.config import TrainConfig
 from regionspot_train.loader import TrainBatch
+from regionspot_train.losses import counted_classes
 from regionspot_train.objective import Classes, Objective
 from regionspot_train.optimiser import make_optimiser, rate_factor
 from regionspot_train.processes import Processes
 from regionspot_train.randomness import RandomStream
-from regionspot_train.sources import Source
+from regionspot_train.sources import Source, require_labels
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 RANK_SEEDS = 1_000_003
@@ -59,6 +60,7 @@ class Learner:
         self.config = config
         self.device = device
         self._processes = processes or Processes()
+        require_labels(sources, config.loss)
         first = sources[0]
         stream = RandomStream(config.seed, device)
         with stream.drawn_from():
@@ -146,7 +148,11 @@ class Learner:
         own = torch.zeros(len(classes.embeddings_KD), device=self.device)
         own[batch.features.classes[batch.features.mask].to(self.device)] = 1
         own = self._processes.total(own) > 0
-        return classes.drawn(own, negatives, (self.config.seed, self.step))
+        among = None
+        if self.config.loss.federated:
+            counted = counted_classes(batch.features, len(own)).any(0).to(own)
+            among = self._processes.total(counted) > 0
+        return classes.drawn(own, negatives, (self.config.seed, self.step), among_K=among)
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of the head's forward pass."""

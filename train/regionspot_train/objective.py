@@ -13,7 +13,7 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.fusion import FusionConfig, FusionHead, normalised_boxes
 from regionspot_core.region_tokens import KeptTokens, chosen_tokens
 from regionspot_train.config import LossConfig
-from regionspot_train.losses import reduce_losses, region_losses
+from regionspot_train.losses import counted_classes, reduce_losses, region_losses
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,36 @@ class Classes:
     """Of the frozen CLIP's logits."""
     place: torch.Tensor | None = None
     """Each class index of the vocabulary as a place among these, where they are not all of it."""
+    drawn_K: torch.Tensor | None = None
+    """Which of the vocabulary's classes they are, likewise."""
 
-    def drawn(self, own_K: torch.Tensor, negatives: int, seed: tuple[int, ...]) -> Classes:
+    @property
+    def vocabulary(self) -> int:
+        """K, how many classes there are, drawn or not."""
+        return len(self.embeddings_KD if self.drawn_K is None else self.drawn_K)
+
+    def drawn(
+        self,
+        own_K: torch.Tensor,
+        negatives: int,
+        seed: tuple[int, ...],
+        *,
+        among_K: torch.Tensor | None = None,
+    ) -> Classes:
         """Those that a batch has and ``negatives`` others by the seed; all where they are fewer.
 
         Args:
             own_K: (K,) bool, which of the vocabulary's classes the batch's regions have.
             negatives: How many of the others.
             seed: The same seed, the same others.
+            among_K: (K,) bool, which of the others may be drawn; None: all.
         """
         order = np.random.default_rng(seed).permutation(len(own_K))
         drawn = own_K.clone()
         others = torch.from_numpy(order).to(drawn.device)
-        drawn[others[~own_K[others]][:negatives]] = True
-        return Classes(self.embeddings_KD[drawn], self.clip_scale, drawn.cumsum(0) - 1)
+        may = ~own_K if among_K is None else among_K & ~own_K
+        drawn[others[may[others]][:negatives]] = True
+        return Classes(self.embeddings_KD[drawn], self.clip_scale, drawn.cumsum(0) - 1, drawn)
 
 
 class Objective(nn.Module):
@@ -93,7 +109,11 @@ class Objective(nn.Module):
         if classes.place is not None:
             true = classes.place[true]
         logits = self.head.logits(embedded_BRD, classes.embeddings_KD, classes.clip_scale)
-        losses = region_losses(logits, true, self._config)
+        counted = None
+        if self._config.federated:
+            counted = counted_classes(batch, classes.vocabulary).to(self._device)
+            counted = counted if classes.drawn_K is None else counted[:, classes.drawn_K]
+        losses = region_losses(logits, true, self._config, counted)
         return reduce_losses(losses, mask_BR, self._config, regions=regions)
 
 

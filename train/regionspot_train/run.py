@@ -13,7 +13,7 @@ from regionspot_train.loader import FeatureLoader
 from regionspot_train.processes import joined, local_device
 from regionspot_train.sources import open_sources
 from regionspot_train.training_run import TrainingRun, TrainReport
-from regionspot_train.validation import Validator
+from regionspot_train.validation import ValidationSet
 
 
 def run_training(
@@ -50,15 +50,14 @@ def run_training(
     """
     sources = open_sources(store, config.data)
     device = local_device(config.device)
-    validator = None
+    validation = None
     if validate_on is not None:
-        validator = Validator(
+        validation = ValidationSet(
             config.validation,
             validate_on,
             sources[0].cache.fingerprint["backbones"],
             batch_images=config.batch_images,
             device=device,
-            region_tokens=config.head.region_tokens,
         )
     with joined(device) as processes:
         run = TrainingRun(
@@ -67,7 +66,7 @@ def run_training(
             out,
             device=device,
             processes=processes,
-            validator=validator,
+            validation=validation,
             resume=resume,
             start_from=start_from,
         )

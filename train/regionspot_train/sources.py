@@ -14,7 +14,7 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import Location
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
-from regionspot_train.config import DataConfig
+from regionspot_train.config import DataConfig, LossConfig
 from regionspot_train.repeat import repeat_factors
 
 
@@ -64,6 +64,21 @@ def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> t
     for other in sources[1:]:
         _require_alike(sources[0], other)
     return sources
+
+
+def require_labels(sources: Sequence[Source], loss: LossConfig) -> None:
+    """Refuse caches whose labels do not say what a loss needs.
+
+    Raises:
+        CacheError: The loss is federated, and a cache does not have its images' negative classes.
+    """
+    for source in sources if loss.federated else ():
+        if source.cache.negative is None:
+            raise CacheError(
+                f"{source.name}: loss.federated needs each image's negative classes, and the store "
+                f"has none; extract annotations that have them (LVIS's neg_category_ids), or leave "
+                f"loss.federated out"
+            )
 
 
 def _open(store: Location, weight: float | None, config: DataConfig) -> Source:

@@ -21,7 +21,7 @@ from regionspot_train.processes import Processes
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.run_log import RunLog
 from regionspot_train.sources import Source
-from regionspot_train.validation import Accuracy, Validator
+from regionspot_train.validation import Accuracy, ValidationSet, Validator
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TrainingRun:
         out: The run's folder; only the first process touches it.
         device: Where the head learns.
         processes: Those that learn the head together.
-        validator: Who says how good the head is; None: nobody.
+        validation: What says how good the head is; None: nothing does.
         resume: Whether to go on with the run in ``out``, if there is one.
         start_from: The folder of a head to begin with instead of fresh weights.
 
@@ -83,7 +83,7 @@ class TrainingRun:
         *,
         device: torch.device,
         processes: Processes | None = None,
-        validator: Validator | None = None,
+        validation: ValidationSet | None = None,
         resume: bool = False,
         start_from: Path | None = None,
     ) -> None:
@@ -94,7 +94,10 @@ class TrainingRun:
         self._processes = processes or Processes()
         self._began = time.perf_counter()
         self.learner = Learner(config, sources, device, self._processes)
-        self._validator = validator
+        self._validation = validation
+        self._validator = Validator(config.validation)
+        if validation is not None:
+            validation.require_tokens(config.head.region_tokens)
         if start_from is not None:
             self.learner.start_from(read_weights(start_from, self.learner.head.config))
         self._folder: RunFolder | None = None
@@ -122,14 +125,13 @@ class TrainingRun:
         words = []
         if self._log and self._log.lines:
             words = self._log.lines[-1].words()
-        if self._validator and self._validator.history:
+        if self._validator.history:
             words.append(f"top-1 {self._validator.history[-1].top1:.1%}")
         return ", ".join(words)
 
     @property
     def best_figure(self) -> float:
         """The best validation's figure by ``validation.best_by``."""
-        assert self._validator is not None
         return max(map(self._validator.figure, self._validator.history))
 
     def learn(self, batch: TrainBatch) -> None:
@@ -141,24 +143,34 @@ class TrainingRun:
         self._rate = learnt.lr
         self.meter.add(learnt.loss, learnt.gradient_norm, batch.regions)
 
-    def look(self) -> float | None:
-        """Validate the head where that is due, and keep it if it is the best so far.
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether the step just taken is followed by a validation."""
+        due = self._validator.due(self.step, self.config.steps)
+        return self._validation is not None and due
+
+    def look(self) -> None:
+        """Validate the head where that is due, and keep it if it is the best so far."""
+        if self._validation is None or not self.validation_is_due:
+            return
+        if self._processes.first:
+            with self.meter.left_out():
+                (found,) = self._validation.measure([self.learner.head], [self.step])
+                self.validated(found)
+        self._patience_lost = self._processes.all_have(self._validator.patience_is_lost)
+
+    def validated(self, found: Accuracy) -> float:
+        """Take note of how good the head is, and keep it if it is the best so far.
 
         Returns:
-            The figure by ``validation.best_by``; None where it is not due.
+            The figure by ``validation.best_by``.
         """
-        validator = self._validator
-        if validator is None or not validator.due(self.step, self.config.steps):
-            return None
-        figure = None
-        if self._folder:
-            with self.meter.left_out():
-                if validator.validate(self.learner.head, self.step):
-                    self._folder.save_best(self.learner.head, self._record())
-                validator.write(self._folder.path)
-            figure = validator.figure(validator.history[-1])
-        self._patience_lost = self._processes.all_have(validator.patience_is_lost)
-        return figure
+        assert self._folder is not None
+        if self._validator.add(found):
+            self._folder.save_best(self.learner.head, self._record())
+        self._validator.write(self._folder.path)
+        self._patience_lost = self._validator.patience_is_lost
+        return self._validator.figure(found)
 
     def write(self, *, stopping: bool = False) -> None:
         """Write what is due after a step: a line of the log, a checkpoint, the finished head.
@@ -192,7 +204,7 @@ class TrainingRun:
             loss=lines[-1].loss if lines else None,
             parameters=self.learner.parameters,
             seconds=time.perf_counter() - self._began,
-            best=self._validator.best if self._validator else None,
+            best=self._validator.best,
             stopped=None if self.ended else stopped,
             first=self._processes.first,
         )
@@ -227,8 +239,7 @@ class TrainingRun:
         self.learner.step = self.resumed = found.step
         if self._log and self._folder:
             self._log.keep(found.step)
-            if self._validator:
-                self._validator.keep(self._folder.path, found.step)
+            self._validator.keep(self._folder.path, found.step)
 
     def _found(self) -> _Found | None:
         if self._folder is None:
@@ -248,7 +259,7 @@ class TrainingRun:
             "config": self.config.to_json(),
             "data": {"backbones": self._backbones, "datasets": data},
             "start_from": None if start_from is None else str(start_from),
-            "validation": self._validator.data if self._validator else None,
+            "validation": self._validation.data if self._validation else None,
         }
 
     def _record(self) -> HeadRecord:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import Location
@@ -20,6 +21,7 @@ from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_core.region_tokens import TokenChoice, chosen_count
+from regionspot_train.box_precision import BoxPrecision
 from regionspot_train.config import ValidationConfig
 from regionspot_train.objective import embed
 
@@ -29,7 +31,12 @@ FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of regions whose first name, of the whole vocabulary, is the true one."""
+    """Shares of regions whose first name, of the whole vocabulary, is the true one.
+
+    With ``validation.ap`` also LVIS's box average precision with the annotated boxes as proposals,
+    of all classes and of rare, common and frequent ones. None: not asked for, or there is no such
+    class.
+    """
 
     step: int
     top1: float
@@ -38,6 +45,10 @@ class Accuracy:
     """The mean over the classes that have regions: rare ones count as much as frequent ones."""
     by_frequency: dict[str, float] = field(default_factory=dict)
     """Of the regions of LVIS's frequent, common and rare classes, where the vocabulary says."""
+    ap: float | None = None
+    ap_r: float | None = None
+    ap_c: float | None = None
+    ap_f: float | None = None
 
 
 def accuracy(
@@ -61,20 +72,18 @@ def accuracy(
     )
 
 
-class Validator:
-    """Validates a head every few steps, and knows when it was best.
+class ValidationSet:
+    """The cache whose regions heads are to name.
 
     Args:
-        config: How often, by which figure, and how much patience.
+        config: What is measured.
         store: A cache of the same backbones. Its own vocabulary is what regions are named in.
         backbones: The fingerprint of the training cache's backbones.
         batch_images: Images at a time.
-        device: Where the head is.
-        region_tokens: Which of SAM's tokens the head sees.
+        device: Where the heads are.
 
     Raises:
         CacheError: The cache is missing, unfinished or has no regions.
-        InputError: It does not keep those tokens.
         FingerprintError: It was made by other backbones; the fields are named.
     """
 
@@ -86,12 +95,9 @@ class Validator:
         *,
         batch_images: int,
         device: torch.device,
-        region_tokens: TokenChoice = "paper",
     ) -> None:
         self.config = config
         self._cache = FeatureCache(store)
-        plan = self._cache.plan
-        chosen_count(region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
         require_equal(
             backbones,
             self._cache.fingerprint["backbones"],
@@ -106,12 +112,66 @@ class Validator:
         self._clip_scale = bank.logit_scale
         self._batch_images = batch_images
         self._device = device
-        self.history: list[Accuracy] = []
 
     @property
     def data(self) -> dict[str, Any]:
         """What the figures are of, for the run's record."""
         return {"settings": self.config.to_json(), "dataset": self._cache.fingerprint["dataset"]}
+
+    def require_tokens(self, choice: TokenChoice) -> None:
+        """Refuse a head that sees tokens which the cache does not keep.
+
+        Raises:
+            InputError: That is so.
+        """
+        plan, store = self._cache.plan, self._cache.stores[0].store
+        chosen_count(choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
+
+    @torch.inference_mode()
+    def measure(self, heads: Sequence[FusionHead], steps: Sequence[int]) -> list[Accuracy]:
+        """How good each head is after its steps; the cache is read once for all of them."""
+        tallies = [_Tally(self._cache, self._images, ap=self.config.ap) for _ in heads]
+        training = [head.training for head in heads]
+        kept = self._cache.plan.keep.sam_tokens
+        for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
+            batch = self._cache.read(part)
+            features = batch.as_float(self._device)
+            for head, tally in zip(heads, tallies, strict=True):
+                embedded, _ = embed(head.eval(), features, kept, self._device)
+                logits = head.logits(embedded, self._classes_KD, self._clip_scale)
+                tally.add(batch, logits)
+        for head, before in zip(heads, training, strict=True):
+            head.train(before)
+        return [tally.figures(step) for tally, step in zip(tallies, steps, strict=True)]
+
+
+class _Tally:
+    """What one head says of the regions, batch by batch."""
+
+    def __init__(self, cache: FeatureCache, images: NDArray[np.int64], *, ap: bool) -> None:
+        self._frequencies = cache.vocabulary.frequencies
+        self._precision = BoxPrecision(cache, images) if ap else None
+        self._said: list[NDArray[np.int64]] = []
+        self._true: list[NDArray[np.int64]] = []
+
+    def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
+        self._said.append(logits_BRK.argmax(-1).cpu()[batch.mask].numpy())
+        self._true.append(batch.classes[batch.mask].numpy())
+        if self._precision is not None:
+            self._precision.add(batch, logits_BRK)
+
+    def figures(self, step: int) -> Accuracy:
+        said, true = np.concatenate(self._said), np.concatenate(self._true)
+        measured: dict[str, Any] = self._precision.figures() if self._precision else {}
+        return replace(accuracy(step, said, true, self._frequencies), **measured)
+
+
+class Validator:
+    """A run's validations, in order: which was the best, and whether to go on."""
+
+    def __init__(self, config: ValidationConfig) -> None:
+        self.config = config
+        self.history: list[Accuracy] = []
 
     @property
     def best(self) -> Accuracy | None:
@@ -129,15 +189,15 @@ class Validator:
         """Whether a step is followed by a validation; the last one always is."""
         return step % self.config.every == 0 or step == last
 
-    def validate(self, head: FusionHead, step: int) -> bool:
-        """Add the head's accuracy after a step to the history; whether it is the best so far."""
+    def add(self, found: Accuracy) -> bool:
+        """Take note of a validation; whether it is the best so far."""
         before = self.best
-        training = head.training
-        head.eval()
-        said, true = map(np.concatenate, zip(*self._named(head), strict=True))
-        head.train(training)
-        self.history.append(accuracy(step, said, true, self._cache.vocabulary.frequencies))
-        return before is None or self.figure(self.history[-1]) > self.figure(before)
+        self.history.append(found)
+        return before is None or self.figure(found) > self.figure(before)
+
+    def figure(self, each: Accuracy) -> float:
+        """What heads are ranked by, as the configuration says."""
+        return float(getattr(each, self.config.best_by))
 
     def keep(self, folder: Path, step: int) -> None:
         """Take over the history up to a step that an interrupted run left in its folder."""
@@ -149,18 +209,10 @@ class Validator:
     def write(self, folder: Path) -> None:
         """Put the history into a run's folder, a JSON line each; whole or not at all."""
         with written_aside(folder / VALIDATION) as partial:
-            lines = (json.dumps(asdict(each)) + "\n" for each in self.history)
-            partial.write_text("".join(lines), encoding="utf-8")
+            partial.write_text("".join(map(_line, self.history)), encoding="utf-8")
 
-    @torch.inference_mode()
-    def _named(self, head: FusionHead) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        kept = self._cache.plan.keep.sam_tokens
-        for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
-            batch = self._cache.read(part)
-            embedded, mask = embed(head, batch, kept, self._device)
-            said = head.logits(embedded, self._classes_KD, self._clip_scale).argmax(-1)
-            yield said[mask].cpu().numpy(), batch.classes[batch.mask].numpy()
 
-    def figure(self, each: Accuracy) -> float:
-        """What heads are ranked by, as the configuration says."""
-        return each.top1 if self.config.best_by == "top1" else each.class_mean
+def _line(each: Accuracy) -> str:
+    """Of the history: what was measured, as JSON."""
+    measured = {name: value for name, value in asdict(each).items() if value is not None}
+    return json.dumps(measured) + "\n"

@@ -51,6 +51,24 @@ def sweep(
             "small.",
         ),
     ] = False,
+    ray_groups: Annotated[
+        int | None,
+        typer.Option(
+            "--ray-groups",
+            metavar="N",
+            min=1,
+            help="Let N groups of heads learn on a Ray cluster, each with a read, and a GPU, of "
+            "its own.",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            help="The cluster's head; without it the one that runs here, or RAY_ADDRESS names.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -78,6 +96,8 @@ def sweep(
         at_once=at_once,
         stacked=stacked,
         resume=resume,
+        ray_groups=ray_groups,
+        ray_address=ray_address,
     )
     counted = ", ".join(f"{count} {name}" for name, count in report.states.items())
     facts = {

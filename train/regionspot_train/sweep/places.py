@@ -14,8 +14,9 @@ from regionspot_core.errors import RegionSpotError
 from regionspot_train.loader import TrainBatch
 from regionspot_train.lockstep import Lockstep
 from regionspot_train.run_folder import CHECKPOINTS
-from regionspot_train.sweep.study import Study, Trial
+from regionspot_train.sweep.study import Asking, Trial
 from regionspot_train.training_run import TrainingRun
+from regionspot_train.validation import ValidationSet
 
 TRIALS = "trials"
 
@@ -40,36 +41,40 @@ class Places:
 
     Args:
         count: How many learn at one time.
-        total: How many are tried in all.
+        group: Which of ``groups`` groups of heads these are.
+        groups: Each has a read of its own.
         study: Says what to try, and what to give up.
         open_run: Makes the training run of a trial, in the trial's folder.
         lockstep: How they learn.
+        validation: What says how good they are.
     """
 
     def __init__(
         self,
         *,
         count: int,
-        total: int,
-        study: Study,
+        group: int,
+        groups: int,
+        study: Asking,
         open_run: Callable[[Trial], TrainingRun],
         lockstep: Lockstep,
+        validation: ValidationSet,
     ) -> None:
         self._count = count
-        self._total = total
+        self._group = group
+        self._groups = groups
         self._study = study
         self._open_run = open_run
         self._lockstep = lockstep
+        self._validation = validation
         self._places: list[Place] = []
-        self._begun = 0
-        self._best: float | None = None
+        self._all_begun = False
+        self.ended = 0
+        """Heads that have ended here, one way or another."""
 
     def __enter__(self) -> Self:
         """Take up again what an earlier call began."""
-        self._study.drop_half_asked()
-        self._begun = self._study.asked
-        self._best = self._study.best
-        for trial in self._study.begun():
+        for trial in self._study.begun(self._group, self._groups):
             self._begin(trial)
         return self
 
@@ -82,40 +87,44 @@ class Places:
         for place in self._places:
             place.log.close()
 
-    @property
-    def ended(self) -> int:
-        """How many heads have ended, one way or another."""
-        return self._begun - len(self._places)
-
-    @property
-    def note(self) -> str:
-        """What a progress line says of the heads that learn."""
-        words = [f"{len(self._places)} learning"]
-        if self._best is not None:
-            words.append(f"best {self._best:.2%}")
-        return ", ".join(words)
-
     def position(self, start: int) -> int:
         """The first batch that a head needs; ``start`` where none is learning."""
         return min((place.position for place in self._places), default=start)
 
     def fill(self, position: int) -> bool:
         """Begin new heads at the batch ``position`` where there is room; whether any learns."""
-        while len(self._places) < self._count and self._begun < self._total:
-            self._begun += 1
-            self._begin(self._study.ask(position))
+        while len(self._places) < self._count and not self._all_begun:
+            trial = self._study.ask(position, self._group)
+            self._all_begun = trial is None
+            if trial is not None:
+                self._begin(trial)
         return bool(self._places)
 
     def learn(self, position: int, batch: TrainBatch) -> None:
         """Give the batch at ``position`` to the heads that need it next, and look how they do."""
         due = [place for place in self._places if place.position == position]
         results = self._lockstep.learn([place.run.learner for place in due], batch)
+        learnt = []
         for place, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
                 self._fail(place, str(result))
             else:
                 place.run.count(result, batch)
-                self._after_step(place)
+                learnt.append(place)
+        figures = self._validate([place for place in learnt if place.run.validation_is_due])
+        for place in learnt:
+            self._after_step(place, figures.get(place.trial.number))
+
+    def _validate(self, due: list[Place]) -> dict[int, float]:
+        """Each head's figure by the number of its trial; the validation store is read once."""
+        if not due:
+            return {}
+        runs = [place.run for place in due]
+        found = self._validation.measure([run.learner.head for run in runs], [r.step for r in runs])
+        return {
+            place.trial.number: place.run.validated(each)
+            for place, each in zip(due, found, strict=True)
+        }
 
     def checkpoint(self) -> None:
         """Write a checkpoint of every head."""
@@ -128,17 +137,15 @@ class Places:
             run = log.enter_context(self._open_run(trial))
         except RegionSpotError as error:
             self._study.fail(trial.number, str(error))
+            self.ended += 1
             return
         place = Place(trial, run, log)
         self._places.append(place)
         if run.ended:  # and was killed before the study was told
             self._finish(place)
 
-    def _after_step(self, place: Place) -> None:
+    def _after_step(self, place: Place, value: float | None) -> None:
         run = place.run
-        value = run.look()
-        if value is not None:
-            self._best = value if self._best is None else max(self._best, value)
         given_up = value is not None and self._study.report(place.trial.number, value, run.step)
         if given_up and not run.ended:
             self._study.prune(place.trial.number)
@@ -159,6 +166,7 @@ class Places:
     def _leave(self, place: Place) -> None:
         place.log.close()
         self._places.remove(place)
+        self.ended += 1
         # Nobody goes on with it, and hundreds of heads' optimisers would fill the disk.
         shutil.rmtree(place.run.out / CHECKPOINTS, ignore_errors=True)
 

@@ -6,25 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from regionspot_core.cache.store import Location
-from regionspot_core.errors import ConfigError
 from regionspot_core.progress import progress_line
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
-from regionspot_train.loader import FeatureLoader
-from regionspot_train.lockstep import Lockstep
-from regionspot_train.meter import Meter
-from regionspot_train.processes import local_device
 from regionspot_train.run_folder import RunFolder
-from regionspot_train.sources import Source, open_sources
-from regionspot_train.sweep.places import Places, trial_folder
+from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
 from regionspot_train.sweep.report import SweepReport, write_results
 from regionspot_train.sweep.space import Space
-from regionspot_train.sweep.study import Study, Trial
-from regionspot_train.training_run import TrainingRun
-from regionspot_train.validation import Validator
+from regionspot_train.sweep.study import Study
 
 
 def run_sweep(
@@ -38,6 +28,8 @@ def run_sweep(
     at_once: int = 16,
     stacked: bool = False,
     resume: bool = False,
+    ray_groups: int | None = None,
+    ray_address: str | None = None,
 ) -> SweepReport:
     """Try heads of a space, ``at_once`` of them learning from each batch that is read.
 
@@ -52,116 +44,70 @@ def run_sweep(
         validate_on: The cache whose regions say how good a head is.
         out: The sweep's folder.
         trials: How many heads are tried in all.
-        at_once: How many learn at one time.
+        at_once: How many learn at one time, of each group.
         stacked: Whether heads of one shape without dropout are computed as one.
         resume: Go on with the sweep in ``out``, if there is one, its heads where they were.
+        ray_groups: So many groups of heads on a Ray cluster, each with a read of its own; None:
+            one, here.
+        ray_address: Of the cluster; None: the one that runs here or that RAY_ADDRESS names.
 
     Raises:
         CacheError: A cache is missing, unfinished, or has no regions.
         CheckpointError: ``out`` already holds a sweep, and it is not to be resumed.
+        ClusterError: The Ray cluster does not answer, or its workers die again and again.
         ConfigError: The space has values that no head takes, or the caches cannot give what is
             asked for.
         FingerprintError: The sweep in ``out`` was asked for something else, or the caches are of
             different backbones.
     """
     space.require_allowed(config)
-    sources = open_sources(store, config.data)
-    device = local_device(config.device)
-    folder = SweepFolder(config, sources, validate_on, out, device)
-    asked = {"config": config.to_json(), "space": space.to_json(), **folder.data}
-    RunFolder(out, asked, resume=resume)
-    study = Study(out, space)
-    meter, began = Meter(device), time.perf_counter()
-    places = Places(
-        count=at_once,
-        total=trials,
-        study=study,
-        open_run=folder.open_run,
-        lockstep=Lockstep(device, stacked=stacked),
-    )
+    task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
+    inputs = GroupInputs.open(task)
+    RunFolder(out, _asked(config, space, inputs), resume=resume)
+    study = Study(out, space, trials)
+    study.drop_half_asked()
+    began = time.perf_counter()
     with (
-        places,
         stop_request() as stop,
-        progress_line("sweep", total=trials, unit="heads", start=places.ended) as advance,
+        progress_line("sweep", total=trials, unit="heads", start=study.ended()) as advance,
     ):
-        position = places.position(config.data.first_batch)
-        start = position - config.data.first_batch
-        loader = FeatureLoader(sources, config, start_step=start, endless=True)
-        batches = iter(meter.waiting(loader))
-        while places.fill(position) and stop.signal is None:
-            ended = places.ended
-            places.learn(position, next(batches))
-            position += 1
-            advance(places.ended - ended, places.note)
-        if stop.signal is not None:
-            places.checkpoint()
+
+        def stopping() -> bool:
+            return stop.signal is not None
+
+        def on_ended(count: int) -> None:
+            advance(count, _note(study) if count else "")
+
+        if ray_groups is None:
+            share = learn_group(task, inputs, study, stopping=stopping, on_ended=on_ended)
+        else:
+            from regionspot_train.sweep.cluster import learn_groups
+
+            share = learn_groups(
+                task, study, address=ray_address, stopping=stopping, on_ended=on_ended
+            )
     return write_results(
         study,
         out,
         space,
         seconds=time.perf_counter() - began,
-        waiting_share=meter.waiting_share,
+        waiting_share=share,
         stopped=None if stop.signal is None else stop.exit_code,
     )
 
 
-class SweepFolder:
-    """Makes the training run of each head, in a folder of its own below the sweep's."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        sources: Sequence[Source],
-        validate_on: Location,
-        out: Path,
-        device: torch.device,
-    ) -> None:
-        self._config = config
-        self._sources = sources
-        self._validate_on = validate_on
-        self._out = out
-        self._device = device
-        validator = self._validator()
-        datasets = {str(n): each.cache.fingerprint["dataset"] for n, each in enumerate(sources)}
-        self.data = {
-            "data": {"backbones": sources[0].cache.fingerprint["backbones"], "datasets": datasets},
-            "validation": validator.data,
-        }
-
-    def open_run(self, trial: Trial) -> TrainingRun:
-        """A head's training, from its beginning or where an earlier call left it.
-
-        Raises:
-            ConfigError: Its settings do not go together.
-        """
-        return TrainingRun(
-            trial_config(self._config, trial),
-            self._sources,
-            trial_folder(self._out, trial.number),
-            device=self._device,
-            validator=self._validator(),
-            resume=True,
-        )
-
-    def _validator(self) -> Validator:
-        return Validator(
-            self._config.validation,
-            self._validate_on,
-            self._sources[0].cache.fingerprint["backbones"],
-            batch_images=self._config.batch_images,
-            device=self._device,
-        )
+def _asked(config: TrainConfig, space: Space, inputs: GroupInputs) -> dict[str, object]:
+    """What makes it this sweep and no other, for ``run.json``."""
+    sources = inputs.sources
+    datasets = {str(n): each.cache.fingerprint["dataset"] for n, each in enumerate(sources)}
+    return {
+        "config": config.to_json(),
+        "space": space.to_json(),
+        "data": {"backbones": sources[0].cache.fingerprint["backbones"], "datasets": datasets},
+        "validation": inputs.validation.data,
+    }
 
 
-def trial_config(config: TrainConfig, trial: Trial) -> TrainConfig:
-    """What a head alone would be asked to learn what it learns in the sweep.
-
-    Raises:
-        ConfigError: Its settings do not go together.
-    """
-    order = config.seed if config.data.seed is None else config.data.seed
-    shared = {"data.seed": order, "data.first_batch": trial.first_batch}
-    try:
-        return config.with_values({**trial.values, **shared})
-    except ConfigError as error:
-        raise ConfigError(f"head {trial.number}: {error}") from None
+def _note(study: Study) -> str:
+    best = study.best()
+    return "" if best is None else f"best {best:.2%}"

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +17,8 @@ from regionspot_train.sweep.space import SearchConfig, Space
 FILE = "study.db"
 NAME = "sweep"
 FIRST_BATCH = "first_batch"
+GROUP = "group"
+"""Which of the groups of heads, each with a read of its own, has it."""
 REASON = "reason"
 """Why a trial failed, among its attributes."""
 
@@ -32,6 +34,17 @@ class Trial:
     """Where in the stream of batches it begins."""
 
 
+class Asking(Protocol):
+    """What a group of heads asks a study, wherever that is."""
+
+    def begun(self, group: int, groups: int) -> list[Trial]: ...  # noqa: D102 - see Study
+    def ask(self, first_batch: int, group: int) -> Trial | None: ...  # noqa: D102
+    def report(self, number: int, value: float, step: int) -> bool: ...  # noqa: D102
+    def finish(self, number: int, value: float) -> None: ...  # noqa: D102
+    def prune(self, number: int) -> None: ...  # noqa: D102
+    def fail(self, number: int, reason: str) -> None: ...  # noqa: D102
+
+
 class Study:
     """Asks for heads to try, and is told how good they are.
 
@@ -39,14 +52,16 @@ class Study:
         folder: The sweep's; ``study.db`` is made in it, or gone on with. ``optuna-dashboard`` opens
             it.
         space: What is tried.
+        total: How many heads are tried in all.
 
     Raises:
         InputError: The file is there and is no study.
     """
 
-    def __init__(self, folder: Path, space: Space) -> None:
+    def __init__(self, folder: Path, space: Space, total: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space = space
+        self.space = space
+        self.total = total
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{folder / FILE}")
             self.optuna = optuna.create_study(
@@ -60,12 +75,12 @@ class Study:
         except Exception as error:  # SQLAlchemy's, Alembic's and SQLite's own, whatever is damaged
             raise InputError(f"{folder / FILE}: not a readable Optuna study ({error})") from None
 
-    def begun(self) -> list[Trial]:
-        """Heads that an earlier call began and did not end."""
+    def begun(self, group: int = 0, groups: int = 1) -> list[Trial]:
+        """Heads of a group, one of ``groups``, that were begun and did not end."""
         return [
             Trial(each.number, each.params, each.user_attrs[FIRST_BATCH])
             for each in self._trials(TrialState.RUNNING)
-            if FIRST_BATCH in each.user_attrs
+            if FIRST_BATCH in each.user_attrs and each.user_attrs[GROUP] % groups == group
         ]
 
     def drop_half_asked(self) -> None:
@@ -74,14 +89,10 @@ class Study:
             if FIRST_BATCH not in each.user_attrs:
                 self.fail(each.number, "killed before it began")
 
-    @property
-    def asked(self) -> int:
-        """Heads that were begun, ended or not."""
-        return sum(
-            FIRST_BATCH in each.user_attrs for each in self.optuna.get_trials(deepcopy=False)
-        )
+    def ended(self) -> int:
+        """How many heads have ended, one way or another."""
+        return sum(each.state.is_finished() for each in self._begun_trials())
 
-    @property
     def best(self) -> float | None:
         """The best validation so far, of a head that ended or of one that did not."""
         found = [
@@ -91,10 +102,13 @@ class Study:
         ]
         return max(found, default=None)
 
-    def ask(self, first_batch: int) -> Trial:
-        """The next head to try; it begins at ``first_batch``."""
+    def ask(self, first_batch: int, group: int = 0) -> Trial | None:
+        """The next head for a group to try, from ``first_batch`` on; None where all were begun."""
+        if len(self._begun_trials()) >= self.total:
+            return None
         trial = self.optuna.ask()
-        values = self._space.suggest(trial)
+        values = self.space.suggest(trial)
+        trial.set_user_attr(GROUP, group)
         trial.set_user_attr(FIRST_BATCH, first_batch)
         return Trial(trial.number, values, first_batch)
 
@@ -126,6 +140,9 @@ class Study:
             return (each.value is None, -(each.value or 0.0))
 
         return sorted(everything, key=rank)
+
+    def _begun_trials(self) -> list[FrozenTrial]:
+        return [t for t in self.optuna.get_trials(deepcopy=False) if FIRST_BATCH in t.user_attrs]
 
     def _trials(self, state: TrialState) -> Sequence[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False, states=(state,))
