@@ -33,7 +33,7 @@ def make_batch(item: int) -> FeatureBatch:
 BYTES = 2 * TOKENS + 2 + 1 + 8 + 16 + 8 + 8 + 16
 
 
-def ids(batches: ReadAhead[int]) -> list[int]:
+def ids(batches: ReadAhead[int, FeatureBatch]) -> list[int]:
     return [int(batch.image_ids) for batch in batches]
 
 
@@ -111,7 +111,7 @@ def failing_items() -> Iterator[int]:
     ],
     ids=["reading fails", "the items fail"],
 )
-def test_an_error_is_raised_where_its_batch_is_due(make: Callable[[], ReadAhead[int]]) -> None:
+def test_an_error_is_raised_where_its_batch_is_due(make: Callable[[], ReadAhead[int, FeatureBatch]]) -> None:
     batches = iter(make())
     assert [int(next(batches).image_ids) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):
