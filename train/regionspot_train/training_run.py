@@ -19,6 +19,7 @@ from regionspot_train.learner import Learner
 from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import Meter
 from regionspot_train.processes import Processes
+from regionspot_train.run_facts import run_facts
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.run_log import RunLog
 from regionspot_train.sources import Source
@@ -100,7 +101,8 @@ class TrainingRun:
         self._folder: RunFolder | None = None
         self._log: RunLog | None = None
         if self._processes.first:
-            self._folder = RunFolder(out, self._asked(start_from), resume=resume)
+            facts = run_facts(self.learner, sources, device)
+            self._folder = RunFolder(out, self._asked(start_from), facts, resume=resume)
             self._log = RunLog(out)
         self._patience_lost = False
         self._rate = 0.0
