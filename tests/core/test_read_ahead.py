@@ -111,7 +111,9 @@ def failing_items() -> Iterator[int]:
     ],
     ids=["reading fails", "the items fail"],
 )
-def test_an_error_is_raised_where_its_batch_is_due(make: Callable[[], ReadAhead[int, FeatureBatch]]) -> None:
+def test_an_error_is_raised_where_its_batch_is_due(
+    make: Callable[[], ReadAhead[int, FeatureBatch]],
+) -> None:
     batches = iter(make())
     assert [int(next(batches).image_ids) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):

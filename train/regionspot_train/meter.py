@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -53,17 +53,21 @@ class Meter:
         self._waited = 0.0
         self._began = time.perf_counter()
 
-    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time spent waiting for each counted."""
+    def waiting(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+        """The batches, with the time spent waiting for each counted; closing it closes them."""
         source = iter(batches)
-        while True:
-            asked = time.perf_counter()
-            try:
-                batch = next(source)
-            except StopIteration:
-                return
-            self._waited += time.perf_counter() - asked
-            yield batch
+        try:
+            while True:
+                asked = time.perf_counter()
+                try:
+                    batch = next(source)
+                except StopIteration:
+                    return
+                self._waited += time.perf_counter() - asked
+                yield batch
+        finally:
+            if isinstance(source, Generator):
+                source.close()
 
     @property
     def waiting_share(self) -> float:

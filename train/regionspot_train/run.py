@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from regionspot_core.cache.store import Location
@@ -78,9 +79,9 @@ def run_training(
             run,
             stop_request() as stop,
             show("train", total=config.steps, unit="steps", start=run.step) as advance,
+            closing(run.meter.waiting(loader)) as batches,
         ):
             stopping = False
-            batches = iter(run.meter.waiting(loader))
             while not (run.ended or stopping):
                 run.learn(next(batches))
                 run.look()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import platform
 import re
 import shutil
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from regionspot_core import __version__
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, read_record, save_head
 from regionspot_core.errors import CheckpointError
@@ -43,6 +41,7 @@ class RunFolder:
     Args:
         path: The folder; it is made.
         asked: The run's configuration and data, as JSON has them; ``run.json`` keeps them.
+        facts: What else it keeps, of which nothing is held against a run that is resumed.
         resume: Whether a run may be there already; it must be one that was asked the same.
 
     Raises:
@@ -50,7 +49,9 @@ class RunFolder:
         InputError: It is no place for a folder.
     """
 
-    def __init__(self, path: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, asked: dict[str, Any], facts: dict[str, Any], *, resume: bool
+    ) -> None:
         require_folder_or_nothing(path)
         self.path = path
         if (
@@ -66,12 +67,7 @@ class RunFolder:
             self._require_asked(asked)
             return
         path.mkdir(parents=True, exist_ok=True)
-        versions = {
-            "regionspot": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        }
-        write_json(path / RUN_RECORD, {**asked, "versions": versions})
+        write_json(path / RUN_RECORD, {**asked, **facts})
 
     @property
     def finished(self) -> bool:

@@ -18,6 +18,7 @@ from regionspot_train.learner import Learner, Learnt
 from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import Meter
 from regionspot_train.processes import Processes
+from regionspot_train.run_facts import run_facts
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.run_log import RunLog
 from regionspot_train.sources import Source
@@ -103,7 +104,12 @@ class TrainingRun:
         self._folder: RunFolder | None = None
         self._log: RunLog | None = None
         if self._processes.first:
-            self._folder = RunFolder(out, self._asked(start_from), resume=resume)
+            head = {
+                "config": self.learner.head.config.to_json(),
+                "parameters": self.learner.parameters,
+            }
+            facts = {"head": head, **run_facts(sources, device)}
+            self._folder = RunFolder(out, self._asked(start_from), facts, resume=resume)
             self._log = RunLog(out)
         self._patience_lost = False
         self._rate = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,12 +115,12 @@ def learn_group(
         position = places.position(config.data.first_batch)
         start = position - config.data.first_batch
         loader = FeatureLoader(inputs.sources, config, start_step=start, endless=True)
-        batches = iter(meter.waiting(loader))
-        while places.fill(position) and not stopping():
-            ended = places.ended
-            places.learn(position, next(batches))
-            position += 1
-            on_ended(places.ended - ended)
+        with closing(meter.waiting(loader)) as batches:
+            while places.fill(position) and not stopping():
+                ended = places.ended
+                places.learn(position, next(batches))
+                position += 1
+                on_ended(places.ended - ended)
         places.checkpoint()
     return meter.waiting_share
 

@@ -10,6 +10,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.progress import progress_line
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
+from regionspot_train.run_facts import run_facts
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
 from regionspot_train.sweep.report import SweepReport, write_results
@@ -63,7 +64,8 @@ def run_sweep(
     space.require_allowed(config)
     task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
     inputs = GroupInputs.open(task)
-    RunFolder(out, _asked(config, space, inputs), resume=resume)
+    facts = run_facts(inputs.sources, inputs.device)
+    RunFolder(out, _asked(config, space, inputs), facts, resume=resume)
     study = Study(out, space, trials)
     study.drop_half_asked()
     began = time.perf_counter()
