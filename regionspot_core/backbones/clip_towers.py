@@ -86,15 +86,19 @@ def tower_tokens(
 
 
 def sequence_first(
-    visual: Any,  # noqa: ANN401 - as above
+    tower: Any,  # noqa: ANN401 - as above
 ) -> None:
-    """Let open_clip's own tower hold its tokens as (T, B, C) between blocks. The values stay.
+    """Let one of open_clip's own towers hold its tokens as (T, B, C) between blocks.
 
     Under autocast, attention of (B, T, C) projects a transposed view, and PyTorch (2.15) then
-    copies the weights once for each token: ten times the time of a B/16 in bfloat16 on a CPU. In
-    float32 it has a quicker way of its own through (B, T, C).
+    copies the weights once for each token: ten times the time of a B/16 in bfloat16 on a CPU. The
+    values are the same to the bit. In float32, (B, T, C) has a quicker way of its own.
+
+    Args:
+        tower: ``model.visual``, or a CLIP whose text tower is its own ``transformer``. One of
+            another kind is left alone.
     """
-    transformer = getattr(visual, "transformer", None)
+    transformer = getattr(tower, "transformer", None)
     blocks = getattr(transformer, "resblocks", ())
     if not all(isinstance(getattr(b, "attn", None), torch.nn.MultiheadAttention) for b in blocks):
         return

@@ -6,7 +6,7 @@ import torch
 from regionspot_core.backbones.clip_towers import sequence_first, tower_tokens
 from regionspot_core.backbones.open_clip_models import build_untrained
 from regionspot_core.backbones.untrained import untrained_tower
-from regionspot_core.tiny.models import build_tiny_clip
+from regionspot_core.tiny.models import build_tiny_clip, tiny_tokenizer
 
 PIXELS = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(1))
 
@@ -41,6 +41,18 @@ def test_the_order_of_axes_between_blocks_changes_nothing(precision: str) -> Non
     assert not visual.transformer.batch_first
     # In float32 another kernel does the attention.
     assert torch.allclose(before, after, rtol=0, atol=0 if precision == "bfloat16" else 1e-5)
+
+
+@torch.no_grad()
+def test_nor_does_it_in_the_text_tower() -> None:
+    clip = build_tiny_clip()
+    texts = tiny_tokenizer()(["a photo of a dog", "red"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = clip.encode_text(texts)
+        sequence_first(clip)
+        after = clip.encode_text(texts)
+    assert not clip.transformer.batch_first
+    assert torch.equal(before, after)
 
 
 def test_towers_of_another_kind_are_left_alone() -> None:
