@@ -17,7 +17,7 @@ SHAPE = TokenShape(image_tokens=200, image_width=16, region_tokens=5, region_wid
 REGIONS = 2
 TIMES = 10
 PARTS = 3
-"""Of the smaller store."""
+"""Of the smaller store; those of the larger one are as large."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,18 @@ def measure_memory(folder: Path, sizes: Sizes, *, threads: int) -> MemoryFigures
     images = sizes.memory_images
     steps = TIMES * images // sizes.memory_batch
     counts = (images, TIMES * images)
+    part_images = -(-images // PARTS)
     running = []
     for count in counts:
         store = folder / str(count)
-        part_images = -(-images // PARTS)
         write_store(
             store, SHAPE, images=count, part_images=part_images, text_width=16, regions=REGIONS
         )
-        arguments = [store, folder / f"run {count}", steps, sizes.memory_batch]
+        arguments = [store, steps, sizes.memory_batch, threads]
         command = [sys.executable, "-m", "regionspot_train.bench.memory_child"]
-        running.append((command, [*map(str, arguments), str(threads)]))
+        running.append([*command, *map(str, arguments)])
     processes = [
-        subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
-        for command, arguments in running
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in running
     ]
     try:
         outputs = [process.communicate()[0] for process in processes]

@@ -1,6 +1,6 @@
 """The process whose memory is measured: trains a small head, and prints its peak as JSON.
 
-python -m regionspot_train.bench.memory_child STORE RUN STEPS BATCH_IMAGES THREADS
+python -m regionspot_train.bench.memory_child STORE STEPS BATCH_IMAGES THREADS
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from pathlib import Path
 import torch
 
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_train.bench.waiting import train_and_watch
 from regionspot_train.config import TrainConfig
-from regionspot_train.run import run_training
 
 HEAD = {"layers": 1, "heads": 2, "ffn_width": 64}
 
 
-def main(store: str, run: str, steps: str, batch_images: str, threads: str) -> None:
-    """Train, and print what it took."""
+def main(store: str, steps: str, batch_images: str, threads: str) -> None:
+    """Train, and print what it took. No files are written and no curve is drawn: both cost memory
+    that is the same for every store, and would hide some of what grows.
+    """
     torch.set_num_threads(int(threads))
     asked = {"steps": int(steps), "batch_images": int(batch_images), "device": "cpu", "head": HEAD}
-    run_training(TrainConfig.parse(asked, source="bench train"), store=store, out=Path(run))
+    train_and_watch(TrainConfig.parse(asked, source="bench train"), FeatureCache(store))
     found = {"peak_bytes": peak_bytes(), "store_is_mapped": is_mapped(Path(store))}
     sys.stdout.write(json.dumps(found))
 
