@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from regionspot_core.bench.measure import Times
-from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.errors import CheckpointError
 from regionspot_core.testing import make_cache, shard_path
 from regionspot_train.bench import run as story
 from regionspot_train.bench import slow_cache, sweep
@@ -25,7 +25,9 @@ from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
 from regionspot_train.bench.sweep import HEADS, Ran, SweepFigures, SweepRound, Watched
 from regionspot_train.config import TrainConfig
+from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import LogLine
+from regionspot_train.sources import Source, open_sources
 
 KEYS = {
     "cached_vs_online",
@@ -86,7 +88,13 @@ def made_report(
     """All bounds kept, but for what is given: online 6 s, a single run 10 s, 100 bytes at 1 ×."""
     steps = StepTimes(Times({"cached": [cached], "online": [6.0]}), batch_images=8)
     line = LogLine(
-        step=6, loss=1, lr=1, gradient_norm=1, regions_per_second=9, waiting_share=waiting
+        step=6,
+        loss=1,
+        lr=1,
+        gradient_norm=1,
+        regions_per_second=9,
+        waiting_share=waiting,
+        memory_bytes=1,
     )
     rounds = (SweepRound(Ran(10, single_waiting), Ran(sweep, 0), Ran(1, 0), Ran(16, 0)),)
     return TrainBenchReport(
@@ -184,10 +192,10 @@ def test_a_sweep_is_one_group_on_the_batches_of_one_run(tmp_path: Path) -> None:
     calls: list[Call] = []
 
     def group(
-        configs: Sequence[TrainConfig], cache: FeatureCache, batches: Iterable[FeatureBatch]
+        configs: Sequence[TrainConfig], sources: Sequence[Source], batches: Iterable[TrainBatch]
     ) -> None:
-        images = [int(image) for batch in batches for image in batch.image_ids]
-        calls.append(Call(configs, isinstance(cache, SlowCache), images))
+        images = [int(image) for batch in batches for image in batch.features.image_ids]
+        calls.append(Call(configs, isinstance(sources[0].cache, SlowCache), images))
 
     figures = sweep.measure_sweep(tmp_path, TINY, group)
     measured = [(len(call.configs), call.slow) for call in calls[1 + sweep.FREE_RUNS :]]
@@ -199,20 +207,37 @@ def test_a_sweep_is_one_group_on_the_batches_of_one_run(tmp_path: Path) -> None:
     assert figures.steps == TINY.sweep_steps
 
 
-def test_the_plain_group_lets_every_head_learn_from_every_batch(
+def test_a_group_lets_every_head_learn_from_every_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt: list[tuple[int, int]] = []
 
     def learner(config: TrainConfig, *_: object) -> SimpleNamespace:
-        return SimpleNamespace(learn=lambda batch: learnt.append((config.seed, len(batch))))
+        return SimpleNamespace(
+            try_to_learn=lambda batch: learnt.append((config.seed, len(batch.features)))
+        )
 
     monkeypatch.setattr(sweep, "Learner", learner)
     make_cache(tmp_path / "store", [2, 1, 3])
-    cache = FeatureCache(tmp_path / "store")
     configs = [sweep.sweep_config(number, 2, 2) for number in range(2)]
-    sweep.train_in_turns(configs, cache, [cache.read([0, 1]), cache.read([2])])
+    sources = open_sources(tmp_path / "store", configs[0].data)
+    batches = [TrainBatch(0, sources[0].cache.read(each), 3) for each in ([0, 1], [2])]
+    sweep.train_in_lockstep(configs, sources, batches)
     assert learnt == [(0, 2), (1, 2), (0, 1), (1, 1)]
+
+
+def test_a_head_that_fails_ends_the_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learner(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(try_to_learn=lambda batch: CheckpointError("not finite"))
+
+    monkeypatch.setattr(sweep, "Learner", learner)
+    make_cache(tmp_path / "store", [2, 1, 3])
+    config = sweep.sweep_config(0, 2, 2)
+    sources = open_sources(tmp_path / "store", config.data)
+    with pytest.raises(CheckpointError, match="not finite"):
+        sweep.train_in_lockstep([config], sources, [TrainBatch(0, sources[0].cache.read([0]), 2)])
 
 
 def test_generated_stores_have_a_real_vocabulary(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, Protocol
 
-import numpy as np
 import torch
 
 from regionspot_core.bench.measure import Times, take_turns
+from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.order import BatchOrder
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
 from regionspot_train.bench.config import Sizes
 from regionspot_train.config import TrainConfig
 from regionspot_train.learner import Learner
+from regionspot_train.loader import TrainBatch
+from regionspot_train.sources import open_sources
 
 CACHED, ONLINE = "cached", "online"
 CACHED_STEPS = 3
@@ -55,31 +57,31 @@ class StepTimes:
         return self.times.ratio(ONLINE, CACHED)
 
 
-def time_steps(
-    settings: TrainConfig, cache: FeatureCache, clip: OnlineClip, sizes: Sizes
-) -> StepTimes:
+def time_steps(settings: TrainConfig, store: Location, clip: OnlineClip, sizes: Sizes) -> StepTimes:
     """Take steps both ways, in turns, with one learner.
 
     Online is as the original does it: SAM's tokens come from the cache, the images' from CLIP. It
     is given pixels that are already decoded and resized, for free. Nothing is read ahead for
     either; the cached steps wait for their reads.
     """
-    device = torch.device("cpu")
-    learner = Learner(settings, cache, cache.class_bank(), device)
-    images = np.arange(len(cache))
-    order = BatchOrder(images=images, batch_images=settings.batch_images, seed=1)
+    device, sources = torch.device("cpu"), open_sources(store, settings.data)
+    learner, cache = Learner(settings, sources, device), sources[0].cache
+    order = BatchOrder(images=sources[0].images, batch_images=settings.batch_images, seed=1)
     wanted = list(islice(order.batches(), DIFFERENT_BATCHES))
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(
         (settings.batch_images, 3, clip.side, clip.side), generator=generator, device=device
     )
 
+    def learn(batch: FeatureBatch) -> None:
+        learner.learn(TrainBatch(0, batch, int(batch.mask.sum())))
+
     def cached(number: int) -> None:
-        learner.learn(cache.read(wanted[number % len(wanted)]))
+        learn(cache.read(wanted[number % len(wanted)]))
 
     def online(number: int) -> None:
         batch = cache.read(wanted[number % len(wanted)])
-        learner.learn(replace(batch, image_tokens=clip(pixels)))
+        learn(replace(batch, image_tokens=clip(pixels)))
 
     clip(pixels[:1])
     cached(0)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from regionspot_core.bench.workplace import workplace
-from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.progress import say
 from regionspot_train.bench.config import CLIPS, TrainBenchConfig
@@ -75,11 +74,10 @@ def _measure_clip(
         part_images=sizes.batch_images,
         text_width=clip.text_width,
     )
-    cache = FeatureCache(store)
     say(f"{name}: training")
-    training = train_and_watch(settings, cache)
+    training = train_and_watch(settings, store)
     say(f"{name}: steps with cached tokens, and with CLIP online")
-    steps = time_steps(settings, cache, make_clip(clip.architecture, config.precision), sizes)
+    steps = time_steps(settings, store, make_clip(clip.architecture, config.precision), sizes)
     shutil.rmtree(store)
     return ClipReport(name, steps, training)
 

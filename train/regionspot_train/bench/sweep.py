@@ -5,21 +5,21 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.reader import FeatureCache
 from regionspot_train.bench.config import TINY_CLIP, TINY_TEXT, Sizes
 from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.learner import Learner
-from regionspot_train.loader import FeatureLoader
+from regionspot_train.loader import FeatureLoader, TrainBatch
+from regionspot_train.lockstep import Lockstep
+from regionspot_train.sources import Source, open_sources
 
 HEADS = 16
 WAITING = 0.93
@@ -32,31 +32,36 @@ class TrainGroup(Protocol):
     """Trains a head for each config, all on the same batches."""
 
     def __call__(
-        self, configs: Sequence[TrainConfig], cache: FeatureCache, batches: Iterable[FeatureBatch]
+        self,
+        configs: Sequence[TrainConfig],
+        sources: Sequence[Source],
+        batches: Iterable[TrainBatch],
     ) -> None:
-        """Use the batches up. The cache says widths and classes; it is not read from."""
+        """Use the batches up. The sources say widths and classes; they are not read from."""
         ...
 
 
-def train_in_turns(
-    configs: Sequence[TrainConfig], cache: FeatureCache, batches: Iterable[FeatureBatch]
+def train_in_lockstep(
+    configs: Sequence[TrainConfig], sources: Sequence[Source], batches: Iterable[TrainBatch]
 ) -> None:
-    """One head after the other learns from each batch."""
-    bank, device = cache.class_bank(), torch.device("cpu")
-    learners = [Learner(config, cache, bank, device) for config in configs]
+    """As `train sweep` does. A head whose numbers are no longer finite is an error here."""
+    device = torch.device("cpu")
+    learners = [Learner(config, sources, device) for config in configs]
+    lockstep = Lockstep(device)
     for batch in batches:
-        for learner in learners:
-            learner.learn(batch)
+        for result in lockstep.learn(learners, batch):
+            if isinstance(result, Exception):
+                raise result
 
 
 @dataclass
 class Watched:
     """Batches, and how long they were waited for."""
 
-    source: Iterable[FeatureBatch]
+    source: Iterable[TrainBatch]
     waited: float = field(default=0.0, init=False)
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
+    def __iter__(self) -> Iterator[TrainBatch]:
         batches = iter(self.source)
         while True:
             asked = time.perf_counter()
@@ -128,7 +133,7 @@ class SweepFigures:
 
 
 def measure_sweep(
-    folder: Path, sizes: Sizes, train_group: TrainGroup = train_in_turns
+    folder: Path, sizes: Sizes, train_group: TrainGroup = train_in_lockstep
 ) -> SweepFigures:
     """Train one head and then sixteen on as many batches, read at a rate and read freely."""
     store, batch_images, steps = folder / "sweep", sizes.sweep_batch, sizes.sweep_steps
@@ -141,19 +146,19 @@ def measure_sweep(
     )
     configs = [sweep_config(number, steps, batch_images) for number in range(HEADS)]
 
-    def run(heads: int, cache: FeatureCache) -> Ran:
-        loader = FeatureLoader(cache, batch_images=batch_images, seed=0, steps=steps)
-        batches = Watched(loader)
+    def run(heads: int, sources: Sequence[Source]) -> Ran:
+        batches = Watched(FeatureLoader(sources, configs[0]))
         began = time.perf_counter()
-        train_group(configs[:heads], cache, batches)
+        train_group(configs[:heads], sources, batches)
         seconds = time.perf_counter() - began
         return Ran(seconds, batches.waited / seconds)
 
-    free = FeatureCache(store)
+    free = open_sources(store, configs[0].data)
     run(1, free)
     step = statistics.median(run(1, free).seconds for _ in range(FREE_RUNS)) / steps
-    batch_bytes = free.read(np.arange(batch_images)).nbytes
-    slow = SlowCache(store, batch_bytes * (1 - WAITING) / step)
+    batch_bytes = free[0].cache.read(np.arange(batch_images)).nbytes
+    limited = SlowCache(store, batch_bytes * (1 - WAITING) / step)
+    slow = (replace(free[0], cache=limited),)
     rounds = tuple(
         SweepRound(
             single=run(1, slow),
@@ -163,7 +168,7 @@ def measure_sweep(
         )
         for _ in range(sizes.sweep_rounds)
     )
-    return SweepFigures(rounds, steps, batch_images, slow.bytes_per_second)
+    return SweepFigures(rounds, steps, batch_images, limited.bytes_per_second)
 
 
 def sweep_config(number: int, steps: int, batch_images: int) -> TrainConfig:
