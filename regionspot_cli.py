@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -13,7 +13,12 @@ from regionspot_core.bench.cli import app as bench_app
 from regionspot_core.errors import RegionSpotError
 from regionspot_evaluate.cli import app as evaluate_app
 from regionspot_extract.cli import app as extract_app
+from regionspot_train.bench.cli import add_train
 from regionspot_train.cli import app as train_app
+
+if TYPE_CHECKING:
+    from regionspot_core.backbones.untrained import UntrainedTower
+    from regionspot_train.bench.online import Precision
 
 app = typer.Typer(
     name="regionspot",
@@ -26,6 +31,16 @@ app.add_typer(extract_app, name="extract")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(bench_app, name="bench")
+
+
+def _untrained_clip(name: str, precision: Precision) -> UntrainedTower:
+    """What `bench train` runs online. Training itself knows no backbone."""
+    from regionspot_core.backbones.untrained import untrained_tower
+
+    return untrained_tower(name, precision)
+
+
+add_train(bench_app, _untrained_clip)
 
 # typer keeps click's usage error inside itself; this is its public subclass's base.
 UsageError = typer.BadParameter.__bases__[0]

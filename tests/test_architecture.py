@@ -69,7 +69,13 @@ def test_test_files_have_different_names() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["regionspot_extract", "regionspot_train", "regionspot_evaluate", "regionspot_core.bench"],
+    [
+        "regionspot_extract",
+        "regionspot_train",
+        "regionspot_evaluate",
+        "regionspot_core.bench",
+        "regionspot_train.bench",
+    ],
 )
 def test_command_line_modules_import_nothing_heavy(package: str) -> None:
     program = (

@@ -31,6 +31,7 @@ COMMANDS = [
     ["evaluate", "predict"],
     ["bench"],
     ["bench", "cache"],
+    ["bench", "train"],
 ]
 
 
@@ -152,6 +153,9 @@ MISTAKES = [
     (["bench", "cache", "--images", "31"], "images: input should be greater than or equal to 32"),
     (["bench", "cache", "--regions", "0"], "regions: input should be greater than or equal to 1"),
     (["bench", "cache", "--images", "many"], "Invalid value for '--images'"),
+    (["bench", "train", "--shape", "B/32"], "shape: input should be 'B/16', 'L/14@336', 'both'"),
+    (["bench", "train", "--precision", "half"], "precision: input should be 'float32' or"),
+    (["bench", "train", "--threads", "0"], "threads: input should be greater than or equal to 1"),
     (["demo", "--out", "."], "expected a new or empty folder"),
     (["demo", "--out", "text.txt"], "expected a new or empty folder"),
 ]  # fmt: skip

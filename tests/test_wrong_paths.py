@@ -157,6 +157,8 @@ def test_the_wrong_thing_is_one_line(
         (["bench", "cache", "--json", "folder"], "--json folder: expected a name for a file"),
         (["bench", "cache", "--json", "absent/x.json"], "--json absent/x.json: expected an exist"),
         (["bench", "cache", "--json", "text/x.json"], "--json text/x.json: expected an existing"),
+        (["bench", "train", "--dir", "absent"], "--dir absent: expected an existing folder"),
+        (["bench", "train", "--json", "folder"], "--json folder: expected a name for a file"),
     ],
 )
 def test_the_wrong_place_to_write_to_is_one_line(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from regionspot_core.backbones.clip_towers import tower_shape, tower_tokens
+from regionspot_core.backbones.clip_towers import sequence_first, tower_shape, tower_tokens
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.transforms import ResizeSquare, RGBImage
 
@@ -44,6 +44,9 @@ class ClipEncoder:
         self._trained_hash = weight_hash
         self._tokenizer = tokenizer
         self._model = model.eval().requires_grad_(False).to(runtime.device)
+        if runtime.precision != "float32" and runtime.device.type == "cpu":
+            sequence_first(self._model.visual)
+            sequence_first(self._model)
         shape = tower_shape(self._model.visual, name=name)
         self.token_count = shape.token_count
         self.token_width = shape.width

@@ -85,6 +85,29 @@ def tower_tokens(
     return torch.cat([*prefix, *out["image_intermediates"]], dim=1)
 
 
+def sequence_first(
+    tower: Any,  # noqa: ANN401 - as above
+) -> None:
+    """Let one of open_clip's own towers hold its tokens as (T, B, C) between blocks.
+
+    Under autocast, attention of (B, T, C) projects a transposed view, and PyTorch (2.15) then
+    copies the weights once for each token: ten times the time of a B/16 in bfloat16 on a CPU. The
+    values are the same to the bit. In float32, (B, T, C) has a quicker way of its own.
+
+    Args:
+        tower: ``model.visual``, or a CLIP whose text tower is its own ``transformer``. One of
+            another kind is left alone.
+    """
+    transformer = getattr(tower, "transformer", None)
+    blocks = getattr(transformer, "resblocks", ())
+    if not all(isinstance(getattr(b, "attn", None), torch.nn.MultiheadAttention) for b in blocks):
+        return
+    if transformer is not None and hasattr(transformer, "batch_first"):
+        transformer.batch_first = False
+        for block in blocks:
+            block.attn.batch_first = False
+
+
 @torch.no_grad()
 def resize_tower(
     model: Any,  # noqa: ANN401 - an open_clip CLIP

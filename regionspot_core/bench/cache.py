@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,11 +28,12 @@ from regionspot_core.bench.readers import (
     TorchReader,
     ZarrPythonReader,
 )
+from regionspot_core.bench.workplace import workplace
 from regionspot_core.bench.writers import PartWriter, PlainWriter
 from regionspot_core.cache.order import BatchOrder
 from regionspot_core.cache.read_ahead import ReadAhead
 from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.errors import CacheError, InputError
+from regionspot_core.errors import CacheError
 from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.progress import say
 
@@ -60,7 +59,7 @@ def run_cache_benchmark(config: CacheBenchConfig) -> CacheReport:
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
-    with _workplace(config.dir) as folder:
+    with workplace(config.dir) as folder:
         shapes = [_measure_shape(config, name, folder) for name in config.shapes]
         open_seconds = _measure_opening(folder / "many", config.open_parts)
     report = CacheReport(
@@ -72,19 +71,6 @@ def run_cache_benchmark(config: CacheBenchConfig) -> CacheReport:
     if config.json_file is not None:
         write_json(config.json_file, report.to_json())
     return report
-
-
-@contextmanager
-def _workplace(parent: Path | None) -> Iterator[Path]:
-    """A new folder, removed at the end."""
-    if parent is not None and not (parent.is_dir() and os.access(parent, os.W_OK)):
-        found = "one without that permission" if parent.is_dir() else "a file"
-        raise InputError(
-            f"--dir {parent}: expected an existing folder with permission to write, "
-            f"got {found if parent.exists() else 'nothing'}"
-        )
-    with tempfile.TemporaryDirectory(prefix="regionspot-bench-", dir=parent) as folder:
-        yield Path(folder)
 
 
 def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeReport:

@@ -1,4 +1,4 @@
-"""`regionspot bench`: cache."""
+"""`regionspot bench`: cache. The train stage adds its own."""
 
 from __future__ import annotations
 

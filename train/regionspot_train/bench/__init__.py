@@ -1,0 +1,1 @@
+"""`regionspot bench train`: what is promised about training's speed and memory."""
