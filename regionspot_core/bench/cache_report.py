@@ -159,8 +159,8 @@ class ShapeReport:
                     continue
                 cells.append(f"{BATCH_IMAGES / times.median(name):,.0f}")
                 if times is self.random:
-                    cells.append(f"{self.batch_bytes / times.median(name) / 1e9:.2g}")
-                cells.append("" if name == OURS else f"{times.ratio(name, OURS):.2g} ×")
+                    cells.append(_short(self.batch_bytes / times.median(name) / 1e9))
+                cells.append("" if name == OURS else f"{_short(times.ratio(name, OURS))} ×")
             table.add_row(*cells)
         if self.cold is None:
             table.caption = NOT_COLD
@@ -242,3 +242,10 @@ class CacheReport:
         """For people, at 80 columns."""
         tables = [t for each in self.shapes for t in (each.reading_table(), each.writing_table())]
         return [*tables, requirements_table(self.requirements)]
+
+
+def _short(value: float) -> str:
+    """Never wider than a column has room for."""
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if value >= 0.01 else "<0.01"

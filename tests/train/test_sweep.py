@@ -65,7 +65,7 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("stores")
-    make_cache(folder / "train", [2, 3, 1, 0, 4, 1, 6, 2], seed=1)
+    make_cache(folder / "train", [2, 3, 1, 0, 4, 1, 6, 2], seed=1, federated=True)
     make_cache(folder / "val", [1, 3] * 4, seed=2)
     return [folder / "train", folder / "val"]
 
@@ -147,7 +147,7 @@ def test_stacked_heads_are_what_each_would_be_alone(stores: list[Path], tmp_path
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["optimiser.ema=0.9"], ["loss.negatives=2"], ["head.norm=pre"], OPTIONS],
+    [[], ["optimiser.ema=0.9"], ["loss.negatives=2"], ["loss.federated=true"], OPTIONS],
     ids=" ".join,
 )
 def test_a_stack_is_used_and_learns_the_same(stores: list[Path], options: list[str]) -> None:
