@@ -22,7 +22,7 @@ from regionspot_train.lockstep import Lockstep
 from regionspot_train.sources import Source, open_sources
 
 HEADS = 16
-WAITING = 0.93
+WAITING = 0.94
 """The share of a single run's time that the disk is made slow for; 0.9 is required."""
 FREE_RUNS = 3
 """Single runs that say how long a step takes, before a rate is chosen."""
