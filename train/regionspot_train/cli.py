@@ -34,7 +34,8 @@ def fit(
         typer.Option(
             "--config",
             metavar="NAME|FILE|RUN",
-            help="A recipe (paper, demo), a TOML file, or the folder of a run to take them from.",
+            help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder of a "
+            "run to take them from.",
         ),
     ] = None,
     overrides: Annotated[

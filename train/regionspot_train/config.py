@@ -14,7 +14,7 @@ from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionOptions
 
-RECIPES = ("paper", "demo")
+RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 """Configurations shipped with the package, by name."""
 
 
