@@ -118,7 +118,7 @@ def _costs(metrics: dict[str, Any]) -> Table:
 
 def _next_steps(out: Path, *, quick: bool) -> str:
     smaller = "\nThis was --quick: without it the figures are higher." if quick else ""
-    return f"""Look at {out / "predictions.png"} and {out / "run" / "loss.png"}.{smaller}
+    return f"""Look at {out / "predictions.png"} and {out / "run" / "report.html"}.{smaller}
 
 Next, train another head on the same store, in a minute and without the models:
   regionspot train fit --config demo --set head.layers=2 \\

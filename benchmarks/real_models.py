@@ -106,7 +106,7 @@ def main() -> None:
     run("extract run", *extract, "--out", store)
     run("extract run, again", *extract, "--out", store)
     run(
-        "train fit, 20 steps", "train", "fit", "--config", "paper", "--set", "steps=20",
+        "train fit, 20 steps", "train", "fit", "--config", "paper-bb", "--set", "steps=20",
         "--set", "log_every=5", "--cache", store, "--out", str(out / "run"),
     )  # fmt: skip
     head = str(out / "head")

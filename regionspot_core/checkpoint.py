@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.errors import CheckpointError
@@ -61,7 +61,8 @@ def save_head(folder: Path, head: FusionHead, record: HeadRecord) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu() for name, value in head.state_dict().items()}
     with written_aside(folder / WEIGHTS) as partial:
-        save_file(weights, partial)
+        # A full disk is then the system's error, as everywhere, and not one of safetensors.
+        partial.write_bytes(save(weights))
     values = {
         "format": FORMAT,
         "config": record.config.to_json(),

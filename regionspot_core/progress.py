@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from regionspot_core.tables import format_bytes, per_second
+from regionspot_core.tables import format_bytes, format_seconds, per_second
 
 LOG_SECONDS = 30.0
 """How often a line is written where there is no terminal to draw a bar on."""
@@ -28,7 +28,7 @@ BYTES = "bytes"
 
 
 class Advance(Protocol):
-    """Call with how much was done, and words to show behind the bar."""
+    """Call with how much was done, and words to show below the bar, until there are others."""
 
     def __call__(self, amount: int = 1, note: str = "") -> None:
         """Advance by ``amount``."""
@@ -63,9 +63,8 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         _AmountColumn(unit),
         _RateColumn(unit),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, expand=True) as progress:
+    with _NotedProgress(*columns, console=console, expand=True) as progress:
         task = progress.add_task(what, total=total, completed=start, note="")
 
         def advance(amount: int = 1, note: str = "") -> None:
@@ -75,6 +74,16 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
                 progress.update(task, advance=amount)
 
         yield advance
+
+
+class _NotedProgress(Progress):
+    """With a line for each bar's note below it: beside it, 80 columns have no room for both."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        for task in self.tasks:
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
 
 
 class _AmountColumn(ProgressColumn):
@@ -99,26 +108,33 @@ class _RateColumn(ProgressColumn):
 
 def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
     began = last = time.monotonic()
-    done = start
+    done, noted = start, ""
 
-    def line(note: str) -> str:
+    def line() -> str:
         seconds = time.monotonic() - began
         rate = (done - start) / seconds if seconds > 0 else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        tail = f", {note}" if note else ""
+        left = ""
+        if rate > 0 and done < total:
+            left = f", {format_seconds((total - done) / rate)} left"
+        tail = f", {noted}" if noted else ""
         counted = _amount(done, total, unit)
         named = counted if unit == BYTES else f"{counted} {unit}"
         return f"{what}: {named}, {_rate(rate, unit)}{left}{tail}"
 
     def advance(amount: int = 1, note: str = "") -> None:
-        nonlocal done, last
+        nonlocal done, last, noted
         done += amount
+        noted = note or noted
         if time.monotonic() - last > LOG_SECONDS:
             last = time.monotonic()
-            console.print(line(note), highlight=False)
+            write(line())
+
+    def write(text: str) -> None:
+        # One line each, however long: nothing is as wide as a log file.
+        console.print(text, highlight=False, soft_wrap=True)
 
     yield advance
-    console.print(line(""), highlight=False)
+    write(line())
 
 
 def _amount(done: int, total: int, unit: str) -> str:

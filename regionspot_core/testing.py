@@ -112,6 +112,8 @@ def make_cache(
     failed: Sequence[int] = (),
     parts: int | None = None,
     federated: bool = False,
+    shape: TokenShape = SHAPE,
+    text_width: int = TEXT_WIDTH,
 ) -> AnnotationSet:
     """Write a cache of random features.
 
@@ -124,14 +126,16 @@ def make_cache(
         failed: Positions of images recorded as unreadable.
         parts: How many parts to write; None for all, fewer for an unfinished store.
         federated: Whether it is of a data set as LVIS, with lists of classes.
+        shape: Of the tokens.
+        text_width: Of the class embeddings.
     """
     annotations = make_annotations(region_counts, seed=seed, federated=federated)
-    plan = CachePlan(np.diff(annotations.region_start), SHAPE, part_images, keep or Keep())
+    plan = CachePlan(np.diff(annotations.region_start), shape, part_images, keep or Keep())
     writer = CacheWriter.open_or_create(
         store,
         plan=plan,
         annotations=annotations,
-        make_bank=lambda: make_bank(annotations.vocabulary),
+        make_bank=lambda: make_bank(annotations.vocabulary, width=text_width),
         fingerprint={
             "backbones": {"region_encoder": MODEL, "image_text_encoder": MODEL},
             "dataset": annotations.fingerprint(),

@@ -135,7 +135,7 @@ MISTAKES = [
     ([*FIT, "missing"], "missing: expected a feature cache"),
     ([*FIT, "text.txt"], "found a file"),
     ([*FIT, "unfinished"], "1 of 2 parts are not written yet"),
-    ([*FIT, "store", "--config", "papr"], "neither a file nor one of the recipes paper, demo"),
+    ([*FIT, "store", "--config", "papr"], "one of the recipes paper-bb, paper-bl,"),
     ([*FIT, "store", "--config", "bad.toml"], "bad.toml: expected a TOML file"),
     ([*FIT, "store", "--set", "stepps=3"], "unknown key 'stepps'; expected one of"),
     ([*FIT, "store", "--set", "optimiser.lr=-1"], "optimiser.lr: input should be greater than 0"),

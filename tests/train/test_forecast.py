@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.fusion import FusionConfig
+from regionspot_core.cache.plan import TokenShape
 from regionspot_core.testing import make_cache
-from regionspot_train import forecast as module
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
 from regionspot_train.forecast import forecast, settings
 from regionspot_train.run import run_training
@@ -38,24 +37,30 @@ def test_a_forecast_is_of_the_head_that_is_trained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image_width", "text_width", "millions"), [(768, 512, "24.2"), (1024, 768, "38.9")]
+    ("recipe", "image_tokens", "image_width", "text_width", "parameters"),
+    [
+        ("paper-bb", 197, 768, 512, r"24,\d{3},\d{3} \(24\.2 M\)"),
+        ("paper-bl", 257, 1024, 768, r"38,\d{3},\d{3} \(38\.9 M\)"),
+        ("paper-bl-336", 577, 1024, 768, r"38,\d{3},\d{3} \(38\.9 M\)"),
+    ],
 )
 def test_the_papers_heads_have_the_papers_parameters(
+    regionspot: Callable[..., Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    image_tokens: int,
     image_width: int,
     text_width: int,
-    millions: str,
+    parameters: str,
 ) -> None:
-    make_cache(tmp_path / "store", [1])
-
-    def head_config(config: TrainConfig, *_: Any) -> FusionConfig:
-        widths = {"image_width": image_width, "text_width": text_width}
-        return FusionConfig(**config.head.to_json(), **widths)
-
-    monkeypatch.setattr(module, "head_config", head_config)
-    found = forecast(TrainConfig.load(recipe_or_file("paper")), tmp_path / "store")
-    assert f"{found.parameters / 1e6:.1f}" == millions
+    shape = TokenShape(image_tokens, image_width, region_tokens=5, region_width=256, ious=4)
+    make_cache(tmp_path / "store", [1], shape=shape, text_width=text_width)
+    done = regionspot(
+        "train", "fit", "--cache", "store", "--out", "run", "--config", recipe, "--dry-run",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert re.search(rf"parameters +{parameters}", done.stdout)
 
 
 def test_a_dry_run_says_what_the_head_sees(

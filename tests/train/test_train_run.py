@@ -1,17 +1,22 @@
 """A run learns, repeats itself by seed, and leaves whole files."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.main import get_command
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.errors import CacheError, CheckpointError, ConfigError
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.testing import make_cache
+from regionspot_extract.cli import app as extract_app
+from regionspot_train.cli import app as train_app
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
 from regionspot_train.run import run_training
 
@@ -106,16 +111,46 @@ def test_recipes_load(name: str) -> None:
     TrainConfig.load(recipe_or_file(name))
 
 
-def test_the_paper_recipe_is_the_papers() -> None:
-    config = TrainConfig.load(recipe_or_file("paper"))
+PAPERS = [name for name in RECIPES if name.startswith("paper")]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_recipes_are_the_papers(name: str) -> None:
+    """Their heads differ only by the frozen models' widths, which come from the cache."""
+    config = TrainConfig.load(recipe_or_file(name))
     assert (config.steps, config.batch_images) == (270_000, 16)
     assert (config.optimiser.lr, config.optimiser.weight_decay) == (2.5e-5, 1e-4)
     assert (config.loss.kind, config.loss.reduction) == ("focal", "paper")
     assert (config.head.layers, config.head.heads, config.head.ffn_width) == (3, 8, 2048)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipes_commands_are_commands(name: str) -> None:
+    """Those in the comment that it begins with have options that there are; nothing is run."""
+    text = recipe_or_file(name).read_text(encoding="utf-8").split("\nsteps =")[0]
+    lines = re.sub(r"\\\n# +", "", text).splitlines()
+    told = [line.removeprefix("#").strip() for line in lines]
+    given = dict(found.groups() for line in told if (found := re.match(r'(\w+)="(.*)"$', line)))
+    commands = [line for line in told if re.match("regionspot (extract|train) ", line)]
+    assert sum(f" --config {name} " in command for command in commands) == 1 + (name in PAPERS)
+    for command in commands:
+        for variable, value in given.items():
+            command = command.replace(f"${variable}", value)
+        _, stage, verb, *options = shlex.split(command)
+        group = get_command({"extract": extract_app, "train": train_app}[stage])
+        group.commands[verb].make_context(verb, options)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_second_stage_is_in_the_comment(name: str) -> None:
+    text = recipe_or_file(name).read_text(encoding="utf-8")
+    overrides = [a or b for a, b in re.findall(r'--set (?:"([^"]+)"|(\S+))', text)]
+    second = TrainConfig.load(recipe_or_file(name), overrides)
+    assert (second.steps, second.optimiser.milestones) == (450_000, (350_000, 420_000))
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="paper, demo"):
+    with pytest.raises(ConfigError, match="paper-bb, paper-bl, paper-bl-336, demo"):
         recipe_or_file("papr")
 
 

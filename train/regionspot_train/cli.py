@@ -34,7 +34,8 @@ def fit(
         typer.Option(
             "--config",
             metavar="NAME|FILE|RUN",
-            help="A recipe (paper, demo), a TOML file, or the folder of a run to take them from.",
+            help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder "
+            "of a run to take them from.",
         ),
     ] = None,
     overrides: Annotated[
@@ -103,7 +104,7 @@ def fit(
         )
     facts |= {
         "parameters": f"{report.parameters:,}",
-        "written": "head.safetensors, head.json, run.json, metrics.jsonl, loss.png"
+        "written": "report.html, head.safetensors, head.json, run.json, metrics.jsonl, loss.png"
         + (", best/, validation.jsonl" if val else ""),
     }
     show(facts_table(str(out), facts))

@@ -14,7 +14,7 @@ from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionOptions
 
-RECIPES = ("paper", "demo")
+RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 """Configurations shipped with the package, by name."""
 
 
@@ -120,6 +120,15 @@ class ValidationConfig(Config):
         return self
 
 
+class LogConfig(Config):
+    """Who is told a run's figures, beside the files in its folder."""
+
+    tensorboard: bool = False
+    """TensorBoard's event files, in ``tensorboard`` in the run's folder."""
+    wandb: str | None = Field(None, min_length=1)
+    """A project at Weights & Biases; None: nobody there."""
+
+
 class TrainConfig(Config):
     """One training run."""
 
@@ -143,6 +152,7 @@ class TrainConfig(Config):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
+    log: LogConfig = LogConfig()
 
 
 def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:

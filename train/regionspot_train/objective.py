@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionConfig, FusionHead, normalised_boxes
 from regionspot_core.region_tokens import KeptTokens, chosen_tokens
 from regionspot_train.config import LossConfig
@@ -66,6 +67,9 @@ class Objective(nn.Module):
         kept: What the caches keep of SAM's tokens.
         device: Where the head is.
         compiled: Whether ``torch.compile`` makes its kernels, at the first batch.
+
+    Raises:
+        ConfigError: They are to be made, and cannot be here.
     """
 
     def __init__(
@@ -79,8 +83,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head
-        run = torch.compile(head, dynamic=True) if compiled else head
-        self._run = cast(FusionHead, run)
+        self._run = _compiled(head, device) if compiled else head
         self._config = config
         self.kept: KeptTokens = kept
         self._device = device
@@ -115,6 +118,23 @@ class Objective(nn.Module):
             counted = counted if classes.drawn_K is None else counted[:, classes.drawn_K]
         losses = region_losses(logits, true, self._config, counted)
         return reduce_losses(losses, mask_BR, self._config, regions=regions)
+
+
+def _compiled(head: FusionHead, device: torch.device) -> FusionHead:
+    """The head with kernels of its own; a small function is compiled first, to see that it can."""
+    try:
+        torch.compile(_a_little, dynamic=True)(torch.ones(2, device=device))
+    except Exception as error:  # compilers, and what torch makes of them, raise anything
+        reason = " ".join(str(error).split("\n\n")[0].split())[:200]
+        raise ConfigError(
+            f"compile=true: torch.compile cannot make kernels here ({reason}); install a C++ "
+            f"compiler (g++ or clang++), or set compile=false"
+        ) from None
+    return cast(FusionHead, torch.compile(head, dynamic=True))
+
+
+def _a_little(x: torch.Tensor) -> torch.Tensor:
+    return x * 2 + 1
 
 
 def embed(

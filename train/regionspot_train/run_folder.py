@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import re
@@ -20,6 +21,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_train.config import RUN_RECORD
+from regionspot_train.disk import disk_errors_said
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -66,8 +68,9 @@ class RunFolder:
                 )
             self._require_asked(asked)
             return
-        path.mkdir(parents=True, exist_ok=True)
-        write_json(path / RUN_RECORD, {**asked, **facts})
+        with disk_errors_said(path):
+            path.mkdir(parents=True, exist_ok=True)
+            write_json(path / RUN_RECORD, {**asked, **facts})
 
     @property
     def finished(self) -> bool:
@@ -98,16 +101,23 @@ class RunFolder:
     def save(
         self, head: FusionHead, record: HeadRecord, state: dict[str, Any], *, keep: int
     ) -> None:
-        """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay."""
-        step = int(record.training["step"])
-        folder = self._folder(step)
+        """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay.
+
+        Raises:
+            CheckpointError: The disk is full, or will not be written.
+        """
+        folder = self._folder(int(record.training["step"]))
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        save_head(partial, head, record)
-        with written_aside(partial / STATE) as file:
-            torch.save(state, file)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            with disk_errors_said(self.path):
+                save_head(partial, head, record)
+                with written_aside(partial / STATE) as file:
+                    file.write_bytes(_saved(state))
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+        finally:  # of a full disk, half a checkpoint would take the last of the room
+            shutil.rmtree(partial, ignore_errors=True)
         for old in self._steps()[:-keep]:
             shutil.rmtree(self._folder(old))
 
@@ -116,8 +126,17 @@ class RunFolder:
         save_head(self.path / BEST, head, record)
 
     def finish(self, head: FusionHead, record: HeadRecord) -> None:
-        """Put the finished head where other commands look for it."""
-        save_head(self.path, head, record)
+        """Put the finished head where other commands look for it.
+
+        Raises:
+            CheckpointError: The disk is full, or will not be written.
+        """
+        with disk_errors_said(self.path):
+            save_head(self.path, head, record)
+
+    def last_step(self) -> int | None:
+        """The step of the last checkpoint; None where there is none."""
+        return max(self._steps(), default=None)
 
     def finished_step(self) -> int:
         """The step that the finished head was taken at."""
@@ -144,3 +163,10 @@ class RunFolder:
             what=f"{self.path} was asked for another run than this",
             advice="Resume it with what it was asked for, or choose another --out",
         )
+
+
+def _saved(state: dict[str, Any]) -> memoryview:
+    """The bytes of a state's file. Written by PyTorch, a full disk would be no error of its own."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getbuffer()

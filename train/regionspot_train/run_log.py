@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from regionspot_core.files import written_aside
+from regionspot_train.disk import disk_errors_said
 from regionspot_train.meter import LogLine
 
 METRICS = "metrics.jsonl"
@@ -28,15 +29,16 @@ class RunLog:
         path = self._folder / METRICS
         there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.lines = [line for line in map(_parsed, there) if line and line.step <= step]
-        with written_aside(path) as partial:
+        with disk_errors_said(self._folder), written_aside(path) as partial:
             partial.write_text("".join(map(_written, self.lines)), encoding="utf-8")
 
     def write(self, line: LogLine) -> None:
         """Add a line."""
         assert self._file is not None
         self.lines.append(line)
-        self._file.write(_written(line))
-        self._file.flush()
+        with disk_errors_said(self._folder):
+            self._file.write(_written(line))
+            self._file.flush()
 
     def __enter__(self) -> Self:
         self._file = (self._folder / METRICS).open("a", encoding="utf-8")
@@ -52,7 +54,8 @@ class RunLog:
         assert self._file is not None
         self._file.close()
         if self.lines:
-            draw_curve(self.lines, self._folder / CURVE)
+            with written_aside(self._folder / CURVE) as partial:
+                draw_curve(self.lines, partial)
 
 
 def _written(line: LogLine) -> str:
@@ -87,4 +90,4 @@ def draw_curve(lines: list[LogLine], path: Path) -> None:
     loss_axis.set_ylim(bottom=0)
     for axis in (loss_axis, rate_axis):
         axis.spines["top"].set_visible(False)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, format="png", dpi=120)

@@ -14,6 +14,7 @@ import torch
 from regionspot_core import __version__
 from regionspot_core.checkpoint import HeadRecord, read_weights
 from regionspot_train.config import TrainConfig
+from regionspot_train.disk import disk_errors_said
 from regionspot_train.learner import Learner, Learnt
 from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import Meter
@@ -21,7 +22,9 @@ from regionspot_train.processes import Processes
 from regionspot_train.run_facts import run_facts
 from regionspot_train.run_folder import RunFolder
 from regionspot_train.run_log import RunLog
+from regionspot_train.run_report import REPORT, Ending, write_report
 from regionspot_train.sources import Source
+from regionspot_train.trackers import Trackers
 from regionspot_train.validation import Accuracy, ValidationSet, Validator
 
 
@@ -58,7 +61,7 @@ class _Found:
 class TrainingRun:
     """A head that learns, and its folder. It is fed from outside, so that many may share one read.
 
-    Use as a context manager: its log is open inside, and its curve is drawn at the end.
+    Use as a context manager: its log is open inside, and its report is written at the end.
 
     Args:
         config: What is asked.
@@ -91,6 +94,7 @@ class TrainingRun:
         self.config = config
         self.out = out
         self.meter = Meter(device)
+        self._trackers = Trackers(config.log)
         self._sources = sources
         self._processes = processes or Processes()
         self._began = time.perf_counter()
@@ -127,7 +131,7 @@ class TrainingRun:
 
     @property
     def note(self) -> str:
-        """What the progress line says behind its bar."""
+        """What the progress line says below its bar."""
         words = []
         if self._log and self._log.lines:
             words = self._log.lines[-1].words()
@@ -172,9 +176,11 @@ class TrainingRun:
             The figure by ``validation.best_by``.
         """
         assert self._folder is not None
-        if self._validator.add(found):
-            self._folder.save_best(self.learner.head, self._record())
-        self._validator.write(self._folder.path)
+        with disk_errors_said(self._folder.path):
+            if self._validator.add(found):
+                self._folder.save_best(self.learner.head, self._record())
+            self._validator.write(self._folder.path)
+            self._trackers.validation(found)
         self._patience_lost = self._validator.patience_is_lost
         return self._validator.figure(found)
 
@@ -189,6 +195,7 @@ class TrainingRun:
             line = self.meter.line(self.step, self._rate)
             if self._log:
                 self._log.write(line)
+                self._trackers.line(line)
         if self.ended:
             self._finish()
         elif stopping or self.step % config.checkpoint_every == 0:
@@ -216,7 +223,9 @@ class TrainingRun:
         )
 
     def __enter__(self) -> Self:
-        if self._log:
+        if self._log and self._folder:
+            if not self._left_alone:
+                self._trackers.open(self._folder.path, self.config.to_json(), self.step)
             self._log.__enter__()
         return self
 
@@ -226,9 +235,17 @@ class TrainingRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the log and draw the curve."""
-        if self._log:
+        """Close the log, draw the curve and write the report, of an interrupted run too."""
+        if self._folder is None or self._log is None:
+            return
+        with disk_errors_said(self._folder.path, after=error):
+            self._trackers.close(failed=error is not None)
             self._log.__exit__(kind, error, traceback)
+            if not (self._left_alone and (self._folder.path / REPORT).exists()):
+                seconds = time.perf_counter() - self._began
+                resumable = self._folder.last_step() == self.step
+                ending = Ending(self.step, self._finished, seconds, error, resumable)
+                write_report(self._folder.path, ending, self._log.lines, self._validator)
 
     def _finish(self) -> None:
         if self._folder and not self._folder.finished:
@@ -238,7 +255,7 @@ class TrainingRun:
     def _restore(self) -> None:
         """Bring everything to where the run in the folder was last."""
         found = self._processes.all_have(self._found())
-        self._finished = found.finished
+        self._finished = self._left_alone = found.finished
         if found.state is not None and found.weights is not None:
             self.learner.restore(found.weights, found.state["learner"])
             self.meter.restore(found.state["meter"])

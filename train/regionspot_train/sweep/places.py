@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from regionspot_core.errors import RegionSpotError
+from regionspot_core.errors import ConfigError
 from regionspot_train.loader import TrainBatch
 from regionspot_train.lockstep import Lockstep
 from regionspot_train.run_folder import CHECKPOINTS
@@ -135,7 +135,7 @@ class Places:
         log = ExitStack()
         try:
             run = log.enter_context(self._open_run(trial))
-        except RegionSpotError as error:
+        except ConfigError as error:  # a full disk, say, is not the head's fault
             self._study.fail(trial.number, str(error))
             self.ended += 1
             return

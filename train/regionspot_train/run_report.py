@@ -1,0 +1,172 @@
+"""``report.html``: a run's curves, settings and data on one page that loads nothing else."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.files import written_aside
+from regionspot_core.tables import format_bytes, format_seconds
+from regionspot_train.config import RUN_RECORD, TrainConfig
+from regionspot_train.forecast import settings
+from regionspot_train.meter import LogLine
+from regionspot_train.run_curves import charts
+from regionspot_train.validation import Accuracy, Validator
+
+REPORT = "report.html"
+_TEMPLATE = "run_report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    step: int
+    finished: bool
+    """Whether its head is there, after all steps or for want of patience."""
+    seconds: float
+    """Of the call that ended."""
+    error: BaseException | None = None
+    resumable: bool = True
+    """Whether its last step has a checkpoint; one that a sweep gives up has none."""
+
+    def words(self, steps: int) -> tuple[str, str]:
+        """A word for it, and a sentence, of a run that was to take ``steps``."""
+        after = f"after step {self.step:,} of {steps:,}"
+        if self.error is not None:
+            reason = " ".join(str(self.error).split()) or type(self.error).__name__
+            return "failed", f"An error ended it {after}: {reason}"
+        if not self.finished and not self.resumable:
+            return "given up", f"Given up {after}."
+        if not self.finished:
+            return "stopped", f"Asked to stop {after}. The same command with --resume goes on."
+        if self.step < steps:
+            return "ended early", f"Ended {after}: validation had not got better for long enough."
+        return "finished", f"All {steps:,} steps taken."
+
+
+def write_report(
+    folder: Path,
+    ending: Ending,
+    log: Sequence[LogLine],
+    validator: Validator | None = None,
+) -> None:
+    """Put ``report.html`` into a run's folder, whole or not at all.
+
+    Args:
+        folder: The run's; its ``run.json`` is read.
+        ending: How it ended.
+        log: The lines of ``metrics.jsonl``.
+        validator: Who knows the validations of the run, if there were any.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    run = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
+    config = TrainConfig.parse(run["config"], source=str(folder / RUN_RECORD))
+    validations = validator.history if validator else []
+    state, sentence = ending.words(config.steps)
+    template = (files("regionspot_train") / _TEMPLATE).read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    text = page.from_string(template).render(
+        name=folder.resolve().name,
+        state=state,
+        sentence=sentence,
+        tiles=_tiles(config, ending, log, validator.best if validator else None),
+        charts=charts(log, validations),
+        tables={
+            "Head": _head(run),
+            **_data(run),
+            "Made with": _made_with(run),
+            **_frozen(run),
+        },
+        settings=_settings(config),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        seconds=format_seconds(ending.seconds),
+    )
+    with written_aside(folder / REPORT) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _tiles(
+    config: TrainConfig, ending: Ending, log: Sequence[LogLine], best: Accuracy | None
+) -> list[tuple[str, str, str]]:
+    """The figures one looks for first: a name, the figure and what it is of."""
+    found = [("steps", f"{ending.step:,}", f"of {config.batch_images:,} images")]
+    if log:
+        found.append(("loss", f"{log[-1].loss:.3g}", "of the last steps"))
+    if best is not None:
+        at = f"best: step {best.step:,}"
+        found.append(("top-1", f"{best.top1:.1%}", at))
+        found.append(("classes’ mean", f"{best.class_mean:.1%}", at))
+        if best.ap is not None:
+            found.append(("AP", f"{best.ap:.1%}", at))
+    if log:
+        rate = statistics.median(line.regions_per_second for line in log)
+        waiting = statistics.mean(line.waiting_share for line in log)
+        found.append(("regions/s", f"{rate:,.0f}", "median"))
+        found.append(("waiting for data", f"{waiting:.1%}", "mean share"))
+        found.append(("memory", format_bytes(max(line.memory_bytes for line in log)), "at most"))
+    return found
+
+
+def _head(run: dict[str, Any]) -> dict[str, str]:
+    head = run["head"]
+    count = head["parameters"]
+    return {"parameters": f"{count:,} ({count / 1e6:.1f} M)", **settings(head["config"])}
+
+
+def _frozen(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """A table for each of the frozen models' fingerprints."""
+    backbones = run["data"]["backbones"]
+    return {
+        name.replace("_", " ").capitalize(): {
+            key: f"sha256 {value[:16]}…" if key == "weights" else value
+            for key, value in settings(fields).items()
+        }
+        for name, fields in backbones.items()
+    }
+
+
+def _data(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """A table for each cache, and one for what was validated on."""
+    found = {}
+    several = len(run["caches"]) > 1
+    for number, cache in enumerate(run["caches"]):
+        counts = {key: f"{cache[key]:,}" for key in ("images", "regions", "classes")}
+        dataset = run["data"]["datasets"][str(number)]
+        title = f"Cache {number + 1}" if several else "Cache"
+        found[title] = {"store": cache["store"], **counts, **_annotations(dataset)}
+    if run["start_from"]:
+        found["Began with"] = {"head": run["start_from"]}
+    if run["validation"]:
+        dataset = run["validation"]["dataset"]
+        counts = {key: f"{dataset[key]:,}" for key in ("images", "regions")}
+        found["Validated on"] = {**counts, **_annotations(dataset)}
+    return found
+
+
+def _annotations(dataset: dict[str, Any]) -> dict[str, str]:
+    return {"annotations": f"sha256 {dataset['annotations_sha256'][:16]}…"}
+
+
+def _made_with(run: dict[str, Any]) -> dict[str, str]:
+    found = {**run["versions"], "device": run["device"]}
+    if run["git"]:
+        changed = ", with uncommitted changes" if run["git"]["uncommitted_changes"] else ""
+        found["commit"] = run["git"]["commit"][:12] + changed
+    return found
+
+
+def _settings(config: TrainConfig) -> list[tuple[str, str, str | None]]:
+    """Each key with its value, and the default's where it is another."""
+    usual = settings(TrainConfig().to_json())
+    return [
+        (key, value, None if value == usual[key] else usual[key])
+        for key, value in settings(config.to_json()).items()
+    ]

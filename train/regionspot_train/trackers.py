@@ -1,0 +1,147 @@
+"""A run's figures sent on to TensorBoard and Weights & Biases, where that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from regionspot_core.errors import ConfigError
+from regionspot_core.files import write_json
+from regionspot_train.config import LogConfig
+from regionspot_train.disk import disk_errors_said
+from regionspot_train.meter import LogLine
+from regionspot_train.validation import Accuracy
+
+TENSORBOARD = "tensorboard"
+WANDB = "wandb.json"
+
+
+class Tracker(Protocol):
+    """Who is told a run's figures."""
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        """Figures after a step, by names such as ``train/loss``."""
+        ...
+
+    def close(self, *, failed: bool) -> None:
+        """The call of the run ends here, with an error or without."""
+        ...
+
+
+class Trackers:
+    """Those that a run is told to have; they are checked here, and begun by :meth:`open`.
+
+    Raises:
+        ConfigError: One is asked for whose package is not installed.
+    """
+
+    def __init__(self, config: LogConfig) -> None:
+        self._config = config
+        self._trackers: list[Tracker] = []
+        if config.tensorboard:
+            _require("tensorboard", option="log.tensorboard=true", off="log.tensorboard=false")
+        if config.wandb is not None:
+            _require("wandb", option=f"log.wandb={config.wandb}", off="log.wandb=none")
+
+    def open(self, folder: Path, run: dict[str, Any], step: int) -> None:
+        """Begin, or go on after ``step`` steps.
+
+        Args:
+            folder: The run's; TensorBoard's files, and the id of the run at W&B, are kept there.
+            run: What the run was asked for, for W&B's table of runs.
+            step: Of what was told later, by a call of the run that was killed, nothing stays.
+
+        Raises:
+            ConfigError: W&B refuses to begin: nobody is logged in, say.
+        """
+        if self._config.wandb is not None:
+            self._trackers.append(_WandB(self._config.wandb, folder, run))
+        if self._config.tensorboard:
+            self._trackers.append(_TensorBoard(folder, step))
+
+    def line(self, line: LogLine) -> None:
+        """Tell the figures of a line of the log."""
+        names = ("loss", "lr", "gradient_norm", "regions_per_second", "waiting_share")
+        self._add(line.step, {f"train/{name}": getattr(line, name) for name in names})
+
+    def validation(self, found: Accuracy) -> None:
+        """Tell those of a validation."""
+        precision = {name: getattr(found, name) for name in ("ap", "ap_r", "ap_c", "ap_f")}
+        figures = {"top1": found.top1, "class_mean": found.class_mean, **found.by_frequency}
+        figures |= {name: value for name, value in precision.items() if value is not None}
+        self._add(found.step, {f"validation/{name}": value for name, value in figures.items()})
+
+    def close(self, *, failed: bool) -> None:
+        """End, once."""
+        while self._trackers:
+            self._trackers.pop().close(failed=failed)
+
+    def _add(self, step: int, figures: dict[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.add(step, figures)
+
+
+class _TensorBoard:
+    """Event files in a folder of the run; a run that goes on adds one, which hides later steps."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        self._writer = SummaryWriter(folder / TENSORBOARD, purge_step=step + 1 if step else None)
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        with disk_errors_said(self._folder):
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, step)
+            # Whole before the next checkpoint: a run that goes on from there tells them no more.
+            self._writer.flush()
+
+    def close(self, *, failed: bool) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    """A run at W&B, whose id is kept, so that a run that goes on is the same there."""
+
+    def __init__(self, project: str, folder: Path, run: dict[str, Any]) -> None:
+        wandb = importlib.import_module("wandb")
+        kept = folder / WANDB
+        known = json.loads(kept.read_text(encoding="utf-8"))["id"] if kept.exists() else None
+        try:
+            self._run = wandb.init(
+                project=project,
+                name=folder.resolve().name,
+                dir=str(folder),
+                id=known,
+                resume="allow",
+                reinit="create_new",  # the heads of a sweep are runs beside each other
+                config=run,
+            )
+        except wandb.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"log.wandb={project}: Weights & Biases does not begin ({reason}); log in by "
+                f"`wandb login`, set WANDB_MODE=offline, or set log.wandb=none"
+            ) from None
+        if known is None:
+            write_json(kept, {"project": project, "id": self._run.id})
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        # Steps that W&B has been told already, before a kill, it leaves as they are.
+        self._run.log(figures, step=step)
+
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+def _require(package: str, *, option: str, off: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"{option}: the package {package} is not installed; "
+            f"pip install 'regionspot[{package}]', or set {off}"
+        ) from None
