@@ -201,6 +201,9 @@ def test_what_a_sweep_leaves(stores: list[Path], tmp_path: Path) -> None:
     assert load_head(out / "best").config == read_record(folder / "best").config
     for file in ("head.json", "head.safetensors"):
         assert (out / "best" / file).read_bytes() == (folder / "best" / file).read_bytes()
+    pictured = [path.parent for path in sorted(out.rglob("report.html"))]
+    assert pictured == [folder]
+    assert (folder / "loss.png").exists()
     assert (out / "parallel.png").read_bytes().startswith(b"\x89PNG")
     study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
     assert len(study.trials) == 6

@@ -17,18 +17,23 @@ CURVE = "loss.png"
 
 
 class RunLog:
-    """Appends lines to ``metrics.jsonl``; each is on disk before the next step."""
+    """Appends lines to ``metrics.jsonl``; each is on disk before the next step.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The run's.
+        drawn: Whether the curve is drawn at the end.
+    """
+
+    def __init__(self, folder: Path, *, drawn: bool = True) -> None:
         self._folder = folder
+        self._drawn = drawn
         self.lines: list[LogLine] = []
         self._file: IO[str] | None = None
 
     def keep(self, step: int) -> None:
         """Take over the lines up to a step that an interrupted run left, and drop the rest."""
+        self.lines = [line for line in read_lines(self._folder) if line.step <= step]
         path = self._folder / METRICS
-        there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.lines = [line for line in map(_parsed, there) if line and line.step <= step]
         with disk_errors_said(self._folder), written_aside(path) as partial:
             partial.write_text("".join(map(_written, self.lines)), encoding="utf-8")
 
@@ -50,12 +55,19 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file and draw the curve, of an interrupted run too."""
+        """Close the file, and draw the curve of an interrupted run too."""
         assert self._file is not None
         self._file.close()
-        if self.lines:
+        if self.lines and self._drawn:
             with written_aside(self._folder / CURVE) as partial:
                 draw_curve(self.lines, partial)
+
+
+def read_lines(folder: Path) -> list[LogLine]:
+    """Those that a run has written into its folder so far."""
+    path = folder / METRICS
+    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [line for line in map(_parsed, there) if line]
 
 
 def _written(line: LogLine) -> str:

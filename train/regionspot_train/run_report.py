@@ -30,8 +30,8 @@ class Ending:
     step: int
     finished: bool
     """Whether its head is there, after all steps or for want of patience."""
-    seconds: float
-    """Of the call that ended."""
+    seconds: float | None
+    """Of the call that ended; None where its time is not its own, as of a head in a sweep."""
     error: BaseException | None = None
     resumable: bool = True
     """Whether its last step has a checkpoint; one that a sweep gives up has none."""
@@ -87,7 +87,7 @@ def write_report(
         },
         settings=_settings(config),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        seconds=format_seconds(ending.seconds),
+        seconds=None if ending.seconds is None else format_seconds(ending.seconds),
     )
     with written_aside(folder / REPORT) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -72,6 +72,8 @@ class TrainingRun:
         validation: What says how good the head is; None: nothing does.
         resume: Whether to go on with the run in ``out``, if there is one.
         start_from: The folder of a head to begin with instead of fresh weights.
+        pictured: Whether its curve and report are made at the end: seconds, which the heads of a
+            sweep would all wait for.
 
     Raises:
         CheckpointError: ``out`` already holds a run that is not to be resumed, or cannot be; or the
@@ -90,10 +92,12 @@ class TrainingRun:
         validation: ValidationSet | None = None,
         resume: bool = False,
         start_from: Path | None = None,
+        pictured: bool = True,
     ) -> None:
         self.config = config
         self.out = out
         self.meter = Meter(device)
+        self._pictured = pictured
         self._trackers = Trackers(config.log)
         self._sources = sources
         self._processes = processes or Processes()
@@ -114,7 +118,7 @@ class TrainingRun:
             }
             facts = {"head": head, **run_facts(sources, device)}
             self._folder = RunFolder(out, self._asked(start_from), facts, resume=resume)
-            self._log = RunLog(out)
+            self._log = RunLog(out, drawn=pictured)
         self._patience_lost = False
         self._rate = 0.0
         self._restore()
@@ -241,7 +245,8 @@ class TrainingRun:
         with disk_errors_said(self._folder.path, after=error):
             self._trackers.close(failed=error is not None)
             self._log.__exit__(kind, error, traceback)
-            if not (self._left_alone and (self._folder.path / REPORT).exists()):
+            seen_before = self._left_alone and (self._folder.path / REPORT).exists()
+            if self._pictured and not seen_before:
                 seconds = time.perf_counter() - self._began
                 resumable = self._folder.last_step() == self.step
                 ending = Ending(self.step, self._finished, seconds, error, resumable)

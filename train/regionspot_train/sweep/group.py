@@ -100,6 +100,7 @@ def learn_group(
             device=inputs.device,
             validation=inputs.validation,
             resume=True,
+            pictured=False,
         )
 
     places = Places(

@@ -14,10 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from regionspot_core.files import written_aside
+from regionspot_train.config import load_settings
 from regionspot_train.run_folder import BEST
+from regionspot_train.run_log import CURVE, draw_curve, read_lines
+from regionspot_train.run_report import Ending, write_report
 from regionspot_train.sweep.places import trial_folder
 from regionspot_train.sweep.space import Space
 from regionspot_train.sweep.study import FIRST_BATCH, REASON, Study
+from regionspot_train.validation import Validator
 
 TABLE = "trials.csv"
 PICTURE = "parallel.png"
@@ -97,7 +101,9 @@ def write_results(
     _write_table(report, out / TABLE)
     if report.best is not None:
         _draw(study, report, out / PICTURE)
-        _copy_best(trial_folder(out, report.best.number) / BEST, out / BEST)
+        folder = trial_folder(out, report.best.number)
+        _copy_best(folder / BEST, out / BEST)
+        _picture_best(folder, report.best.state == TrialState.COMPLETE)
     return report
 
 
@@ -149,6 +155,19 @@ def _copy_best(found: Path, best: Path) -> None:
     for path in sorted(found.iterdir(), key=lambda path: path.suffix == ".json"):
         with written_aside(best / path.name) as partial:
             shutil.copyfile(path, partial)
+
+
+def _picture_best(folder: Path, finished: bool) -> None:
+    """The best head's curve and report, as `fit` leaves them."""
+    lines = read_lines(folder)
+    if not lines:
+        return
+    with written_aside(folder / CURVE) as partial:
+        draw_curve(lines, partial)
+    validator = Validator(load_settings(str(folder), []).validation)
+    validator.keep(folder, lines[-1].step)
+    ending = Ending(lines[-1].step, finished, seconds=None, resumable=False)
+    write_report(folder, ending, lines, validator)
 
 
 def _short_names(settings: tuple[str, ...]) -> dict[str, str]:
