@@ -65,7 +65,7 @@ def _measure_clip(
         f"batch_images={sizes.batch_images}",
         f"precision={config.precision}",
     ]
-    settings = TrainConfig.load(recipe_or_file("paper"), overrides)
+    settings = TrainConfig.load(recipe_or_file("paper-bb"), overrides)
     store = folder / "clip"
     write_store(
         store,
