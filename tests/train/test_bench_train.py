@@ -25,9 +25,9 @@ from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
 from regionspot_train.bench.sweep import HEADS, Ran, SweepFigures, SweepRound, Watched
 from regionspot_train.config import TrainConfig
-from regionspot_train.loader import TrainBatch
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.data.sources import Source, open_sources
 from regionspot_train.meter import LogLine
-from regionspot_train.sources import Source, open_sources
 
 KEYS = {
     "cached_vs_online",

@@ -17,13 +17,13 @@ from regionspot_core.checkpoint import load_head
 from regionspot_core.errors import CacheError
 from regionspot_core.testing import CLASSES, make_cache
 from regionspot_train.config import LossConfig, TrainConfig, recipe_or_file
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.data.sources import open_sources
 from regionspot_train.forecast import forecast
 from regionspot_train.learner import Learner
-from regionspot_train.loader import TrainBatch
 from regionspot_train.losses import counted_classes, reduce_losses, region_losses
 from regionspot_train.objective import Classes, embed
 from regionspot_train.run import run_training
-from regionspot_train.sources import open_sources
 
 CPU = torch.device("cpu")
 COUNTS = [2, 3, 1, 2, 0, 4]

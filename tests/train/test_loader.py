@@ -9,8 +9,8 @@ import torch
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.testing import make_cache, shard_path
 from regionspot_train.config import DataConfig, ReadingConfig, TrainConfig
-from regionspot_train.loader import FeatureLoader
-from regionspot_train.sources import open_sources
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.sources import open_sources
 
 WAYS = pytest.mark.parametrize(
     "reading",

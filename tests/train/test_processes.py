@@ -11,11 +11,11 @@ import torch
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.loader import FeatureLoader
 from regionspot_train.processes import local_device
 from regionspot_train.run import run_training
-from regionspot_train.sources import open_sources
 
 SETTINGS = [
     "steps=12", "batch_images=5", "log_every=1", "head.ffn_width=32", "head.heads=2",

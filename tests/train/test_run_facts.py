@@ -9,7 +9,7 @@ import pytest
 
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.git_state import git_state
+from regionspot_train.record.git_state import git_state
 from regionspot_train.run import run_training
 
 

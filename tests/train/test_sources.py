@@ -17,12 +17,12 @@ from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.testing import make_cache
 from regionspot_train.config import DataConfig, TrainConfig, recipe_or_file
-from regionspot_train.loader import FeatureLoader
-from regionspot_train.mixture import BLOCK, Mixture
-from regionspot_train.repeat import repeat_factors
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.mixture import BLOCK, Mixture
+from regionspot_train.data.repeat import repeat_factors
+from regionspot_train.data.sources import open_sources
+from regionspot_train.data.views import Views
 from regionspot_train.run import run_training
-from regionspot_train.sources import open_sources
-from regionspot_train.views import Views
 
 WAYS = pytest.mark.parametrize("shuffle", ["full", "windowed"])
 

@@ -29,11 +29,11 @@ from regionspot_core.errors import (
 )
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.loader import FeatureLoader
 from regionspot_train.lockstep import Lockstep
 from regionspot_train.run import run_training
-from regionspot_train.sources import open_sources
 from regionspot_train.sweep.places import Places
 from regionspot_train.sweep.report import SweepReport
 from regionspot_train.sweep.run import run_sweep

@@ -11,8 +11,8 @@ import torch
 from regionspot_core.cache.store import Location
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_train.config import TrainConfig
+from regionspot_train.data.sources import open_sources, require_labels
 from regionspot_train.learner import head_config
-from regionspot_train.sources import open_sources, require_labels
 
 STATE_BYTES = 16
 """Of a parameter: float32 weight, gradient and AdamW's two means."""

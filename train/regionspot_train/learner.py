@@ -18,13 +18,13 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.region_tokens import chosen_count
 from regionspot_train.config import TrainConfig
-from regionspot_train.loader import TrainBatch
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.data.sources import Source, require_labels
 from regionspot_train.losses import counted_classes
 from regionspot_train.objective import Classes, Objective
 from regionspot_train.optimiser import make_optimiser, rate_factor
 from regionspot_train.processes import Processes
 from regionspot_train.randomness import RandomStream
-from regionspot_train.sources import Source, require_labels
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 RANK_SEEDS = 1_000_003

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
+from regionspot_train.data.loader import TrainBatch
 from regionspot_train.learner import Learner, Learnt
-from regionspot_train.loader import TrainBatch
 from regionspot_train.stacked import Stack, stack_key
 
 

@@ -10,9 +10,9 @@ from regionspot_core.cache.store import Location
 from regionspot_core.progress import no_progress_line, progress_line, say
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
-from regionspot_train.loader import FeatureLoader
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.sources import open_sources
 from regionspot_train.processes import joined, local_device
-from regionspot_train.sources import open_sources
 from regionspot_train.training_run import TrainingRun, TrainReport
 from regionspot_train.validation import ValidationSet
 

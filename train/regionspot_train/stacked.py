@@ -16,8 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionHead
+from regionspot_train.data.loader import TrainBatch
 from regionspot_train.learner import Learner, Learnt
-from regionspot_train.loader import TrainBatch
 from regionspot_train.objective import head_inputs
 
 

@@ -14,17 +14,17 @@ import torch
 from regionspot_core import __version__
 from regionspot_core.checkpoint import HeadRecord, read_weights
 from regionspot_train.config import TrainConfig
-from regionspot_train.disk import disk_errors_said
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.data.sources import Source
 from regionspot_train.learner import Learner, Learnt
-from regionspot_train.loader import TrainBatch
 from regionspot_train.meter import Meter
 from regionspot_train.processes import Processes
-from regionspot_train.run_facts import run_facts
-from regionspot_train.run_folder import RunFolder
-from regionspot_train.run_log import RunLog
-from regionspot_train.run_report import REPORT, Ending, write_report
-from regionspot_train.sources import Source
-from regionspot_train.trackers import Trackers
+from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.facts import run_facts
+from regionspot_train.record.folder import RunFolder
+from regionspot_train.record.log import RunLog
+from regionspot_train.record.report import REPORT, Ending, write_report
+from regionspot_train.record.trackers import Trackers
 from regionspot_train.validation import Accuracy, ValidationSet, Validator
 
 

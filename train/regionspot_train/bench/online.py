@@ -17,9 +17,9 @@ from regionspot_core.cache.order import BatchOrder
 from regionspot_core.cache.store import Location
 from regionspot_train.bench.config import Sizes
 from regionspot_train.config import TrainConfig
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.loader import TrainBatch
-from regionspot_train.sources import open_sources
 
 CACHED, ONLINE = "cached", "online"
 CACHED_STEPS = 3

@@ -16,10 +16,10 @@ from regionspot_train.bench.config import TINY_CLIP, TINY_TEXT, Sizes
 from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
 from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.data.loader import FeatureLoader, TrainBatch
+from regionspot_train.data.sources import Source, open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.loader import FeatureLoader, TrainBatch
 from regionspot_train.lockstep import Lockstep
-from regionspot_train.sources import Source, open_sources
 
 HEADS = 16
 WAITING = 0.94

@@ -6,10 +6,10 @@ import torch
 
 from regionspot_core.cache.store import Location
 from regionspot_train.config import TrainConfig
+from regionspot_train.data.loader import FeatureLoader
+from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.loader import FeatureLoader
 from regionspot_train.meter import LogLine, Meter
-from regionspot_train.sources import open_sources
 
 
 def train_and_watch(settings: TrainConfig, store: Location) -> LogLine:

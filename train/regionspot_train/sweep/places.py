@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from regionspot_core.errors import ConfigError
-from regionspot_train.loader import TrainBatch
+from regionspot_train.data.loader import TrainBatch
 from regionspot_train.lockstep import Lockstep
-from regionspot_train.run_folder import CHECKPOINTS
+from regionspot_train.record.folder import CHECKPOINTS
 from regionspot_train.sweep.study import Asking, Trial
 from regionspot_train.training_run import TrainingRun
 from regionspot_train.validation import ValidationSet

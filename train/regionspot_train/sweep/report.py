@@ -15,9 +15,9 @@ from rich.table import Table
 
 from regionspot_core.files import written_aside
 from regionspot_train.config import load_settings
-from regionspot_train.run_folder import BEST
-from regionspot_train.run_log import CURVE, draw_curve, read_lines
-from regionspot_train.run_report import Ending, write_report
+from regionspot_train.record.folder import BEST
+from regionspot_train.record.log import CURVE, draw_curve, read_lines
+from regionspot_train.record.report import Ending, write_report
 from regionspot_train.sweep.places import trial_folder
 from regionspot_train.sweep.space import Space
 from regionspot_train.sweep.study import FIRST_BATCH, REASON, Study

@@ -10,8 +10,8 @@ from regionspot_core.cache.store import Location
 from regionspot_core.progress import progress_line
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
-from regionspot_train.run_facts import run_facts
-from regionspot_train.run_folder import RunFolder
+from regionspot_train.record.facts import run_facts
+from regionspot_train.record.folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
 from regionspot_train.sweep.report import SweepReport, write_results
 from regionspot_train.sweep.space import Space

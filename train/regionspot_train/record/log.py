@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from regionspot_core.files import written_aside
-from regionspot_train.disk import disk_errors_said
 from regionspot_train.meter import LogLine
+from regionspot_train.record.disk import disk_errors_said
 
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"

@@ -15,7 +15,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_train.config import DataConfig, LossConfig
-from regionspot_train.repeat import repeat_factors
+from regionspot_train.data.repeat import repeat_factors
 
 
 @dataclass(frozen=True, eq=False)

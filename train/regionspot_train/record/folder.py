@@ -21,7 +21,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_train.config import RUN_RECORD
-from regionspot_train.disk import disk_errors_said
+from regionspot_train.record.disk import disk_errors_said
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"

@@ -15,10 +15,10 @@ from regionspot_core.cache.order import BatchOrder
 from regionspot_core.cache.part_reader import PartReader
 from regionspot_core.cache.read_ahead import ReadAhead
 from regionspot_train.config import TrainConfig
-from regionspot_train.mixture import Mixture
+from regionspot_train.data.mixture import Mixture
+from regionspot_train.data.sources import Source
+from regionspot_train.data.views import Views
 from regionspot_train.processes import Processes
-from regionspot_train.sources import Source
-from regionspot_train.views import Views
 
 
 @dataclass(frozen=True)

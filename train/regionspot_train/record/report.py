@@ -16,11 +16,11 @@ from regionspot_core.tables import format_bytes, format_seconds
 from regionspot_train.config import RUN_RECORD, TrainConfig
 from regionspot_train.forecast import settings
 from regionspot_train.meter import LogLine
-from regionspot_train.run_curves import charts
+from regionspot_train.record.curves import charts
 from regionspot_train.validation import Accuracy, Validator
 
 REPORT = "report.html"
-_TEMPLATE = "run_report.html.jinja"
+_TEMPLATE = "report.html.jinja"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_report(
     config = TrainConfig.parse(run["config"], source=str(folder / RUN_RECORD))
     validations = validator.history if validator else []
     state, sentence = ending.words(config.steps)
-    template = (files("regionspot_train") / _TEMPLATE).read_text(encoding="utf-8")
+    template = (files("regionspot_train.record") / _TEMPLATE).read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     text = page.from_string(template).render(
         name=folder.resolve().name,

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from regionspot_core.errors import ConfigError
 from regionspot_core.files import write_json
 from regionspot_train.config import LogConfig
-from regionspot_train.disk import disk_errors_said
 from regionspot_train.meter import LogLine
+from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.validation import Accuracy
 
 TENSORBOARD = "tensorboard"

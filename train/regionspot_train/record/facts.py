@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from regionspot_core import __version__
-from regionspot_train.git_state import git_state
-from regionspot_train.sources import Source
+from regionspot_train.data.sources import Source
+from regionspot_train.record.git_state import git_state
 
 
 def run_facts(sources: Sequence[Source], device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a run reads: its caches, mixed and in order."""
