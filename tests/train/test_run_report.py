@@ -14,10 +14,10 @@ import pytest
 
 from regionspot_core.errors import CheckpointError
 from regionspot_core.testing import make_cache
-from regionspot_train.record import curves as run_curves
 from regionspot_train.config import TrainConfig, ValidationConfig, recipe_or_file
 from regionspot_train.learner import Learner
 from regionspot_train.meter import LogLine
+from regionspot_train.record import curves as run_curves
 from regionspot_train.record.report import Ending, write_report
 from regionspot_train.run import run_training
 from regionspot_train.validation import Accuracy, Validator

@@ -94,9 +94,15 @@ def test_a_run_is_never_overwritten(store: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "head.safetensors").read_bytes() == before
 
 
-def test_a_cache_without_regions_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    make_cache(tmp_path / "s", [0, 0])
-    with pytest.raises(CacheError, match="no image has a region"):
+@pytest.mark.parametrize(
+    ("regions", "failed", "message"),
+    [([0, 0], [], "no image has a region"), ([1, 2], [0, 1], "it holds no image")],
+)
+def test_a_cache_without_regions_is_refused_before_anything_is_written(
+    tmp_path: Path, regions: list[int], failed: list[int], message: str
+) -> None:
+    make_cache(tmp_path / "s", regions, failed=failed)
+    with pytest.raises(CacheError, match=message):
         run_training(quick(), store=tmp_path / "s", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -71,6 +71,7 @@ class Learner:
             self._random = RandomStream(config.seed + self._processes.rank * RANK_SEEDS, device)
         self._learning.train()
         self._average = _average(self._learning, config.optimiser.ema)
+        self._names = [each.name for each in sources]
         self._classes = [
             Classes(torch.from_numpy(each.bank.embeddings).to(device), each.bank.logit_scale)
             for each in sources
@@ -175,7 +176,7 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = lr
         self.step += 1
-        self._require_finite(loss, norm, batch.features)
+        self._require_finite(loss, norm, batch)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         if self._average is not None:
@@ -213,15 +214,16 @@ class Learner:
         if len(state["random"]) == self._processes.count:
             self._random.state = state["random"][self._processes.rank]
 
-    def _require_finite(self, loss: torch.Tensor, norm: torch.Tensor, batch: FeatureBatch) -> None:
+    def _require_finite(self, loss: torch.Tensor, norm: torch.Tensor, batch: TrainBatch) -> None:
         # float16's loss scale is lowered, and the step left out, where gradients overflow.
         overflow = self._scaler.is_enabled() and self._scaler.get_scale() > 1
         if torch.isfinite(loss) and (overflow or torch.isfinite(norm)):
             return
-        images = ", ".join(str(int(image)) for image in batch.image_ids[:4])
+        images = ", ".join(str(int(image)) for image in batch.features.image_ids[:4])
         raise CheckpointError(
             f"step {self.step}: loss {loss.item()} and gradient norm {norm.item()} are not finite "
-            f"(images {images}, …); lower optimiser.lr or use float32"
+            f"(images {images}, … of {self._names[batch.source]}); lower optimiser.lr or use "
+            f"float32"
         )
 
 

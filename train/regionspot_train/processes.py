@@ -88,6 +88,20 @@ def local_device(name: str) -> torch.device:
     return device
 
 
+def require_alone() -> None:
+    """Refuse to be one of several processes of ``torchrun``.
+
+    Raises:
+        ConfigError: It is.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise ConfigError(
+            f"a sweep is one process, and torchrun started {count}; leave torchrun out, and use "
+            f"--ray-groups for several GPUs"
+        )
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did; leave them at the end."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from regionspot_core.bench.measure import timed
 from regionspot_train.bench.config import TINY_CLIP, TINY_TEXT, Sizes
 from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
@@ -20,6 +20,7 @@ from regionspot_train.data.loader import FeatureLoader, TrainBatch
 from regionspot_train.data.sources import Source, open_sources
 from regionspot_train.learner import Learner
 from regionspot_train.lockstep import Lockstep
+from regionspot_train.meter import Meter
 
 HEADS = 16
 WAITING = 0.94
@@ -52,24 +53,6 @@ def train_in_lockstep(
         for result in lockstep.learn(learners, batch):
             if isinstance(result, Exception):
                 raise result
-
-
-@dataclass
-class Watched:
-    """Batches, and how long they were waited for."""
-
-    source: Iterable[TrainBatch]
-    waited: float = field(default=0.0, init=False)
-
-    def __iter__(self) -> Iterator[TrainBatch]:
-        batches = iter(self.source)
-        while True:
-            asked = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
 
 
 @dataclass(frozen=True)
@@ -147,11 +130,9 @@ def measure_sweep(
     configs = [sweep_config(number, steps, batch_images) for number in range(HEADS)]
 
     def run(heads: int, sources: Sequence[Source]) -> Ran:
-        batches = Watched(FeatureLoader(sources, configs[0]))
-        began = time.perf_counter()
-        train_group(configs[:heads], sources, batches)
-        seconds = time.perf_counter() - began
-        return Ran(seconds, batches.waited / seconds)
+        loader, meter = FeatureLoader(sources, configs[0]), Meter(torch.device("cpu"))
+        seconds = timed(lambda: train_group(configs[:heads], sources, meter.waiting(loader)))
+        return Ran(seconds, meter.waiting_share)
 
     free = open_sources(store, configs[0].data)
     run(1, free)

@@ -10,6 +10,7 @@ from regionspot_core.cache.store import Location
 from regionspot_core.progress import progress_line
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
+from regionspot_train.processes import require_alone
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
@@ -61,6 +62,7 @@ def run_sweep(
         FingerprintError: The sweep in ``out`` was asked for something else, or the caches are of
             different backbones.
     """
+    require_alone()
     space.require_allowed(config)
     task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
     inputs = GroupInputs.open(task)
