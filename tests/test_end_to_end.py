@@ -136,7 +136,7 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
     for index in range(len(cache)):
         batch = cache.read([index])
         with torch.no_grad():
-            embedded, mask = embed(head, batch, cache.plan.paper_token, torch.device("cpu"))
+            embedded, mask = embed(head, batch, cache.plan.keep.sam_tokens, torch.device("cpu"))
             logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
         boxes, classes = batch.boxes[mask].numpy(), batch.classes[mask].numpy()
         entries += image_detections(

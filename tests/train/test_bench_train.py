@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from regionspot_core.bench.measure import Times
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.errors import CheckpointError
 from regionspot_core.testing import make_cache, shard_path
+from regionspot_train import meter
 from regionspot_train.bench import run as story
 from regionspot_train.bench import slow_cache, sweep
 from regionspot_train.bench.config import CLASSES, TINY, TINY_CLIP
@@ -23,11 +25,11 @@ from regionspot_train.bench.online import StepTimes
 from regionspot_train.bench.report import ClipReport, TrainBenchReport
 from regionspot_train.bench.slow_cache import SlowCache
 from regionspot_train.bench.stores import write_store
-from regionspot_train.bench.sweep import HEADS, Ran, SweepFigures, SweepRound, Watched
+from regionspot_train.bench.sweep import HEADS, Ran, SweepFigures, SweepRound
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source, open_sources
-from regionspot_train.meter import LogLine
+from regionspot_train.meter import LogLine, Meter
 
 KEYS = {
     "cached_vs_online",
@@ -61,7 +63,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (slow_cache, sweep):
+    for module in (slow_cache, meter):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -174,12 +176,12 @@ def test_waiting_is_counted_and_using_is_not(clock: Clock) -> None:
             clock.sleep(2)
             yield number
 
-    watched, used = Watched(source()), []
-    for batch in watched:
+    watching, used = Meter(torch.device("cpu")), []
+    for batch in watching.waiting(source()):
         used.append(batch)
         clock.sleep(100)
     assert used == [0, 1, 2]
-    assert watched.waited == 6
+    assert watching.waiting_share == pytest.approx(6 / 306)
 
 
 class Call(NamedTuple):

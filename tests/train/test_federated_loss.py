@@ -177,7 +177,7 @@ def test_a_step_has_the_loss_of_the_cache_s_lists(
     batch = cache.read(places)
     learner = Learner(asked, sources, CPU)
     with torch.no_grad():
-        embedded, mask = embed(learner.head, batch, cache.plan.paper_token, CPU)
+        embedded, mask = embed(learner.head, batch, cache.plan.keep.sam_tokens, CPU)
         logits = learner.head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
     known = [
         set(batch.classes[b][mask[b]].tolist()) | set(cache.negative[image].tolist())
@@ -212,7 +212,7 @@ def test_a_head_learns_which_of_the_counted_classes_it_is(
     cache, head = FeatureCache(store), load_head(tmp_path / "run")
     batch, bank = cache.read(range(len(cache))), cache.class_bank()
     with torch.no_grad():
-        embedded, mask = embed(head, batch, cache.plan.paper_token, CPU)
+        embedded, mask = embed(head, batch, cache.plan.keep.sam_tokens, CPU)
         logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
     counted = counted_classes(batch, CLASSES)
     said = logits.masked_fill(~counted[:, None], -torch.inf).argmax(-1)

@@ -107,7 +107,7 @@ def naive_precision(run: Path, store: Path) -> dict[str, float | None]:
     for index in range(len(cache)):
         batch = cache.read([index])
         with torch.no_grad():
-            embedded, mask = embed(head, batch, cache.plan.paper_token, torch.device("cpu"))
+            embedded, mask = embed(head, batch, cache.plan.keep.sam_tokens, torch.device("cpu"))
             logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
         boxes = batch.boxes[mask].tolist()
         truth += [
