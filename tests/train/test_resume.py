@@ -158,6 +158,19 @@ def test_a_run_that_is_asked_to_stop(
 
 
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)
+def test_a_run_that_is_older_than_a_setting_goes_on(
+    store: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    fit_until(25, store, out)
+    record = json.loads((out / "run.json").read_text())
+    del record["config"]["pieces"], record["config"]["loss"]["federated"]
+    (out / "run.json").write_text(json.dumps(record))
+    assert fit(store, out, resume=True).resumed == 20
+    assert weights(out) == weights(whole)
+
+
+@pytest.mark.parametrize("shuffle", ["full"], indirect=True)
 def test_the_last_checkpoints_stay(whole: Path) -> None:
     names = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert names == ["step_0000040", "step_0000050"]

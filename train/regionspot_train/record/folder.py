@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from safetensors.torch import load_file
 
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, read_record, save_head
-from regionspot_core.errors import CheckpointError
+from regionspot_core.errors import CheckpointError, ConfigError
 from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
 from regionspot_core.fusion import FusionHead
-from regionspot_train.config import RUN_RECORD
+from regionspot_train.config import RUN_RECORD, TrainConfig, ValidationConfig
 from regionspot_train.record.disk import disk_errors_said
 
 CHECKPOINTS = "checkpoints"
@@ -158,11 +159,22 @@ class RunFolder:
                 f"{self.path / RUN_RECORD}: cannot be read ({error}), so the run cannot be resumed"
             ) from None
         require_equal(
-            {key: before.get(key) for key in asked},
+            _with_new_settings({key: before.get(key) for key in asked}),
             asked,
             what=f"{self.path} was asked for another run than this",
             advice="Resume it with what it was asked for, or choose another --out",
         )
+
+
+def _with_new_settings(before: dict[str, Any]) -> dict[str, Any]:
+    """What a run was asked for, with the defaults of settings that it is older than."""
+    filled = dict(before)
+    with suppress(ConfigError, KeyError, TypeError):
+        filled["config"] = TrainConfig.parse(before["config"], source=RUN_RECORD).to_json()
+        if before.get("validation"):
+            settings = ValidationConfig.parse(before["validation"]["settings"], source=RUN_RECORD)
+            filled["validation"] = before["validation"] | {"settings": settings.to_json()}
+    return filled
 
 
 def _saved(state: dict[str, Any]) -> memoryview:

@@ -71,13 +71,13 @@ class SweepReport:
         table.add_column("head", justify="right", style="cyan", no_wrap=True)
         table.add_column("best", justify="right", no_wrap=True)
         table.add_column("steps", justify="right", no_wrap=True)
-        for key in self.settings:
-            table.add_column(names[key], justify="right")
+        # In one column, which wraps: a space may have more settings than a terminal has room for.
+        table.add_column("settings", overflow="fold")
         for each in self.trials[:SHOWN]:
             value = STATES[each.state] if each.value is None else f"{100 * each.value:.2f}"
             steps = max(each.intermediate_values, default=0)
-            values = [_number(each.params.get(key)) for key in self.settings]
-            table.add_row(str(each.number), value, f"{steps:,}", *values)
+            chosen = [f"{names[key]}={_number(each.params[key])}" for key in each.params]
+            table.add_row(str(each.number), value, f"{steps:,}", "  ".join(chosen))
         return table
 
 
@@ -180,4 +180,6 @@ def _short_names(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _number(value: Any) -> str:  # noqa: ANN401 - any of a space's values
-    return f"{value:.3g}" if isinstance(value, float) else str("" if value is None else value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
