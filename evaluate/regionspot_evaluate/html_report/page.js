@@ -25,6 +25,13 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A class name that may be broken where LVIS has its underscores.
+function breakable(name) {
+  const made = document.createDocumentFragment();
+  name.split(/(?<=_)/).forEach((part, index) => made.append(...(index ? [element("wbr"), part] : [part])));
+  return made;
+}
+
 // ---- charts -----------------------------------------------------------------------------------
 const drawings = new Map();
 const drawn = new ResizeObserver(entries => {
@@ -162,6 +169,9 @@ chart(byId("chart-matrix"), width => {
       title: `${classes[chosen[r]].name} → ${c < chosen.length ? classes[chosen[c]].name : columns[c]}\n${whole(count)} of ${whole(sum)} boxes`}));
   }).filter(cell => cell.count);
   const margin = Math.min(170, 12 + 6.4 * Math.max(...columns.map(key => name(key).length)));
+  const size = width < 460 ? 9 : 11, digits = (width - margin - 4) / columns.length / (0.62 * size);
+  const brief = count => count < 1000 ? String(count) : d3.format(count < 9950 ? ".1~s" : ".0~s")(count);
+  const fits = cells.every(cell => brief(cell.count).length <= digits);   // all numbers or none
   return plot("Confusion matrix of the most confused classes", {
     width, height: 24 * chosen.length + margin * 0.78 + 16, marginLeft: margin, marginRight: 4, marginTop: 4, marginBottom: margin * 0.78 + 12, padding: 0.04,
     x: {domain: columns, label: null, tickRotate: -50, tickSize: 0, tickFormat: name},
@@ -169,7 +179,7 @@ chart(byId("chart-matrix"), width => {
     marks: [
       Plot.frame({stroke: "var(--rule)"}),
       Plot.cell(cells, {x: "said", y: "true", fill: cell => cell.right ? "var(--line-3)" : "var(--line-2)", fillOpacity: cell => 0.12 + 0.5 * cell.share, title: "title", tip: true}),
-      Plot.text(cells, {x: "said", y: "true", text: "count", fill: "var(--ink)", fontSize: width < 460 ? 9 : 11}),
+      fits ? Plot.text(cells, {x: "said", y: "true", text: cell => brief(cell.count), fill: "var(--ink)", fontSize: size}) : null,
     ],
     opacity: {type: "identity"},
   });
@@ -178,7 +188,7 @@ chart(byId("chart-matrix"), width => {
 function listPairs() {
   const list = runs[pairsRun].confusions.slice(0, 100);
   byId("pairs").tBodies[0].replaceChildren(...list.map(pair => element("tr", {},
-    element("td", {}, classes[pair.true].name), element("td", {}, classes[pair.said].name),
+    element("td", {}, breakable(classes[pair.true].name)), element("td", {}, breakable(classes[pair.said].name)),
     element("td", {class: "number"}, whole(pair.count)), element("td", {class: "number wide"}, whole(pair.of)),
     element("td", {class: "number wide"}, percent(pair.score, 0)))));
   if (!list.length) byId("pairs").tBodies[0].append(element("tr", {}, element("td", {colspan: 5}, "None.")));
@@ -227,7 +237,7 @@ function classRow(each) {
   const cells = columns.map((column, index) => {
     const kind = [column.number && "number", column.wide && "wide", index === 0 && "name", known(column.bar) && "bar-cell"].filter(Boolean).join(" ");
     const value = column.value(each), shown = column.show ? column.show(each) : column.text ? value : percent(value);
-    if (index === 0) return element("td", {class: kind}, element("button", {"aria-expanded": "false"}, shown));
+    if (index === 0) return element("td", {class: kind}, element("button", {"aria-expanded": "false"}, breakable(shown)));
     const tone = column.signed && known(value) ? (value > 0.0005 ? "up" : value < -0.0005 ? "down" : "same") : null;
     return element("td", {class: kind, style: known(column.bar) ? `--share: ${value || 0}; --colour: ${lines[column.bar]}` : null},
       tone ? element("span", {class: tone}, shown) : shown);
@@ -319,8 +329,8 @@ function scene(key, what, large) {
     element("img", {src: `data:image/jpeg;base64,${picture.jpeg}`, alt: picture.file, width: picture.width, height: picture.height, decoding: "async"}), overlay(picture, what, width, large));
   const list = element("ul", {class: "said"}, ...regionsOf(picture, what).map((region, index) => {
     const right = judged && region.true === region.class;
-    const words = element("span", {class: "words"}, element("span", {class: judged ? (right ? "right" : "wrong") : ""}, className(region.class)),
-      judged && !right ? ` (${className(region.true)})` : null);
+    const words = element("span", {class: "words"}, element("span", {class: judged ? (right ? "right" : "wrong") : ""}, breakable(className(region.class))),
+      ...(judged && !right ? [" (", breakable(className(region.true)), ")"] : []));
     const light = on => () => { const svg = frame.querySelector("svg"); svg.classList.toggle("lit", on); svg.children[index].classList.toggle("on", on); };
     return element("li", {onmouseenter: light(true), onmouseleave: light(false)},
       element("span", {class: "letter", style: `--colour: ${palette[index % palette.length]}`}, String(index + 1)), words,
