@@ -81,6 +81,7 @@ FILES: dict[str, list[str]] = {
     "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
     "evaluate predict --bank": [*PREDICT, "--bank", "@"],
     "evaluate predict --mask": [*PREDICT, "--names", "a", "--mask", "@"],
+    "evaluate report --annotations": ["evaluate", "report", "lvis.json", "--annotations", "@"],
 }  # fmt: skip
 """Where a file belongs; @ stands for it."""
 FOLDERS: dict[str, list[str]] = {
@@ -98,6 +99,10 @@ FOLDERS: dict[str, list[str]] = {
         "--images", "@",
     ],
     "evaluate run --head": [*EVALUATE, "--head", "@"],
+    "evaluate report RUN": ["evaluate", "report", "@", "--annotations", "lvis.json"],
+    "evaluate report --images": [
+        "evaluate", "report", "lvis.json", "--annotations", "lvis.json", "--images", "@",
+    ],
     "evaluate predict --head": [
         "evaluate", "predict", "images/a.png", "--names", "a", "--head", "@",
     ],

@@ -1,0 +1,179 @@
+"""All figures of a report as plain values: what the page draws and the JSON file holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.html_report.naming import (
+    MISSED,
+    Naming,
+    confusions,
+    name_regions,
+    share_right,
+    worst_matrix,
+)
+from regionspot_evaluate.html_report.precision import (
+    FREQUENCY_NAMES,
+    Precision,
+    measure_precision,
+)
+from regionspot_evaluate.html_report.run_folder import Detections, Run, read_detections
+from regionspot_evaluate.report import PROTOCOL
+
+PAIRS = 200
+"""Confusions listed, the most frequent ones."""
+OTHER_NAMES = 3
+"""That a class's regions were called most often, listed for each class."""
+RECALL_STEP = 5
+"""Of a class's curve only every so many of its 101 points are kept."""
+TOLERANCE = 5e-4
+"""How far figures of a run's record may lie from those of its detections."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One run, measured."""
+
+    run: Run
+    detections: Detections
+    precision: Precision
+    naming: Naming
+
+
+def analyse(run: Run, annotations: AnnotationSet) -> Analysis:
+    """Read a run's detections and measure them."""
+    detections = read_detections(run.results, annotations)
+    return Analysis(
+        run,
+        detections,
+        measure_precision(annotations, detections),
+        name_regions(annotations, detections),
+    )
+
+
+def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
+    """The content of ``report.json``; shares of 1, null where there is nothing to measure on."""
+    return {
+        "protocol": PROTOCOL,
+        "data": {
+            "annotations": str(annotations.path),
+            "sha256": annotations.sha256,
+            "images": len(annotations),
+            "regions": len(annotations.box),
+            "classes": len(np.unique(annotations.class_index)),
+            "vocabulary": len(annotations.vocabulary),
+        },
+        "runs": [_run(each, annotations) for each in analyses],
+        "classes": _classes(analyses, annotations),
+    }
+
+
+def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
+    precision, naming = analysis.precision, analysis.naming
+    ranked = confusions(annotations, naming)
+    matrix = worst_matrix(annotations, naming, ranked)
+    return {
+        "name": analysis.run.name,
+        "detections": len(analysis.detections.score),
+        "detections_beyond_limit": analysis.detections.beyond,
+        "box": precision.figures,
+        "mask": analysis.run.figures("mask"),
+        "named_right": _named_right(naming, annotations),
+        "missed": _mean(naming.said == MISSED),
+        "curves": {
+            name: {group: _rounded(values) for group, values in groups.items()}
+            for name, groups in precision.curves.items()
+        },
+        "calibration": {
+            "error": precision.calibration_error,
+            "bins": [asdict(each) for each in precision.calibration],
+        },
+        "tide": {"delta_ap50": precision.tide, "counts": precision.tide_counts},
+        "confusions": [asdict(each) for each in ranked[:PAIRS]],
+        "matrix": asdict(matrix),
+        "provenance": analysis.run.provenance(),
+        "warnings": _warnings(analysis),
+    }
+
+
+def _warnings(analysis: Analysis) -> list[str]:
+    """Where the run's own record says other figures than its detections give."""
+    recorded, found = analysis.run.figures("box"), analysis.precision.figures
+    if not recorded:
+        return []
+    told, now = recorded.get("AP"), found["AP"]
+    if told is None or now is None or abs(told - now) <= TOLERANCE:
+        return []
+    return [
+        f"{analysis.run.name}: its record says box AP {100 * told:.2f}, its detections score "
+        f"{100 * now:.2f} here; were they made for other annotations, or scored by another "
+        f"protocol?"
+    ]
+
+
+def _named_right(naming: Naming, annotations: AnnotationSet) -> dict[str, float | None]:
+    marks = np.array(annotations.vocabulary.frequencies)[annotations.class_index]
+    groups = {"all": np.ones(len(marks), dtype=bool)}
+    groups |= {name: marks == mark for mark, name in FREQUENCY_NAMES.items()}
+    return {name: _mean(naming.right[members]) for name, members in groups.items()}
+
+
+def _classes(analyses: list[Analysis], annotations: AnnotationSet) -> list[dict[str, Any]]:
+    """Those that the annotations show, or name as absent, and a run was scored on."""
+    vocabulary, classes = annotations.vocabulary, len(annotations.vocabulary)
+    owner = np.repeat(np.arange(len(annotations)), np.diff(annotations.region_start))
+    pairs = np.unique(np.column_stack([owner, annotations.class_index]), axis=0)
+    images = np.bincount(pairs[:, 1], minlength=classes)
+    regions = np.bincount(annotations.class_index, minlength=classes)
+    per_run = [_class_figures(each, annotations) for each in analyses]
+    return [
+        {
+            "index": index,
+            "id": vocabulary.ids[index],
+            "name": vocabulary.names[index],
+            "frequency": FREQUENCY_NAMES.get(vocabulary.frequencies[index]),
+            "images": int(images[index]),
+            "regions": int(regions[index]),
+            "runs": [figures[index] for figures in per_run] if regions[index] else None,
+        }
+        for index in range(classes)
+    ]
+
+
+def _class_figures(analysis: Analysis, annotations: AnnotationSet) -> list[dict[str, Any]]:
+    classes = len(annotations.vocabulary)
+    precision, naming = analysis.precision, analysis.naming
+    share, _ = share_right(naming, annotations.class_index, classes)
+    others: dict[int, list[list[int]]] = {}
+    for pair in confusions(annotations, naming):
+        called = others.setdefault(pair.true, [])
+        if len(called) < OTHER_NAMES:
+            called.append([pair.said, pair.count])
+    return [
+        {
+            "ap": _value(precision.class_ap[index]),
+            "ap50": _value(precision.class_ap50[index]),
+            "right": _value(share[index]),
+            "others": others.get(index, []),
+            "curve": _rounded(precision.class_curve[index, ::RECALL_STEP]),
+        }
+        for index in range(classes)
+    ]
+
+
+def _value(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _mean(values: NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _rounded(values: Any) -> list[float]:  # noqa: ANN401 - a list or an array
+    return [round(float(value), 3) for value in values]

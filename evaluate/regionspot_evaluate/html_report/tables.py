@@ -1,0 +1,46 @@
+"""A report's tables as CSV files, for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.files import written_aside
+
+
+def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
+    """Write ``NAME.classes.csv`` and ``NAME.confusions.csv`` beside ``NAME.html``."""
+    runs = [run["name"] for run in figures["runs"]]
+    if len(set(runs)) < len(runs):
+        runs = [f"{letter} {name}" for letter, name in zip("AB", runs, strict=False)]
+    classes, pairs = report.with_suffix(".classes.csv"), report.with_suffix(".confusions.csv")
+    columns = [f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "named right")]
+    _write(
+        classes,
+        ["id", "name", "frequency", "images", "regions", *columns],
+        (
+            [each["id"], each["name"], each["frequency"], each["images"], each["regions"]]
+            + [r[key] for r in each["runs"] or () for key in ("ap", "ap50", "right")]
+            for each in figures["classes"]
+        ),
+    )
+    names = [each["name"] for each in figures["classes"]]
+    _write(
+        pairs,
+        ["run", "true", "said", "regions", "of", "mean score"],
+        (
+            [name, names[p["true"]], names[p["said"]], p["count"], p["of"], p["score"]]
+            for name, run in zip(runs, figures["runs"], strict=True)
+            for p in run["confusions"]
+        ),
+    )
+    return [classes, pairs]
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with written_aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,98 @@
+"""The story of a report: runs read, measured, pictures chosen, page and tables written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.files import require_place_for_file, write_json
+from regionspot_core.images import require_images
+from regionspot_evaluate.html_report.config import ReportConfig
+from regionspot_evaluate.html_report.figures import Analysis, analyse, collect
+from regionspot_evaluate.html_report.gallery import RunToShow, choose_images, make_pictures
+from regionspot_evaluate.html_report.page import write_page
+from regionspot_evaluate.html_report.run_folder import Run, open_run
+from regionspot_evaluate.html_report.tables import write_tables
+
+
+def write_html_report(config: ReportConfig) -> list[Path]:
+    """Write the page, its figures as JSON and its tables as CSV; the files, the page first.
+
+    Raises:
+        InputError: A run, the annotations or the images are missing, or do not belong together.
+    """
+    runs = [open_run(path) for path in config.runs]
+    out = _place(config, runs[0])
+    images = _images(config, runs[0])
+    annotations = _annotations(config, runs[0], masks=images is not None)
+    if images is not None:
+        require_images(images, annotations.image_file)
+    analyses = [analyse(run, annotations) for run in runs]
+
+    figures = collect(analyses, annotations)
+    gallery = _gallery(config, analyses, annotations, images)
+    write_page(out, figures, gallery)
+    write_json(out.with_suffix(".json"), figures)
+    return [out, out.with_suffix(".json"), *write_tables(out, figures)]
+
+
+def _place(config: ReportConfig, run: Run) -> Path:
+    folder = run.path if run.path.is_dir() else run.path.parent
+    out = config.out or folder / "report.html"
+    require_place_for_file(out, option="--out")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: expected a name that ends in .html")
+    return out
+
+
+def _images(config: ReportConfig, run: Run) -> Path | None:
+    if config.images is not None and not config.images.is_dir():
+        raise InputError(f"--images {config.images}: expected the folder of images, found none")
+    return (config.images or run.recorded_path("images")) if config.gallery else None
+
+
+def _annotations(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationSet:
+    path = config.annotations or run.recorded_path("annotations")
+    if path is None:
+        raise InputError(
+            f"{run.path}: it does not say which annotations it was scored on; give --annotations"
+        )
+    annotations = read_annotations(path, masks=masks)
+    if annotations.negative is None or annotations.path.suffix.lower() == ".csv":
+        raise AnnotationError(
+            f"{path}: a report needs LVIS annotations, whose images have neg_category_ids and "
+            f"not_exhaustive_category_ids"
+        )
+    if not len(annotations.box):
+        raise AnnotationError(f"{path}: expected annotated boxes to measure on, got none")
+    return annotations
+
+
+def _gallery(
+    config: ReportConfig, analyses: list[Analysis], annotations: AnnotationSet, images: Path | None
+) -> dict[str, Any]:
+    if images is None:
+        why = "left out (--gallery 0)" if not config.gallery else "give --images to have pictures"
+        return {"parts": [], "pictures": {}, "note": f"No pictures: {why}."}
+    choices = choose_images(annotations, [each.naming for each in analyses], count=config.gallery)
+    chosen = sorted({image for choice in choices for image in choice.images})
+    pictures, failed = make_pictures(
+        annotations,
+        images,
+        [RunToShow(each.run.results, each.detections, each.naming) for each in analyses],
+        chosen,
+    )
+    return {
+        "parts": [
+            {
+                "name": choice.name,
+                "note": choice.note,
+                "images": [image for image in choice.images if image in pictures],
+            }
+            for choice in choices
+        ],
+        "pictures": pictures,
+        "note": f"{len(failed)} could not be read, first: {failed[0]}" if failed else "",
+    }

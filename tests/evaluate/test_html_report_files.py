@@ -1,0 +1,301 @@
+"""Reading a run's folder, choosing and preparing pictures, and the tables beside the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lvis_runs import (
+    SIZE,
+    make_annotations,
+    make_detections,
+    page_data,
+    write_annotations,
+    write_images,
+    write_run,
+)
+from PIL import Image
+from pycocotools import mask as codec
+
+from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.errors import AnnotationError, InputError
+from regionspot_evaluate.html_report.config import ReportConfig
+from regionspot_evaluate.html_report.gallery import (
+    LONG_SIDE,
+    MASK_POINTS,
+    choose_images,
+    outlines,
+    regions_to_show,
+    thumbnail,
+)
+from regionspot_evaluate.html_report.naming import Naming, name_regions
+from regionspot_evaluate.html_report.run_folder import open_run, read_detections, read_masks
+from regionspot_evaluate.html_report.write import write_html_report
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> AnnotationSet:
+    made = make_annotations(np.random.default_rng(3))
+    return read_annotations(write_annotations(tmp_path, made))
+
+
+GOOD = {"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps([GOOD, {**GOOD, "image_id": 99}]), "entry 1: image 99 is not in the anno"),
+        (json.dumps([{**GOOD, "category_id": 1}]), "entry 0: class 1 is not in the annotations"),
+        (json.dumps([{**GOOD, "bbox": [0, 0, 5]}]), "entry 0: expected four numbers as bbox"),
+        (json.dumps([{**GOOD, "score": None}]), "entry 0: expected four numbers as bbox and a"),
+        (json.dumps([{**GOOD, "image_id": [1]}]), "image \\[1\\] is not in the annotations"),
+        ('[{"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": NaN}]', "not finite"),
+        (json.dumps([{"image_id": 1}]), "missing category_id and bbox and score"),
+        ("[]", "empty list"),
+        ("[3]", "expected an object, got 3"),
+        ("{}", "expected a list of detections"),
+        (json.dumps([GOOD])[:-4], "expected LVIS results JSON"),
+    ],
+)
+def test_malformed_detections_are_refused(
+    annotations: AnnotationSet, tmp_path: Path, text: str, said: str
+) -> None:
+    results = tmp_path / "results.json"
+    results.write_text(text)
+    with pytest.raises(AnnotationError, match=said):
+        read_detections(results, annotations)
+
+
+def test_detections_come_by_image_and_score(annotations: AnnotationSet, tmp_path: Path) -> None:
+    scores = [(2, 0.1), (1, 0.3), (2, 0.9), (1, 0.3), (1, 0.8)]
+    entries = [{**GOOD, "image_id": image, "score": score} for image, score in scores]
+    entries[1]["segmentation"] = {"size": [1, 1], "counts": "01"}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(entries))
+
+    detections = read_detections(results, annotations)
+
+    assert detections.start.tolist()[:4] == [0, 3, 5, 5]
+    assert detections.score.tolist() == [0.8, 0.3, 0.3, 0.9, 0.1]
+    assert detections.entry.tolist() == [4, 1, 3, 2, 0]
+    assert detections.box[0].tolist() == [0, 0, 5, 5]
+    assert read_masks(results, {1, 3}) == {1: entries[1]["segmentation"]}
+
+
+def test_detections_beyond_an_images_limit_are_left_out(
+    annotations: AnnotationSet, tmp_path: Path
+) -> None:
+    entries = [{**GOOD, "score": n % 7 / 7} for n in range(310)] + [{**GOOD, "image_id": 2}]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(entries))
+    detections = read_detections(results, annotations)
+    best = sorted(range(310), key=lambda n: -entries[n]["score"])[:300]
+    assert detections.entry.tolist() == [*best, 310]
+    assert detections.beyond == 10
+    assert detections.start.tolist()[:3] == [0, 300, 301]
+
+
+def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "first", [GOOD], box={"AP": 0.5}, proposals="gt")
+    run = open_run(folder)
+    assert (run.name, run.figures("box"), run.figures("mask")) == ("first", {"AP": 0.5}, None)
+    assert run.provenance()["proposals"] == "gt"
+    alone = open_run(folder / "detections.json")
+    assert (alone.name, alone.metrics, alone.record) == ("detections", {}, {})
+    with pytest.raises(InputError, match="no such run"):
+        open_run(tmp_path / "none")
+    with pytest.raises(InputError, match="several runs; name one: first"):
+        open_run(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"with detections\.json in it"):
+        open_run(tmp_path / "empty")
+    (folder / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"metrics\.json: expected the JSON"):
+        open_run(folder)
+
+
+def naming(annotations: AnnotationSet, right: list[bool]) -> Naming:
+    flags = np.array(right)
+    return Naming(np.where(flags, annotations.class_index, -1), flags * 0.5, flags)
+
+
+def test_the_worst_and_best_images_are_chosen_by_what_is_named_right(tmp_path: Path) -> None:
+    made = make_annotations(np.random.default_rng(0), images=4)
+    row = made["annotations"][0]
+    owners = [1, 1, 2, 2, 2, 3, 3]  # image 4 has none
+    made["annotations"] = [
+        {**row, "id": place + 1, "image_id": image} for place, image in enumerate(owners)
+    ]
+    annotations = read_annotations(write_annotations(tmp_path, made))
+    first = naming(annotations, [True, True, True, True, True, False, True])
+    second = naming(annotations, [False, True, True, True, True, True, True])
+
+    worst, best, random = choose_images(annotations, [first], count=2)
+    assert (worst.images, best.images) == ([2], [1, 0])  # of equals the one with more regions
+    assert len(random.images) == 2
+    assert random.images == choose_images(annotations, [first], count=2)[2].images
+
+    gained, lost, _ = choose_images(annotations, [first, second], count=3)
+    assert (gained.name, gained.images) == ("B better", [2])
+    assert (lost.name, lost.images) == ("A better", [0])
+
+
+def test_one_region_is_shown_for_each_place(annotations: AnnotationSet, tmp_path: Path) -> None:
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 5], [30, 0, 10, 10]]
+    entries = [{**GOOD, "bbox": box, "score": 0.9 - 0.1 * n} for n, box in enumerate(boxes)]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(entries))
+    detections = read_detections(results, annotations)
+    assert regions_to_show(detections, 0) == [0, 2, 3]  # the second lies on the first
+    assert regions_to_show(detections, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(80, 120, (120, 80)), (3000, 4000, (480, 360)), (1, 5000, (480, 1))],
+)
+def test_thumbnails_are_bounded(height: int, width: int, expected: tuple[int, int]) -> None:
+    jpeg, *size = thumbnail(np.zeros((height, width, 3), dtype=np.uint8))
+    assert tuple(size) == expected
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", expected)
+
+
+def rle(mask: np.ndarray) -> dict[str, Any]:
+    return dict(codec.encode(np.asfortranarray(mask.astype(np.uint8))))
+
+
+def test_outlines_cover_what_the_mask_covers() -> None:
+    rows, columns = np.mgrid[:60, :90]
+    distance = np.hypot(rows - 30, columns - 40)
+    ring = (distance < 25) & (distance > 12)
+    drawn = outlines(rle(ring), (90, 60))
+    assert len(drawn) == 2  # the hole has its own
+    whole, hole = sorted(
+        (codec.decode(codec.merge(codec.frPyObjects([each], 60, 90))) for each in drawn),
+        key=np.sum,
+        reverse=True,
+    )
+    again = (whole > 0) & (hole == 0)
+    assert (again & ring).sum() / (again | ring).sum() > 0.93
+
+
+def test_outlines_of_a_ragged_mask_are_bounded() -> None:
+    noise = np.random.default_rng(0).random((600, 800)) > 0.5
+    drawn = outlines(rle(noise), (LONG_SIDE, 360))
+    assert sum(map(len, drawn)) <= 2 * MASK_POINTS * MASK_POINTS
+    assert len(drawn) <= MASK_POINTS
+    counts = {"size": [4, 4], "counts": [0, 16]}  # not compressed, as some detectors write
+    assert outlines(counts, (4, 4))
+    assert outlines({"size": [4, 4], "counts": [16]}, (4, 4)) == []
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> dict[str, Path]:
+    rng = np.random.default_rng(5)
+    made = make_annotations(rng)
+    return {
+        "annotations": write_annotations(tmp_path, made),
+        "images": write_images(tmp_path / "images", made, rng),
+        "run": write_run(tmp_path / "run", make_detections(rng, made, masks=True), proposals="gt"),
+        "other": write_run(tmp_path / "other", make_detections(rng, made, right=0.2)),
+    }
+
+
+def report(world: dict[str, Path], *runs: str, **settings: object) -> list[Path]:
+    given = {"annotations": world["annotations"], "images": world["images"], **settings}
+    config = {"runs": [world[name] for name in runs], **given}
+    return write_html_report(ReportConfig.parse(config, source="test"))
+
+
+def test_figures_stand_beside_the_page_as_json_and_csv(world: dict[str, Path]) -> None:
+    page, figures, classes, confusions = report(world, "run", "other")
+    assert page == world["run"] / "report.html"
+    told = json.loads(figures.read_text())
+    annotations = read_annotations(world["annotations"])
+    for run, name in zip(told["runs"], ("run", "other"), strict=True):
+        found = read_detections(world[name] / "detections.json", annotations)
+        expected = name_regions(annotations, found).right.mean()
+        assert run["named_right"]["all"] == pytest.approx(expected)
+        assert run["detections"] == len(found.score)
+    rows = list(csv.DictReader(classes.read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in rows] == [each["name"] for each in told["classes"]]
+    for row, each in zip(rows, told["classes"], strict=True):
+        for index, name in enumerate(("run", "other")):
+            ap = each["runs"][index]["ap"]
+            assert row[f"AP {name}"] == ("" if ap is None else str(ap))
+    pairs = list(csv.DictReader(confusions.read_text(encoding="utf-8").splitlines()))
+    assert len(pairs) == sum(len(run["confusions"]) for run in told["runs"])
+    assert {row["run"] for row in pairs} == {"run", "other"}
+
+
+def test_a_record_that_says_other_figures_is_doubted(world: dict[str, Path]) -> None:
+    (world["run"] / "metrics.json").write_text(json.dumps({"box": {"AP": 0.987}}))
+    page, figures, *_ = report(world, "run")
+    (warning,) = json.loads(figures.read_text())["runs"][0]["warnings"]
+    assert "box AP 98.70" in warning
+    assert warning in page.read_text(encoding="utf-8").replace("&#39;", "'")
+
+
+def test_what_the_run_recorded_is_used(world: dict[str, Path]) -> None:
+    recorded = {key: str(world[key]) for key in ("annotations", "images")}
+    (world["run"] / "run.json").write_text(json.dumps({"configuration": recorded}))
+    page, *_ = report(world, "run", annotations=None, images=None)
+    assert len(page_data(page)["gallery"]["pictures"]) == 12
+
+
+def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --annotations"):
+        report(world, "run", annotations=None)
+    with pytest.raises(InputError, match="expected the folder of images"):
+        report(world, "run", images=tmp_path / "none")
+    with pytest.raises(InputError, match=r"ends in \.html"):
+        report(world, "run", out=tmp_path / "report.pdf")
+    with pytest.raises(InputError, match="runs"):
+        report(world, "run", "run", "run")
+    plain = json.loads(world["annotations"].read_text())
+    for image in plain["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    world["annotations"].write_text(json.dumps(plain))
+    with pytest.raises(AnnotationError, match="needs LVIS annotations"):
+        report(world, "run")
+
+
+def test_an_unreadable_image_is_said_and_left_out(world: dict[str, Path]) -> None:
+    for image in world["images"].iterdir():
+        image.write_bytes(b"no picture")
+    page, *_ = report(world, "run")
+    assert "12 could not be read, first: " in page.read_text(encoding="utf-8")
+
+
+def test_pictures_scale_with_the_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    made = make_annotations(rng, images=3)
+    for image in made["images"]:
+        image |= {"height": 8 * SIZE[0], "width": 8 * SIZE[1]}
+    for entry in made["annotations"]:
+        entry["bbox"] = [8 * side for side in entry["bbox"]]
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in made["images"]:
+        Image.new("RGB", (image["width"], image["height"])).save(images / image["file_name"])
+    run = write_run(
+        tmp_path / "run",
+        [
+            {k: e[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5}
+            for e in made["annotations"]
+        ],
+    )
+    world = {"annotations": write_annotations(tmp_path, made), "images": images, "run": run}
+    page, *_ = report(world, "run")
+    for picture in page_data(page)["gallery"]["pictures"].values():
+        assert (picture["width"], picture["height"]) == (480, 320)
+        for region in picture["said"][0]:
+            assert region["true"] == region["class"]
+            assert max(region["box"]) <= 480

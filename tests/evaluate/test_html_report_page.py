@@ -1,0 +1,99 @@
+"""The page as a file: it loads nothing, holds any name, and stays small."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lvis_runs import (
+    SIZE,
+    make_annotations,
+    make_detections,
+    page_data,
+    write_annotations,
+    write_images,
+    write_run,
+)
+from PIL import Image
+from typer.testing import CliRunner
+
+from regionspot_cli import app
+from regionspot_evaluate.html_report.config import ReportConfig
+from regionspot_evaluate.html_report.write import write_html_report
+
+PACKAGE = files("regionspot_evaluate.html_report")
+
+
+def test_bundled_libraries_are_those_that_the_readme_names() -> None:
+    text = (PACKAGE / "vendor" / "README.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^\| `([^`]+\.js)` .* `([0-9a-f]{64})` \|$", text, flags=re.M))
+    assert sorted(named) == ["d3.min.js", "plot.min.js"]
+    total = 0
+    for name, sha256 in named.items():
+        content = (PACKAGE / "vendor" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256
+        total += len(content)
+    assert total < 1_500_000
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> dict[str, Path]:
+    rng = np.random.default_rng(7)
+    made = make_annotations(rng)
+    made["categories"][1]["name"] = "</script><b>&\u2028"
+    return {
+        "annotations": write_annotations(tmp_path, made),
+        "images": write_images(tmp_path / "images", made, rng),
+        "run": write_run(tmp_path / "<i>run", make_detections(rng, made, masks=True)),
+    }
+
+
+def test_the_page_asks_for_nothing_and_holds_any_name(world: dict[str, Path]) -> None:
+    arguments = ["evaluate", "report", str(world["run"])]
+    for option in ("annotations", "images"):
+        arguments += [f"--{option}", str(world[option])]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    text = (world["run"] / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert not re.findall(r"@import|url\(", text.split("</style>")[0])
+    assert "<i>run" not in text.split("<script")[0]
+    data = page_data(world["run"] / "report.html")
+    assert data["classes"][1]["name"] == "</script><b>&\u2028"
+    assert data["runs"][0]["name"] == "<i>run"
+
+
+def test_without_images_the_page_says_so(world: dict[str, Path]) -> None:
+    config = {"runs": [world["run"]], "annotations": world["annotations"]}
+    page, *_ = write_html_report(ReportConfig.parse(config, source="test"))
+    text = page.read_text(encoding="utf-8")
+    assert "give --images to have pictures" in text
+    assert page_data(page)["gallery"]["pictures"] == {}
+
+
+def test_size_does_not_grow_with_images_and_is_bounded(tmp_path: Path) -> None:
+    # What an LVIS report holds most of: 1 203 classes for two runs, and 36 different photographs
+    # of a kind that JPEG shrinks badly. Of the images only these are in it.
+    rng = np.random.default_rng(2)
+    made = make_annotations(rng, images=900, classes=1203)
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in made["images"]:
+        image |= {"height": 6 * SIZE[0], "width": 6 * SIZE[1], "file_name": "noise.png"}
+    coarse = Image.fromarray(rng.integers(0, 255, (120, 180, 3), dtype=np.uint8))
+    coarse.resize((720, 480), Image.Resampling.BICUBIC).save(images / "noise.png")
+    runs = [
+        write_run(tmp_path / name, make_detections(rng, made, right=right))
+        for name, right in (("a", 0.6), ("b", 0.3))
+    ]
+    annotations = write_annotations(tmp_path, made)
+
+    def size(annotations: Path) -> int:
+        config = {"runs": runs, "annotations": annotations, "images": images}
+        return write_html_report(ReportConfig.parse(config, source="test"))[0].stat().st_size
+
+    assert size(annotations) < 6_000_000
