@@ -362,20 +362,25 @@ def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
     """Two groups, each with its own read; the worker of one is killed, and its heads go on."""
     ray = pytest.importorskip("ray")
     out = tmp_path / "sweep"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    # A cluster of its own, whatever other tests have running.
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(address="local", num_cpus=2, **quiet)
     killed = threading.Event()
 
     def kill_one() -> None:
-        while not list(out.glob("trials/*/checkpoints/*/state.pt")):
-            time.sleep(0.02)
         # Ray names a worker's process after its task.
-        os.kill(next(pid for pid, name in processes() if name.startswith("ray::_learn")), 9)
+        workers: list[int] = []
+        while not workers:
+            time.sleep(0.02)
+            if list(out.glob("trials/*/checkpoints/*/state.pt")):
+                workers = [pid for pid, name in processes() if name.startswith("ray::_learn")]
+        os.kill(workers[0], signal.SIGKILL)
         killed.set()
 
     thread = threading.Thread(target=kill_one)
     thread.start()
     try:
-        report = sweep(stores, out, "steps=60", trials=4, at_once=2, ray_groups=2)
+        report = sweep(stores, out, "steps=300", trials=4, at_once=2, ray_groups=2)
     finally:
         thread.join()
         ray.shutdown()
