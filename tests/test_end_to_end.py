@@ -12,6 +12,7 @@ from PIL import Image
 import regionspot_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
@@ -27,7 +28,6 @@ from regionspot_evaluate.scoring import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig
-from regionspot_train.objective import embed
 from regionspot_train.validation import Validator
 
 SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
