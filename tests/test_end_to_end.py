@@ -19,7 +19,8 @@ from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.images import read_image
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
-from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.cached import run_cached_evaluation
+from regionspot_evaluate.config import CachedConfig, EvaluateConfig
 from regionspot_evaluate.detections import image_detections
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
@@ -152,6 +153,23 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
     for ours, name in (("ap", "AP"), ("ap_r", "APr"), ("ap_c", "APc"), ("ap_f", "APf")):
         assert 0 < expected[name] < 1, name
         assert getattr(found, ours) == pytest.approx(expected[name], rel=1e-12), name
+
+
+def test_live_and_cached_evaluation_agree(demo: Path, tmp_path: Path) -> None:
+    """AP to 0.1 of 100; scored by the file's areas, and by the store alone but for the sizes'."""
+    val, annotations = tmp_path / "val.zarr", demo / "world" / "val.json"
+    asked = {"images": demo / "world" / "val", "annotations": annotations, "out": val}
+    run_extraction(ExtractConfig.parse(asked, source="test"))
+    live = json.loads((demo / "metrics.json").read_text())
+    for given in ({"annotations": annotations}, {}):
+        config = CachedConfig.parse({"cache": val, "heads": [demo / "run"], **given}, source="test")
+        (found,) = run_cached_evaluation(config).heads.values()
+        for name, figure in live["box"].items():
+            if given or name not in ("APs", "APm", "APl", "ARs", "ARm", "ARl"):
+                assert found.box[name] == pytest.approx(figure, abs=1e-3), (given, name)
+        assert found.region.top1 == pytest.approx(live["region_top1"], abs=0.01)
+        assert found.region.top5 == pytest.approx(live["region_top5"], abs=0.01)
+        assert found.region.class_mean == pytest.approx(live["region_class_mean"], abs=0.01)
 
 
 def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:

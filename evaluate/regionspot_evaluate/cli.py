@@ -1,4 +1,4 @@
-"""`regionspot evaluate`: run, predict."""
+"""`regionspot evaluate`: run, cached, predict."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ Head = Annotated[
     typer.Option(
         "--head", metavar="HEAD", help="A folder that `train fit` or `train import` wrote."
     ),
+]
+Heads = Annotated[
+    list[Path],
+    typer.Option(
+        "--head",
+        metavar="HEAD",
+        help="A folder that `train fit` or `train import` wrote; several score what is read once.",
+    ),
+]
+Pairs = Annotated[
+    int, typer.Option("--pairs", metavar="N", help="Best (region, class) pairs looked at.")
+]
+Detections = Annotated[
+    int, typer.Option("--detections", metavar="N", help="How many of them an image keeps.")
 ]
 LOOKING = "Where SAM looks by itself"
 PointsPerSide = Annotated[
@@ -90,12 +104,8 @@ def run(
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
-    pairs: Annotated[
-        int, typer.Option("--pairs", metavar="N", help="Best (region, class) pairs looked at.")
-    ] = 900,
-    detections: Annotated[
-        int, typer.Option("--detections", metavar="N", help="How many of them an image keeps.")
-    ] = 300,
+    pairs: Pairs = 900,
+    detections: Detections = 300,
     points_per_side: PointsPerSide = 32,
     iou_threshold: IouThreshold = None,
     stability_threshold: StabilityThreshold = None,
@@ -144,6 +154,69 @@ def run(
     show(*report.tables(), *report.remarks())
     if report.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def cached(
+    cache: Annotated[
+        str,
+        typer.Option("--cache", metavar="STORE", help="What `extract run` wrote: folder or URL."),
+    ],
+    heads: Heads,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            metavar="FILE",
+            show_default="the store's own boxes",
+            help="The store's LVIS annotation JSON: scores with its areas, exactly as `run` does.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder for detections and figures."),
+    ] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank",
+            metavar="FILE",
+            show_default="the store's",
+            help="Class embeddings that `extract text` wrote.",
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", help="Images that a head takes together.")
+    ] = 32,
+    pairs: Pairs = 900,
+    detections: Detections = 300,
+) -> None:
+    """Score heads on a store's tokens and boxes. SAM and CLIP need not be installed.
+
+    Prints LVIS box figures and how regions are named: top-1, top-5, and
+    the mean over classes. Several heads share one read of the store.
+    """
+    from regionspot_core.tables import show
+    from regionspot_evaluate.cached import run_cached_evaluation
+    from regionspot_evaluate.config import CachedConfig
+
+    config = CachedConfig.parse(
+        {
+            "cache": cache,
+            "heads": heads,
+            "annotations": annotations,
+            "out": out,
+            "bank": bank,
+            "device": device,
+            "batch_images": batch,
+            "pairs": pairs,
+            "detections": detections,
+        },
+        source="regionspot evaluate cached",
+    )
+    report = run_cached_evaluation(config)
+    show(*report.tables(), *report.remarks())
 
 
 @app.command()

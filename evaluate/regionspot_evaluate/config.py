@@ -1,4 +1,4 @@
-"""What an evaluation, or a look at one image, is asked to do."""
+"""What an evaluation, live or from a cache, or a look at one image, is asked to do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
 
 GROUND_TRUTH = "gt"
@@ -44,6 +45,28 @@ class EvaluateConfig(Config):
     def with_baseline(self) -> bool:
         """Whether CLIP-on-crop runs."""
         return self.proposals == GROUND_TRUTH if self.baseline is None else self.baseline
+
+
+class CachedConfig(Config):
+    """One evaluation of heads on a cache alone, with its boxes as proposals."""
+
+    cache: Location
+    """A store that `extract run` filled."""
+    heads: tuple[Path, ...] = Field(min_length=1)
+    """All score what is read once."""
+    annotations: Path | None = None
+    """LVIS's file, for figures to the last digit as `run` prints them; None scores with the
+    store's own boxes and lists of classes."""
+    out: Path | None = None
+    """A folder for figures and detections; None writes none."""
+    bank: Path | None = None
+    """Class embeddings; None takes the store's."""
+    device: str = "auto"
+    batch_images: int = Field(32, ge=1)
+    pairs: int = Field(900, ge=1)
+    """As for `run`."""
+    detections: int = Field(300, ge=1)
+    """As for `run`."""
 
 
 class PredictConfig(Config):

@@ -15,6 +15,8 @@ from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.proposals import Proposals
 
+DETECTIONS = "detections.json"
+
 
 def image_detections(
     image_id: int,

@@ -18,15 +18,14 @@ from regionspot_core.progress import progress_line
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.transforms import RGBImage
 from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.classification import RegionTop1
+from regionspot_evaluate.classification import RegionNaming
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import ResultsFile, image_detections
+from regionspot_evaluate.detections import DETECTIONS, ResultsFile, image_detections
 from regionspot_evaluate.gallery import Picture
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognition, Recognizer
 
-DETECTIONS = "detections.json"
 BASELINE_DETECTIONS = "baseline_clip_crop.json"
 
 
@@ -34,8 +33,8 @@ BASELINE_DETECTIONS = "baseline_clip_crop.json"
 class Predictions:
     """What was said, beside the two results files."""
 
-    top1: RegionTop1
-    baseline_top1: RegionTop1
+    top1: RegionNaming
+    baseline_top1: RegionNaming
     pictures: list[Picture] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     without_proposals: int = 0
@@ -55,7 +54,7 @@ def predict(
     recorded and gets no detections.
     """
     vocabulary = annotations.vocabulary
-    predictions = Predictions(RegionTop1(vocabulary), RegionTop1(vocabulary))
+    predictions = Predictions(RegionNaming(vocabulary), RegionNaming(vocabulary))
     shown = _shown_images(len(annotations), config.gallery)
     with (
         ResultsFile(config.out / DETECTIONS) as head_results,

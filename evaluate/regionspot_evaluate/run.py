@@ -10,8 +10,9 @@ from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import require_images
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.detections import DETECTIONS
 from regionspot_evaluate.gallery import draw_gallery
-from regionspot_evaluate.predictions import BASELINE_DETECTIONS, DETECTIONS, predict
+from regionspot_evaluate.predictions import BASELINE_DETECTIONS, predict
 from regionspot_evaluate.proposal_sources import load_proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import Baseline, EvaluationReport
@@ -54,11 +55,11 @@ def run_evaluation(
     detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
     beside = None
     if crops is not None:
-        beside = Baseline(scorer.score(baseline, iou="bbox"), predictions.baseline_top1.shares())
+        beside = Baseline(scorer.score(baseline, iou="bbox"), predictions.baseline_top1.figures())
     report = EvaluationReport(
         box=scorer.score(detections, iou="bbox"),
         mask=scorer.score(detections, iou="segm"),
-        region_top1=predictions.top1.shares(),
+        region=predictions.top1.figures(),
         baseline=beside,
         proposals=config.proposals,
         images=len(annotations),
