@@ -72,7 +72,7 @@ def run(
     annotations: Annotated[
         Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
     ],
-    head: Head,
+    heads: Heads,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for detections and figures.")
     ],
@@ -106,19 +106,31 @@ def run(
     workers: options.Workers = 4,
     pairs: Pairs = 900,
     detections: Detections = 300,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N shares of the images; then the same without it scores.",
+        ),
+    ] = None,
     points_per_side: PointsPerSide = 32,
     iou_threshold: IouThreshold = None,
     stability_threshold: StabilityThreshold = None,
 ) -> None:
     """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
 
-    The annotations must have what LVIS's protocol asks for. Images that
-    cannot be read are reported; the exit code is then 1.
+    The annotations must have what LVIS's protocol asks for. Interrupted, the
+    same command goes on. Several heads share the frozen models' work, and
+    each gets a folder below --out. Images that cannot be read are reported;
+    the exit code is then 1.
     """
+    from regionspot_core.shard import Shard
     from regionspot_core.tables import show
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import EvaluateConfig
-    from regionspot_evaluate.run import run_evaluation
+    from regionspot_evaluate.report import evaluation_output, share_output
+    from regionspot_evaluate.run import run_evaluations, run_share
 
     models = {
         "sam_checkpoint": sam_checkpoint,
@@ -132,7 +144,8 @@ def run(
         {
             "images": images,
             "annotations": annotations,
-            "head": head,
+            "head": heads[0],
+            "more_heads": heads[1:],
             "out": out,
             "proposals": proposals,
             "baseline": baseline,
@@ -142,17 +155,24 @@ def run(
                 "stability_threshold": stability_threshold,
             },
             "bank": bank,
-            "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
+            "backbones": backbones_of_head(heads[0], models, sam=sam, clip=clip),
             "batch_images": batch,
             "workers": workers,
             "pairs": pairs,
             "detections": detections,
+            "shard": Shard.from_text(shard or "1/1"),
         },
         source="regionspot evaluate run",
     )
-    report = run_evaluation(config)
-    show(*report.tables(), *report.remarks())
-    if report.failed:
+    if shard is not None:
+        share = run_share(config)
+        show(*share_output(shard, share))
+        failed = share.failed
+    else:
+        reports = run_evaluations(config)
+        show(*evaluation_output(reports))
+        failed = next(iter(reports.values())).failed
+    if failed:
         raise typer.Exit(1)
 
 

@@ -10,17 +10,20 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.shard import Shard
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
 
 
 class EvaluateConfig(Config):
-    """One evaluation of one head."""
+    """One evaluation of a head, or of several that share the frozen models' work."""
 
     images: Path
     annotations: Path
     head: Path
+    more_heads: tuple[Path, ...] = ()
+    """Others that name the same regions; each gets a folder of its own below ``out``."""
     out: Path
     proposals: str = GROUND_TRUTH
     """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
@@ -30,7 +33,11 @@ class EvaluateConfig(Config):
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
     batch_images: int = Field(8, ge=1)
+    """Images that the frozen models take together, and what an interrupted run loses at most."""
     workers: int = Field(4, ge=1)
+    """Threads that decode and resize."""
+    shard: Shard = Shard()
+    """Which share of the batches `run_share` does."""
     pairs: int = Field(900, ge=1)
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
     detections: int = Field(300, ge=1)
@@ -40,6 +47,11 @@ class EvaluateConfig(Config):
     proposals the crops cost CLIP a hundred times what the method does."""
     gallery: int = Field(12, ge=0)
     """Images drawn into ``predictions.png``; 0 draws none."""
+
+    @property
+    def heads(self) -> tuple[Path, ...]:
+        """All that are evaluated."""
+        return self.head, *self.more_heads
 
     @property
     def with_baseline(self) -> bool:

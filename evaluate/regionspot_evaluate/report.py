@@ -17,6 +17,7 @@ from regionspot_evaluate.scoring import Score
 
 if TYPE_CHECKING:  # it brings supervision
     from regionspot_evaluate.predict import PredictReport
+    from regionspot_evaluate.run import ShareReport
 
 PROTOCOL = "LVIS standard, at most 300 detections an image"
 GROUPS = ("all", "frequent", "common", "rare")
@@ -97,11 +98,41 @@ class EvaluationReport:
             lines.append(
                 f"{self.without_proposals:,} of {counted(self.images, 'image')} without a box"
             )
-        if self.failed:
-            lines.append(
-                f"{counted(len(self.failed), 'image')} could not be read, first: {self.failed[0]}"
-            )
-        return lines
+        return lines + _failed_line(self.failed)
+
+
+def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
+    """What is printed of one head, or of several a row each."""
+    first = next(iter(reports.values()))
+    if len(reports) == 1:
+        return [*first.tables(), *first.remarks()]
+    boxes = {name: report.box.values for name, report in reports.items()}
+    masks = {name: report.mask.values for name, report in reports.items()}
+    named = {name: report.region for name, report in reports.items()}
+    if first.baseline:
+        boxes["CLIP crop"] = first.baseline.box.values
+        named["CLIP crop"] = first.baseline.region
+    scored_by = f"× 100, {PROTOCOL}; boxes: {first.proposals}"
+    return [
+        precision_table(f"Box, {scored_by}", boxes),
+        precision_table(f"Mask, {scored_by}", masks),
+        *naming_tables(named),
+        *first.remarks(),
+    ]
+
+
+def share_output(share: str, report: ShareReport) -> list[str]:
+    """What is printed of a share that is done."""
+    left = (
+        f"{counted(report.images_left, 'image')} left to other shares; after them the"
+        if report.images_left
+        else "all shares are done: the"
+    )
+    lines = [
+        f"share {share}: {counted(report.images, 'image')} done; {left} same command without "
+        f"--shard scores"
+    ]
+    return lines + _failed_line(report.failed)
 
 
 def precision_table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -159,6 +190,12 @@ def print_prediction(image: Path, report: PredictReport) -> None:
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
     show(f"written: {report.json_file}, {report.picture_file}")
+
+
+def _failed_line(failed: tuple[str, ...]) -> list[str]:
+    if not failed:
+        return []
+    return [f"{counted(len(failed), 'image')} could not be read, first: {failed[0]}"]
 
 
 def _titled_table(title: str) -> Table:
