@@ -12,7 +12,10 @@ import torch
 from filelock import FileLock
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.checkpoint import HeadRecord, save_head
+from regionspot_core.class_text import TextConfig
+from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.shard import Shard
@@ -57,6 +60,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Pat
         )
         head = FusionHead(widths)
         save_head(folder / name, head, HeadRecord(head.config, backbones.fingerprint, {}))
+    annotations = read_annotations(folder / "world" / "val.json")
+    simple = TextConfig(templates="simple")
+    bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
+    bank.save(folder / "bank.h5")
     broken = sorted((folder / "world" / "val").iterdir())[4]
     broken.write_bytes(broken.read_bytes()[:100])
     return folder
@@ -66,6 +73,7 @@ def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
     values = {
         "images": place / "world" / "val", "annotations": place / "world" / "val.json",
         "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
+        "bank": place / "bank.h5",
     }  # fmt: skip
     return EvaluateConfig.parse({**values, **changes}, source="test")
 
@@ -166,7 +174,6 @@ def fail(*_: object, **__: object) -> None:
         (RunFolder, "record_heads"),
         (RunFolder, "clear"),
         (run_module, "read_image_list"),
-        (run_module, "write_json"),
     ],
     ids=lambda place: place[1],
 )
@@ -216,6 +223,7 @@ def test_kill_9(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--out", str(tmp_path / "out"), "--batch", str(BATCH), "--device", "cpu",
+        "--bank", "bank.h5",
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=place, capture_output=True, check=False
@@ -384,7 +392,7 @@ def test_the_command_with_heads_and_shares(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--head", "second", "--out", str(tmp_path / "out"), "--batch", "4",
-        "--device", "cpu", "--no-baseline",
+        "--device", "cpu", "--no-baseline", "--bank", "bank.h5",
     ]  # fmt: skip
     share = regionspot(*arguments, "--shard", "1/2", cwd=place)
     assert share.returncode == 0, share.stderr
