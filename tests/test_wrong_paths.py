@@ -98,6 +98,8 @@ FOLDERS: dict[str, list[str]] = {
         "--images", "@",
     ],
     "evaluate run --head": [*EVALUATE, "--head", "@"],
+    "evaluate cached --cache": ["evaluate", "cached", "--head", "head", "--cache", "@"],
+    "evaluate cached --head": ["evaluate", "cached", "--cache", "store", "--head", "@"],
     "evaluate predict --head": [
         "evaluate", "predict", "images/a.png", "--names", "a", "--head", "@",
     ],

@@ -191,8 +191,11 @@ class Recognizer:
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """COCO's compressed run-length encodings, ``counts`` as text so that JSON takes them."""
-    encoded = rle_codec.encode(np.asfortranarray(masks_NHW.transpose(1, 2, 0).astype(np.uint8)))
-    return [{"size": rle["size"], "counts": rle["counts"].decode("ascii")} for rle in encoded]
+    encoded = []
+    for mask in masks_NHW:  # one at a time: each is copied, column by column
+        (rle,) = rle_codec.encode(np.asfortranarray(mask[..., None].view(np.uint8)))
+        encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
+    return encoded
 
 
 def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank, load_class_bank
+from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import require_images
@@ -122,6 +123,8 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     scorer = LvisScorer(config.annotations)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
+    if config.bank is not None:
+        ClassBank.load(config.bank)  # it is looked at again with the models there
     folder = RunFolder(config, names, annotations)
     return _Evaluation(config, annotations, scorer, proposals, names, folder)
 
