@@ -12,13 +12,15 @@ from PIL import Image
 import regionspot_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.images import read_image
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
-from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.cached import run_cached_evaluation
+from regionspot_evaluate.config import CachedConfig, EvaluateConfig
 from regionspot_evaluate.detections import image_detections
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
@@ -27,8 +29,7 @@ from regionspot_evaluate.scoring import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig
-from regionspot_train.objective import embed
-from regionspot_train.validation import Validator
+from regionspot_train.validation import ValidationSet
 
 SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
 
@@ -124,14 +125,14 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
     assert cache.negative.values.tolist() == truth.negative.values.tolist()
     assert cache.not_exhaustive is not None
     assert cache.not_exhaustive.values.tolist() == truth.not_exhaustive.values.tolist()
-    validator = Validator(
+    validation = ValidationSet(
         ValidationConfig(ap=True),
         val,
         cache.fingerprint["backbones"],
         batch_images=1,
         device=torch.device("cpu"),
     )
-    validator.validate(head, 1)
+    (found,) = validation.measure([head], [1])
     bank, entries = cache.class_bank(), []
     for index in range(len(cache)):
         batch = cache.read([index])
@@ -148,10 +149,26 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
         )
     (tmp_path / "detections.json").write_text(json.dumps(entries))
     expected = LvisScorer(annotations).score(tmp_path / "detections.json", iou="bbox")
-    found = validator.history[0]
     for ours, name in (("ap", "AP"), ("ap_r", "APr"), ("ap_c", "APc"), ("ap_f", "APf")):
         assert 0 < expected[name] < 1, name
         assert getattr(found, ours) == pytest.approx(expected[name], rel=1e-12), name
+
+
+def test_live_and_cached_evaluation_agree(demo: Path, tmp_path: Path) -> None:
+    """AP to 0.1 of 100; scored by the file's areas, and by the store alone but for the sizes'."""
+    val, annotations = tmp_path / "val.zarr", demo / "world" / "val.json"
+    asked = {"images": demo / "world" / "val", "annotations": annotations, "out": val}
+    run_extraction(ExtractConfig.parse(asked, source="test"))
+    live = json.loads((demo / "metrics.json").read_text())
+    for given in ({"annotations": annotations}, {}):
+        config = CachedConfig.parse({"cache": val, "heads": [demo / "run"], **given}, source="test")
+        (found,) = run_cached_evaluation(config).heads.values()
+        for name, figure in live["box"].items():
+            if given or name not in ("APs", "APm", "APl", "ARs", "ARm", "ARl"):
+                assert found.box[name] == pytest.approx(figure, abs=1e-3), (given, name)
+        assert found.region.top1 == pytest.approx(live["region_top1"], abs=0.01)
+        assert found.region.top5 == pytest.approx(live["region_top5"], abs=0.01)
+        assert found.region.class_mean == pytest.approx(live["region_class_mean"], abs=0.01)
 
 
 def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:

@@ -103,6 +103,8 @@ FOLDERS: dict[str, list[str]] = {
     "evaluate report --images": [
         "evaluate", "report", "lvis.json", "--annotations", "lvis.json", "--images", "@",
     ],
+    "evaluate cached --cache": ["evaluate", "cached", "--head", "head", "--cache", "@"],
+    "evaluate cached --head": ["evaluate", "cached", "--cache", "store", "--head", "@"],
     "evaluate predict --head": [
         "evaluate", "predict", "images/a.png", "--names", "a", "--head", "@",
     ],

@@ -1,4 +1,4 @@
-"""`regionspot evaluate`: run, predict."""
+"""`regionspot evaluate`: run, cached, predict."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ Head = Annotated[
     typer.Option(
         "--head", metavar="HEAD", help="A folder that `train fit` or `train import` wrote."
     ),
+]
+Heads = Annotated[
+    list[Path],
+    typer.Option(
+        "--head",
+        metavar="HEAD",
+        help="A folder that `train fit` or `train import` wrote; several score what is read once.",
+    ),
+]
+Pairs = Annotated[
+    int, typer.Option("--pairs", metavar="N", help="Best (region, class) pairs looked at.")
+]
+Detections = Annotated[
+    int, typer.Option("--detections", metavar="N", help="How many of them an image keeps.")
 ]
 LOOKING = "Where SAM looks by itself"
 PointsPerSide = Annotated[
@@ -58,7 +72,7 @@ def run(
     annotations: Annotated[
         Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
     ],
-    head: Head,
+    heads: Heads,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for detections and figures.")
     ],
@@ -90,25 +104,33 @@ def run(
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
-    pairs: Annotated[
-        int, typer.Option("--pairs", metavar="N", help="Best (region, class) pairs looked at.")
-    ] = 900,
-    detections: Annotated[
-        int, typer.Option("--detections", metavar="N", help="How many of them an image keeps.")
-    ] = 300,
+    pairs: Pairs = 900,
+    detections: Detections = 300,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N shares of the images; then the same without it scores.",
+        ),
+    ] = None,
     points_per_side: PointsPerSide = 32,
     iou_threshold: IouThreshold = None,
     stability_threshold: StabilityThreshold = None,
 ) -> None:
     """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
 
-    The annotations must have what LVIS's protocol asks for. Images that
-    cannot be read are reported; the exit code is then 1.
+    The annotations must have what LVIS's protocol asks for. Interrupted, the
+    same command goes on. Several heads share the frozen models' work, and
+    each gets a folder below --out. Images that cannot be read are reported;
+    the exit code is then 1.
     """
+    from regionspot_core.shard import Shard
     from regionspot_core.tables import show
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import EvaluateConfig
-    from regionspot_evaluate.run import run_evaluation
+    from regionspot_evaluate.report import evaluation_output, share_output
+    from regionspot_evaluate.run import run_evaluations, run_share
 
     models = {
         "sam_checkpoint": sam_checkpoint,
@@ -122,7 +144,8 @@ def run(
         {
             "images": images,
             "annotations": annotations,
-            "head": head,
+            "head": heads[0],
+            "more_heads": heads[1:],
             "out": out,
             "proposals": proposals,
             "baseline": baseline,
@@ -132,18 +155,88 @@ def run(
                 "stability_threshold": stability_threshold,
             },
             "bank": bank,
-            "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
+            "backbones": backbones_of_head(heads[0], models, sam=sam, clip=clip),
             "batch_images": batch,
             "workers": workers,
             "pairs": pairs,
             "detections": detections,
+            "shard": Shard.from_text(shard or "1/1"),
         },
         source="regionspot evaluate run",
     )
-    report = run_evaluation(config)
-    show(*report.tables(), *report.remarks())
-    if report.failed:
+    if shard is not None:
+        share = run_share(config)
+        show(*share_output(shard, share))
+        failed = share.failed
+    else:
+        reports = run_evaluations(config)
+        show(*evaluation_output(reports))
+        failed = next(iter(reports.values())).failed
+    if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def cached(
+    cache: Annotated[
+        str,
+        typer.Option("--cache", metavar="STORE", help="What `extract run` wrote: folder or URL."),
+    ],
+    heads: Heads,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            metavar="FILE",
+            show_default="the store's own boxes",
+            help="The store's LVIS annotation JSON: scores with its areas, exactly as `run` does.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder for detections and figures."),
+    ] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank",
+            metavar="FILE",
+            show_default="the store's",
+            help="Class embeddings that `extract text` wrote.",
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", help="Images that a head takes together.")
+    ] = 32,
+    pairs: Pairs = 900,
+    detections: Detections = 300,
+) -> None:
+    """Score heads on a store's tokens and boxes. SAM and CLIP need not be installed.
+
+    Prints LVIS box figures and how regions are named: top-1, top-5, and
+    the mean over classes. Several heads share one read of the store.
+    """
+    from regionspot_core.tables import show
+    from regionspot_evaluate.cached import run_cached_evaluation
+    from regionspot_evaluate.config import CachedConfig
+
+    config = CachedConfig.parse(
+        {
+            "cache": cache,
+            "heads": heads,
+            "annotations": annotations,
+            "out": out,
+            "bank": bank,
+            "device": device,
+            "batch_images": batch,
+            "pairs": pairs,
+            "detections": detections,
+        },
+        source="regionspot evaluate cached",
+    )
+    report = run_cached_evaluation(config)
+    show(*report.tables(), *report.remarks())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What an evaluation, or a look at one image, is asked to do."""
+"""What an evaluation, live or from a cache, or a look at one image, is asked to do."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from pydantic import Field
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.shard import Shard
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
 
 
 class EvaluateConfig(Config):
-    """One evaluation of one head."""
+    """One evaluation of a head, or of several that share the frozen models' work."""
 
     images: Path
     annotations: Path
     head: Path
+    more_heads: tuple[Path, ...] = ()
+    """Others that name the same regions; each gets a folder of its own below ``out``."""
     out: Path
     proposals: str = GROUND_TRUTH
     """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
@@ -29,7 +33,11 @@ class EvaluateConfig(Config):
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
     batch_images: int = Field(8, ge=1)
+    """Images that the frozen models take together, and what an interrupted run loses at most."""
     workers: int = Field(4, ge=1)
+    """Threads that decode and resize."""
+    shard: Shard = Shard()
+    """Which share of the batches `run_share` does."""
     pairs: int = Field(900, ge=1)
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
     detections: int = Field(300, ge=1)
@@ -41,9 +49,36 @@ class EvaluateConfig(Config):
     """Images drawn into ``predictions.png``; 0 draws none."""
 
     @property
+    def heads(self) -> tuple[Path, ...]:
+        """All that are evaluated."""
+        return self.head, *self.more_heads
+
+    @property
     def with_baseline(self) -> bool:
         """Whether CLIP-on-crop runs."""
         return self.proposals == GROUND_TRUTH if self.baseline is None else self.baseline
+
+
+class CachedConfig(Config):
+    """One evaluation of heads on a cache alone, with its boxes as proposals."""
+
+    cache: Location
+    """A store that `extract run` filled."""
+    heads: tuple[Path, ...] = Field(min_length=1)
+    """All score what is read once."""
+    annotations: Path | None = None
+    """LVIS's file, for figures to the last digit as `run` prints them; None scores with the
+    store's own boxes and lists of classes."""
+    out: Path | None = None
+    """A folder for figures and detections; None writes none."""
+    bank: Path | None = None
+    """Class embeddings; None takes the store's."""
+    device: str = "auto"
+    batch_images: int = Field(32, ge=1)
+    pairs: int = Field(900, ge=1)
+    """As for `run`."""
+    detections: int = Field(300, ge=1)
+    """As for `run`."""
 
 
 class PredictConfig(Config):

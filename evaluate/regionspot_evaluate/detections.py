@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -14,6 +16,8 @@ from regionspot_core.boxes import xyxy_to_xywh
 from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.proposals import Proposals
+
+DETECTIONS = "detections.json"
 
 
 def image_detections(
@@ -29,21 +33,55 @@ def image_detections(
 
     A pair's score is its class probability × the proposal's score; the best ``limit`` are kept.
     """
-    scores = probabilities_RK * proposals.scores[:, None]
-    regions, classes = best_pairs(scores, limit=limit)
-    xywh = np.round(xyxy_to_xywh(proposals.boxes), 3).tolist()
-    entries: list[dict[str, Any]] = []
-    for region, index in zip(regions.tolist(), classes.tolist(), strict=True):
-        entry = {
-            "image_id": image_id,
-            "category_id": vocabulary.ids[index],
-            "bbox": xywh[region],
-            "score": float(scores[region, index]),
-        }
-        if masks is not None:
-            entry["segmentation"] = masks[region]
-        entries.append(entry)
-    return entries
+    pairs = ScoredPairs.best(proposals, probabilities_RK, limit=limit)
+    return pairs.entries(image_id, proposals.boxes, vocabulary, masks)
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """The pairs of region and class that an image keeps, best first."""
+
+    regions: list[int]
+    classes: list[int]
+    scores: list[float]
+
+    @classmethod
+    def best(
+        cls, proposals: Proposals, probabilities_RK: NDArray[np.floating], *, limit: int
+    ) -> ScoredPairs:
+        """Those of the highest class probability × proposal's score."""
+        scores = probabilities_RK * proposals.scores[:, None]
+        regions, classes = best_pairs(scores, limit=limit)
+        return cls(regions.tolist(), classes.tolist(), scores[regions, classes].tolist())
+
+    def entries(
+        self,
+        image_id: int,
+        boxes: NDArray[np.floating],
+        vocabulary: Vocabulary,
+        masks: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """As entries of an LVIS results file.
+
+        Args:
+            image_id: The image's.
+            boxes: (R, 4) xyxy, original pixels.
+            vocabulary: What the classes are of.
+            masks: R run-length encodings; None writes no masks.
+        """
+        xywh = np.round(xyxy_to_xywh(boxes), 3).tolist()
+        entries: list[dict[str, Any]] = []
+        for region, index, score in zip(self.regions, self.classes, self.scores, strict=True):
+            entry = {
+                "image_id": image_id,
+                "category_id": vocabulary.ids[index],
+                "bbox": xywh[region],
+                "score": score,
+            }
+            if masks is not None:
+                entry["segmentation"] = masks[region]
+            entries.append(entry)
+        return entries
 
 
 class ResultsFile:

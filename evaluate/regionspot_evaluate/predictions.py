@@ -1,129 +1,141 @@
-"""Naming the proposals of a whole data set, detections written as they come."""
+"""Naming the proposals of a data set's images, batch by batch, into a journal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-import numpy as np
-
+from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
-from regionspot_core.prefetch import in_batches, map_ahead
-from regionspot_core.progress import progress_line
+from regionspot_core.prefetch import map_ahead
+from regionspot_core.progress import Advance
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.transforms import RGBImage
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.classification import RegionTop1
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import ResultsFile, image_detections
-from regionspot_evaluate.gallery import Picture
+from regionspot_evaluate.gallery import REGIONS_SHOWN
+from regionspot_evaluate.image_records import Answer, ImageRecord
+from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import Recognition, Recognizer
-
-DETECTIONS = "detections.json"
-BASELINE_DETECTIONS = "baseline_clip_crop.json"
+from regionspot_evaluate.recognizer import EncodedImage, Recognizer
 
 
-@dataclass
-class Predictions:
-    """What was said, beside the two results files."""
+@dataclass(frozen=True)
+class Ready:
+    """An image that was read."""
 
-    top1: RegionTop1
-    baseline_top1: RegionTop1
-    pictures: list[Picture] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    without_proposals: int = 0
-    """Images with nothing to name."""
+    prepared: PreparedImage
+    pixels: RGBImage | None
+    """Kept where its crops are wanted."""
 
 
-def predict(
+@dataclass(frozen=True)
+class Namers:
+    """Who names regions: the heads, which share one look of the frozen models, and the baseline."""
+
+    backbones: Backbones
+    heads: tuple[Recognizer, ...]
+    baseline: ClipCrop | None
+
+
+def image_batches(config: EvaluateConfig, annotations: AnnotationSet) -> list[range]:
+    """The images that the models take together, the same however the work is shared out.
+
+    What a model says of an image depends in its last bits on the others it is taken with.
+    """
+    return [
+        range(len(annotations))[start : start + config.batch_images]
+        for start in range(0, len(annotations), config.batch_images)
+    ]
+
+
+def name_batches(
     config: EvaluateConfig,
     annotations: AnnotationSet,
     proposals: list[Proposals] | None,
-    recognizer: Recognizer,
-    baseline: ClipCrop | None,
-) -> Predictions:
-    """Name every proposal with the head, and where asked with CLIP-on-crop, into results files.
+    namers: Namers,
+    batches: dict[int, range],
+    journal: Journal,
+    advance: Advance,
+) -> None:
+    """Name every proposal of the batches with every head, and where asked with CLIP on its crop.
 
     Without proposals, SAM finds an image's regions by itself. An image that cannot be read is
-    recorded and gets no detections.
+    recorded as that.
     """
-    vocabulary = annotations.vocabulary
-    predictions = Predictions(RegionTop1(vocabulary), RegionTop1(vocabulary))
-    shown = _shown_images(len(annotations), config.gallery)
-    with (
-        ResultsFile(config.out / DETECTIONS) as head_results,
-        nullcontext()
-        if baseline is None
-        else ResultsFile(config.out / BASELINE_DETECTIONS) as baseline_results,
-        progress_line("evaluate", total=len(annotations), unit="images") as advance,
-    ):
-        for batch in in_batches(_read(config, annotations), config.batch_images):
-            good = [(i, image) for i, image in batch if not isinstance(image, ImageError)]
-            predictions.failed += [str(bad) for _, bad in batch if isinstance(bad, ImageError)]
-            encoded = recognizer.encode([image for _, image in good])
-            for (i, image), seen in zip(good, encoded, strict=True):
-                image_id = int(annotations.image_id[i])
-                if proposals is None:
-                    recognition = recognizer.recognize_everything(seen, config.propose)
-                    known = Proposals.from_sam(recognition)
-                else:
-                    known = proposals[i]
-                    recognition = recognizer.recognize(seen, BoxPrompts(known.boxes))
-                predictions.without_proposals += not len(known.boxes)
-                entries = partial(
-                    image_detections,
-                    image_id,
-                    known,
-                    vocabulary=vocabulary,
-                    limit=min(config.pairs, config.detections),
-                )
-                head_results.add(entries(recognition.probabilities, masks=recognition.masks))
-                predictions.top1.add(recognition.logits, known.classes)
-                if baseline is not None and baseline_results is not None:
-                    crop_probabilities = baseline.probabilities(image, known.boxes)
-                    baseline_results.add(entries(crop_probabilities))
-                    predictions.baseline_top1.add(crop_probabilities, known.classes)
-                if i in shown and len(known.boxes):
-                    predictions.pictures.append(_picture(image, known, recognition, vocabulary))
-            advance(len(batch))
-    return predictions
+    positions = [position for batch in batches.values() for position in batch]
+    images = _read(config, annotations, namers, positions)
+    for number, batch in batches.items():
+        taken = list(islice(images, len(batch)))
+        good = [image for image in taken if isinstance(image, Ready)]
+        encoded = iter(namers.heads[0].encode_prepared([image.prepared for image in good]))
+        records = [
+            ImageRecord(position, failed=str(image))
+            if isinstance(image, ImageError)
+            else _record(
+                config,
+                position,
+                image,
+                next(encoded),
+                None if proposals is None else proposals[position],
+                namers,
+            )
+            for position, image in zip(batch, taken, strict=True)
+        ]
+        journal.add(number, records)
+        advance(len(batch))
+
+
+def _record(
+    config: EvaluateConfig,
+    position: int,
+    image: Ready,
+    encoded: EncodedImage,
+    known: Proposals | None,
+    namers: Namers,
+) -> ImageRecord:
+    first = namers.heads[0]
+    if known is None:
+        seen = first.look_everywhere(encoded, config.propose)
+        known = Proposals.from_sam(seen)
+    else:
+        seen = first.look(encoded, BoxPrompts(known.boxes))
+    limit = min(config.pairs, config.detections)
+    heads = []
+    for recognizer in namers.heads:
+        named = recognizer.name(encoded, seen)
+        heads.append(Answer.create(known, named.logits, named.probabilities, limit=limit))
+    baseline = None
+    if namers.baseline is not None and image.pixels is not None:
+        shares = namers.baseline.probabilities(image.pixels, known.boxes)
+        baseline = Answer.create(known, shares, shares, limit=limit)
+    wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in heads))
+    return ImageRecord(
+        position=position,
+        boxes=known.boxes,
+        true=known.classes.tolist(),
+        masks=[mask if r in wanted else None for r, mask in enumerate(seen.masks)],
+        heads=heads,
+        baseline=baseline,
+    )
 
 
 def _read(
-    config: EvaluateConfig, annotations: AnnotationSet
-) -> Iterator[tuple[int, RGBImage | ImageError]]:
-    def read(i: int) -> tuple[int, RGBImage | ImageError]:
-        path: Path = config.images / annotations.image_file[i]
+    config: EvaluateConfig, annotations: AnnotationSet, namers: Namers, positions: Sequence[int]
+) -> Iterator[Ready | ImageError]:
+    """Images in order, decoded and resized in threads."""
+
+    def read(position: int) -> Ready | ImageError:
+        name = annotations.image_file[position]
+        path = config.images / name
         try:
-            return i, read_image(path, size=annotations.size(i))
+            image = read_image(path, size=annotations.size(position))
         except ImageError as error:
-            return i, error
+            # The folder may move between a run and its resumption: keep it out of the record.
+            return ImageError(str(error).replace(str(path), name, 1))
+        return Ready(namers.backbones.prepare(image), image if namers.baseline else None)
 
-    return map_ahead(read, range(len(annotations)), workers=config.workers)
-
-
-def _shown_images(count: int, shown: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, count - 1, min(count, shown)).astype(int).tolist())
-
-
-def _picture(
-    image: RGBImage, proposals: Proposals, recognition: Recognition, vocabulary: Vocabulary
-) -> Picture:
-    best = recognition.logits.argmax(axis=1)
-    true = proposals.classes.tolist()
-    return Picture(
-        image=image,
-        boxes=proposals.boxes,
-        masks=recognition.masks,
-        said=[vocabulary.names[index] for index in best],
-        confidence=recognition.probabilities.max(axis=1).tolist(),
-        true=[vocabulary.names[index] if index >= 0 else None for index in true],
-        rare=[index >= 0 and vocabulary.frequencies[index] == "r" for index in true],
-    )
+    return map_ahead(read, positions, workers=config.workers)

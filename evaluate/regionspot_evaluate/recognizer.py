@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
-from regionspot_core.backbones.loading import Backbones
+from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
@@ -34,6 +34,19 @@ class EncodedImage:
     """(1, S, g, g), SAM's"""
     image_tokens: torch.Tensor
     """(1, T, C), CLIP's"""
+
+
+@dataclass(frozen=True)
+class SeenRegions:
+    """One image's R regions as SAM sees them; any number of heads may name them."""
+
+    tokens_RMS: torch.Tensor
+    masks: list[dict[str, Any]]
+    """R masks as COCO run-length encodings, original pixels."""
+    boxes: FloatArray
+    """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
+    predicted_iou: NDArray[np.float32]
+    """(R,) how sure SAM is of each mask."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +104,75 @@ class Recognizer:
         """The same models and head with another vocabulary; encoded images fit both."""
         return Recognizer(self._backbones, self._head, bank, device=self._device)
 
-    @torch.inference_mode()
     def encode(self, images: Sequence[RGBImage]) -> list[EncodedImage]:
         """Run both frozen models over B images, uint8 (H, W, 3), RGB."""
+        return self.encode_prepared([self._backbones.prepare(image) for image in images])
+
+    @torch.inference_mode()
+    def encode_prepared(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
+        """Run both frozen models over B images that :meth:`Backbones.prepare` gave."""
         if not images:
             return []
         sam, clip = self._backbones.region_encoder, self._backbones.image_text_encoder
-        image_tokens = clip.image_tokens([clip.prepare(image) for image in images])
-        embeddings = sam.embed([sam.prepare(image) for image in images])
+        image_tokens = clip.image_tokens([image.image_input for image in images])
+        embeddings = sam.embed([image.region_input for image in images])
         return [
-            EncodedImage(image.shape[:2], embeddings[i : i + 1], image_tokens[i : i + 1])
+            EncodedImage(image.size, embeddings[i : i + 1], image_tokens[i : i + 1])
             for i, image in enumerate(images)
         ]
 
     @torch.inference_mode()
+    def look(self, image: EncodedImage, prompts: Prompts) -> SeenRegions:
+        """Outline the regions that the prompts point at, for this head or others to name."""
+        sam = self._backbones.region_encoder
+        tokens = [torch.zeros((0, sam.token_count, sam.token_width), device=self._device)]
+        ious = [torch.zeros(0, device=self._device)]
+        masks: list[dict[str, Any]] = []
+        for segmented in sam.segment(image.embedding, prompts, image.size):
+            tokens.append(segmented.tokens.tokens_NMS)
+            ious.append(segmented.tokens.iou_NQ[:, 0])
+            masks += encode_masks(segmented.masks_NHW)
+        if not masks:
+            boxes: FloatArray = np.zeros((0, 4))
+        else:
+            boxes = prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
+        return SeenRegions(torch.cat(tokens), masks, boxes, torch.cat(ious).float().cpu().numpy())
+
+    @torch.inference_mode()
+    def look_everywhere(self, image: EncodedImage, options: ProposeConfig) -> SeenRegions:
+        """Outline the regions that SAM finds by itself, with the masks it found them by.
+
+        Heads have learnt from box prompts, so each region's token comes of its mask's box.
+        """
+        found = self._backbones.region_encoder.propose(image.embedding, image.size, options)
+        seen = self.look(image, BoxPrompts(found.boxes))
+        return replace(seen, masks=list(found.masks), predicted_iou=found.scores)
+
+    @torch.inference_mode()
+    def name(self, image: EncodedImage, seen: SeenRegions) -> Recognition:
+        """Name regions, all of them together as in training.
+
+        Raises:
+            CheckpointError: The head's answer is not finite.
+        """
+        if not seen.masks:
+            nothing = np.zeros((0, len(self._classes_KD)), dtype=np.float32)
+            return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
+        normalised = normalised_boxes(
+            torch.from_numpy(seen.boxes).float()[None], torch.tensor([image.size])
+        )
+        tokens = chosen_tokens(seen.tokens_RMS, self._head.config.region_tokens)
+        embedded = self._head(tokens[None], image.image_tokens, boxes=normalised.to(self._device))
+        logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
+        if not torch.isfinite(logits).all():
+            raise CheckpointError("the head's logits are not finite; train it again")
+        return Recognition(
+            logits=logits.float().cpu().numpy(),
+            masks=seen.masks,
+            boxes=seen.boxes,
+            predicted_iou=seen.predicted_iou,
+        )
+
     def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
         """Name and outline the regions that the prompts point at.
 
@@ -114,51 +182,20 @@ class Recognizer:
         Raises:
             CheckpointError: The head's answer is not finite.
         """
-        tokens: list[torch.Tensor] = []
-        ious: list[torch.Tensor] = []
-        masks: list[dict[str, Any]] = []
-        sam = self._backbones.region_encoder
-        for segmented in sam.segment(image.embedding, prompts, image.size):
-            tokens.append(
-                chosen_tokens(segmented.tokens.tokens_NMS, self._head.config.region_tokens)
-            )
-            ious.append(segmented.tokens.iou_NQ[:, 0])
-            masks += encode_masks(segmented.masks_NHW)
-        if not tokens:
-            nothing = np.zeros((0, len(self._classes_KD)), dtype=np.float32)
-            return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
-        boxes = prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
-        normalised = normalised_boxes(
-            torch.from_numpy(boxes).float()[None], torch.tensor([image.size])
-        )
-        embedded = self._head(
-            torch.cat(tokens)[None], image.image_tokens, boxes=normalised.to(self._device)
-        )
-        logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
-        if not torch.isfinite(logits).all():
-            raise CheckpointError("the head's logits are not finite; train it again")
-        return Recognition(
-            logits=logits.float().cpu().numpy(),
-            masks=masks,
-            boxes=boxes,
-            predicted_iou=torch.cat(ious).float().cpu().numpy(),
-        )
+        return self.name(image, self.look(image, prompts))
 
-    @torch.inference_mode()
     def recognize_everything(self, image: EncodedImage, options: ProposeConfig) -> Recognition:
-        """Name the regions that SAM finds by itself, with the masks it found them by.
-
-        The head has learnt from box prompts, so each region's token comes of its mask's box.
-        """
-        found = self._backbones.region_encoder.propose(image.embedding, image.size, options)
-        named = self.recognize(image, BoxPrompts(found.boxes))
-        return replace(named, masks=list(found.masks), predicted_iou=found.scores)
+        """Name the regions that SAM finds by itself, with the masks it found them by."""
+        return self.name(image, self.look_everywhere(image, options))
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """COCO's compressed run-length encodings, ``counts`` as text so that JSON takes them."""
-    encoded = rle_codec.encode(np.asfortranarray(masks_NHW.transpose(1, 2, 0).astype(np.uint8)))
-    return [{"size": rle["size"], "counts": rle["counts"].decode("ascii")} for rle in encoded]
+    encoded = []
+    for mask in masks_NHW:  # one at a time: each is copied, column by column
+        (rle,) = rle_codec.encode(np.asfortranarray(mask[..., None].view(np.uint8)))
+        encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
+    return encoded
 
 
 def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:

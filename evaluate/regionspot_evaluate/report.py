@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from rich.table import Table
 from regionspot_core import __version__
 from regionspot_core.lvis_scoring import METRICS
 from regionspot_core.tables import counted, show
+from regionspot_evaluate.classification import RegionFigures
 from regionspot_evaluate.scoring import Score
 
 if TYPE_CHECKING:  # it brings supervision
     from regionspot_evaluate.predict import PredictReport
+    from regionspot_evaluate.run import ShareReport
 
 PROTOCOL = "LVIS standard, at most 300 detections an image"
 GROUPS = ("all", "frequent", "common", "rare")
@@ -25,7 +28,12 @@ class Baseline:
     """The figures of CLIP-on-crop."""
 
     box: Score
-    region_top1: dict[str, float]
+    region: RegionFigures
+
+    @property
+    def region_top1(self) -> dict[str, float]:
+        """By frequency and kind of class."""
+        return self.region.top1
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class EvaluationReport:
 
     box: Score
     mask: Score
-    region_top1: dict[str, float]
-    """By frequency and kind of class; empty where the proposals' classes are not known."""
+    region: RegionFigures
+    """Of the proposals whose classes are known."""
     baseline: Baseline | None
     proposals: str
     images: int
@@ -46,6 +54,11 @@ class EvaluationReport:
     failed: tuple[str, ...]
     """Images that could not be read, with the reason."""
 
+    @property
+    def region_top1(self) -> dict[str, float]:
+        """By frequency and kind of class; empty where the proposals' classes are not known."""
+        return self.region.top1
+
     def to_json(self) -> dict[str, Any]:
         """The content of ``metrics.json``; figures are shares of 1, null where not measurable."""
         return {
@@ -53,9 +66,9 @@ class EvaluationReport:
             "proposals": self.proposals,
             "box": self.box.values,
             "mask": self.mask.values,
-            "region_top1": self.region_top1,
+            **self.region.to_json(),
             "baseline_clip_crop": self.baseline
-            and {"box": self.baseline.box.values, "region_top1": self.baseline.region_top1},
+            and {"box": self.baseline.box.values, **self.baseline.region.to_json()},
             "images": self.images,
             "images_without_proposals": self.without_proposals,
             "left_out": self.dropped,
@@ -64,21 +77,14 @@ class EvaluationReport:
         }
 
     def tables(self) -> list[Table]:
-        """Average precision, and where the true classes are known, region top-1."""
-        precision = _titled_table(f"× 100, {PROTOCOL}; boxes: {self.proposals}")
-        precision.add_column("")
-        shown = [name for name in METRICS if name not in ("ARs", "ARm", "ARl")]
-        for name in shown:
-            precision.add_column(name, justify="right")
-        rows = {
-            "head, box": self.box,
-            "head, mask": self.mask,
-        }
+        """Average precision, and where the true classes are known, how regions are named."""
+        rows = {"head, box": self.box.values, "head, mask": self.mask.values}
+        named = {"head": self.region}
         if self.baseline:
-            rows["CLIP crop, box"] = self.baseline.box
-        for label, figures in rows.items():
-            precision.add_row(label, *(_percent(figures[name]) for name in shown))
-        return [precision, *self._top1_table()]
+            rows["CLIP crop, box"] = self.baseline.box.values
+            named["CLIP crop"] = self.baseline.region
+        title = f"× 100, {PROTOCOL}; boxes: {self.proposals}"
+        return [precision_table(title, rows), *naming_tables(named)]
 
     def remarks(self) -> list[str]:
         """What a reader of the tables should know, a line each."""
@@ -92,27 +98,70 @@ class EvaluationReport:
             lines.append(
                 f"{self.without_proposals:,} of {counted(self.images, 'image')} without a box"
             )
-        if self.failed:
-            lines.append(
-                f"{counted(len(self.failed), 'image')} could not be read, first: {self.failed[0]}"
-            )
-        return lines
+        return lines + _failed_line(self.failed)
 
-    def _top1_table(self) -> list[Table]:
-        if not self.region_top1:
-            return []
-        groups = [g for g in GROUPS if g in self.region_top1]
-        groups += [g for g in self.region_top1 if g not in GROUPS]
-        table = _titled_table("Region top-1 over the whole vocabulary, %")
-        table.add_column("")
-        for group in groups:
-            table.add_column(group.replace("_", " "), justify="right")
-        rows = {"head": self.region_top1}
-        if self.baseline:
-            rows["CLIP crop"] = self.baseline.region_top1
-        for label, shares in rows.items():
-            table.add_row(label, *(_percent(shares.get(group)) for group in groups))
-        return [table]
+
+def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
+    """What is printed of one head, or of several a row each."""
+    first = next(iter(reports.values()))
+    if len(reports) == 1:
+        return [*first.tables(), *first.remarks()]
+    boxes = {name: report.box.values for name, report in reports.items()}
+    masks = {name: report.mask.values for name, report in reports.items()}
+    named = {name: report.region for name, report in reports.items()}
+    if first.baseline:
+        boxes["CLIP crop"] = first.baseline.box.values
+        named["CLIP crop"] = first.baseline.region
+    scored_by = f"× 100, {PROTOCOL}; boxes: {first.proposals}"
+    return [
+        precision_table(f"Box, {scored_by}", boxes),
+        precision_table(f"Mask, {scored_by}", masks),
+        *naming_tables(named),
+        *first.remarks(),
+    ]
+
+
+def share_output(share: str, report: ShareReport) -> list[str]:
+    """What is printed of a share that is done."""
+    left = (
+        f"{counted(report.images_left, 'image')} left to other shares; after them the"
+        if report.images_left
+        else "all shares are done: the"
+    )
+    lines = [
+        f"share {share}: {counted(report.images, 'image')} done; {left} same command without "
+        f"--shard scores"
+    ]
+    return lines + _failed_line(report.failed)
+
+
+def precision_table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """LVIS's figures × 100, a labelled row each."""
+    shown = [name for name in METRICS if name not in ("ARs", "ARm", "ARl")]
+    table = _titled_table(title)
+    table.add_column("", overflow="fold")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for label, figures in rows.items():
+        table.add_row(label, *(_percent(figures[name]) for name in shown))
+    return table
+
+
+def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
+    """Region top-1 by group of classes, with top-5 and the classes' mean; none if none is known."""
+    there = {group for figures in rows.values() for group in figures.top1}
+    if not there:
+        return []
+    groups = [g for g in GROUPS if g in there] + sorted(there.difference(GROUPS))
+    table = _titled_table("Region top-1 over the whole vocabulary, %; of all, top-5 and class mean")
+    table.add_column("", overflow="fold")
+    for heading in (*groups, "top-5", "mean"):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for label, figures in rows.items():
+        shares = [figures.top1.get(group) for group in groups]
+        shares += [figures.top5.get("all"), figures.class_mean.get("all")]
+        table.add_row(label, *map(_percent, shares))
+    return [table]
 
 
 def print_prediction(image: Path, report: PredictReport) -> None:
@@ -141,6 +190,12 @@ def print_prediction(image: Path, report: PredictReport) -> None:
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
     show(f"written: {report.json_file}, {report.picture_file}")
+
+
+def _failed_line(failed: tuple[str, ...]) -> list[str]:
+    if not failed:
+        return []
+    return [f"{counted(len(failed), 'image')} could not be read, first: {failed[0]}"]
 
 
 def _titled_table(title: str) -> Table:

@@ -1,70 +1,202 @@
-"""The story of an evaluation: head and frozen models together, detections out, scored."""
+"""The story of an evaluation: heads and frozen models together, detections out, scored."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank, load_class_bank
-from regionspot_core.datasets import read_annotations
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import require_images
+from regionspot_core.progress import progress_line, say
+from regionspot_core.shard import Shard
+from regionspot_core.tables import counted
 from regionspot_evaluate.clip_crop import ClipCrop
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.gallery import draw_gallery
-from regionspot_evaluate.predictions import BASELINE_DETECTIONS, DETECTIONS, predict
+from regionspot_evaluate.detections import DETECTIONS
+from regionspot_evaluate.gather import BASELINE_DETECTIONS, gather, read_image_list
+from regionspot_evaluate.head_names import head_names
+from regionspot_evaluate.journal import WHOLE, Done, open_journal, read_journals
+from regionspot_evaluate.predictions import Namers, image_batches, name_batches
 from regionspot_evaluate.proposal_sources import load_proposals
+from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import Baseline, EvaluationReport
+from regionspot_evaluate.run_folder import IMAGES, RunFolder
 from regionspot_evaluate.scoring import LvisScorer
 
 
 def run_evaluation(
     config: EvaluateConfig, *, backbones: Backbones | None = None
 ) -> EvaluationReport:
+    """As :func:`run_evaluations`, of the configuration's first head."""
+    return next(iter(run_evaluations(config, backbones=backbones).values()))
+
+
+def run_evaluations(
+    config: EvaluateConfig, *, backbones: Backbones | None = None
+) -> dict[str, EvaluationReport]:
     """Name the proposals of every image, write detections into ``config.out`` and score them.
+
+    What an interrupted evaluation, or a share of one, has done in that folder is not done again.
 
     Args:
         config: What is asked.
         backbones: Loaded models to use instead of those ``config`` names.
 
+    Returns:
+        The figures of each head, by its name.
+
     Raises:
         InputError: An input file is wrong.
-        FingerprintError: The head was trained on other frozen models than these.
+        FingerprintError: A head was trained on other frozen models than these, or the folder is
+            of another evaluation.
         CheckpointError: There is no readable head.
     """
+    evaluation = _prepare(config)
+    folder, annotations = evaluation.folder, evaluation.annotations
+    if folder.finished:
+        say(f"evaluate: {counted(len(annotations), 'image')} are there already; scoring them")
+    else:
+        with _named(evaluation, WHOLE, backbones) as done:
+            gather(config, annotations, evaluation.names, folder, done)
+        folder.clear()
+    return _score(evaluation)
+
+
+def run_share(config: EvaluateConfig, *, backbones: Backbones | None = None) -> ShareReport:
+    """Do the share ``config.shard`` of the images; :func:`run_evaluations` gathers all shares.
+
+    Raises:
+        InputError: An input file is wrong, or another process does this share.
+        FingerprintError: As for :func:`run_evaluations`.
+        CheckpointError: Likewise.
+    """
+    evaluation = _prepare(config)
+    batches = image_batches(config, evaluation.annotations)
+    mine = [number for number in range(len(batches)) if config.shard.has(number)]
+    images = sum(len(batches[number]) for number in mine)
+    if evaluation.folder.finished:
+        return ShareReport(images, (), 0)
+    with _named(evaluation, config.shard, backbones) as done:
+        records = (record for number in mine for record in done.batches[number].records())
+        return ShareReport(
+            images=images,
+            failed=tuple(record.failed for record in records if record.failed is not None),
+            images_left=sum(len(b) for n, b in enumerate(batches) if n not in done.batches),
+        )
+
+
+@dataclass(frozen=True)
+class ShareReport:
+    """What a share of an evaluation came to."""
+
+    images: int
+    """Of the share."""
+    failed: tuple[str, ...]
+    """Images of it that could not be read, with the reason."""
+    images_left: int
+    """Of all shares, not done yet."""
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Everything that is read and checked before any model is loaded."""
+
+    config: EvaluateConfig
+    annotations: AnnotationSet
+    scorer: LvisScorer
+    proposals: list[Proposals] | None
+    names: list[str]
+    folder: RunFolder
+
+
+def _prepare(config: EvaluateConfig) -> _Evaluation:
     require_folder_or_nothing(config.out)
+    names = head_names(config.heads)
     annotations = read_annotations(config.annotations, images=config.images)
     scorer = LvisScorer(config.annotations)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
+    if config.bank is not None:
+        ClassBank.load(config.bank)  # it is looked at again with the models there
+    folder = RunFolder(config, names, annotations)
+    return _Evaluation(config, annotations, scorer, proposals, names, folder)
+
+
+@contextmanager
+def _named(evaluation: _Evaluation, share: Shard, backbones: Backbones | None) -> Iterator[Done]:
+    """Name what of a share is not named yet; what all shares have done, held while it is used."""
+    config, annotations, folder = evaluation.config, evaluation.annotations, evaluation.folder
+    batches = image_batches(config, annotations)
+    done = read_journals(folder.journals)
+    pending = {
+        number: batch
+        for number, batch in enumerate(batches)
+        if share.has(number) and number not in done.batches
+    }
+    namers = _load_namers(evaluation, backbones) if pending else None
+    if namers is not None:
+        done.require_models(namers.backbones.fingerprint, what=folder.path)
+    folder.claim()
+    with open_journal(folder.journals, share) as journal:
+        if namers is not None:
+            total = sum(len(batch) for number, batch in enumerate(batches) if share.has(number))
+            start = total - sum(len(batch) for batch in pending.values())
+            if start:
+                say(f"evaluate: {start:,} of {counted(total, 'image')} are there already")
+            journal.start(namers.backbones.fingerprint)
+            with progress_line("evaluate", total=total, unit="images", start=start) as advance:
+                name_batches(
+                    config, annotations, evaluation.proposals, namers, pending, journal, advance
+                )
+        yield read_journals(folder.journals)
+
+
+def _load_namers(evaluation: _Evaluation, backbones: Backbones | None) -> Namers:
+    config, vocabulary = evaluation.config, evaluation.annotations.vocabulary
     backbones = backbones or load_backbones(config.backbones)
     clip = backbones.image_text_encoder
     bank = (
-        load_class_bank(config.bank, clip, annotations.vocabulary)
+        load_class_bank(config.bank, clip, vocabulary)
         if config.bank
-        else build_class_bank(clip, annotations.vocabulary)
+        else build_class_bank(clip, vocabulary)
     )
     device = Runtime.create(config.backbones.device).device
-    recognizer = Recognizer.load(config.head, backbones, bank, device=device)
-
-    config.out.mkdir(parents=True, exist_ok=True)
-    crops = ClipCrop(clip, bank) if config.with_baseline else None
-    predictions = predict(config, annotations, proposals, recognizer, crops)
-    draw_gallery(predictions.pictures, config.out / "predictions.png")
-    detections, baseline = config.out / DETECTIONS, config.out / BASELINE_DETECTIONS
-    beside = None
-    if crops is not None:
-        beside = Baseline(scorer.score(baseline, iou="bbox"), predictions.baseline_top1.shares())
-    report = EvaluationReport(
-        box=scorer.score(detections, iou="bbox"),
-        mask=scorer.score(detections, iou="segm"),
-        region_top1=predictions.top1.shares(),
-        baseline=beside,
-        proposals=config.proposals,
-        images=len(annotations),
-        without_proposals=predictions.without_proposals,
-        dropped=annotations.dropped,
-        failed=tuple(predictions.failed),
+    return Namers(
+        backbones,
+        tuple(Recognizer.load(head, backbones, bank, device=device) for head in config.heads),
+        ClipCrop(clip, bank) if config.with_baseline else None,
     )
-    write_json(config.out / "metrics.json", report.to_json())
-    return report
+
+
+def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
+    """Score every head's files, and put its figures beside them."""
+    config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
+    baseline_box = None
+    if config.with_baseline:
+        baseline_box = scorer.score(folder.path / BASELINE_DETECTIONS, iou="bbox")
+    reports = {}
+    for name in evaluation.names:
+        own = folder.of_head(name)
+        images = read_image_list(own / IMAGES, evaluation.annotations.vocabulary)
+        reports[name] = EvaluationReport(
+            box=scorer.score(own / DETECTIONS, iou="bbox"),
+            mask=scorer.score(own / DETECTIONS, iou="segm"),
+            region=images.naming.figures(),
+            baseline=(
+                None if baseline_box is None else Baseline(baseline_box, images.baseline.figures())
+            ),
+            proposals=config.proposals,
+            images=len(evaluation.annotations),
+            without_proposals=images.without_proposals,
+            dropped=evaluation.annotations.dropped,
+            failed=tuple(images.failed),
+        )
+        write_json(own / "metrics.json", reports[name].to_json())
+    return reports

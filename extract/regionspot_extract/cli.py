@@ -403,7 +403,8 @@ def merge(
 
 def _config(given: dict[str, Any]) -> ExtractConfig:
     """The configuration from the arguments of `plan` or `run`, by name."""
-    from regionspot_extract.config import ExtractConfig, Shard
+    from regionspot_core.shard import Shard
+    from regionspot_extract.config import ExtractConfig
 
     names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")
     return ExtractConfig.parse(

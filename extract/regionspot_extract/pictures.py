@@ -8,27 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from regionspot_core.backbones.loading import Backbones
+from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.cache.markers import FailedImage
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead
-from regionspot_core.transforms import RGBImage
 
 UNKNOWN = -1
 """The size of a file that was not there."""
-
-
-@dataclass(frozen=True)
-class View:
-    """An image, or its mirror image, resized for both models."""
-
-    region_input: torch.Tensor
-    image_input: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,7 @@ class Picture:
 
     position: int
     """Its place in the annotation set."""
-    views: tuple[View, ...]
+    views: tuple[PreparedImage, ...]
     """The image, and its mirror image where that is kept."""
 
 
@@ -84,16 +74,10 @@ class PictureReader:
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
             return FailedImage(position, name, str(error).replace(f"{path}: ", "", 1))
-        views = [self._prepared(image)]
+        views = [self._backbones.prepare(image)]
         if self._flip:
-            views.append(self._prepared(np.ascontiguousarray(image[:, ::-1])))
+            views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
         return Picture(position, tuple(views))
-
-    def _prepared(self, image: RGBImage) -> View:
-        return View(
-            self._backbones.region_encoder.prepare(image),
-            self._backbones.image_text_encoder.prepare(image),
-        )
 
 
 def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import Field
 
 from regionspot_core.backbones.protocols import (
@@ -17,6 +18,7 @@ from regionspot_core.backbones.protocols import (
 from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
 from regionspot_core.backbones.runtime import Precision, Runtime
 from regionspot_core.config import Config
+from regionspot_core.transforms import RGBImage, Size
 
 
 class BackboneConfig(Config):
@@ -35,6 +37,16 @@ class BackboneConfig(Config):
 
 
 @dataclass(frozen=True)
+class PreparedImage:
+    """An image resized for both models."""
+
+    size: Size
+    """(height, width), original pixels"""
+    region_input: torch.Tensor
+    image_input: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Backbones:
     """The two frozen models."""
 
@@ -45,6 +57,14 @@ class Backbones:
     def fingerprint(self) -> dict[str, Any]:
         """What decides the tokens of this pair."""
         return backbones_fingerprint(self.region_encoder, self.image_text_encoder)
+
+    def prepare(self, image: RGBImage) -> PreparedImage:
+        """Resize an image for both, on the CPU; safe to call from several threads."""
+        return PreparedImage(
+            image.shape[:2],
+            self.region_encoder.prepare(image),
+            self.image_text_encoder.prepare(image),
+        )
 
 
 def load_backbones(config: BackboneConfig) -> Backbones:

@@ -53,9 +53,9 @@ class Runtime:
         )
 
 
-def masks_at_once(size: Size, *, most: int) -> int:
-    """How many masks of an image of ``size`` may be held together: ``MASK_PIXELS`` at most."""
-    return max(1, min(most, MASK_PIXELS // (size[0] * size[1])))
+def masks_at_once(size: Size, *, most: int, pixels: int = MASK_PIXELS) -> int:
+    """How many masks of an image of ``size`` may be held together: so many ``pixels`` at most."""
+    return max(1, min(most, pixels // (size[0] * size[1])))
 
 
 def hash_weights(model: torch.nn.Module) -> str:

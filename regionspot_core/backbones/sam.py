@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.official_weights import or_fetch_again, sam_file
@@ -37,6 +38,9 @@ from regionspot_core.weight_files import load_strictly, read_state_dict
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
 REGIONS_AT_ONCE = 32
 """Regions decoded together: SAM's image embedding is copied for each, 4 MiB apiece."""
+FULL_SIZE_PIXELS = 16 * 1024**2
+"""Of masks brought to the image's own size together: 64 MiB of logits. Each is so large that taking
+more of them together is no quicker."""
 
 
 class SamEncoder:
@@ -126,19 +130,20 @@ class SamEncoder:
     ) -> Iterator[SegmentedRegions]:
         """Tokens and the masks of mask token 0, as many regions a time as memory allows."""
         at_once = masks_at_once(size, most=REGIONS_AT_ONCE)
+        few = masks_at_once(size, most=at_once, pixels=FULL_SIZE_PIXELS)
         for start in range(0, len(prompts), at_once):
             some = prompts[start : start + at_once]
             tokens, source = self._transform(
                 embedding.expand(len(some), -1, -1, -1), *self._prompts.encode(some, size)
             )
             low_resolution = self._mask_logits(tokens[:, 1], source)
-            masks = self._model.postprocess_masks(
-                low_resolution, self._resize.target_size(size), size
-            )
-            yield SegmentedRegions(
-                RegionTokens(tokens, self._predicted_iou(tokens)),
-                (masks[:, 0] > self._model.mask_threshold).cpu().numpy(),
-            )
+            iou = self._predicted_iou(tokens)
+            for first in range(0, len(some), few):
+                at = slice(first, first + few)
+                yield SegmentedRegions(
+                    RegionTokens(tokens[at], iou[at]),
+                    self._at_full_size(low_resolution[at], size),
+                )
 
     @torch.inference_mode()
     def propose(
@@ -177,6 +182,11 @@ class SamEncoder:
     def _predicted_iou(self, tokens_NMS: torch.Tensor) -> torch.Tensor:
         iou: torch.Tensor = self._model.mask_decoder.iou_prediction_head(tokens_NMS[:, 0])
         return iou
+
+    def _at_full_size(self, logits_N1gg: torch.Tensor, size: Size) -> NDArray[np.bool_]:
+        """Masks (N, H, W) in original pixels; the logits at that size are gone on return."""
+        logits = self._model.postprocess_masks(logits_N1gg, self._resize.target_size(size), size)
+        return np.asarray((logits[:, 0] > self._model.mask_threshold).cpu().numpy())
 
     def _mask_logits(self, tokens_NS: torch.Tensor, source_NSgg: torch.Tensor) -> torch.Tensor:
         """Mask logits (N, 1, 4g, 4g) of mask token 0."""

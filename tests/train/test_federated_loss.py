@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head
 from regionspot_core.errors import CacheError
 from regionspot_core.testing import CLASSES, make_cache
@@ -22,7 +23,7 @@ from regionspot_train.data.sources import open_sources
 from regionspot_train.forecast import forecast
 from regionspot_train.learner import Learner
 from regionspot_train.losses import counted_classes, reduce_losses, region_losses
-from regionspot_train.objective import Classes, embed
+from regionspot_train.objective import Classes
 from regionspot_train.run import run_training
 
 CPU = torch.device("cpu")

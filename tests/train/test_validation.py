@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.learner import Learner
-from regionspot_train.objective import embed
 from regionspot_train.run import TrainReport, run_training
 from regionspot_train.validation import Accuracy, ValidationSet, accuracy
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cached_head import embed
 from regionspot_core.errors import ConfigError
-from regionspot_core.fusion import FusionConfig, FusionHead, normalised_boxes
-from regionspot_core.region_tokens import KeptTokens, chosen_tokens
+from regionspot_core.fusion import FusionHead
+from regionspot_core.region_tokens import KeptTokens
 from regionspot_train.config import LossConfig
 from regionspot_train.losses import counted_classes, reduce_losses, region_losses
 
@@ -135,43 +136,3 @@ def _compiled(head: FusionHead, device: torch.device) -> FusionHead:
 
 def _a_little(x: torch.Tensor) -> torch.Tensor:
     return x * 2 + 1
-
-
-def embed(
-    head: FusionHead, batch: FeatureBatch, kept: KeptTokens, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
-
-    ``kept`` is what the cache keeps of SAM's tokens.
-    """
-    inputs = head_inputs(head.config, batch, kept, device)
-    return head(*inputs), inputs.mask
-
-
-class HeadInputs(NamedTuple):
-    """What a head is called with, on its device."""
-
-    region_tokens: torch.Tensor
-    """(B, R, N·S)"""
-    image_tokens: torch.Tensor
-    """(B, T, C)"""
-    mask: torch.Tensor
-    """(B, R)"""
-    boxes: torch.Tensor | None
-    """(B, R, 4) xyxy in 0…1 of the image, for a head that sees them."""
-
-
-def head_inputs(
-    config: FusionConfig, batch: FeatureBatch, kept: KeptTokens, device: torch.device
-) -> HeadInputs:
-    """What a head of this shape sees of a cached batch."""
-    boxes = None
-    if config.box_geometry:
-        boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
-    seen = chosen_tokens(batch.region_tokens, config.region_tokens, kept)
-    return HeadInputs(
-        region_tokens=seen.to(device).float(),
-        image_tokens=batch.image_tokens.to(device).float(),
-        mask=batch.mask.to(device),
-        boxes=boxes,
-    )

@@ -14,11 +14,11 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from regionspot_core.cached_head import head_inputs
 from regionspot_core.errors import CheckpointError
 from regionspot_core.fusion import FusionHead
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.learner import Learner, Learnt
-from regionspot_train.objective import head_inputs
 
 
 def stack_key(learner: Learner) -> str | None:

@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.box_precision import BoxPrecision
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import Location
+from regionspot_core.cached_head import embed
 from regionspot_core.errors import CacheError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_core.region_tokens import TokenChoice, chosen_count
-from regionspot_train.box_precision import BoxPrecision
 from regionspot_train.config import ValidationConfig
-from regionspot_train.objective import embed
 
 VALIDATION = "validation.jsonl"
+PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
+"""What is kept of LVIS's figures, by its names."""
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 
@@ -162,7 +164,10 @@ class _Tally:
 
     def figures(self, step: int) -> Accuracy:
         said, true = np.concatenate(self._said), np.concatenate(self._true)
-        measured: dict[str, Any] = self._precision.figures() if self._precision else {}
+        measured: dict[str, Any] = {}
+        if self._precision is not None:
+            precision = self._precision.figures()
+            measured = {ours: precision[theirs] for ours, theirs in PRECISION.items()}
         return replace(accuracy(step, said, true, self._frequencies), **measured)
 
 

@@ -22,7 +22,7 @@ from regionspot_core.datasets.checks import open_annotations, short, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.lvis_scoring import DETECTIONS as LIMIT
-from regionspot_evaluate.predictions import DETECTIONS
+from regionspot_evaluate.detections import DETECTIONS
 
 METRICS_FILE = "metrics.json"
 RECORD_FILE = "run.json"

@@ -13,9 +13,6 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.lvis_scoring import DETECTIONS, NamedBoxes, best_pairs, score_boxes
 
-FIGURES = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
-"""What is given, by LVIS's names."""
-
 
 class _Said(NamedTuple):
     """Of one image: its R boxes, and its N best pairs of box and class."""
@@ -27,9 +24,9 @@ class _Said(NamedTuple):
     """(R, 4)"""
     true: NDArray[np.int64]
     """(R,)"""
-    regions: NDArray[np.intp]
+    regions: NDArray[np.int32]
     """(N,)"""
-    classes: NDArray[np.intp]
+    classes: NDArray[np.int32]
     """(N,)"""
     scores: NDArray[np.float32]
     """(N,)"""
@@ -39,16 +36,20 @@ class BoxPrecision:
     """Collects what a head says of a cache's images, batch by batch, and scores it.
 
     Every region is a proposal that is sure: a pair of it and a class has the class's softmax
-    probability as its score, and an image's best 300 pairs are its detections.
+    probability as its score, and an image's best pairs are its detections.
 
     Args:
         cache: Whose regions are named.
         images: (I,) which of its images, in the order of the batches. Those without regions may be
             left out: they have neither a box to find nor a proposal.
+        limit: How many pairs an image keeps.
     """
 
-    def __init__(self, cache: FeatureCache, images: NDArray[np.int64]) -> None:
+    def __init__(
+        self, cache: FeatureCache, images: NDArray[np.int64], *, limit: int = DETECTIONS
+    ) -> None:
         self._cache = cache
+        self._limit = limit
         self._images = images
         self._said: list[_Said] = []
 
@@ -58,25 +59,25 @@ class BoxPrecision:
         for b, image_id in enumerate(batch.image_ids.tolist()):
             real = batch.mask[b].numpy()
             scores_RK = probabilities_BRK[b][real]
-            regions, classes = best_pairs(scores_RK, limit=DETECTIONS)
+            regions, classes = best_pairs(scores_RK, limit=self._limit)
             self._said.append(
                 _Said(
                     image_id=image_id,
                     image=int(self._images[len(self._said)]),
                     boxes=batch.boxes[b].numpy()[real],
                     true=batch.classes[b].numpy()[real],
-                    regions=regions,
-                    classes=classes,
+                    regions=regions.astype(np.int32),
+                    classes=classes.astype(np.int32),
                     scores=scores_RK[regions, classes],
                 )
             )
 
     def figures(self) -> dict[str, float | None]:
-        """``FIGURES`` of all images; None where there is nothing to measure on."""
+        """LVIS's box figures of all images; None where there is nothing to measure on."""
         # As an annotation file's images are scored, which decides between equal scores.
         said = sorted(self._said, key=lambda each: each.image_id)
         images = [each.image for each in said]
-        found = score_boxes(
+        return score_boxes(
             _joined([each.boxes for each in said], [each.true for each in said]),
             _joined([each.boxes[each.regions] for each in said], [each.classes for each in said]),
             np.concatenate([each.scores for each in said]),
@@ -85,7 +86,6 @@ class BoxPrecision:
             negative=_of(self._cache.negative, images),
             not_exhaustive=_of(self._cache.not_exhaustive, images),
         )
-        return {ours: found[theirs] for ours, theirs in FIGURES.items()}
 
 
 def _joined(boxes: list[NDArray[Any]], classes: list[NDArray[Any]]) -> NamedBoxes:

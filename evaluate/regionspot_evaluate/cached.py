@@ -1,0 +1,216 @@
+"""The story of an evaluation without backbones: a cache's tokens through heads, scored."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.box_precision import BoxPrecision
+from regionspot_core.cache.batch import FeatureBatch
+from regionspot_core.cache.read_ahead import ReadAhead
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
+from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.errors import CacheError, CheckpointError
+from regionspot_core.files import require_folder_or_nothing, write_json
+from regionspot_core.fusion import FusionHead
+from regionspot_core.progress import progress_line
+from regionspot_core.region_tokens import chosen_count
+from regionspot_evaluate.cached_report import CachedReport, HeadFigures
+from regionspot_evaluate.classification import RegionNaming
+from regionspot_evaluate.config import CachedConfig
+from regionspot_evaluate.detections import DETECTIONS, ResultsFile, image_detections
+from regionspot_evaluate.head_names import head_names
+from regionspot_evaluate.proposals import Proposals
+from regionspot_evaluate.scoring import LvisScorer
+
+
+def run_cached_evaluation(config: CachedConfig) -> CachedReport:
+    """Score heads on a cache that is read once; no frozen model is loaded or needed.
+
+    Raises:
+        CacheError: The store is missing or unfinished, or has no region.
+        CheckpointError: There is no readable head, or its logits are not finite.
+        FingerprintError: A head or the class bank belongs to other frozen models.
+        InputError: Another input is wrong.
+    """
+    if config.out is not None:
+        require_folder_or_nothing(config.out)
+    names = head_names(config.heads)
+    cache = FeatureCache(config.cache)
+    images = np.flatnonzero(cache.region_counts > 0)
+    if not len(images):
+        raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
+    bank = _class_bank(config, cache)
+    heads = [_load(head, cache, bank) for head in config.heads]
+    scorer = None if config.annotations is None else LvisScorer(config.annotations)
+    device = Runtime.create(config.device).device
+    with _folder(config, scorer) as folder:
+        with ExitStack() as files:
+            tallies = [
+                _Tally(config, cache, images, _results(folder, name, names, files))
+                for name in names
+            ]
+            _name_regions(config, cache, images, bank, heads, tallies, device)
+        report = CachedReport(
+            heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
+            cache=str(config.cache),
+            annotations=None if config.annotations is None else str(config.annotations),
+            images=len(cache),
+            regions=int(cache.region_counts.sum()),
+            failed=len(cache.failed),
+        )
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            write_json(_own(config.out, name, names) / "metrics.json", report.to_json(name))
+    return report
+
+
+def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
+    if config.bank is None:
+        return cache.class_bank()
+    bank, what = ClassBank.load(config.bank), f"--bank {config.bank}"
+    bank.require_clip(cache.fingerprint["backbones"]["image_text_encoder"], what=what)
+    bank.require_vocabulary(cache.vocabulary, what=what)
+    return bank
+
+
+def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> FusionHead:
+    """A head, if it is of the cache's frozen models and its tokens are kept."""
+    record, store = read_record(folder), str(cache.stores[0].store)
+    record.require_fit(cache.fingerprint["backbones"], what=str(folder))
+    plan, config = cache.plan, record.config
+    chosen_count(config.region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=store)
+    found = (plan.shape.region_width, plan.shape.image_width, bank.embeddings.shape[1])
+    expected = (config.region_width, config.image_width, config.text_width)
+    if expected != found:
+        raise CheckpointError(
+            f"{folder}: the head takes region tokens, image tokens and class embeddings of widths "
+            f"{expected}, those of {store} are {found} wide; evaluate it on a store of its own SAM "
+            f"and CLIP"
+        )
+    return load_head(folder)
+
+
+@contextmanager
+def _folder(config: CachedConfig, scorer: LvisScorer | None) -> Iterator[Path | None]:
+    """Where detections go: ``out``, a passing folder where only the scorer wants them, or none."""
+    if config.out is not None:
+        yield config.out
+    elif scorer is not None:
+        with tempfile.TemporaryDirectory(prefix="regionspot-") as folder:
+            yield Path(folder)
+    else:
+        yield None
+
+
+def _own(folder: Path, name: str, names: list[str]) -> Path:
+    """A head's folder: below ``folder`` where there are several heads."""
+    return folder if len(names) == 1 else folder / name
+
+
+def _results(
+    folder: Path | None, name: str, names: list[str], files: ExitStack
+) -> ResultsFile | None:
+    if folder is None:
+        return None
+    own = _own(folder, name, names)
+    own.mkdir(parents=True, exist_ok=True)
+    return files.enter_context(ResultsFile(own / DETECTIONS))
+
+
+def _name_regions(
+    config: CachedConfig,
+    cache: FeatureCache,
+    images: NDArray[np.int64],
+    bank: ClassBank,
+    heads: list[FusionHead],
+    tallies: list[_Tally],
+    device: torch.device,
+) -> None:
+    """Read the images' tokens once, and have every head name their regions."""
+    classes_KD = torch.from_numpy(bank.embeddings).to(device)
+    heads = [head.to(device).eval() for head in heads]
+    starts = range(0, len(images), config.batch_images)
+    batches = ReadAhead(
+        cache.read, (images[start : start + config.batch_images] for start in starts)
+    )
+    with (
+        progress_line("evaluate", total=len(images), unit="images") as advance,
+        torch.inference_mode(),
+    ):
+        for batch in batches:
+            features = batch.as_float(device)
+            for folder, head, tally in zip(config.heads, heads, tallies, strict=True):
+                embedded, mask = embed(head, features, cache.plan.keep.sam_tokens, device)
+                logits = head.logits(embedded, classes_KD, bank.logit_scale)
+                if not torch.isfinite(logits[mask]).all():
+                    raise CheckpointError(
+                        f"{folder}: the head's logits are not finite; train it again"
+                    )
+                tally.add(batch, logits)
+            advance(len(batch))
+
+
+class _Tally:
+    """What one head says of the regions, batch by batch."""
+
+    def __init__(
+        self,
+        config: CachedConfig,
+        cache: FeatureCache,
+        images: NDArray[np.int64],
+        results: ResultsFile | None,
+    ) -> None:
+        self._vocabulary = cache.vocabulary
+        self._limit = min(config.pairs, config.detections)
+        self._naming = RegionNaming(cache.vocabulary)
+        self._results = results
+        self._precision: BoxPrecision | None = None
+        if config.annotations is None:
+            self._precision = BoxPrecision(cache, images, limit=self._limit)
+
+    def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
+        """The next images."""
+        self._naming.add(
+            logits_BRK[batch.mask].float().cpu().numpy(), batch.classes[batch.mask].numpy()
+        )
+        if self._precision is not None:
+            self._precision.add(batch, logits_BRK)
+        if self._results is not None:
+            self._write(self._results, batch, logits_BRK.float().softmax(-1).cpu())
+
+    def _write(
+        self, results: ResultsFile, batch: FeatureBatch, probabilities_BRK: torch.Tensor
+    ) -> None:
+        for b, image_id in enumerate(batch.image_ids.tolist()):
+            real = batch.mask[b]
+            sure = np.ones(int(real.sum()), dtype=np.float32)
+            known = Proposals(batch.boxes[b][real].numpy(), sure, batch.classes[b][real].numpy())
+            results.add(
+                image_detections(
+                    image_id,
+                    known,
+                    probabilities_BRK[b][real].numpy(),
+                    vocabulary=self._vocabulary,
+                    limit=self._limit,
+                )
+            )
+
+    def figures(self, scorer: LvisScorer | None) -> HeadFigures:
+        """Scored by the annotation file, or else by the cache."""
+        region = self._naming.figures()
+        if self._precision is not None:
+            return HeadFigures(self._precision.figures(), region)
+        assert scorer is not None
+        assert self._results is not None
+        return HeadFigures(scorer.score(self._results.path, iou="bbox").values, region)

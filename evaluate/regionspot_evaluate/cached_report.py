@@ -1,0 +1,71 @@
+"""What an evaluation from a cache found, as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from regionspot_core import __version__
+from regionspot_core.tables import counted
+from regionspot_evaluate.classification import RegionFigures
+from regionspot_evaluate.report import PROTOCOL, naming_tables, precision_table
+
+
+@dataclass(frozen=True)
+class HeadFigures:
+    """How well one head names a cache's regions."""
+
+    box: dict[str, float | None]
+    """LVIS's box figures, shares of 1; None where there is nothing to measure on."""
+    region: RegionFigures
+
+
+@dataclass(frozen=True)
+class CachedReport:
+    """The figures of every head, in the order they were given."""
+
+    heads: dict[str, HeadFigures]
+    cache: str
+    annotations: str | None
+    """What was scored by; None: the cache's own boxes."""
+    images: int
+    regions: int
+    failed: int
+    """Images that extraction could not read."""
+
+    def to_json(self, head: str) -> dict[str, Any]:
+        """The content of a head's ``metrics.json``."""
+        figures = self.heads[head]
+        return {
+            "protocol": PROTOCOL,
+            "proposals": "gt",
+            "cache": self.cache,
+            "annotations": self.annotations,
+            "box": figures.box,
+            **figures.region.to_json(),
+            "images": self.images,
+            "regions": self.regions,
+            "images_not_in_cache": self.failed,
+            "version": __version__,
+        }
+
+    def tables(self) -> list[Table]:
+        """A row a head: average precision, and how regions are named."""
+        title = f"Box, × 100, {PROTOCOL}; boxes: gt"
+        return [
+            precision_table(title, {name: each.box for name, each in self.heads.items()}),
+            *naming_tables({name: each.region for name, each in self.heads.items()}),
+        ]
+
+    def remarks(self) -> list[str]:
+        """What a reader of the tables should know, a line each."""
+        lines = [f"{counted(self.regions, 'region')} of {counted(self.images, 'image')}"]
+        if self.failed:
+            lines.append(
+                f"{counted(self.failed, 'image')} could not be read when the store was made"
+            )
+        if self.annotations is None:
+            lines.append("areas are the boxes': with --annotations, APs, APm and APl are of masks'")
+        return lines

@@ -1,0 +1,147 @@
+"""From the journals of all shares to each head's files."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.files import written_aside
+from regionspot_core.images import read_image
+from regionspot_core.vocabulary import Vocabulary
+from regionspot_evaluate.classification import RegionNaming
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.detections import DETECTIONS, ResultsFile
+from regionspot_evaluate.gallery import Picture, draw_gallery
+from regionspot_evaluate.image_records import Answer, ImageRecord
+from regionspot_evaluate.journal import Done
+from regionspot_evaluate.run_folder import IMAGES, RunFolder
+
+BASELINE_DETECTIONS = "baseline_clip_crop.json"
+GALLERY = "predictions.png"
+
+
+def gather(
+    config: EvaluateConfig,
+    annotations: AnnotationSet,
+    names: list[str],
+    folder: RunFolder,
+    done: Done,
+) -> None:
+    """Write each head's detections, gallery and image list, images in the annotations' order.
+
+    The image lists get their names last, so that a folder with one has the rest.
+    """
+    shown = _shown_images(len(annotations), config.gallery)
+    pictures: list[list[Picture]] = [[] for _ in names]
+    heads = [folder.of_head(name) for name in names]
+    for head in heads:
+        head.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as lists:
+        image_lists = [_open_list(head, lists) for head in heads]
+        with ExitStack() as results:
+            detections = [results.enter_context(ResultsFile(head / DETECTIONS)) for head in heads]
+            baseline = None
+            if config.with_baseline:
+                baseline = results.enter_context(ResultsFile(folder.path / BASELINE_DETECTIONS))
+            for number in sorted(done.batches):
+                for record in done.batches[number].records():
+                    _write(record, annotations, detections, baseline, image_lists)
+                    if record.position in shown and len(record.boxes):
+                        for mine, answer in zip(pictures, record.heads, strict=True):
+                            mine.append(_picture(config, annotations, record, answer))
+        for head, mine in zip(heads, pictures, strict=True):
+            draw_gallery(mine, head / GALLERY)
+        folder.record_heads()
+
+
+@dataclass
+class ImageList:
+    """What a head's image list says of all images together."""
+
+    images: int
+    without_proposals: int
+    """Images with nothing to name."""
+    failed: list[str]
+    """Images that could not be read, with the reason."""
+    naming: RegionNaming
+    baseline: RegionNaming
+
+
+def read_image_list(path: Path, vocabulary: Vocabulary) -> ImageList:
+    """Sum up the list that :func:`gather` wrote."""
+    found = ImageList(0, 0, [], RegionNaming(vocabulary), RegionNaming(vocabulary))
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            image = json.loads(line)
+            found.images += 1
+            if "failed" in image:
+                found.failed.append(image["failed"])
+                continue
+            found.without_proposals += not image["regions"]
+            found.naming.add_ranks(image["ranks"], image["true"])
+            if image["baseline_ranks"] is not None:
+                found.baseline.add_ranks(image["baseline_ranks"], image["true"])
+    return found
+
+
+def _open_list(head: Path, stack: ExitStack) -> IO[str]:
+    partial = stack.enter_context(written_aside(head / IMAGES))
+    return stack.enter_context(partial.open("w", encoding="utf-8"))
+
+
+def _write(
+    record: ImageRecord,
+    annotations: AnnotationSet,
+    detections: list[ResultsFile],
+    baseline: ResultsFile | None,
+    image_lists: list[IO[str]],
+) -> None:
+    image_id = int(annotations.image_id[record.position])
+    if record.failed is not None:
+        for image_list in image_lists:
+            _write_line(image_list, {"image_id": image_id, "failed": record.failed})
+        return
+    vocabulary = annotations.vocabulary
+    for head, results, image_list in zip(record.heads, detections, image_lists, strict=True):
+        results.add(head.pairs.entries(image_id, record.boxes, vocabulary, record.masks))
+        known = [r for r, true in enumerate(record.true) if true >= 0]
+        line: dict[str, Any] = {
+            "image_id": image_id,
+            "regions": len(record.boxes),
+            "true": [record.true[r] for r in known],
+            "ranks": [head.ranks[r] for r in known],
+            "baseline_ranks": record.baseline and [record.baseline.ranks[r] for r in known],
+        }
+        _write_line(image_list, line)
+    if baseline is not None and record.baseline is not None:
+        baseline.add(record.baseline.pairs.entries(image_id, record.boxes, vocabulary))
+
+
+def _write_line(file: IO[str], values: dict[str, Any]) -> None:
+    file.write(json.dumps(values) + "\n")
+
+
+def _shown_images(count: int, shown: int) -> frozenset[int]:
+    return frozenset(np.linspace(0, count - 1, min(count, shown)).astype(int).tolist())
+
+
+def _picture(
+    config: EvaluateConfig, annotations: AnnotationSet, record: ImageRecord, answer: Answer
+) -> Picture:
+    path = config.images / annotations.image_file[record.position]
+    names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
+    return Picture(
+        image=read_image(path, size=annotations.size(record.position)),
+        boxes=record.boxes,
+        masks=[mask for mask in record.masks if mask is not None],
+        said=[names[index] for index in answer.best],
+        confidence=answer.confidence,
+        true=[names[index] if index >= 0 else None for index in record.true],
+        rare=[index >= 0 and frequencies[index] == "r" for index in record.true],
+    )

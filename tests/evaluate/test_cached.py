@@ -1,0 +1,209 @@
+"""Evaluation from a cache: the figures of plain loops, one read for all heads, no backbone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cached_head import embed
+from regionspot_core.checkpoint import HeadRecord, load_head, save_head
+from regionspot_core.errors import CacheError, CheckpointError, FingerprintError, InputError
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
+from regionspot_core.testing import MODEL, SHAPE, TEXT_WIDTH, make_cache
+from regionspot_evaluate.cached import run_cached_evaluation
+from regionspot_evaluate.config import CachedConfig
+from regionspot_evaluate.head_names import head_names
+
+BACKBONES = {"region_encoder": MODEL, "image_text_encoder": MODEL}
+COUNTS = [3, 0, 2, 20, 1, 1, 2, 5]
+
+
+def make_head(folder: Path, seed: int, **changes: Any) -> Path:
+    torch.manual_seed(seed)
+    widths = {
+        "region_width": SHAPE.region_width, "image_width": SHAPE.image_width,
+        "text_width": TEXT_WIDTH, "heads": 2, "ffn_width": 8,
+    }  # fmt: skip
+    head = FusionHead(FusionConfig.parse({**widths, **changes}, source="test"))
+    save_head(folder, head, HeadRecord(head.config, BACKBONES, {"step": 1}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A federated store and two heads."""
+    folder = tmp_path_factory.mktemp("cached")
+    make_cache(folder / "store", COUNTS, federated=True)
+    make_head(folder / "first", 1)
+    make_head(folder / "second", 2, layers=1)
+    return folder
+
+
+def config(place: Path, *heads: str, **changes: Any) -> CachedConfig:
+    values = {"cache": place / "store", "heads": [place / head for head in heads]}
+    return CachedConfig.parse({**values, **changes}, source="test")
+
+
+def naive(place: Path, name: str, limit: int) -> tuple[dict[str, Any], list[int], list[int]]:
+    """LVIS's figures, and of every region its true class and that class's place."""
+    cache, head = FeatureCache(place / "store"), load_head(place / name)
+    bank = cache.class_bank()
+    rows: list[tuple[Any, ...]] = []
+    boxes: list[tuple[Any, ...]] = []
+    ranks: list[int] = []
+    for image in range(len(cache)):
+        batch = cache.read([image])
+        with torch.no_grad():
+            embedded, mask = embed(head, batch, cache.plan.keep.sam_tokens, torch.device("cpu"))
+            logits = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
+        own = batch.boxes[mask].tolist()
+        true = batch.classes[mask].tolist()
+        boxes += [(image, box, k) for box, k in zip(own, true, strict=True)]
+        ranks += [int((row > row[k]).sum()) for row, k in zip(logits[mask], true, strict=True)]
+        shares = logits[mask].softmax(-1).tolist()
+        pairs = [(-p, image, own[r], k) for r, row in enumerate(shares) for k, p in enumerate(row)]
+        rows += sorted(pairs)[:limit]
+    figures = score_boxes(
+        NamedBoxes(*(np.array(column) for column in zip(*boxes, strict=True))),
+        NamedBoxes(*(np.array(column) for column in zip(*(r[1:] for r in rows), strict=True))),
+        np.array([-row[0] for row in rows]),
+        images=len(cache),
+        vocabulary=cache.vocabulary,
+        negative=cache.negative,
+        not_exhaustive=cache.not_exhaustive,
+    )
+    return figures, [k for _, _, k in boxes], ranks
+
+
+@pytest.mark.parametrize(
+    ("pairs", "detections", "limit"), [(900, 300, 300), (7, 300, 7), (9, 5, 5)]
+)
+def test_the_figures_are_those_of_a_plain_loop(
+    place: Path, pairs: int, detections: int, limit: int
+) -> None:
+    asked = config(place, "first", "second", pairs=pairs, detections=detections, batch_images=3)
+    report = run_cached_evaluation(asked)
+    assert (report.images, report.regions) == (len(COUNTS), sum(COUNTS))
+    for name in ("first", "second"):
+        figures, true, ranks = naive(place, name, limit)
+        found = report.heads[name]
+        assert found.box.keys() == figures.keys()
+        for figure, expected in figures.items():
+            value = found.box[figure]
+            assert value == (None if expected is None else pytest.approx(expected, rel=1e-6))
+        assert found.region.top1["all"] == pytest.approx(np.mean([r == 0 for r in ranks]))
+        assert found.region.top5["all"] == pytest.approx(np.mean([r < 5 for r in ranks]))
+        means = [
+            np.mean([r == 0 for r, t in zip(ranks, true, strict=True) if t == k]) for k in set(true)
+        ]
+        assert found.region.class_mean["all"] == pytest.approx(np.mean(means))
+        assert found.region.top1.keys() == {"all", "rare", "common", "frequent"}
+
+
+def test_all_heads_score_one_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FeatureCache.read
+    asked: list[int] = []
+
+    def counting(self: FeatureCache, indices: Any, **named: Any) -> Any:
+        asked.extend(indices)
+        return read(self, indices, **named)
+
+    monkeypatch.setattr(FeatureCache, "read", counting)
+    both = run_cached_evaluation(
+        config(place, "first", "second", batch_images=3, out=tmp_path / "both")
+    )
+    assert asked == [i for i, count in enumerate(COUNTS) if count]
+    for name in ("first", "second"):
+        out = tmp_path / name
+        alone = run_cached_evaluation(config(place, name, batch_images=3, out=out))
+        assert alone.heads[name] == both.heads[name]
+        for file in ("metrics.json", "detections.json"):
+            written = (tmp_path / "both" / name / file).read_bytes()
+            assert written == (out / file).read_bytes()
+    metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert metrics["box"] == both.heads["first"].box
+    assert metrics["region_top5"] == both.heads["first"].region.top5
+
+
+def test_what_cannot_be_scored(place: Path, tmp_path: Path) -> None:
+    make_cache(tmp_path / "empty", [0, 0])
+    with pytest.raises(CacheError, match="nothing to score"):
+        run_cached_evaluation(config(place, "first", cache=tmp_path / "empty"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODEL, "weights", "1" * 64)
+        make_cache(tmp_path / "other", [2])
+    with pytest.raises(FingerprintError, match=r"region_encoder\.weights: expected 000000000000"):
+        run_cached_evaluation(config(place, "first", cache=tmp_path / "other"))
+    with pytest.raises(InputError, match="given twice"):
+        run_cached_evaluation(config(place, "first", "second", "first"))
+    make_head(tmp_path / "wide", 0, text_width=20)
+    with pytest.raises(CheckpointError, match=r"of widths \(8, 16, 20\).* are \(8, 16, 12\) wide"):
+        run_cached_evaluation(config(place, "first", heads=[tmp_path / "wide"]))
+    broken = load_head(place / "first")
+    with torch.no_grad():
+        broken.projector.bias.fill_(float("nan"))
+    save_head(tmp_path / "nan", broken, HeadRecord(broken.config, BACKBONES, {"step": 1}))
+    with pytest.raises(CheckpointError, match="nan: the head's logits are not finite"):
+        run_cached_evaluation(config(place, "first", heads=[tmp_path / "nan"], out=tmp_path / "o"))
+    assert not list((tmp_path / "o").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("heads", "names"),
+    [
+        (["a/run"], ["run"]),
+        (["a/run", "a/other"], ["run", "other"]),
+        (["a/best", "b/best", "b/run"], ["a-best", "b-best", "b-run"]),
+        (["x/a/best", "y/a/best"], ["x-a-best", "y-a-best"]),
+    ],
+)
+def test_heads_are_told_apart_by_as_few_words_as_can_be(heads: list[str], names: list[str]) -> None:
+    assert head_names([Path(head) for head in heads]) == names
+
+
+def test_the_command(place: Path, regionspot: Callable[..., Any]) -> None:
+    done = regionspot(
+        "evaluate", "cached", "--cache", "store", "--head", "first", "--head", "second", cwd=place
+    )
+    assert done.returncode == 0, done.stderr
+    assert "at most 300 detections an image" in " ".join(done.stdout.split())
+    assert "34 regions of 8 images" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert sum(line.startswith("second") for line in done.stdout.splitlines()) == 2
+
+
+PROGRAM = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("segment_anything", "open_clip"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import regionspot_cli
+sys.argv[1:] = ["evaluate", "cached", "--cache", "store", "--head", "first"]
+try:
+    regionspot_cli.main()
+finally:
+    assert "regionspot_core.backbones.sam" not in sys.modules
+    assert "regionspot_core.backbones.clip" not in sys.modules
+"""
+
+
+def test_no_backbone_is_needed(place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "34 regions of 8 images" in done.stdout

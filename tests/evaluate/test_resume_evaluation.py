@@ -1,0 +1,411 @@
+"""Interrupted, shared out, or of several heads: the files are those of an unbroken evaluation."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.checkpoint import HeadRecord, save_head
+from regionspot_core.class_text import TextConfig
+from regionspot_core.datasets import read_annotations
+from regionspot_core.errors import ConfigError, FingerprintError, InputError
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.shard import Shard
+from regionspot_core.tiny.world import write_world
+from regionspot_evaluate import gather as gather_module
+from regionspot_evaluate import run as run_module
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.detections import ResultsFile
+from regionspot_evaluate.journal import Journal
+from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
+from regionspot_evaluate.run_folder import RunFolder
+
+IMAGES, BATCH = 11, 2
+BATCHES = 6
+FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+
+
+class Killed(BaseException):
+    """As if the process had ended there: nothing of ours catches it."""
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Backbones:
+    return load_backbones(BackboneConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
+    """A small world and two heads that have learnt nothing."""
+    folder = tmp_path_factory.mktemp("place")
+    write_world(folder / "world", train_scenes=2, val_scenes=IMAGES, seed=3)
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        sam, clip = backbones.region_encoder, backbones.image_text_encoder
+        widths = FusionConfig(
+            region_width=sam.token_width,
+            image_width=clip.token_width,
+            text_width=clip.text_width,
+            layers=1,
+        )
+        head = FusionHead(widths)
+        save_head(folder / name, head, HeadRecord(head.config, backbones.fingerprint, {}))
+    annotations = read_annotations(folder / "world" / "val.json")
+    simple = TextConfig(templates="simple")
+    bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
+    bank.save(folder / "bank.h5")
+    broken = sorted((folder / "world" / "val").iterdir())[4]
+    broken.write_bytes(broken.read_bytes()[:100])
+    return folder
+
+
+def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
+    values = {
+        "images": place / "world" / "val", "annotations": place / "world" / "val.json",
+        "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
+        "bank": place / "bank.h5",
+    }  # fmt: skip
+    return EvaluateConfig.parse({**values, **changes}, source="test")
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, EvaluationReport]:
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    return out, run_evaluation(config(place, out), backbones=backbones)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many images the frozen models were given, a number a batch."""
+    original = Recognizer.encode_prepared
+    counts: list[int] = []
+
+    def encode_prepared(self: Recognizer, images: Any) -> Any:
+        counts.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(Recognizer, "encode_prepared", encode_prepared)
+    return counts
+
+
+def assert_same(out: Path, expected: Path, *names: str) -> None:
+    for name in names or (*FILES, "baseline_clip_crop.json"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None:
+    out, report = unbroken
+    there = {path.name for path in out.iterdir()}
+    assert there == {*FILES, "baseline_clip_crop.json", "run.json"}
+    assert len(report.failed) == 1
+    lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
+    assert ["failed" in line for line in lines] == [i == 4 for i in range(IMAGES)]
+    assert len({line["image_id"] for line in lines}) == IMAGES
+
+
+def killed_in_a_batch(patch: pytest.MonkeyPatch, after: int, torn: bytes) -> None:
+    """Killed when ``after`` batches are in the journal, and ``torn`` of the next one."""
+    original, left = Journal.add, [after]
+
+    def add(self: Journal, *arguments: Any) -> None:
+        if not left[0]:
+            self._file.write(torn)
+            self._file.flush()
+            raise Killed
+        left[0] -= 1
+        original(self, *arguments)
+
+    patch.setattr(Journal, "add", add)
+
+
+@pytest.mark.parametrize(
+    ("after", "torn"),
+    [
+        (0, b""),
+        (1, b'{"batch": 1, "images": [{"pos'),
+        (3, b"{"),
+        (5, b'{"batch": 5, "images": []}'),
+    ],
+)
+def test_a_killed_evaluation_goes_on(
+    place: Path,
+    backbones: Backbones,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+    after: int,
+    torn: bytes,
+) -> None:
+    asked = config(place, tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        killed_in_a_batch(patch, after, torn)
+        with pytest.raises(Killed):
+            run_evaluation(asked, backbones=backbones)
+    assert not (tmp_path / "out" / "detections.json").exists()
+    encoded.clear()
+    report = run_evaluation(asked, backbones=backbones)
+    assert len(encoded) == BATCHES - after  # none of the finished batches again
+    assert_same(tmp_path / "out", unbroken[0])
+    assert report == unbroken[1]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in unbroken[0].iterdir()}
+
+
+def fail(*_: object, **__: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize(
+    "place_of_death",
+    [
+        (ResultsFile, "add"),
+        (gather_module, "draw_gallery"),
+        (RunFolder, "record_heads"),
+        (RunFolder, "clear"),
+        (run_module, "read_image_list"),
+    ],
+    ids=lambda place: place[1],
+)
+def test_killed_while_files_are_written(
+    place: Path,
+    backbones: Backbones,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+    place_of_death: tuple[Any, str],
+) -> None:
+    asked = config(place, tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*place_of_death, fail)
+        with pytest.raises(Killed):
+            run_evaluation(asked, backbones=backbones)
+    encoded.clear()
+    assert run_evaluation(asked) == unbroken[1]
+    assert encoded == []
+    assert_same(tmp_path / "out", unbroken[0])
+    assert not list((tmp_path / "out").glob("parts*"))
+
+
+KILLED = """
+import os, signal, sys
+import regionspot_cli
+from regionspot_evaluate.journal import Journal
+add, left = Journal.add, [2]
+def killing(self, *arguments):
+    if not left[0]:
+        self._file.write(b'{"batch": 2, "images"')
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    add(self, *arguments)
+Journal.add = killing
+regionspot_cli.main()
+"""
+
+
+def test_kill_9(
+    place: Path,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    regionspot: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    arguments = [
+        "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
+        "--head", "first", "--out", str(tmp_path / "out"), "--batch", str(BATCH), "--device", "cpu",
+        "--bank", "bank.h5",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], cwd=place, capture_output=True, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
+    assert journal.read_bytes().count(b"\n") == 3  # the models, and two batches
+    again = regionspot(*arguments, cwd=place)
+    assert again.returncode == 1, again.stderr  # an image cannot be read
+    assert "4 of 11 images are there already" in again.stderr
+    assert len(encoded) == BATCHES - 2
+    assert_same(tmp_path / "out", unbroken[0], "detections.json", "metrics.json", "images.jsonl")
+
+
+def test_a_finished_evaluation_is_only_scored_again(
+    place: Path, backbones: Backbones, encoded: list[int], tmp_path: Path
+) -> None:
+    asked = config(place, tmp_path / "out")
+    first = run_evaluation(asked, backbones=backbones)
+    (tmp_path / "out" / "metrics.json").unlink()
+    encoded.clear()
+    assert run_evaluation(asked) == first
+    assert encoded == []
+    assert (tmp_path / "out" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"pairs": 40}, "pairs: expected 900, found 40"),
+        ({"detections": 100}, "detections: expected 300, found 100"),
+        ({"batch_images": 3}, "batch_images: expected 2, found 3"),
+        ({"proposals": "auto"}, "proposals: expected gt, found auto"),
+        ({"head": "second"}, r"heads\.first: expected \w+…, found nothing; heads\.second"),
+        ({"backbones": {"precision": "bfloat16"}}, r"models\.precision: expected float32, found b"),
+    ],
+)
+def test_another_evaluation_is_refused(
+    place: Path,
+    unbroken: tuple[Path, EvaluationReport],
+    changes: dict[str, Any],
+    named: str,
+) -> None:
+    before = {path: path.read_bytes() for path in unbroken[0].iterdir()}
+    if "head" in changes:
+        changes = {"head": place / changes["head"]}
+    with pytest.raises(FingerprintError, match=f"another evaluation than this: .*{named}"):
+        run_evaluation(config(place, unbroken[0], **changes))
+    assert {path: path.read_bytes() for path in unbroken[0].iterdir()} == before
+
+
+def test_what_decides_nothing_may_differ(
+    place: Path, backbones: Backbones, unbroken: tuple[Path, EvaluationReport], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        killed_in_a_batch(patch, 2, b"")
+        with pytest.raises(Killed):
+            run_evaluation(config(place, tmp_path / "out"), backbones=backbones)
+    moved = (tmp_path / "out").rename(tmp_path / "moved")
+    run_evaluation(config(place, moved, workers=1), backbones=backbones)
+    assert_same(moved, unbroken[0])
+
+
+def test_other_frozen_models_do_not_go_on(
+    place: Path, backbones: Backbones, tmp_path: Path
+) -> None:
+    asked = config(place, tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        killed_in_a_batch(patch, 2, b"")
+        with pytest.raises(Killed):
+            run_evaluation(asked, backbones=backbones)
+    (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
+    name = backbones.region_encoder.fingerprint()["weights"].encode()
+    journal.write_bytes(journal.read_bytes().replace(name, b"f" * 64))
+    with pytest.raises(FingerprintError, match=r"region_encoder\.weights: expected ffffffff"):
+        run_evaluation(asked, backbones=backbones)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2,)])
+def test_shares_give_the_files_of_one_process(
+    place: Path,
+    backbones: Backbones,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+    order: tuple[int, ...],
+) -> None:
+    out = tmp_path / "out"
+    failed: list[str] = []
+    for index in order:
+        share = Shard(index=index, of=3)
+        report = run_share(config(place, out, shard=share), backbones=backbones)
+        failed += report.failed
+        assert report.images == (3 if index == 3 else 4)
+        again = run_share(config(place, out, shard=share))  # nothing is left to do
+        assert again == report
+    assert not (out / "detections.json").exists()
+    left = {1: 0, 2: 3, 3: 0}[len(order)] if len(order) == 3 else IMAGES - 4
+    assert report.images_left == left if len(order) == 1 else not report.images_left
+    assert len(encoded) == 2 * len(order)
+    assert run_evaluation(config(place, out), backbones=backbones) == unbroken[1]
+    assert len(encoded) == BATCHES
+    assert_same(out, unbroken[0])
+    if len(order) == 3:
+        assert tuple(failed) == unbroken[1].failed
+    assert run_share(config(place, out, shard=Shard(index=1, of=3))).images_left == 0
+
+
+def test_two_processes_on_one_share_are_refused(
+    place: Path, backbones: Backbones, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = config(place, out, shard=Shard(index=2, of=3))
+    run_share(asked, backbones=backbones)
+    with FileLock(out / "parts" / "2-of-3.lock"):
+        with pytest.raises(InputError, match=r"another process is at work on it \(share 2/3\)"):
+            run_share(asked)
+        with pytest.raises(InputError, match=r"at work on it \(share 2/3\)"):
+            run_evaluation(config(place, out), backbones=backbones)
+        run_share(config(place, out, shard=Shard(index=1, of=3)), backbones=backbones)
+    with (
+        FileLock(out / "parts" / "1-of-1.lock"),
+        pytest.raises(InputError, match=r"at work on it \(share 1/1\)"),
+    ):
+        run_share(config(place, out, shard=Shard(index=3, of=3)), backbones=backbones)
+    with pytest.raises(ConfigError, match="expected i from 1 to n"):
+        Shard.from_text("4/3")
+
+
+def test_several_heads_share_the_frozen_models(
+    place: Path,
+    backbones: Backbones,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+) -> None:
+    """Each head's folder has what it has alone, the record of the request too."""
+    asked = config(place, tmp_path / "both", more_heads=[place / "second"])
+    with pytest.MonkeyPatch.context() as patch:
+        killed_in_a_batch(patch, 4, b"{")
+        with pytest.raises(Killed):
+            run_evaluations(asked, backbones=backbones)
+    reports = run_evaluations(asked, backbones=backbones)
+    assert len(encoded) == BATCHES + 1
+    second = run_evaluation(
+        config(place, tmp_path / "alone", head=place / "second"), backbones=backbones
+    )
+    assert reports == {"first": unbroken[1], "second": second}
+    assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)
+    assert_same(tmp_path / "both" / "second", tmp_path / "alone", *FILES)
+    assert_same(tmp_path / "both", unbroken[0], "baseline_clip_crop.json")
+    assert not (tmp_path / "both" / "detections.json").exists()
+    for name, alone in (("first", unbroken[0]), ("second", tmp_path / "alone")):
+        records = [
+            json.loads((folder / "run.json").read_text())
+            for folder in (tmp_path / "both" / name, alone)
+        ]
+        for record in records:
+            record.pop("configuration")
+        assert records[0] == records[1]
+
+
+def test_the_command_with_heads_and_shares(
+    place: Path, regionspot: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments = [
+        "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
+        "--head", "first", "--head", "second", "--out", str(tmp_path / "out"), "--batch", "4",
+        "--device", "cpu", "--no-baseline", "--bank", "bank.h5",
+    ]  # fmt: skip
+    share = regionspot(*arguments, "--shard", "1/2", cwd=place)
+    assert share.returncode == 0, share.stderr
+    assert "share 1/2: 7 images done; 4 images left to other shares" in " ".join(
+        share.stdout.split()
+    )
+    other = regionspot(*arguments, "--shard", "2/2", cwd=place)
+    assert other.returncode == 1, other.stderr
+    assert "all shares are done" in " ".join(other.stdout.split())
+    assert "1 image could not be read" in other.stdout
+    done = regionspot(*arguments, cwd=place)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines), done.stdout
+    assert sum(line.startswith("second") for line in lines) == 3  # box, mask, naming
+    assert (tmp_path / "out" / "second" / "metrics.json").exists()
