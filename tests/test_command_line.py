@@ -86,6 +86,7 @@ MISTAKES = [
     (["extract", "plan", "--images", "images"], "Missing option '--annotations'"),
     (["train", "fit"], "Missing option '--cache'"),
     (["evaluate", "run"], "Missing option '--images'"),
+    (["evaluate", "score"], "Missing option '--annotations'"),
     (["demo"], "Missing option '--out'"),
     (["extract", "info"], "Missing argument 'STORE'"),
     (["extract", "text"], "Missing option '--out'"),

@@ -13,8 +13,8 @@ from pycocotools import mask as rle_codec
 
 from regionspot_core.errors import AnnotationError
 from regionspot_core.lvis_scoring import METRICS
-from regionspot_evaluate.lvis_reference import ReferenceScorer
 from regionspot_evaluate.scoring import Iou, LvisScorer
+from regionspot_evaluate.scoring.reference import ReferenceScorer
 
 Json = dict[str, Any]
 Box = list[float]
@@ -278,8 +278,8 @@ def test_lvis_annotations_are_taken(files: Files) -> None:
     ("changes", "message"),
     [
         ({"image_id": 99}, "entry 1: image 99 is not in the annotations"),
-        ({"image_id": "1"}, "entry 1: image '1' is not in the annotations"),
-        ({"image_id": [1]}, "entry 1: image"),
+        ({"image_id": "1"}, "entry 1: expected a whole number as image_id, got '1'"),
+        ({"image_id": [1]}, "entry 1: expected a whole number as image_id"),
         ({"bbox": [1, 2, 3]}, "entry 1: expected x, y, width, height"),
         ({"bbox": 5}, "entry 1: expected x, y, width, height"),
         ({"bbox": [1, 2, "3", 4]}, "entry 1: expected x, y, width, height"),
