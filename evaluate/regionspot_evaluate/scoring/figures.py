@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,11 +90,13 @@ def one_protocol(scores: Iterable[Score]) -> str:
     return protocols.pop()
 
 
-def largest_difference(one: Score, other: Score) -> float:
-    """Over all figures; infinite where only one of the two has a figure."""
+def largest_difference(
+    figures: Mapping[str, float | None], others: Mapping[str, float | None]
+) -> float:
+    """Over all figures; infinite where only one of the two is there."""
     differences = [0.0]
-    for name, value in one.values.items():
-        theirs = other.values[name]
+    for name, value in figures.items():
+        theirs = others[name]
         if value is None or theirs is None:
             differences.append(0.0 if value is theirs else float("inf"))
         else:

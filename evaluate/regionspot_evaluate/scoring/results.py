@@ -33,6 +33,15 @@ from regionspot_evaluate.scoring.truth import Truth
 
 Refuse = Callable[[NDArray[np.bool_], str, str], None]
 """Told which entries are wrong, what they are counted as, and what is said of one."""
+Columns = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    NDArray[np.float64] | None,
+]
+"""Image and class of some entries as positions, −1 for none; score; whether there is a box; and the
+boxes, None where one has none."""
 SHOWN = 3
 SLOW_BLOCK = 8_192
 HIGHEST = 1 + 1e-6
@@ -171,7 +180,9 @@ class _Reader:
         image = locate(truth.image_id, _column(entries, "image_id", np.int64))
         class_index = locate(truth.class_id, _column(entries, "category_id", np.int64))
         score = _column(entries, "score", np.float64)
-        bad = self._check(entries, numbers, image, class_index, score)
+        has_box = self._have_boxes(entries)
+        box = _boxes(entries) if self._boxes and has_box.all() else None
+        bad = self._check(entries, numbers, (image, class_index, score, has_box, box))
         if bad.any():
             return  # the file is refused in the end, and nothing of it is scored
         self._image.frombytes(image.astype(np.int32).tobytes())
@@ -179,23 +190,23 @@ class _Reader:
         self._score.frombytes(score.tobytes())
         known = np.flatnonzero(truth.is_known(image, class_index))
         self._judged.frombytes((known + len(self._image) - count).tobytes())
-        judged = [entries[row] for row in known.tolist()]
-        if self._boxes:
-            self._box.frombytes(_boxes(judged).tobytes())
+        if box is not None:
+            self._box.frombytes(box[known].tobytes())
         if self._masks:
-            counts, start = _counts(judged)
+            counts, start = _counts([entries[row] for row in known.tolist()])
             self._counts_start.frombytes((start[1:] + len(self._counts)).tobytes())
             self._counts += counts
 
+    def _have_boxes(self, entries: Sequence[Entry]) -> NDArray[np.bool_]:
+        if not self._masks:
+            return np.ones(len(entries), dtype=bool)
+        return np.fromiter((each.bbox is not None for each in entries), bool, len(entries))
+
     def _check(
-        self,
-        entries: Sequence[Entry],
-        numbers: NDArray[np.int64],
-        image: NDArray[np.int64],
-        class_index: NDArray[np.int64],
-        score: NDArray[np.float64],
+        self, entries: Sequence[Entry], numbers: NDArray[np.int64], columns: Columns
     ) -> NDArray[np.bool_]:
         """Count the entries that cannot be scored, each by the first thing that is wrong."""
+        image, class_index, score, has_box, box = columns
         bad = np.zeros(len(entries), dtype=bool)
 
         def refuse(wrong: NDArray[np.bool_], kind: str, detail: str) -> None:
@@ -215,16 +226,15 @@ class _Reader:
             "with a score outside 0 to 1",
             "expected a score from 0 to 1, got {entry.score}",
         )
-        has_box = np.fromiter((e.bbox is not None for e in entries), bool, len(entries))
         keys = ", ".join(wanted_keys(self._ious))
         refuse(
             has_box != self._boxes,
             "with a bbox where the first has none, or the other way round",
             f"expected an object with {keys}, and bbox as in the first; got {{value}}",
         )
-        if self._boxes and has_box.all():
+        if box is not None:
             refuse(
-                _boxes(entries)[:, 2:].min(axis=1) < 0,
+                box[:, 2:].min(axis=1) < 0,
                 "with a negative width or height",
                 "expected a bbox whose width and height are not negative, got {value}",
             )

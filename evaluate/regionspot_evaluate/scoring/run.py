@@ -37,4 +37,4 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
 def _difference(config: ScoreConfig, scores: dict[Iou, Score]) -> float:
     reference = LvisScorer(config.annotations, scorer="lvis", ious=config.iou)
     theirs = reference.score_all(config.detections, ious=config.iou, protocol=config.protocol)
-    return max(largest_difference(scores[iou], theirs[iou]) for iou in scores)
+    return max(largest_difference(scores[iou].values, theirs[iou].values) for iou in scores)

@@ -211,6 +211,8 @@ class _Collector:
         region_id = view(self._region_id, np.int64)
         for what, ids in (("image", image_id), ("category", class_id), ("annotation", region_id)):
             require_unique(path, what, ids)
+        if not len(image_id) or not len(class_id):
+            raise AnnotationError(f"{path}: expected at least one image and one category")
         images, classes = np.argsort(image_id), np.argsort(class_id)
         image_id, class_id = image_id[images], class_id[classes]
         size = view(self._size, np.int64).reshape(-1, 2)[images]
