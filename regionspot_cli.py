@@ -11,6 +11,7 @@ import typer
 from regionspot_core import __version__
 from regionspot_core.bench.cli import app as bench_app
 from regionspot_core.errors import RegionSpotError
+from regionspot_evaluate.bench.cli import add_score
 from regionspot_evaluate.cli import app as evaluate_app
 from regionspot_extract.cli import app as extract_app
 from regionspot_train.bench.cli import add_train
@@ -41,6 +42,7 @@ def _untrained_clip(name: str, precision: Precision) -> UntrainedTower:
 
 
 add_train(bench_app, _untrained_clip)
+add_score(bench_app)
 
 # typer keeps click's usage error inside itself; this is its public subclass's base.
 UsageError = typer.BadParameter.__bases__[0]

@@ -86,6 +86,7 @@ MISTAKES = [
     (["extract", "plan", "--images", "images"], "Missing option '--annotations'"),
     (["train", "fit"], "Missing option '--cache'"),
     (["evaluate", "run"], "Missing option '--images'"),
+    (["evaluate", "score"], "Missing option '--annotations'"),
     (["demo"], "Missing option '--out'"),
     (["extract", "info"], "Missing argument 'STORE'"),
     (["extract", "text"], "Missing option '--out'"),
@@ -158,6 +159,8 @@ MISTAKES = [
     (["bench", "train", "--shape", "B/32"], "shape: input should be 'B/16', 'L/14@336', 'both'"),
     (["bench", "train", "--precision", "half"], "precision: input should be 'float32' or"),
     (["bench", "train", "--threads", "0"], "threads: input should be greater than or equal to 1"),
+    (["bench", "score", "--dir", "missing"], "--dir missing: expected an existing folder"),
+    (["bench", "score", "--json", "images"], "--json images: expected a name for a file"),
     (["demo", "--out", "."], "expected a new or empty folder"),
     (["demo", "--out", "text.txt"], "expected a new or empty folder"),
 ]  # fmt: skip

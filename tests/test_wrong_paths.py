@@ -77,6 +77,12 @@ FILES: dict[str, list[str]] = {
     ],
     "evaluate run --proposals": [*EVALUATE, "--head", "head", "--proposals", "@"],
     "evaluate run --bank": [*EVALUATE, "--head", "head", "--bank", "@"],
+    "evaluate score --annotations": [
+        "evaluate", "score", "--detections", "found.json", "--annotations", "@",
+    ],
+    "evaluate score --detections": [
+        "evaluate", "score", "--annotations", "lvis.json", "--detections", "@",
+    ],
     "evaluate predict IMAGE": ["evaluate", "predict", "@", "--head", "head", "--names", "a"],
     "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
     "evaluate predict --bank": [*PREDICT, "--bank", "@"],

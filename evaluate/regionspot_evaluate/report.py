@@ -14,12 +14,13 @@ from regionspot_core.lvis_scoring import METRICS
 from regionspot_core.tables import counted, show
 from regionspot_evaluate.classification import RegionFigures
 from regionspot_evaluate.scoring import Score
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS
 
 if TYPE_CHECKING:  # it brings supervision
     from regionspot_evaluate.predict import PredictReport
     from regionspot_evaluate.run import ShareReport
 
-PROTOCOL = "LVIS standard, at most 300 detections an image"
+PROTOCOL = LVIS_PROTOCOLS["standard"]
 GROUPS = ("all", "frequent", "common", "rare")
 
 

@@ -1,4 +1,4 @@
-"""`regionspot bench`: cache. The train stage adds its own."""
+"""`regionspot bench`: cache. The other stages add their own."""
 
 from __future__ import annotations
 

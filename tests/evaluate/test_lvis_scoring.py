@@ -13,8 +13,8 @@ from pycocotools import mask as rle_codec
 
 from regionspot_core.errors import AnnotationError
 from regionspot_core.lvis_scoring import METRICS
-from regionspot_evaluate.lvis_reference import ReferenceScorer
 from regionspot_evaluate.scoring import Iou, LvisScorer
+from regionspot_evaluate.scoring.reference import ReferenceScorer
 
 Json = dict[str, Any]
 Box = list[float]
@@ -256,6 +256,20 @@ def with_value(table: str, key: str, value: object) -> Callable[[Json], None]:
         (with_value("images", "neg_category_ids", 3), "needs lists .* image 4 has"),
         (lambda content: content["images"].append(5), "expected objects in images, got 5"),
         (lambda content: content.pop("categories"), "expected an object with lists"),
+        (lambda content: content.update(images=[], annotations=[]), "at least one image"),
+        (with_value("images", "height", 0), "image 4 has a height of 0"),
+        (with_value("images", "id", 1), "image ids must differ; 1 occurs more than once"),
+        (with_value("annotations", "id", 1), "annotation ids must differ; 1 occurs more than"),
+        (with_value("annotations", "image_id", 9), "image 9 is not in the file"),
+        (with_value("annotations", "category_id", 9), "category 9 is not in the file"),
+        (with_value("annotations", "area", -1), "annotation 4: expected a finite number from 0"),
+        (with_value("annotations", "bbox", [0, 0, -1, 2]), "width and height are not negative"),
+        (with_value("annotations", "bbox", [0, 0, "1", 2]), "x, y, width, height as bbox"),
+        (with_value("annotations", "segmentation", [[1, 2]]), "polygons or an RLE as segm"),
+        (
+            with_value("annotations", "segmentation", {"size": [2, 2], "counts": [4]}),
+            "annotation 4: expected a segmentation of finite numbers and of its image's size",
+        ),
     ],
 )
 def test_annotations_that_are_not_lvis_are_refused(
@@ -278,8 +292,8 @@ def test_lvis_annotations_are_taken(files: Files) -> None:
     ("changes", "message"),
     [
         ({"image_id": 99}, "entry 1: image 99 is not in the annotations"),
-        ({"image_id": "1"}, "entry 1: image '1' is not in the annotations"),
-        ({"image_id": [1]}, "entry 1: image"),
+        ({"image_id": "1"}, "entry 1: expected a whole number as image_id, got '1'"),
+        ({"image_id": [1]}, "entry 1: expected a whole number as image_id"),
         ({"bbox": [1, 2, 3]}, "entry 1: expected x, y, width, height"),
         ({"bbox": 5}, "entry 1: expected x, y, width, height"),
         ({"bbox": [1, 2, "3", 4]}, "entry 1: expected x, y, width, height"),

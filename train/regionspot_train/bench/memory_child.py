@@ -6,12 +6,12 @@ python -m regionspot_train.bench.memory_child STORE STEPS BATCH_IMAGES THREADS
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
 import torch
 
+from regionspot_core.bench.peak import peak_bytes
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_train.bench.waiting import train_and_watch
 from regionspot_train.config import TrainConfig
@@ -28,22 +28,6 @@ def main(store: str, steps: str, batch_images: str, threads: str) -> None:
     train_and_watch(TrainConfig.parse(asked, source="bench train"), store)
     found = {"peak_bytes": peak_bytes(), "store_is_mapped": is_mapped(Path(store))}
     sys.stdout.write(json.dumps(found))
-
-
-def peak_bytes() -> int:
-    """The most memory that was resident in this process since it became this program.
-
-    Not ``ru_maxrss``, where the system says better: on Linux that one begins with the peak of the
-    process that started this one.
-    """
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    # KiB, but bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def is_mapped(store: Path) -> bool:

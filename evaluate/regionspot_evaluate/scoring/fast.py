@@ -1,0 +1,131 @@
+"""LVIS's figures by hotcoco, images by images, so that memory holds few of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from hotcoco import StreamingEval
+from numpy.typing import NDArray
+from pycocotools import mask as codec
+
+from regionspot_core.lvis_scoring import DETECTIONS, named_figures
+from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.truth import Truth
+
+BATCH_IMAGES = 1_024
+
+
+def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | None:
+    """Why hotcoco's figures would differ from those of LVIS's API; None where they do not.
+
+    Found by comparison, hotcoco 1.3 with lvis 0.5.3. Other differences are removed by what hotcoco
+    is given: detections within the limit only, no region or detection without an area, which LVIS's
+    API leaves out, and no ``iscrowd``, which it does not read.
+    """
+    if truth.ignored:
+        return "an annotation has the key ignore set"
+    if (truth.region_id == 0).any():
+        return "an annotation has the id 0, and LVIS's API takes what matches it for unmatched"
+    rows = results.judged[kept[results.judged]]
+    pairs = results.image[rows].astype(np.int64) * len(truth.class_id) + results.class_index[rows]
+    _, times = np.unique(pairs, return_counts=True)
+    if times.max(initial=0) > DETECTIONS:
+        return f"an image has more than {DETECTIONS} detections of one class"
+    return None
+
+
+def score_fast(
+    truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
+) -> dict[str, float | None]:
+    """The figures of the detections that are ``kept``, (N,)."""
+    categories = [
+        {"id": class_id, "name": str(class_id), "frequency": frequency}
+        for class_id, frequency in zip(truth.class_id.tolist(), truth.frequency, strict=True)
+    ]
+    evaluation = StreamingEval(categories, iou, lvis_style=True)
+    for batch in _batches(truth, results, kept, iou):
+        evaluation.update(**batch)
+    figures = evaluation.finalize()
+    figures.accumulate()
+    figures.summary_lines()  # which makes the figures; `summarize` would print them as well
+    return named_figures(figures.get_results())
+
+
+def _batches(
+    truth: Truth, results: Results, kept: NDArray[np.bool_], iou: Iou
+) -> Iterator[Mapping[str, Any]]:
+    """What hotcoco is told of ``BATCH_IMAGES`` images after the other, by rising id."""
+    regions = np.flatnonzero(truth.counts)
+    regions = regions[np.argsort(truth.image[regions], kind="stable")]
+    rows = np.flatnonzero(kept[results.judged])
+    rows = rows[np.argsort(results.image[results.judged[rows]], kind="stable")]
+    edges = np.arange(0, len(truth.image_id) + BATCH_IMAGES, BATCH_IMAGES)
+    region_edges = np.searchsorted(truth.image[regions], edges)
+    row_edges = np.searchsorted(results.image[results.judged[rows]], edges)
+    for n, first in enumerate(edges[:-1].tolist()):
+        images = range(first, min(first + BATCH_IMAGES, len(truth.image_id)))
+        yield {
+            "images": [_image(truth, image) for image in images],
+            "gt_anns": [
+                _region(truth, region, iou)
+                for region in regions[region_edges[n] : region_edges[n + 1]].tolist()
+            ],
+            **_detections(truth, results, rows[row_edges[n] : row_edges[n + 1]], iou),
+        }
+
+
+def _image(truth: Truth, image: int) -> dict[str, Any]:
+    height, width = truth.image_size[image].tolist()
+    return {
+        "id": int(truth.image_id[image]),
+        "height": height,
+        "width": width,
+        "neg_category_ids": list(truth.negative[image]),
+        "not_exhaustive_category_ids": list(truth.not_exhaustive[image]),
+    }
+
+
+def _region(truth: Truth, region: int, iou: Iou) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": int(truth.region_id[region]),
+        "image_id": int(truth.image_id[truth.image[region]]),
+        "category_id": int(truth.class_id[truth.class_index[region]]),
+        "bbox": truth.box[region].tolist(),
+        "area": float(truth.area[region]),
+        "iscrowd": 0,
+    }
+    if iou == "segm":
+        assert truth.masks is not None
+        rle = truth.masks.rle(region)
+        assert rle is not None
+        entry["segmentation"] = rle | {"counts": rle["counts"].decode("ascii")}
+    return entry
+
+
+def _detections(
+    truth: Truth, results: Results, rows: NDArray[np.int64], iou: Iou
+) -> dict[str, Any]:
+    """The judged detections ``rows``; those without an area are left out."""
+    if results.box is not None:
+        rows = rows[results.box[rows, 2:].prod(axis=1) > 0]
+    places = results.judged[rows]
+    image, image_id = results.image[places], truth.image_id[results.image[places]]
+    class_id, score = truth.class_id[results.class_index[places]], results.score[places]
+    masks = []
+    if iou == "segm":
+        sizes = truth.image_size[image].tolist()
+        masks = [
+            results.rle(row, (height, width))
+            for row, (height, width) in zip(rows.tolist(), sizes, strict=True)
+        ]
+    if results.box is None:
+        columns = zip(image_id.tolist(), class_id.tolist(), score.tolist(), masks, strict=True)
+        keys = ("image_id", "category_id", "score", "segmentation")
+        entries = [dict(zip(keys, values, strict=True)) for values in columns]
+        areas = codec.area(masks)
+        return {"dt_anns": [entry for entry, area in zip(entries, areas, strict=True) if area]}
+    table = np.column_stack([image_id, results.box[rows], score, class_id]).astype(np.float64)
+    return {"dt_anns": table} | ({"segmentation": masks} if masks else {})

@@ -1,0 +1,104 @@
+"""What a scorer finds, and the protocol that it is found by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from regionspot_core.lvis_scoring import DETECTIONS
+
+Iou = Literal["bbox", "segm"]
+Protocol = Literal["standard", "fixed"]
+ScorerName = Literal["fast", "lvis", "coco"]
+
+FIXED_DETECTIONS = 10_000
+"""The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
+COCO_DETECTIONS = 100
+LVIS_PROTOCOLS: dict[Protocol, str] = {
+    "standard": f"LVIS standard, at most {DETECTIONS} detections an image",
+    "fixed": f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
+}
+COCO_PROTOCOL = f"COCO, at most {COCO_DETECTIONS} detections a class and image"
+SCORERS: dict[ScorerName, str] = {"fast": "hotcoco", "lvis": "lvis", "coco": "pycocotools"}
+"""The packages behind them."""
+COCO_METRICS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl",
+    "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+)  # fmt: skip
+"""In pycocotools' order. AR10 is the mean recall at 10 detections of a class an image."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was looked at."""
+
+    images: int
+    """Of the annotations."""
+    images_with_detections: int
+    detections: int
+    """In the results file."""
+    kept: int
+    """Within the protocol's limit."""
+    judged: int
+    """Of the kept ones, those of a class that is annotated in their image or known to be absent;
+    LVIS lets the others be."""
+
+    def to_json(self) -> dict[str, int]:
+        """For the JSON of a report."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures between 0 and 1; None where the annotations have no instance to measure on."""
+
+    iou: Iou
+    values: dict[str, float | None]
+    protocol: str
+    """In words, as a table prints it."""
+    scorer: ScorerName
+    """The one that made the figures."""
+    counts: Counts
+    fallback: str | None = None
+    """Why ``fast`` left it to ``lvis``."""
+
+    def __getitem__(self, name: str) -> float | None:
+        return self.values[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, and what they are."""
+        return {
+            "iou": self.iou,
+            "protocol": self.protocol,
+            "scorer": SCORERS[self.scorer],
+            "fallback": self.fallback,
+            "metrics": self.values,
+            "counts": self.counts.to_json(),
+        }
+
+
+def one_protocol(scores: Iterable[Score]) -> str:
+    """The protocol of scores that stand in one table.
+
+    Raises:
+        ValueError: They have several, and so cannot be compared.
+    """
+    protocols = {score.protocol for score in scores}
+    if len(protocols) != 1:
+        raise ValueError(f"scores of several protocols in one table: {sorted(protocols)}")
+    return protocols.pop()
+
+
+def largest_difference(
+    figures: Mapping[str, float | None], others: Mapping[str, float | None]
+) -> float:
+    """Over all figures; infinite where only one of the two is there."""
+    differences = [0.0]
+    for name, value in figures.items():
+        theirs = others[name]
+        if value is None or theirs is None:
+            differences.append(0.0 if value is theirs else float("inf"))
+        else:
+            differences.append(abs(value - theirs))
+    return max(differences)

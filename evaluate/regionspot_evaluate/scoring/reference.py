@@ -1,0 +1,94 @@
+"""The official LVIS scorer, and the one place where its age is worked round.
+
+lvis 0.5.3, the newest release, writes ``np.float``, which NumPy removed in 1.24, and
+``Logger.warn``, which Python warns of. While it runs, its module (and nothing else) sees a ``np``
+that still has the name, and what it would say of a list in memory is not shown.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lvis.eval
+import numpy as np
+from lvis import LVIS, LVISEval, LVISResults
+
+from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Protocol
+
+NO_LIMIT = -1
+"""As the package says it."""
+
+
+class _NumpyWithFloat(ModuleType):
+    """NumPy and the alias ``float``."""
+
+    float = float
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any name of NumPy
+        return getattr(np, name)
+
+
+@contextmanager
+def _old_names() -> Iterator[None]:
+    original, logger = lvis.eval.np, logging.getLogger("lvis.results")
+    level = logger.level
+    lvis.eval.np = _NumpyWithFloat("numpy")
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        lvis.eval.np = original
+        logger.setLevel(level)
+
+
+class ReferenceScorer:
+    """The LVIS API over one annotation file, read once."""
+
+    def __init__(self, annotations: Path) -> None:
+        self._truth = LVIS(str(annotations))
+
+    def score(
+        self, detections: Path, *, iou: str, protocol: Protocol = "standard"
+    ) -> dict[str, float]:
+        """All of the LVIS API's figures by its own names; -1 where there is no ground truth.
+
+        Args:
+            detections: LVIS results JSON, not empty.
+            iou: ``bbox`` or ``segm``.
+            protocol: Which detections count: LVIS's own limit of 300 an image, or the best 10 000
+                of a class.
+        """
+        with _old_names():
+            if protocol == "standard":
+                results = LVISResults(self._truth, str(detections))
+            else:
+                entries = best_of_each_class(json.loads(detections.read_bytes()))
+                results = LVISResults(self._truth, entries, max_dets=NO_LIMIT)
+            evaluation = LVISEval(self._truth, results, iou)
+            evaluation.run()
+        return {
+            name.replace(f"@{NO_LIMIT}", "@300"): float(value)
+            for name, value in evaluation.get_results().items()
+        }
+
+
+def best_of_each_class(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The detections that fixed AP looks at, in the order they came."""
+    of_class = defaultdict[object, list[int]](list)
+    for number, entry in enumerate(entries):
+        of_class[entry["category_id"]].append(number)
+    kept = set[int]()
+    for numbers in of_class.values():
+        best = sorted(numbers, key=lambda number: entries[number]["score"], reverse=True)
+        kept.update(best[:FIXED_DETECTIONS])
+    return [entry for number, entry in enumerate(entries) if number in kept]

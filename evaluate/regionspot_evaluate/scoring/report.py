@@ -1,0 +1,99 @@
+"""Scores as JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from regionspot_core import __version__
+from regionspot_core.tables import counted, facts_table
+from regionspot_evaluate.scoring.figures import SCORERS, Score, one_protocol
+
+KINDS = {"bbox": "box", "segm": "mask"}
+TOLERANCE = 1e-6
+"""How far a figure may be from the LVIS API's."""
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """The scores of one results file."""
+
+    annotations: Path
+    detections: Path
+    scores: tuple[Score, ...]
+    reference_difference: float | None
+    """The largest from the LVIS API's figures; None where that was not asked for."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing is known that differs from the reference."""
+        return self.reference_difference is None or self.reference_difference <= TOLERANCE
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures are shares of 1, null where there is nothing to measure on."""
+        first = self.scores[0]
+        return {
+            "protocol": one_protocol(self.scores),
+            "scorer": SCORERS[first.scorer],
+            "fallback": first.fallback,
+            **{score.iou: score.values for score in self.scores},
+            "counts": first.counts.to_json(),
+            "max_difference_to_lvis": self.reference_difference,
+            "annotations": str(self.annotations),
+            "detections": str(self.detections),
+            "version": __version__,
+        }
+
+    def tables(self) -> list[Table]:
+        """For people, at 80 columns."""
+        rows = {KINDS[score.iou]: score for score in self.scores}
+        return [scores_table(rows), facts_table("What was counted", self._facts())]
+
+    def _facts(self) -> dict[str, str]:
+        first = self.scores[0]
+        counts = first.counts
+        facts = {
+            "images": f"{counts.images:,}, {counts.images_with_detections:,} with detections",
+            "detections": f"{counts.detections:,} in the file, {counts.kept:,} within the limit",
+        }
+        if first.scorer != "coco":
+            facts["judged"] = (
+                f"{counted(counts.judged, 'detection')} of a class annotated in its image, or "
+                f"known to be absent"
+            )
+        if first.fallback:
+            facts["why lvis"] = f"hotcoco's figures would differ: {first.fallback}"
+        if self.reference_difference is not None:
+            facts["from lvis"] = f"{self.reference_difference:.1e} at most, over all figures"
+        return facts
+
+
+def scores_table(rows: Mapping[str, Score]) -> Table:
+    """A line a score, by one protocol, which its title says, × 100.
+
+    Raises:
+        ValueError: The scores are of several protocols.
+    """
+    protocol = one_protocol(rows.values())
+    scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in rows.values()))
+    title = f"× 100, {protocol} ({scorers})"
+    table = Table(
+        title=title,
+        min_width=len(title),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("")
+    names = list(next(iter(rows.values())).values)
+    for name in names:
+        table.add_column(name, justify="right")
+    for label, score in rows.items():
+        cells = (score.values[name] for name in names)
+        table.add_row(label, *("–" if cell is None else f"{100 * cell:.1f}" for cell in cells))
+    return table

@@ -1,0 +1,40 @@
+"""The story of `regionspot evaluate score`: annotations, detections, figures."""
+
+from __future__ import annotations
+
+from regionspot_core.files import require_place_for_file, write_json
+from regionspot_evaluate.scoring.coco import CocoScorer
+from regionspot_evaluate.scoring.config import ScoreConfig
+from regionspot_evaluate.scoring.figures import Iou, Score, largest_difference
+from regionspot_evaluate.scoring.report import ScoreReport
+from regionspot_evaluate.scoring.scorer import LvisScorer
+
+
+def run_scoring(config: ScoreConfig) -> ScoreReport:
+    """Score a results file, and write the JSON that is asked for.
+
+    Raises:
+        InputError: ``json_file`` is no place for a file.
+        AnnotationError: The annotations or the detections are malformed.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    difference = None
+    if config.scorer == "coco":
+        coco = CocoScorer(config.annotations, ious=config.iou)
+        scores = coco.score_all(config.detections, ious=config.iou)
+    else:
+        scorer = LvisScorer(config.annotations, scorer=config.scorer, ious=config.iou)
+        scores = scorer.score_all(config.detections, ious=config.iou, protocol=config.protocol)
+        if config.check:
+            difference = _difference(config, scores)
+    report = ScoreReport(config.annotations, config.detections, tuple(scores.values()), difference)
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+def _difference(config: ScoreConfig, scores: dict[Iou, Score]) -> float:
+    reference = LvisScorer(config.annotations, scorer="lvis", ious=config.iou)
+    theirs = reference.score_all(config.detections, ious=config.iou, protocol=config.protocol)
+    return max(largest_difference(scores[iou].values, theirs[iou].values) for iou in scores)

@@ -1,0 +1,85 @@
+"""LVIS average precision of results files over one annotation file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from regionspot_core.lvis_scoring import named_figures
+from regionspot_evaluate.scoring.fast import departure, score_fast
+from regionspot_evaluate.scoring.figures import (
+    LVIS_PROTOCOLS,
+    Iou,
+    Protocol,
+    Score,
+    ScorerName,
+)
+from regionspot_evaluate.scoring.reference import ReferenceScorer
+from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.selection import count_detections, kept_detections
+from regionspot_evaluate.scoring.truth import read_truth
+
+BOTH: tuple[Iou, ...] = ("bbox", "segm")
+
+
+class LvisScorer:
+    """One annotation file, read and checked once.
+
+    Args:
+        annotations: LVIS annotation JSON.
+        scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
+            from its; ``lvis`` always that one.
+        ious: What will be scored; masks are kept in memory for ``segm`` only.
+
+    Raises:
+        AnnotationError: The file is missing or malformed, or lacks LVIS's federated lists or
+            frequencies.
+    """
+
+    def __init__(
+        self, annotations: Path, *, scorer: ScorerName = "fast", ious: Sequence[Iou] = BOTH
+    ) -> None:
+        self.truth = read_truth(annotations, federated=True, masks="segm" in ious)
+        self._scorer = scorer
+
+    def score(self, detections: Path, *, iou: Iou, protocol: Protocol = "standard") -> Score:
+        """Score an LVIS results file.
+
+        Raises:
+            AnnotationError: The file is missing, malformed or empty, or has a detection that
+                cannot be scored.
+        """
+        return self.score_all(detections, ious=(iou,), protocol=protocol)[iou]
+
+    def score_all(
+        self, detections: Path, *, ious: Sequence[Iou], protocol: Protocol = "standard"
+    ) -> dict[Iou, Score]:
+        """As :meth:`score`, of boxes and masks together: the file is read once."""
+        if "segm" in ious:
+            self.truth.require_masks()
+        results = read_results(detections, self.truth, ious=ious)
+        kept = kept_detections(results, protocol)
+        counts = count_detections(self.truth, results, kept)
+        why = departure(self.truth, results, kept) if self._scorer == "fast" else None
+        fast = self._scorer == "fast" and why is None
+        scores: dict[Iou, Score] = {}
+        for iou in ious:
+            if fast:
+                values = score_fast(self.truth, results, kept, iou=iou)
+            else:
+                found = self._reference.score(detections, iou=iou, protocol=protocol)
+                values = named_figures(found)
+            scores[iou] = Score(
+                iou=iou,
+                values=values,
+                protocol=LVIS_PROTOCOLS[protocol],
+                scorer="fast" if fast else "lvis",
+                counts=counts,
+                fallback=why,
+            )
+        return scores
+
+    @cached_property
+    def _reference(self) -> ReferenceScorer:
+        return ReferenceScorer(self.truth.path)

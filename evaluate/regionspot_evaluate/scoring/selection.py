@@ -1,0 +1,48 @@
+"""Which detections a protocol keeps. Of equal scores the earlier in the file goes first."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.lvis_scoring import DETECTIONS
+from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Counts, Protocol
+from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.truth import Truth
+
+
+def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
+    """(N,) which detections are within the protocol's limit.
+
+    ``standard`` keeps the best 300 of each image, of all classes together (Gupta et al. 2019);
+    ``fixed`` the best 10 000 of each class, of all images together (Dave et al. 2021).
+    """
+    if protocol == "standard":
+        return best_of_each(results.image, results.score, limit=DETECTIONS)
+    return best_of_each(results.class_index, results.score, limit=FIXED_DETECTIONS)
+
+
+def best_of_each(
+    group: NDArray[np.integer], scores: NDArray[np.floating], *, limit: int
+) -> NDArray[np.bool_]:
+    """(N,) which are among the ``limit`` highest scores of their group."""
+    crowded = np.bincount(group) > limit
+    kept: NDArray[np.bool_] = ~crowded[group]
+    rows = np.flatnonzero(~kept)  # only groups that lose some are sorted
+    order = rows[np.lexsort((-scores[rows], group[rows]))]
+    groups = group[order]
+    first = np.flatnonzero(np.diff(groups, prepend=-1))
+    rank = np.arange(len(order)) - np.repeat(first, np.diff([*first, len(order)]))
+    kept[order[rank < limit]] = True
+    return kept
+
+
+def count_detections(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> Counts:
+    """What was looked at, for the reader of the figures."""
+    return Counts(
+        images=len(truth.image_id),
+        images_with_detections=len(np.unique(results.image)),
+        detections=len(results.score),
+        kept=int(kept.sum()),
+        judged=int(kept[results.judged].sum()),
+    )

@@ -1,0 +1,166 @@
+"""hotcoco's figures are those of LVIS's API, or are not used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lvis_sets import LvisSet, perturbed_sample, random_set
+
+from regionspot_core.lvis_scoring import METRICS
+from regionspot_evaluate.scoring import LvisScorer, Protocol, Score
+from regionspot_evaluate.scoring import fast as fast_scorer
+from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
+from regionspot_evaluate.scoring.scorer import BOTH
+
+TOLERANCE = 1e-6
+
+
+def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "standard") -> list[Score]:
+    """``fast``'s scores of boxes and masks, after they were held against the reference's."""
+    truth, found = made.write(folder)
+    fast = LvisScorer(truth).score_all(found, ious=BOTH, protocol=protocol)
+    reference = LvisScorer(truth, scorer="lvis").score_all(found, ious=BOTH, protocol=protocol)
+    for iou, score in fast.items():
+        assert tuple(score.values) == METRICS
+        assert largest_difference(score.values, reference[iou].values) <= TOLERANCE, iou
+        assert reference[iou].scorer == "lvis"
+        assert score.counts == reference[iou].counts
+    return list(fast.values())
+
+
+@pytest.mark.parametrize(("seed", "protocol"), [(0, "standard"), (1, "fixed")])
+def test_the_lvis_sample(seed: int, protocol: Protocol, lvis_sample: Path, tmp_path: Path) -> None:
+    truth = json.loads(lvis_sample.read_bytes())
+    found = tmp_path / "detections.json"
+    found.write_text(json.dumps(perturbed_sample(truth, seed)))
+    fast = LvisScorer(lvis_sample).score_all(found, ious=BOTH, protocol=protocol)
+    reference = LvisScorer(lvis_sample, scorer="lvis")
+    theirs = reference.score_all(found, ious=BOTH, protocol=protocol)
+    for iou, score in fast.items():
+        assert score.scorer == "fast"
+        assert largest_difference(score.values, theirs[iou].values) <= TOLERANCE
+        assert all(0.05 < value < 0.95 for value in score.values.values() if value is not None)
+        assert None not in score.values.values()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_generated_sets(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crowd, boxes without an area, ties, all lists, an image with nothing, in two batches."""
+    monkeypatch.setattr(fast_scorer, "BATCH_IMAGES", 4)
+    for score in both_scorers(random_set(seed), tmp_path):
+        assert score.scorer == "fast"
+        assert score["AP"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_than_three_hundred_an_image(seed: int, tmp_path: Path) -> None:
+    for score in both_scorers(random_set(seed, images=3, found=1500), tmp_path):
+        assert score.scorer == "fast"
+        assert score.counts.detections == 1500
+        assert score.counts.kept == 600
+
+
+def test_a_class_without_ground_truth(tmp_path: Path) -> None:
+    made = LvisSet.empty(2, 2)
+    made.images[0]["neg_category_ids"] = [made.categories[1]["id"]]
+    made.annotate(0, 0, [0, 0, 20, 20])
+    made.detect(0, 0, [0, 0, 20, 20], 0.5)
+    made.detect(0, 1, [0, 0, 20, 20], 0.9)
+    box, _ = both_scorers(made, tmp_path)
+    assert box["AP"] == pytest.approx(1)
+    assert box["APc"] is None
+
+
+def test_a_region_without_an_area_is_none(tmp_path: Path) -> None:
+    """LVIS's API leaves it out, and then the class is not annotated in its image either."""
+    made = LvisSet.empty(1, 2)
+    made.annotate(0, 0, [0, 0, 20, 20])
+    made.annotate(0, 1, [5, 5, 0, 20])
+    made.detect(0, 0, [0, 0, 20, 20], 0.5)
+    made.detect(0, 0, [0, 0, 20, 0], 0.9)
+    made.detect(0, 1, [0, 0, 20, 20], 0.9)
+    box, _ = both_scorers(made, tmp_path)
+    assert box["AP"] == pytest.approx(1)
+    assert box.counts.judged == 2
+
+
+def test_nothing_that_is_judged(tmp_path: Path) -> None:
+    made = LvisSet.empty(2, 2)
+    made.annotate(0, 0, [0, 0, 20, 20])
+    made.detect(1, 1, [0, 0, 20, 20], 0.9)
+    for score in both_scorers(made, tmp_path):
+        assert score["AP"] == 0
+        assert score.counts.judged == 0
+
+
+def ignored(made: LvisSet) -> None:
+    made.annotate(1, 0, [0, 0, 20, 20], ignore=1)
+
+
+def numbered_zero(made: LvisSet) -> None:
+    made.annotate(1, 0, [0, 0, 20, 20], id=0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"), [(ignored, "key ignore"), (numbered_zero, "has the id 0")]
+)
+def test_what_hotcoco_finds_otherwise_is_left_to_the_reference(
+    spoil: Callable[[LvisSet], None], why: str, tmp_path: Path
+) -> None:
+    made = random_set(0)
+    spoil(made)
+    for score in both_scorers(made, tmp_path):
+        assert score.scorer == "lvis"
+        assert why in str(score.fallback)
+
+
+def test_more_than_three_hundred_of_a_class_in_an_image_by_fixed_ap(tmp_path: Path) -> None:
+    made = LvisSet.empty(1, 1)
+    made.annotate(0, 0, [0, 0, 20, 20])
+    for _ in range(300):
+        made.detect(0, 0, [40, 40, 20, 20], 0.9)
+    made.detect(0, 0, [0, 0, 20, 20], 0.5)
+    for score in both_scorers(made, tmp_path, "fixed"):
+        assert score.scorer == "lvis"
+        assert "more than 300 detections of one class" in str(score.fallback)
+        assert score["AR"] == pytest.approx(1)
+    for score in both_scorers(made, tmp_path, "standard"):
+        assert score.scorer == "fast"
+        assert score["AR"] == 0
+
+
+def test_masks_without_boxes(tmp_path: Path) -> None:
+    """Their areas are the masks', as LVIS's API has it; with boxes they are the boxes'."""
+    made = random_set(3)
+    for entry in made.detections:
+        del entry["bbox"]
+    truth, found = made.write(tmp_path)
+    fast = LvisScorer(truth).score(found, iou="segm")
+    assert fast.scorer == "fast"
+    theirs = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    assert largest_difference(fast.values, theirs.values) <= TOLERANCE
+
+
+def test_other_forms_of_masks(tmp_path: Path) -> None:
+    """Polygons, runs that are not compressed, and ids with a point are what they mean."""
+    made = random_set(4)
+    truth, found = made.write(tmp_path)
+    expected = LvisScorer(truth).score(found, iou="segm")
+    for number, entry in enumerate(made.detections):
+        x, y, w, h = entry["bbox"]
+        if number % 2:
+            entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        entry["image_id"] = float(entry["image_id"])
+    found.write_text(json.dumps(made.detections))
+    assert LvisScorer(truth).score(found, iou="segm").values == expected.values
+
+
+def test_protocols_are_not_mixed(tmp_path: Path) -> None:
+    truth, found = random_set(0).write(tmp_path)
+    scorer = LvisScorer(truth)
+    standard, fixed = (scorer.score(found, iou="bbox", protocol=p) for p in ("standard", "fixed"))
+    assert one_protocol([standard, standard]) == "LVIS standard, at most 300 detections an image"
+    assert one_protocol([fixed]) == "LVIS fixed AP, at most 10,000 detections a class"
+    with pytest.raises(ValueError, match="several protocols"):
+        one_protocol([standard, fixed])

@@ -1,0 +1,167 @@
+"""`regionspot evaluate score`, and COCO's protocol behind it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lvis_sets import LvisSet, random_set
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from regionspot_core.errors import AnnotationError
+from regionspot_core.lvis_scoring import METRICS
+from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.coco import CocoScorer
+from regionspot_evaluate.scoring.figures import COCO_METRICS, largest_difference
+
+Regionspot = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    random_set(2).write(tmp_path)
+    return tmp_path
+
+
+COMMAND = ["evaluate", "score", "--annotations", "annotations.json"]
+COMMAND += ["--detections", "detections.json"]
+
+
+def test_table_and_json(regionspot: Regionspot, folder: Path) -> None:
+    done = regionspot(*COMMAND, "--iou", "bbox,segm", "--check", "--json", "score.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "× 100, LVIS standard, at most 300 detections an image (hotcoco)" in lines[0]
+    values = json.loads((folder / "score.json").read_text())
+    assert values["protocol"] == "LVIS standard, at most 300 detections an image"
+    assert values["scorer"] == "hotcoco"
+    assert values["max_difference_to_lvis"] <= 1e-6
+    scorer = LvisScorer(folder / "annotations.json", scorer="lvis")
+    for iou, label in (("bbox", "box"), ("segm", "mask")):
+        expected = scorer.score(folder / "detections.json", iou=iou)
+        assert values[iou] == pytest.approx(expected.values)
+        row = next(line.split() for line in lines if line.startswith(label))
+        shown = ["–" if expected[m] is None else f"{100 * expected[m]:.1f}" for m in METRICS]
+        assert row[1:] == shown
+    counts = values["counts"]
+    assert (counts["images"], counts["detections"], counts["kept"]) == (6, 60, 60)
+    assert f"60 in the file, {counts['kept']} within the limit" in done.stdout
+    assert f"{counts['judged']} detections of a class" in done.stdout
+
+
+def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
+    done = regionspot(*COMMAND, "--protocol", "fixed", "--json", "score.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "LVIS fixed AP, at most 10,000 detections a class (hotcoco)" in done.stdout
+    values = json.loads((folder / "score.json").read_text())
+    assert values["protocol"] == "LVIS fixed AP, at most 10,000 detections a class"
+    assert "segm" not in values
+
+
+def test_the_reference_and_why(regionspot: Regionspot, folder: Path) -> None:
+    done = regionspot(*COMMAND, "--scorer", "lvis", cwd=folder)
+    assert "(lvis)" in done.stdout
+    assert "why lvis" not in done.stdout
+    made = random_set(2)
+    made.annotations[0]["ignore"] = 1
+    made.write(folder)
+    done = regionspot(*COMMAND, cwd=folder)
+    assert "(lvis)" in done.stdout
+    assert "hotcoco's figures would differ: an annotation has the key ignore" in done.stdout
+
+
+def test_a_difference_is_said(
+    regionspot: Regionspot, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "regionspot_evaluate.scoring.scorer.score_fast", lambda *_, **__: dict.fromkeys(METRICS, 0)
+    )
+    done = regionspot(*COMMAND, "--check", cwd=folder)
+    assert done.returncode == 1
+    assert "at most, over all figures" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--iou", "box"], "iou.0: input should be 'bbox' or 'segm', got 'box'"),
+        (["--iou", ""], "iou.0: input should be 'bbox' or 'segm', got ''"),
+        (["--protocol", "loose"], "protocol: input should be 'standard' or 'fixed'"),
+        (["--scorer", "slow"], "scorer: input should be 'fast', 'lvis' or 'coco', got 'slow'"),
+        (["--scorer", "coco", "--protocol", "fixed"], "fixed AP is LVIS's"),
+        (["--scorer", "coco", "--check"], "expected scorer fast or lvis with check"),
+        (["--json", "none/score.json"], "--json none/score.json: expected an existing folder"),
+        (["--annotations", "detections.json"], "detections.json: expected an object with lists"),
+        (["--detections", "annotations.json"], "annotations.json: expected a list of detections"),
+        (["--annotations", "."], "expected an annotation file, got a folder"),
+        (["--detections", "."], "expected a results file, got a folder"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, regionspot: Regionspot, folder: Path) -> None:
+    done = regionspot(*COMMAND, *arguments, cwd=folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_of_coco_s_needs_coco_s_scorer(regionspot: Regionspot, folder: Path) -> None:
+    coco_file(random_set(2), folder)
+    done = regionspot(*COMMAND, cwd=folder)
+    assert done.returncode == 2
+    assert "give --scorer coco" in done.stderr
+    done = regionspot(*COMMAND, "--scorer", "coco", "--iou", "bbox,segm", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "× 100, COCO, at most 100 detections a class and image (pycocotools)" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def coco_file(made: LvisSet, folder: Path) -> tuple[Path, Path]:
+    for image in made.images:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    for category in made.categories:
+        del category["frequency"]
+    return made.write(folder)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_coco_is_pycocotools(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = coco_file(random_set(seed, images=3, found=900), tmp_path)
+    scores = CocoScorer(truth, ious=("bbox", "segm")).score_all(found, ious=("bbox", "segm"))
+    assert capsys.readouterr().out == ""
+    annotated = COCO(str(truth))
+    for iou, score in scores.items():
+        evaluation = COCOeval(annotated, annotated.loadRes(str(found)), iou)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        expected = [None if value < 0 else value for value in evaluation.stats]
+        assert [score[name] for name in COCO_METRICS] == pytest.approx(expected)
+        assert score["AP"]
+        assert score.counts.judged == score.counts.kept <= score.counts.detections == 900
+
+
+def test_odinw_s_folder_and_its_annotation_zero(tmp_path: Path) -> None:
+    """Without the key area, without iscrowd, without masks, numbered from 0."""
+    made = LvisSet.empty(1, 1)
+    for n in range(2):
+        made.annotate(0, 0, [30.0 * n, 0, 20, 20], id=n)
+        made.detect(0, 0, [30.0 * n, 0, 20, 20], 0.9)
+        del made.annotations[n]["area"], made.annotations[n]["segmentation"]
+    _, found = coco_file(made, tmp_path)
+    (tmp_path / "annotations.json").rename(tmp_path / "_annotations.coco.json")
+    score = CocoScorer(tmp_path, ious=("bbox",)).score_all(found, ious=("bbox",))["bbox"]
+    assert score["AP"] == pytest.approx(1)
+    with pytest.raises(AnnotationError, match="annotation 0 has an empty segmentation"):
+        CocoScorer(tmp_path, ious=("segm",))
+
+
+def test_no_figure_on_one_side_is_a_difference(folder: Path) -> None:
+    score = LvisScorer(folder / "annotations.json").score(folder / "detections.json", iou="bbox")
+    other = LvisScorer(folder / "annotations.json").score(folder / "detections.json", iou="bbox")
+    assert largest_difference(score.values, other.values) == 0
+    other.values["AP"] = None
+    assert largest_difference(score.values, other.values) == float("inf")
