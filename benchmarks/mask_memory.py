@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 MIB = 2**20
 
@@ -41,6 +42,7 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
     from regionspot_core.backbones.runtime import Runtime
     from regionspot_core.backbones.sam import SamEncoder
     from regionspot_core.prompts import BoxPrompts
+    from regionspot_core.tiny.scenes import make_scene
     from regionspot_evaluate.recognizer import encode_masks
 
     sam = load_backbones(BackboneConfig(device="cpu")).region_encoder
@@ -50,7 +52,8 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
         sam = SamEncoder(sam_model_registry["vit_b"](), name="vit_b", runtime=Runtime.create("cpu"))
     random = np.random.default_rng(0)
     corners = np.sort(random.random((count, 2, 2)), axis=1) * [size[1], size[0]]
-    image = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    scene = make_scene(random).image  # so that the masks have shapes
+    image = np.asarray(Image.fromarray(scene).resize((size[1], size[0])))
     embedding = sam.embed([sam.prepare(image)])
     before, began = peak(), time.process_time()
     masks = []
