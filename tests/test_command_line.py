@@ -95,7 +95,7 @@ MISTAKES = [
     (["train", "export"], "Missing argument 'HEAD'"),
     (["evaluate", "predict"], "Missing argument 'IMAGE'"),
     (["evaluate", "report"], "Missing argument 'RUN [RUN2]'"),
-    (["evaluate", "compare"], "Missing argument 'RUN"),
+    (["evaluate", "compare"], "Missing argument 'RUN'"),
     (["evaluate", "compare", "lvis.json"], "Missing option '--annotations'"),
     (["train", "fit", "--nonsense"], "No such option: --nonsense"),
     ([*EXTRACT, "missing.json"], "missing.json: no such annotation file"),
