@@ -83,6 +83,9 @@ FILES: dict[str, list[str]] = {
     "evaluate score --detections": [
         "evaluate", "score", "--annotations", "lvis.json", "--detections", "@",
     ],
+    "evaluate compare --annotations": [
+        "evaluate", "compare", "lvis.json", "--annotations", "@",
+    ],
     "evaluate predict IMAGE": ["evaluate", "predict", "@", "--head", "head", "--names", "a"],
     "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
     "evaluate predict --bank": [*PREDICT, "--bank", "@"],
@@ -109,6 +112,7 @@ FOLDERS: dict[str, list[str]] = {
     "evaluate report --images": [
         "evaluate", "report", "lvis.json", "--annotations", "lvis.json", "--images", "@",
     ],
+    "evaluate compare RUN": ["evaluate", "compare", "@", "--annotations", "lvis.json"],
     "evaluate cached --cache": ["evaluate", "cached", "--head", "head", "--cache", "@"],
     "evaluate cached --head": ["evaluate", "cached", "--cache", "store", "--head", "@"],
     "evaluate predict --head": [
@@ -164,6 +168,10 @@ def test_the_wrong_thing_is_one_line(
         ([*PREDICT, "--names", "a", "--out", "text"], "text"),
         ([*PREDICT, "--names", "a", "--out", "text/deeper"], "text is a file"),
         (["train", "import", "published.pth", "--out", "text/deeper"], "text is a file"),
+        (
+            ["evaluate", "compare", "a", "--annotations", "b", "--json", "absent/x.json"],
+            "--json absent/x.json: expected an existing folder",
+        ),
         (["bench", "cache", "--dir", "absent"], "--dir absent: expected an existing folder"),
         (["bench", "cache", "--dir", "text"], "--dir text: expected an existing folder"),
         (["bench", "cache", "--dir", "empty"], "--dir empty: expected an existing folder"),

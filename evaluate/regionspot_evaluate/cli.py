@@ -1,4 +1,4 @@
-"""`regionspot evaluate`: run, cached, predict, report, score."""
+"""`regionspot evaluate`: run, cached, predict, report, score, compare."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_evaluate.comparison.cli import compare
 
 app = typer.Typer(
     help="Put a head back behind the frozen models and score what it says.",
@@ -448,3 +449,6 @@ def score(
     show(*scored.tables())
     if not scored.agrees:
         raise typer.Exit(1)
+
+
+app.command()(compare)

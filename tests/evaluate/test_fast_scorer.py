@@ -130,15 +130,16 @@ def test_more_than_three_hundred_of_a_class_in_an_image_by_fixed_ap(tmp_path: Pa
         assert score["AR"] == 0
 
 
-def test_masks_without_boxes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("found", [60, 1_500])
+def test_masks_without_boxes(found: int, tmp_path: Path) -> None:
     """Their areas are the masks', as LVIS's API has it; with boxes they are the boxes'."""
-    made = random_set(3)
+    made = random_set(3, found=found)
     for entry in made.detections:
         del entry["bbox"]
-    truth, found = made.write(tmp_path)
-    fast = LvisScorer(truth).score(found, iou="segm")
+    truth, results = made.write(tmp_path)
+    fast = LvisScorer(truth).score(results, iou="segm")
     assert fast.scorer == "fast"
-    theirs = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    theirs = LvisScorer(truth, scorer="lvis").score(results, iou="segm")
     assert largest_difference(fast.values, theirs.values) <= TOLERANCE
 
 

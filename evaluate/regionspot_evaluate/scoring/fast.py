@@ -41,12 +41,8 @@ def score_fast(
     truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
 ) -> dict[str, float | None]:
     """The figures of the detections that are ``kept``, (N,)."""
-    categories = [
-        {"id": class_id, "name": str(class_id), "frequency": frequency}
-        for class_id, frequency in zip(truth.class_id.tolist(), truth.frequency, strict=True)
-    ]
-    evaluation = StreamingEval(categories, iou, lvis_style=True)
-    for batch in _batches(truth, results, kept, iou):
+    evaluation = StreamingEval(categories(truth), iou, lvis_style=True)
+    for batch in image_batches(truth, results, kept, iou):
         evaluation.update(**batch)
     figures = evaluation.finalize()
     figures.accumulate()
@@ -54,19 +50,32 @@ def score_fast(
     return named_figures(figures.get_results())
 
 
-def _batches(
-    truth: Truth, results: Results, kept: NDArray[np.bool_], iou: Iou
+def categories(truth: Truth) -> list[dict[str, Any]]:
+    """The classes as hotcoco takes them."""
+    return [
+        {"id": class_id, "name": str(class_id), "frequency": frequency}
+        for class_id, frequency in zip(truth.class_id.tolist(), truth.frequency, strict=True)
+    ]
+
+
+def image_batches(
+    truth: Truth,
+    results: Results,
+    kept: NDArray[np.bool_],
+    iou: Iou,
+    *,
+    size: int = BATCH_IMAGES,
 ) -> Iterator[Mapping[str, Any]]:
-    """What hotcoco is told of ``BATCH_IMAGES`` images after the other, by rising id."""
+    """What hotcoco is told of ``size`` images after the other, by rising id."""
     regions = np.flatnonzero(truth.counts)
     regions = regions[np.argsort(truth.image[regions], kind="stable")]
     rows = np.flatnonzero(kept[results.judged])
     rows = rows[np.argsort(results.image[results.judged[rows]], kind="stable")]
-    edges = np.arange(0, len(truth.image_id) + BATCH_IMAGES, BATCH_IMAGES)
+    edges = np.arange(0, len(truth.image_id) + size, size)
     region_edges = np.searchsorted(truth.image[regions], edges)
     row_edges = np.searchsorted(results.image[results.judged[rows]], edges)
     for n, first in enumerate(edges[:-1].tolist()):
-        images = range(first, min(first + BATCH_IMAGES, len(truth.image_id)))
+        images = range(first, min(first + size, len(truth.image_id)))
         yield {
             "images": [_image(truth, image) for image in images],
             "gt_anns": [
@@ -125,7 +134,8 @@ def _detections(
         columns = zip(image_id.tolist(), class_id.tolist(), score.tolist(), masks, strict=True)
         keys = ("image_id", "category_id", "score", "segmentation")
         entries = [dict(zip(keys, values, strict=True)) for values in columns]
-        areas = codec.area(masks)
+        # One by one: of more than 255 masks together pycocotools 2.0.11 raises OverflowError.
+        areas = map(codec.area, masks)
         return {"dt_anns": [entry for entry, area in zip(entries, areas, strict=True) if area]}
     table = np.column_stack([image_id, results.box[rows], score, class_id]).astype(np.float64)
     return {"dt_anns": table} | ({"segmentation": masks} if masks else {})

@@ -254,7 +254,11 @@ class _Collector:
         missing = [key for key in keys if key not in entry]
         if missing:
             what = "LVIS" if self._federated else "COCO"
-            hint = ": for a file of COCO's give --scorer coco" if self._federated else ""
+            hint = (
+                ": for a file of COCO's give --scorer coco to evaluate score"
+                if self._federated
+                else ""
+            )
             raise AnnotationError(
                 f"{self._path}: {what} scoring needs {' and '.join(missing)} in every entry of "
                 f"{table}; entry {entry.get('id')} has none{hint}"

@@ -1,0 +1,1 @@
+"""Heads and other detectors side by side: one protocol, intervals over images."""

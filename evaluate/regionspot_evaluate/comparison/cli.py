@@ -1,0 +1,72 @@
+"""`regionspot evaluate compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Folders that `evaluate run` or `evaluate cached` wrote, or results files of any "
+            "detector; NAME=PATH names the row.",
+        ),
+    ],
+    annotations: Annotated[
+        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+    ],
+    iou: Annotated[
+        str, typer.Option("--iou", metavar="bbox,segm", help="Boxes, masks, or both.")
+    ] = "bbox",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="standard|fixed",
+            help="The best 300 of an image, or the best 10,000 of a class (LVIS fixed AP).",
+        ),
+    ] = "standard",
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap", metavar="N", help="Draws of the images for 95 % intervals; 0: none."
+        ),
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of these draws.")] = 0,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="The paper's figures beside them, on LVIS v1 val only."),
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too.")
+    ] = None,
+) -> None:
+    """Score several detectors by one protocol, a row each.
+
+    Intervals are over images drawn with replacement; every row sees the same
+    draws, and so does its difference from the first row.
+    """
+    from regionspot_core.tables import show
+    from regionspot_evaluate.comparison.config import CompareConfig
+    from regionspot_evaluate.comparison.run import run_comparison
+
+    config = CompareConfig.parse(
+        {
+            "runs": runs,
+            "annotations": annotations,
+            "iou": iou,
+            "protocol": protocol,
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "published": published,
+            "json_file": json_file,
+        },
+        source="regionspot evaluate compare",
+    )
+    report = run_comparison(config)
+    show(*report.tables(), *report.remarks())

@@ -1,0 +1,60 @@
+"""The story of `regionspot evaluate compare`: results files in, one table out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.files import require_place_for_file, write_json
+from regionspot_core.progress import progress_line
+from regionspot_evaluate.comparison.config import CompareConfig
+from regionspot_evaluate.comparison.match_records import match_images
+from regionspot_evaluate.comparison.published import require_lvis_val
+from regionspot_evaluate.comparison.report import CompareReport, Draws, Row
+from regionspot_evaluate.comparison.resampling import draw_images, drawn_figures
+from regionspot_evaluate.comparison.rows import find_rows
+from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.scorer import LvisScorer
+from regionspot_evaluate.scoring.selection import kept_detections
+
+
+def run_comparison(config: CompareConfig) -> CompareReport:
+    """Score every results file, with intervals, and write the JSON that is asked for.
+
+    Raises:
+        InputError: A run is not there, two rows have one name, the paper's figures are asked for
+            beside those of other images, or ``json_file`` is no place for a file.
+        AnnotationError: The annotations or some detections are malformed.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    files = find_rows(config.runs)
+    scorer = LvisScorer(config.annotations, ious=config.iou)
+    if config.published:
+        require_lvis_val(scorer.truth)
+    times_NI = draw_images(len(scorer.truth.image_id), times=config.bootstrap, seed=config.seed)
+    rows = {}
+    with progress_line("compare", total=len(files), unit="files") as advance:
+        for name, path in files.items():
+            rows[name] = _row(config, scorer, path, times_NI)
+            advance(1)
+    report = CompareReport(config, rows)
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+def _row(config: CompareConfig, scorer: LvisScorer, path: Path, times_NI: NDArray[np.int32]) -> Row:
+    scores = scorer.score_all(path, ious=config.iou, protocol=config.protocol)
+    draws: dict[Iou, Draws] = {}
+    # What hotcoco cannot match as LVIS's API does has no intervals, and the report says so.
+    if config.bootstrap and not any(score.fallback for score in scores.values()):
+        results = read_results(path, scorer.truth, ious=config.iou)
+        kept = kept_detections(results, config.protocol)
+        for iou in config.iou:
+            records = match_images(scorer.truth, results, kept, iou=iou)
+            draws[iou] = drawn_figures(records, times_NI)
+    return Row(path, scores, draws)
