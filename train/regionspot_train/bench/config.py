@@ -76,14 +76,14 @@ FULL = Sizes(
     sweep_rounds=3,
 )
 QUICK = Sizes(
-    batch_images=8,
-    rounds=3,
+    batch_images=6,
+    rounds=2,
     round_seconds=7,
-    waiting_steps=6,
-    memory_images=6_000,
+    waiting_steps=5,
+    memory_images=3_000,
     memory_batch=500,
     sweep_batch=16,
-    sweep_steps=6,
+    sweep_steps=4,
     sweep_rounds=1,
 )
 TINY = Sizes(
