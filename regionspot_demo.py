@@ -126,5 +126,6 @@ Next, train another head on the same store, in a minute and without the models:
   regionspot evaluate run --head {out / "run2"} --out {out / "results2"} \\
     --images {out / "world" / "val"} --annotations {out / "world" / "val.json"}
 or look at one image, in whatever words you like:
-  regionspot evaluate predict {out / "world" / "val" / "000001.png"} --head {out / "run"} \\
-    --names "striped red star,dotted blue ring,solid green circle" --out {out}"""
+  regionspot evaluate predict {out / "world" / "val" / "000001.png"} \\
+    --names "striped red star,dotted blue ring,solid green circle" \\
+    --head {out / "run"} --out {out}"""
