@@ -9,6 +9,7 @@ import typer
 
 from regionspot_core import command_options as options
 from regionspot_evaluate.comparison.cli import compare
+from regionspot_evaluate.score_cli import score
 
 app = typer.Typer(
     help="Put a head back behind the frozen models and score what it says.",
@@ -385,70 +386,5 @@ def report(
     show(f"written: {', '.join(map(str, write_html_report(config)))}")
 
 
-@app.command()
-def score(
-    annotations: Annotated[
-        Path,
-        typer.Option(
-            "--annotations", metavar="FILE", help="LVIS annotation JSON; COCO's for --scorer coco."
-        ),
-    ],
-    detections: Annotated[
-        Path, typer.Option("--detections", metavar="FILE", help="Results JSON, LVIS's or COCO's.")
-    ],
-    iou: Annotated[
-        str, typer.Option("--iou", metavar="bbox,segm", help="Boxes, masks, or both.")
-    ] = "bbox",
-    protocol: Annotated[
-        str,
-        typer.Option(
-            "--protocol",
-            metavar="standard|fixed",
-            help="The best 300 of an image, or the best 10,000 of a class (LVIS fixed AP).",
-        ),
-    ] = "standard",
-    scorer: Annotated[
-        str,
-        typer.Option(
-            "--scorer",
-            metavar="fast|lvis|coco",
-            help="hotcoco, LVIS's own package, or pycocotools for COCO and ODinW.",
-        ),
-    ] = "fast",
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Let LVIS's own package score too; say how far apart."),
-    ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too.")
-    ] = None,
-) -> None:
-    """Score any detector's results file.
-
-    A detection that cannot be scored is an error that counts all such and
-    shows the first; none is left out. The exit code is 1 where --check finds
-    a difference above 1e-6.
-    """
-    from regionspot_core.tables import show
-    from regionspot_evaluate.scoring.config import ScoreConfig
-    from regionspot_evaluate.scoring.run import run_scoring
-
-    config = ScoreConfig.parse(
-        {
-            "annotations": annotations,
-            "detections": detections,
-            "iou": iou,
-            "protocol": protocol,
-            "scorer": scorer,
-            "check": check,
-            "json_file": json_file,
-        },
-        source="regionspot evaluate score",
-    )
-    scored = run_scoring(config)
-    show(*scored.tables())
-    if not scored.agrees:
-        raise typer.Exit(1)
-
-
+app.command()(score)
 app.command()(compare)

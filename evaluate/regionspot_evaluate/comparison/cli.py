@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regionspot_evaluate.score_cli import Ious, JsonFile, Protocol
+
 
 def compare(
     runs: Annotated[
@@ -20,17 +22,8 @@ def compare(
     annotations: Annotated[
         Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
     ],
-    iou: Annotated[
-        str, typer.Option("--iou", metavar="bbox,segm", help="Boxes, masks, or both.")
-    ] = "bbox",
-    protocol: Annotated[
-        str,
-        typer.Option(
-            "--protocol",
-            metavar="standard|fixed",
-            help="The best 300 of an image, or the best 10,000 of a class (LVIS fixed AP).",
-        ),
-    ] = "standard",
+    iou: Ious = "bbox",
+    protocol: Protocol = "standard",
     bootstrap: Annotated[
         int,
         typer.Option(
@@ -42,9 +35,7 @@ def compare(
         bool,
         typer.Option("--published", help="The paper's figures beside them, on LVIS v1 val only."),
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score several detectors by one protocol, a row each.
 
