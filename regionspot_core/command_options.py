@@ -128,3 +128,54 @@ Workers = Annotated[
     int, typer.Option("--workers", metavar="N", help="Threads that decode and resize images.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+RAY = "On a Ray cluster"
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="local|ray",
+        help="This process, or workers on a Ray cluster.",
+        rich_help_panel=RAY,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="The cluster.",
+        show_default="RAY_ADDRESS, or one here",
+        rich_help_panel=RAY,
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        "--actors",
+        metavar="N",
+        help="Workers, each with its own models.",
+        show_default="one a GPU, or as the CPUs allow",
+        rich_help_panel=RAY,
+    ),
+]
+ActorGpus = Annotated[
+    float | None,
+    typer.Option(
+        "--actor-gpus",
+        metavar="X",
+        help="GPUs of a worker; 0.5 puts two on one.",
+        show_default="1 where there are any",
+        rich_help_panel=RAY,
+    ),
+]
+ActorThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--actor-threads",
+        metavar="N",
+        help="PyTorch's CPU threads of a worker.",
+        show_default="as many as here",
+        rich_help_panel=RAY,
+    ),
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -32,6 +32,16 @@ class Advance(Protocol):
 
     def __call__(self, amount: int = 1, note: str = "") -> None:
         """Advance by ``amount``."""
+        ...
+
+
+class ShowProgress(Protocol):
+    """:func:`progress_line`, or what takes its place."""
+
+    def __call__(
+        self, what: str, *, total: int, unit: str, start: int = 0
+    ) -> AbstractContextManager[Advance]:
+        """Show ``what`` advancing from ``start`` to ``total`` in ``unit``."""
         ...
 
 

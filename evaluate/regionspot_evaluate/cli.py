@@ -116,6 +116,11 @@ def run(
             help="Do the I-th of N shares of the images; then the same without it scores.",
         ),
     ] = None,
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = None,
+    actors: options.Actors = None,
+    actor_gpus: options.ActorGpus = None,
+    actor_threads: options.ActorThreads = None,
     points_per_side: PointsPerSide = 32,
     iou_threshold: IouThreshold = None,
     stability_threshold: StabilityThreshold = None,
@@ -124,15 +129,17 @@ def run(
 
     The annotations must have what LVIS's protocol asks for. Interrupted, the
     same command goes on. Several heads share the frozen models' work, and
-    each gets a folder below --out. Images that cannot be read are reported;
-    the exit code is then 1.
+    each gets a folder below --out. Started by torchrun, or with --engine ray,
+    several processes share the images. Images that cannot be read are
+    reported; the exit code is then 1.
     """
     from regionspot_core.shard import Shard
     from regionspot_core.tables import show
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import EvaluateConfig
     from regionspot_evaluate.report import evaluation_output, share_output
-    from regionspot_evaluate.run import run_evaluations, run_share
+    from regionspot_evaluate.run import run_share
+    from regionspot_evaluate.together import evaluate_together, require_one_process
 
     models = {
         "sam_checkpoint": sam_checkpoint,
@@ -163,15 +170,25 @@ def run(
             "pairs": pairs,
             "detections": detections,
             "shard": Shard.from_text(shard or "1/1"),
+            "engine": engine,
+            "ray": {
+                "address": ray_address,
+                "actors": actors,
+                "gpus": actor_gpus,
+                "threads": actor_threads,
+            },
         },
         source="regionspot evaluate run",
     )
     if shard is not None:
+        require_one_process(config)
         share = run_share(config)
         show(*share_output(shard, share))
         failed = share.failed
     else:
-        reports = run_evaluations(config)
+        reports = evaluate_together(config)
+        if reports is None:
+            return  # another process speaks
         show(*evaluation_output(reports))
         failed = next(iter(reports.values())).failed
     if failed:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
 from regionspot_core.shard import Shard
 
 GROUND_TRUTH = "gt"
@@ -38,6 +40,9 @@ class EvaluateConfig(Config):
     """Threads that decode and resize."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
+    engine: Literal["local", "ray"] = "local"
+    """Who names the images: this process, or workers on a Ray cluster."""
+    ray: RayOptions = RayOptions()
     pairs: int = Field(900, ge=1)
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
     detections: int = Field(300, ge=1)
@@ -47,6 +52,19 @@ class EvaluateConfig(Config):
     proposals the crops cost CLIP a hundred times what the method does."""
     gallery: int = Field(12, ge=0)
     """Images drawn into ``predictions.png``; 0 draws none."""
+
+    @field_validator("engine")
+    @classmethod
+    def _device_fits(cls, engine: str, info: ValidationInfo) -> str:
+        device = info.data["backbones"].device if "backbones" in info.data else "auto"
+        require_ray_fits(engine, device)
+        return engine
+
+    @field_validator("ray")
+    @classmethod
+    def _ray_is_used(cls, options: RayOptions, info: ValidationInfo) -> RayOptions:
+        require_ray_is_used(info.data.get("engine", "ray"), options)
+        return options
 
     @property
     def heads(self) -> tuple[Path, ...]:

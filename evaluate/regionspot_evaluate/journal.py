@@ -8,6 +8,7 @@ left behind its last whole line is cut off when its share goes on.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from regionspot_core.shard import Shard
 from regionspot_evaluate.image_records import ImageRecord
 
 WHOLE = Shard()
+_BATCH = re.compile(rb'\{"batch": (\d+), ')
+"""How the line of a batch begins; its rest is long."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,13 @@ def read_journals(folder: Path) -> Done:
     done = Done({}, None)
     for path in sorted(folder.glob("*.jsonl")):
         for offset, line in _whole_lines(path):
-            values = json.loads(line)
-            if offset == 0:
-                done.require_models(values["models"], what=folder.parent)
-                done = Done(done.batches, values["models"])
+            number = _BATCH.match(line)
+            if number is None:
+                models = json.loads(line)["models"]
+                done.require_models(models, what=folder.parent)
+                done = Done(done.batches, models)
             else:
-                done.batches[values["batch"]] = BatchLine(path, offset, len(line))
+                done.batches[int(number[1])] = BatchLine(path, offset, len(line))
     return done
 
 

@@ -13,7 +13,7 @@ from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import require_images
-from regionspot_core.progress import progress_line, say
+from regionspot_core.progress import ShowProgress, progress_line, say
 from regionspot_core.shard import Shard
 from regionspot_core.tables import counted
 from regionspot_evaluate.clip_crop import ClipCrop
@@ -69,8 +69,18 @@ def run_evaluations(
     return _score(evaluation)
 
 
-def run_share(config: EvaluateConfig, *, backbones: Backbones | None = None) -> ShareReport:
+def run_share(
+    config: EvaluateConfig,
+    *,
+    backbones: Backbones | None = None,
+    show: ShowProgress = progress_line,
+) -> ShareReport:
     """Do the share ``config.shard`` of the images; :func:`run_evaluations` gathers all shares.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
+        show: What tells how far it is.
 
     Raises:
         InputError: An input file is wrong, or another process does this share.
@@ -83,13 +93,30 @@ def run_share(config: EvaluateConfig, *, backbones: Backbones | None = None) -> 
     images = sum(len(batches[number]) for number in mine)
     if evaluation.folder.finished:
         return ShareReport(images, (), 0)
-    with _named(evaluation, config.shard, backbones) as done:
+    with _named(evaluation, config.shard, backbones, show) as done:
         records = (record for number in mine for record in done.batches[number].records())
         return ShareReport(
             images=images,
             failed=tuple(record.failed for record in records if record.failed is not None),
             images_left=sum(len(b) for n, b in enumerate(batches) if n not in done.batches),
         )
+
+
+def images_done(config: EvaluateConfig) -> tuple[int, int]:
+    """How many images are named by all shares together, and how many there are.
+
+    Raises:
+        InputError: An input file is wrong.
+        FingerprintError: The folder is of another evaluation.
+        CheckpointError: A head has no weights.
+    """
+    evaluation = _prepare(config)
+    total = len(evaluation.annotations)
+    if evaluation.folder.finished:
+        return total, total
+    batches = image_batches(config, evaluation.annotations)
+    done = read_journals(evaluation.folder.journals)
+    return sum(len(batches[number]) for number in done.batches), total
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,12 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
 
 
 @contextmanager
-def _named(evaluation: _Evaluation, share: Shard, backbones: Backbones | None) -> Iterator[Done]:
+def _named(
+    evaluation: _Evaluation,
+    share: Shard,
+    backbones: Backbones | None,
+    show: ShowProgress = progress_line,
+) -> Iterator[Done]:
     """Name what of a share is not named yet; what all shares have done, held while it is used."""
     config, annotations, folder = evaluation.config, evaluation.annotations, evaluation.folder
     batches = image_batches(config, annotations)
@@ -151,7 +183,7 @@ def _named(evaluation: _Evaluation, share: Shard, backbones: Backbones | None) -
             if start:
                 say(f"evaluate: {start:,} of {counted(total, 'image')} are there already")
             journal.start(namers.backbones.fingerprint)
-            with progress_line("evaluate", total=total, unit="images", start=start) as advance:
+            with show("evaluate", total=total, unit="images", start=start) as advance:
                 name_batches(
                     config, annotations, evaluation.proposals, namers, pending, journal, advance
                 )

@@ -18,7 +18,6 @@ app = typer.Typer(
 )
 
 KEPT = "What is kept"
-RAY = "On a Ray cluster"
 STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
 
 Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
@@ -166,55 +165,11 @@ def run(
             "--retry-failed", help="Do parts again of which images could not be read before."
         ),
     ] = False,
-    engine: Annotated[
-        str,
-        typer.Option(
-            "--engine",
-            metavar="local|ray",
-            help="This process, or workers on a Ray cluster.",
-            rich_help_panel=RAY,
-        ),
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--ray-address",
-            metavar="HOST:PORT",
-            help="The cluster.",
-            show_default="RAY_ADDRESS, or one here",
-            rich_help_panel=RAY,
-        ),
-    ] = None,
-    actors: Annotated[
-        int | None,
-        typer.Option(
-            "--actors",
-            metavar="N",
-            help="Workers, each with its own models.",
-            show_default="one a GPU, or as the CPUs allow",
-            rich_help_panel=RAY,
-        ),
-    ] = None,
-    actor_gpus: Annotated[
-        float | None,
-        typer.Option(
-            "--actor-gpus",
-            metavar="X",
-            help="GPUs of a worker; 0.5 puts two on one.",
-            show_default="1 where there are any",
-            rich_help_panel=RAY,
-        ),
-    ] = None,
-    actor_threads: Annotated[
-        int | None,
-        typer.Option(
-            "--actor-threads",
-            metavar="N",
-            help="PyTorch's CPU threads of a worker.",
-            show_default="as many as here",
-            rich_help_panel=RAY,
-        ),
-    ] = None,
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = None,
+    actors: options.Actors = None,
+    actor_gpus: options.ActorGpus = None,
+    actor_threads: options.ActorThreads = None,
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 

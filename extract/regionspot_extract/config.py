@@ -11,20 +11,8 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.cache.plan import Keep
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
 from regionspot_core.shard import Shard
-
-
-class RayOptions(Config):
-    """Which Ray cluster does the parts, and with how many workers. None leaves it to us."""
-
-    address: str | None = None
-    """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
-    actors: int | None = Field(None, ge=1)
-    """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
-    gpus: float | None = Field(None, gt=0)
-    """Of an actor; 0.5 puts two on one. None is 1 where the cluster has any."""
-    threads: int | None = Field(None, ge=1)
-    """PyTorch's, of an actor; None is as many as here, which gives the local engine's bytes."""
 
 
 class ExtractConfig(Config):
@@ -57,16 +45,11 @@ class ExtractConfig(Config):
     @classmethod
     def _device_fits(cls, engine: str, info: ValidationInfo) -> str:
         device = info.data["backbones"].device if "backbones" in info.data else "auto"
-        if engine == "ray" and device not in ("auto", "cpu", "cuda"):
-            raise ValueError(
-                f"expected --device auto, cpu or cuda, since Ray gives each worker its own GPU; "
-                f"found {device}"
-            )
+        require_ray_fits(engine, device)
         return engine
 
     @field_validator("ray")
     @classmethod
     def _ray_is_used(cls, options: RayOptions, info: ValidationInfo) -> RayOptions:
-        if info.data.get("engine") == "local" and options != RayOptions():
-            raise ValueError("expected --engine ray with options for Ray's workers")
+        require_ray_is_used(info.data.get("engine", "ray"), options)
         return options

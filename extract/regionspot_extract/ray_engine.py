@@ -24,7 +24,7 @@ from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import ClusterError, RegionSpotError
 from regionspot_core.progress import say
 from regionspot_core.ray_cluster import connected, first_words
-from regionspot_extract.config import ExtractConfig
+from regionspot_core.ray_crew import Crew, cluster_nodes
 from regionspot_extract.engine import Attempt, OnImages, TryParts
 from regionspot_extract.planning import Extraction
 from regionspot_extract.ray_worker import PartWorker, Place, anywhere, require_seen
@@ -48,40 +48,6 @@ def ray_engine(
     """
     with _Pool(extraction, writer, on_images) as pool:
         yield pool.try_parts
-
-
-@dataclass(frozen=True)
-class Crew:
-    """How many workers there are, and what each reserves."""
-
-    actors: int
-    cpus: int
-    gpus: float
-    threads: int
-
-    @classmethod
-    def plan(cls, config: ExtractConfig, nodes: Sequence[dict[str, float]]) -> Crew:
-        """The crew that was asked for, or one that fills the cluster.
-
-        Args:
-            config: What is asked.
-            nodes: The resources of each machine, as Ray names them: ``CPU`` and ``GPU``.
-        """
-        options, device = config.ray, config.backbones.device
-        threads = options.threads or torch.get_num_threads()
-        has_gpus = any(node.get("GPU", 0) for node in nodes)
-        if device == "cuda" or options.gpus or (device == "auto" and has_gpus):
-            gpus = options.gpus or 1.0
-            fitting = sum(int(node.get("GPU", 0) / gpus) for node in nodes)
-            # The GPU is what is scarce; a machine may have fewer CPUs than threads times GPUs.
-            return cls(options.actors or max(1, fitting), 1, gpus, threads)
-        counts = [int(node.get("CPU", 0)) for node in nodes]
-        # No machine takes a worker that reserves more CPUs than the machine has.
-        cpus = max(1, min(threads, max(counts, default=1)))
-        if options.actors:
-            cpus = max(1, min(cpus, sum(counts) // options.actors))
-        fitting = sum(count // cpus for count in counts)
-        return cls(options.actors or max(1, fitting), cpus, 0.0, threads)
 
 
 @dataclass
@@ -148,9 +114,14 @@ class _Pool:
             require_seen(self._writer, last.part, where="a worker")
 
     def _gather(self) -> Crew:
-        self._connection.enter_context(connected(self._extraction.config.ray.address))
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return Crew.plan(self._extraction.config, nodes)
+        config = self._extraction.config
+        self._connection.enter_context(connected(config.ray.address))
+        return Crew.plan(
+            config.ray,
+            cluster_nodes(),
+            device=config.backbones.device,
+            threads=torch.get_num_threads(),
+        )
 
     def _hire(self, slot: _Slot) -> None:
         """Start a worker; it gets no parts before it has its models: it may wait for room."""

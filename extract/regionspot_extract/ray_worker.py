@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from regionspot_core.cache.schema import GROUP
 from regionspot_core.cache.store import FolderStore, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
+from regionspot_core.ray_crew import models_anywhere
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Attempt, try_part
 from regionspot_extract.planning import Extraction, prepare
@@ -89,16 +89,8 @@ def anywhere(config: ExtractConfig, *, on_gpu: bool) -> ExtractConfig:
 
     Args:
         config: The driver's.
-        on_gpu: Whether the worker has a GPU. It must then use it: one whose driver does not work
-            would else take the CPU, and days.
+        on_gpu: Whether the worker has a GPU.
     """
-    models = config.backbones
-    weights = models.clip_pretrained
-    if weights is not None and Path(weights).is_file():
-        weights = str(Path(weights).absolute())
-    device = "cuda" if on_gpu else models.device
-    checkpoint = models.sam_checkpoint and models.sam_checkpoint.absolute()
-    named = {"sam_checkpoint": checkpoint, "clip_pretrained": weights, "device": device}
     store = open_store(config.out)
     return config.model_copy(
         update={
@@ -106,7 +98,7 @@ def anywhere(config: ExtractConfig, *, on_gpu: bool) -> ExtractConfig:
             "annotations": config.annotations.absolute(),
             "out": store.folder.absolute() if isinstance(store, FolderStore) else config.out,
             "bank": config.bank and config.bank.absolute(),
-            "backbones": models.model_copy(update=named),
+            "backbones": models_anywhere(config.backbones, on_gpu=on_gpu),
         }
     )
 

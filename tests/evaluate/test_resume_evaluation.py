@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from evaluation_place import BATCH, BATCHES, BROKEN, IMAGES, make_place
+from evaluation_place import place_config as config
 from filelock import FileLock
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.class_text import TextConfig
-from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.shard import Shard
-from regionspot_core.tiny.world import write_world
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
-from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import ResultsFile
 from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.recognizer import Recognizer
@@ -30,8 +24,6 @@ from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
 from regionspot_evaluate.run_folder import RunFolder
 
-IMAGES, BATCH = 11, 2
-BATCHES = 6
 FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
 
 
@@ -46,36 +38,7 @@ def backbones() -> Backbones:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    """A small world and two heads that have learnt nothing."""
-    folder = tmp_path_factory.mktemp("place")
-    write_world(folder / "world", train_scenes=2, val_scenes=IMAGES, seed=3)
-    for seed, name in enumerate(("first", "second")):
-        torch.manual_seed(seed)
-        sam, clip = backbones.region_encoder, backbones.image_text_encoder
-        widths = FusionConfig(
-            region_width=sam.token_width,
-            image_width=clip.token_width,
-            text_width=clip.text_width,
-            layers=1,
-        )
-        head = FusionHead(widths)
-        save_head(folder / name, head, HeadRecord(head.config, backbones.fingerprint, {}))
-    annotations = read_annotations(folder / "world" / "val.json")
-    simple = TextConfig(templates="simple")
-    bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
-    bank.save(folder / "bank.h5")
-    broken = sorted((folder / "world" / "val").iterdir())[4]
-    broken.write_bytes(broken.read_bytes()[:100])
-    return folder
-
-
-def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
-    values = {
-        "images": place / "world" / "val", "annotations": place / "world" / "val.json",
-        "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
-        "bank": place / "bank.h5",
-    }  # fmt: skip
-    return EvaluateConfig.parse({**values, **changes}, source="test")
+    return make_place(tmp_path_factory.mktemp("place"), backbones)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +74,7 @@ def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None
     assert there == {*FILES, "baseline_clip_crop.json", "run.json"}
     assert len(report.failed) == 1
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
-    assert ["failed" in line for line in lines] == [i == 4 for i in range(IMAGES)]
+    assert ["failed" in line for line in lines] == [i == BROKEN for i in range(IMAGES)]
     assert len({line["image_id"] for line in lines}) == IMAGES
 
 

@@ -26,7 +26,6 @@ from regionspot_extract.run import run_extraction
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 ray_engine = pytest.importorskip("regionspot_extract.ray_engine")
-Crew = ray_engine.Crew
 
 SCENES, PART, BATCH = 30, 7, 3
 MIDWAY = PART + BATCH
@@ -195,40 +194,6 @@ def test_a_machine_that_dies(
     assert held.exists()
     assert (report.parts_done, report.complete) == (5, True)
     assert files_of(out) == files_of(finished)
-
-
-GPU_BOX = {"CPU": 96.0, "GPU": 8.0}
-
-
-@pytest.mark.parametrize(
-    ("options", "device", "nodes", "crew"),
-    [
-        ({}, "auto", [{"CPU": 2.0}], Crew(1, 2, 0, 2)),
-        ({}, "auto", [{"CPU": 16.0}, {"CPU": 5.0}], Crew(10, 2, 0, 2)),
-        ({}, "auto", [{"CPU": 1.0}], Crew(1, 1, 0, 2)),
-        ({"threads": 8}, "auto", [{"CPU": 16.0}, {"CPU": 20.0}], Crew(4, 8, 0, 8)),
-        ({"actors": 2}, "auto", [{"CPU": 2.0}], Crew(2, 1, 0, 2)),
-        ({}, "auto", [], Crew(1, 1, 0, 2)),
-        ({}, "auto", [GPU_BOX, GPU_BOX, {"CPU": 8.0}], Crew(16, 1, 1, 2)),
-        ({"gpus": 0.5}, "auto", [GPU_BOX], Crew(16, 1, 0.5, 2)),
-        ({"actors": 3}, "auto", [GPU_BOX], Crew(3, 1, 1, 2)),
-        ({}, "cpu", [GPU_BOX], Crew(48, 2, 0, 2)),
-        # A cluster that grows on demand has no GPU before one is asked for.
-        ({}, "cuda", [{"CPU": 4.0}], Crew(1, 1, 1, 2)),
-    ],
-)
-def test_the_crew_fills_the_cluster(
-    world: World,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, float],
-    device: str,
-    nodes: list[dict[str, float]],
-    crew: Crew,
-) -> None:
-    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    config = make_config(world, tmp_path, engine="ray", ray=options, backbones={"device": device})
-    assert Crew.plan(config, nodes) == crew
 
 
 def test_without_ray_it_says_what_to_install(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from regionspot_core.errors import ConfigError
+from regionspot_core.torchrun import own_gpu, own_share
 
 Value = TypeVar("Value")
 
@@ -73,18 +73,15 @@ def local_device(name: str) -> torch.device:
     Raises:
         ConfigError: PyTorch knows no such device, or has none here.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    own = own_gpu(name)
     try:
-        device = torch.device(name)
+        device = torch.device("cpu" if own == "auto" else own)
     except RuntimeError:
         raise ConfigError(
             f"device: expected auto, cpu, cuda or another that PyTorch knows, got {name!r}"
         ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: cuda is asked for, and PyTorch finds no GPU here; use cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
 
 
@@ -94,8 +91,8 @@ def require_alone() -> None:
     Raises:
         ConfigError: It is.
     """
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
+    count = own_share().of
+    if count > 1:
         raise ConfigError(
             f"a sweep is one process, and torchrun started {count}; leave torchrun out, and use "
             f"--ray-groups for several GPUs"
@@ -105,8 +102,8 @@ def require_alone() -> None:
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did; leave them at the end."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1 or "RANK" not in os.environ:
+    count = own_share().of
+    if count == 1:
         yield Processes()
         return
     if device.type == "cuda":

@@ -1,0 +1,114 @@
+"""Workers on a Ray cluster that have the frozen models: how many, and what each needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.config import Config
+
+
+class RayOptions(Config):
+    """Which Ray cluster does the work, and with how many workers. None leaves it to us."""
+
+    address: str | None = None
+    """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
+    actors: int | None = Field(None, ge=1)
+    """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
+    gpus: float | None = Field(None, gt=0)
+    """Of an actor; 0.5 puts two on one. None is 1 where the cluster has any."""
+    threads: int | None = Field(None, ge=1)
+    """PyTorch's, of an actor; None is as many as here, which gives the local engine's bytes."""
+
+
+def require_ray_fits(engine: str, device: str) -> None:
+    """Refuse a device that Ray cannot give.
+
+    Raises:
+        ValueError: It is a certain one.
+    """
+    if engine == "ray" and device not in ("auto", "cpu", "cuda"):
+        raise ValueError(
+            f"expected --device auto, cpu or cuda, since Ray gives each worker its own GPU; "
+            f"found {device}"
+        )
+
+
+def require_ray_is_used(engine: str, options: RayOptions) -> None:
+    """Refuse options for workers that there are none of.
+
+    Raises:
+        ValueError: There are some.
+    """
+    if engine == "local" and options != RayOptions():
+        raise ValueError("expected --engine ray with options for Ray's workers")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are, and what each reserves."""
+
+    actors: int
+    cpus: int
+    gpus: float
+    threads: int
+
+    @classmethod
+    def plan(
+        cls, options: RayOptions, nodes: Sequence[dict[str, float]], *, device: str, threads: int
+    ) -> Crew:
+        """The crew that was asked for, or one that fills the cluster.
+
+        Args:
+            options: What is asked.
+            nodes: The resources of each machine, as Ray names them: ``CPU`` and ``GPU``.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            threads: PyTorch's here.
+        """
+        threads = options.threads or threads
+        has_gpus = any(node.get("GPU", 0) for node in nodes)
+        if device == "cuda" or options.gpus or (device == "auto" and has_gpus):
+            gpus = options.gpus or 1.0
+            fitting = sum(int(node.get("GPU", 0) / gpus) for node in nodes)
+            # The GPU is what is scarce; a machine may have fewer CPUs than threads times GPUs.
+            return cls(options.actors or max(1, fitting), 1, gpus, threads)
+        counts = [int(node.get("CPU", 0)) for node in nodes]
+        # No machine takes a worker that reserves more CPUs than the machine has.
+        cpus = max(1, min(threads, max(counts, default=1)))
+        if options.actors:
+            cpus = max(1, min(cpus, sum(counts) // options.actors))
+        fitting = sum(count // cpus for count in counts)
+        return cls(options.actors or max(1, fitting), cpus, 0.0, threads)
+
+
+def cluster_nodes() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that this process is connected to."""
+    import ray
+
+    found: list[dict[str, Any]] = ray.nodes()
+    return [node["Resources"] for node in found if node["Alive"]]
+
+
+def models_anywhere(models: BackboneConfig, *, on_gpu: bool) -> BackboneConfig:
+    """Frozen models, named so that a worker in another folder finds them.
+
+    Args:
+        models: The driver's.
+        on_gpu: Whether the worker has a GPU. It must then use it: one whose driver does not work
+            would else take the CPU, and days.
+    """
+    weights = models.clip_pretrained
+    if weights is not None and Path(weights).is_file():
+        weights = str(Path(weights).absolute())
+    return models.model_copy(
+        update={
+            "sam_checkpoint": models.sam_checkpoint and models.sam_checkpoint.absolute(),
+            "clip_pretrained": weights,
+            "device": "cuda" if on_gpu else models.device,
+        }
+    )

@@ -1,0 +1,225 @@
+"""Several processes evaluate together: the files are those of one."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from evaluation_place import BATCH, IMAGES, make_place, place_config
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, InputError
+from regionspot_core.torchrun import own_gpu, own_share
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.journal import Journal
+from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.run import images_done, run_evaluation, run_share
+from regionspot_evaluate.together import evaluate_together
+
+FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Backbones:
+    return load_backbones(BackboneConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
+    return make_place(tmp_path_factory.mktemp("place"), backbones)
+
+
+@pytest.fixture(scope="module")
+def alone(
+    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, EvaluationReport]:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    return out, run_evaluation(place_config(place, out), backbones=backbones)
+
+
+def arguments(out: Path) -> list[str]:
+    return [
+        "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
+        "--head", "first", "--out", str(out), "--batch", str(BATCH), "--device", "cpu",
+        "--bank", "bank.h5",
+    ]  # fmt: skip
+
+
+def torchrun(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+            "-m", "regionspot_cli", *words,
+        ],
+        capture_output=True, text=True, check=False, cwd=place,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def assert_same(out: Path, expected: Path, *names: str) -> None:
+    for name in names or FILES:
+        assert (out / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_torchrun(place: Path, alone: tuple[Path, EvaluationReport], tmp_path: Path) -> None:
+    done = torchrun(place, *arguments(tmp_path / "out"))
+    assert done.returncode == 1, done.stderr  # the first tells that an image cannot be read
+    assert done.stdout.count("1 image could not be read") == 1
+    assert_same(tmp_path / "out", alone[0], "detections.json", "metrics.json", "images.jsonl")
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_a_share_of_a_share_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, regionspot: Callable[..., Any], tmp_path: Path
+) -> None:
+    with_ray = regionspot(*arguments(tmp_path), "--engine", "ray", "--shard", "1/2", cwd=place)
+    assert with_ray.returncode == 2
+    assert "--shard 1/2: expected one process, and workers of Ray share" in with_ray.stderr
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with_torchrun = regionspot(*arguments(tmp_path), "--shard", "1/2", cwd=place)
+    assert with_torchrun.returncode == 2
+    assert "torchrun's 3 processes share the images out" in with_torchrun.stderr
+
+
+def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (own_share().index, own_share().of) == (1, 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [own_gpu(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert (own_share().index, own_share().of) == (6, 8)
+    named = ("auto", "cuda", "cpu", "cuda:3")
+    assert [own_gpu(name) for name in named] == ["cuda:1", "cuda:1", "cpu", "cuda:3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"ray": {"actors": 2}}, "expected --engine ray with options for Ray's workers"),
+        ({"engine": "ray", "backbones": {"device": "cuda:1"}}, "Ray gives each worker its own"),
+        ({"engine": "dask"}, "'local' or 'ray'"),
+    ],
+)
+def test_options_that_do_not_fit(
+    place: Path, tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        place_config(place, tmp_path, **changes)
+
+
+@pytest.fixture(scope="module")
+def cluster(place: Path) -> Iterator[Any]:
+    """A cluster of one machine with room for two workers, in another folder than ours."""
+    ray = pytest.importorskip("ray")
+    utils = pytest.importorskip("ray.cluster_utils")
+    node = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    made = utils.Cluster(initialize_head=True, head_node_args=node)
+    # The workers know nothing of this file, of which some tests send functions.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        ray.init(made.address, log_to_driver=False, logging_level="error")
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def with_ray(place: Path, out: Path, **changes: Any) -> Any:
+    ray = {"actors": 2, "threads": 1}
+    return place_config(place, out, engine="ray", ray=ray, **changes)
+
+
+def test_ray(
+    cluster: Any,
+    place: Path,
+    alone: tuple[Path, EvaluationReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(place)
+    asked = with_ray(Path(), tmp_path / "out")  # paths as a user types them
+    assert not asked.images.is_absolute()
+    assert evaluate_together(asked) == {"first": alone[1]}
+    assert_same(tmp_path / "out", alone[0])
+    assert f"evaluate: {IMAGES}/{IMAGES} images" in capfd.readouterr().err
+    assert images_done(asked) == (IMAGES, IMAGES)
+
+
+def test_an_error_in_a_worker_is_raised_here(cluster: Any, place: Path, tmp_path: Path) -> None:
+    asked = with_ray(place, tmp_path / "out", backbones={"sam_checkpoint": tmp_path / "sam.pth"})
+    with pytest.raises(InputError, match="--sam tiny brings its own weights") as caught:
+        evaluate_together(asked)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def dying(times: int, killed: Path) -> Callable[..., None]:
+    """A worker that is killed ``times`` times when it has done its first batch, and then works."""
+
+    def do_share(config: EvaluateConfig, threads: int, counter: Any) -> None:
+        original = Journal.add
+
+        def add(self: Journal, *arguments: Any) -> None:
+            original(self, *arguments)
+            if config.shard.index == 1 and len(list(killed.iterdir())) < times:
+                (killed / str(os.getpid())).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Journal.add = add  # type: ignore[method-assign]
+        try:
+            torch.set_num_threads(threads)
+            run_share(config)
+        finally:
+            Journal.add = original  # type: ignore[method-assign]
+
+    return do_share
+
+
+def test_a_worker_that_dies_goes_on(
+    cluster: Any,
+    place: Path,
+    alone: tuple[Path, EvaluationReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
+    (tmp_path / "killed").mkdir()
+    monkeypatch.setattr(ray_shares, "_do_share", dying(1, tmp_path / "killed"))
+    assert evaluate_together(with_ray(place, tmp_path / "out")) == {"first": alone[1]}
+    assert len(list((tmp_path / "killed").iterdir())) == 1
+    assert_same(tmp_path / "out", alone[0])
+
+
+def test_a_worker_that_always_dies_is_given_up(
+    cluster: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
+    monkeypatch.setattr(ray_shares, "TRIES", 2)  # each costs the start of a process
+    (tmp_path / "killed").mkdir()
+    monkeypatch.setattr(ray_shares, "_do_share", dying(9, tmp_path / "killed"))
+    with pytest.raises(ClusterError, match="stopped: 2 workers died of it"):
+        evaluate_together(with_ray(place, tmp_path / "out"))
+    assert len(list((tmp_path / "killed").iterdir())) == 2
+
+
+def test_another_evaluation_is_refused_before_any_worker(
+    place: Path, alone: tuple[Path, EvaluationReport]
+) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(FingerprintError, match="pairs: expected 900, found 40"):
+        evaluate_together(with_ray(place, alone[0], pairs=40))
+
+
+def test_what_is_not_to_be_seen_here_is_said(
+    cluster: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker on another machine, whose disk of the same name is another."""
+    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
+    monkeypatch.setattr(ray_shares, "_do_share", lambda *arguments: None)
+    with pytest.raises(ClusterError, match="of 11 nothing is to be seen here"):
+        evaluate_together(with_ray(place, tmp_path / "out"))
