@@ -20,7 +20,7 @@ from regionspot_evaluate.gallery import REGIONS_SHOWN
 from regionspot_evaluate.image_records import Answer, ImageRecord
 from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import EncodedImage, Recognizer
+from regionspot_evaluate.recognizer import EncodedImage, Recognizer, SeenRegions
 
 
 @dataclass(frozen=True)
@@ -69,58 +69,61 @@ def name_batches(
     positions = [position for batch in batches.values() for position in batch]
     images = _read(config, annotations, namers, positions)
     for number, batch in batches.items():
-        taken = list(islice(images, len(batch)))
-        good = [image for image in taken if isinstance(image, Ready)]
-        encoded = iter(namers.heads[0].encode_prepared([image.prepared for image in good]))
-        records = [
-            ImageRecord(position, failed=str(image))
+        read = dict(zip(batch, islice(images, len(batch)), strict=True))
+        records = {
+            at: ImageRecord(at, failed=str(image))
+            for at, image in read.items()
             if isinstance(image, ImageError)
-            else _record(
-                config,
-                position,
-                image,
-                next(encoded),
-                None if proposals is None else proposals[position],
-                namers,
-            )
-            for position, image in zip(batch, taken, strict=True)
-        ]
-        journal.add(number, records)
+        }
+        good = {at: image for at, image in read.items() if isinstance(image, Ready)}
+        records |= _records(config, good, proposals, namers)
+        journal.add(number, [records[at] for at in batch])
         advance(len(batch))
 
 
-def _record(
+def _records(
     config: EvaluateConfig,
-    position: int,
-    image: Ready,
-    encoded: EncodedImage,
-    known: Proposals | None,
+    images: dict[int, Ready],
+    proposals: list[Proposals] | None,
     namers: Namers,
-) -> ImageRecord:
-    first = namers.heads[0]
-    if known is None:
-        seen = first.look_everywhere(encoded, config.propose)
-        known = Proposals.from_sam(seen)
-    else:
-        seen = first.look(encoded, BoxPrompts(known.boxes))
-    limit = min(config.pairs, config.detections)
-    heads = []
-    for recognizer in namers.heads:
-        named = recognizer.name(encoded, seen)
-        heads.append(Answer.create(known, named.logits, named.probabilities, limit=limit))
-    baseline = None
-    if namers.baseline is not None and image.pixels is not None:
-        shares = namers.baseline.probabilities(image.pixels, known.boxes)
-        baseline = Answer.create(known, shares, shares, limit=limit)
-    wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in heads))
-    return ImageRecord(
-        position=position,
-        boxes=known.boxes,
-        true=known.classes.tolist(),
-        masks=[mask if r in wanted else None for r, mask in enumerate(seen.masks)],
-        heads=heads,
-        baseline=baseline,
-    )
+) -> dict[int, ImageRecord]:
+    """What is said of images, by their positions, that the models take together."""
+    first, limit = namers.heads[0], min(config.pairs, config.detections)
+    encoded = first.encode_prepared([image.prepared for image in images.values()])
+    looked = [
+        _look(config, first, image, None if proposals is None else proposals[position])
+        for position, image in zip(images, encoded, strict=True)
+    ]
+    named = [head.name(encoded, [seen for _, seen in looked]) for head in namers.heads]
+    records = {}
+    for (position, image), (boxes, seen), *said in zip(images.items(), looked, *named, strict=True):
+        heads = [
+            Answer.create(boxes, each.logits, each.probabilities, limit=limit) for each in said
+        ]
+        baseline = None
+        if namers.baseline is not None and image.pixels is not None:
+            shares = namers.baseline.probabilities(image.pixels, boxes.boxes)
+            baseline = Answer.create(boxes, shares, shares, limit=limit)
+        wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in heads))
+        records[position] = ImageRecord(
+            position=position,
+            boxes=boxes.boxes,
+            true=boxes.classes.tolist(),
+            masks=[mask if r in wanted else None for r, mask in enumerate(seen.masks)],
+            heads=heads,
+            baseline=baseline,
+        )
+    return records
+
+
+def _look(
+    config: EvaluateConfig, first: Recognizer, image: EncodedImage, known: Proposals | None
+) -> tuple[Proposals, SeenRegions]:
+    """An image's regions: those that are known, or what SAM finds by itself."""
+    if known is not None:
+        return known, first.look(image, BoxPrompts(known.boxes))
+    seen = first.look_everywhere(image, config.propose)
+    return Proposals.from_sam(seen), seen
 
 
 def _read(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
+from torch.nn.utils.rnn import pad_sequence
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.backbones.protocols import ProposeConfig
@@ -149,29 +150,44 @@ class Recognizer:
         return replace(seen, masks=list(found.masks), predicted_iou=found.scores)
 
     @torch.inference_mode()
-    def name(self, image: EncodedImage, seen: SeenRegions) -> Recognition:
-        """Name regions, all of them together as in training.
+    def name(
+        self, images: Sequence[EncodedImage], seen: Sequence[SeenRegions]
+    ) -> list[Recognition]:
+        """Name the regions of B images: those of one image together, as in training.
 
         Raises:
             CheckpointError: The head's answer is not finite.
         """
-        if not seen.masks:
-            nothing = np.zeros((0, len(self._classes_KD)), dtype=np.float32)
-            return Recognition(nothing, [], np.zeros((0, 4)), nothing[:, 0])
-        normalised = normalised_boxes(
-            torch.from_numpy(seen.boxes).float()[None], torch.tensor([image.size])
-        )
-        tokens = chosen_tokens(seen.tokens_RMS, self._head.config.region_tokens)
-        embedded = self._head(tokens[None], image.image_tokens, boxes=normalised.to(self._device))
-        logits = self._head.logits(embedded, self._classes_KD, self._clip_scale)[0]
-        if not torch.isfinite(logits).all():
+        counts = [len(regions.masks) for regions in seen]
+        named = [b for b, count in enumerate(counts) if count]
+        logits = [torch.zeros(0, len(self._classes_KD))] * len(images)
+        if named:
+            padded = self._logits([images[b] for b in named], [seen[b] for b in named])
+            for b, logits_RK in zip(named, padded.float().cpu(), strict=True):
+                logits[b] = logits_RK[: counts[b]]
+        if not all(torch.isfinite(each).all() for each in logits):
             raise CheckpointError("the head's logits are not finite; train it again")
-        return Recognition(
-            logits=logits.float().cpu().numpy(),
-            masks=seen.masks,
-            boxes=seen.boxes,
-            predicted_iou=seen.predicted_iou,
+        return [
+            Recognition(each.numpy(), regions.masks, regions.boxes, regions.predicted_iou)
+            for each, regions in zip(logits, seen, strict=True)
+        ]
+
+    def _logits(self, images: Sequence[EncodedImage], seen: Sequence[SeenRegions]) -> torch.Tensor:
+        """(B, R, K) of images with R regions at most, at least one each; rows are padded."""
+        boxes_BR4 = pad_sequence(
+            [torch.from_numpy(each.boxes).float() for each in seen], batch_first=True
         )
+        boxes = normalised_boxes(boxes_BR4, torch.tensor([image.size for image in images]))
+        tokens_BRMS = pad_sequence([each.tokens_RMS for each in seen], batch_first=True)
+        counts = torch.tensor([len(each.masks) for each in seen])
+        real = torch.arange(tokens_BRMS.shape[1]) < counts[:, None]
+        embedded = self._head(
+            chosen_tokens(tokens_BRMS, self._head.config.region_tokens),
+            torch.cat([image.image_tokens for image in images]),
+            real.to(self._device),
+            boxes.to(self._device),
+        )
+        return self._head.logits(embedded, self._classes_KD, self._clip_scale)
 
     def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
         """Name and outline the regions that the prompts point at.
@@ -182,11 +198,11 @@ class Recognizer:
         Raises:
             CheckpointError: The head's answer is not finite.
         """
-        return self.name(image, self.look(image, prompts))
+        return self.name([image], [self.look(image, prompts)])[0]
 
     def recognize_everything(self, image: EncodedImage, options: ProposeConfig) -> Recognition:
         """Name the regions that SAM finds by itself, with the masks it found them by."""
-        return self.name(image, self.look_everywhere(image, options))
+        return self.name([image], [self.look_everywhere(image, options)])[0]
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -161,6 +161,25 @@ def test_images_of_several_sizes_and_no_image(recognizer: Recognizer, scene: Sce
     assert recognizer.encode([]) == []
 
 
+def test_images_named_together_are_named_as_alone(recognizer: Recognizer) -> None:
+    """Of 0, 1 and several regions: rows that pad an image change nothing."""
+    scenes = [make_scene(np.random.default_rng(seed)) for seed in (1, 2, 3)]
+    encoded = recognizer.encode([scene.image for scene in scenes])
+    prompts = [scenes[0].boxes, np.zeros((0, 4)), scenes[2].boxes[:1]]
+    seen = [
+        recognizer.look(image, BoxPrompts(boxes))
+        for image, boxes in zip(encoded, prompts, strict=True)
+    ]
+    assert len(scenes[0].boxes) > 1
+    together = recognizer.name(encoded, seen)
+    assert [found.logits.shape for found in together] == [(len(p), 3) for p in prompts]
+    for found, image, regions in zip(together, encoded, seen, strict=True):
+        (alone,) = recognizer.name([image], [regions])
+        np.testing.assert_allclose(found.logits, alone.logits, atol=1e-4)
+        assert (found.masks, found.boxes.tolist()) == (alone.masks, alone.boxes.tolist())
+    assert recognizer.name([], []) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
