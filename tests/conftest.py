@@ -41,6 +41,14 @@ def lvis_sample() -> Path:
 
 
 @pytest.fixture(scope="session")
+def photos() -> Path:
+    """A folder of three photographs and their annotations; skips where it is not there."""
+    if not (PHOTOS / "annotations.json").is_file():
+        pytest.skip(f"{PHOTOS} is not there")
+    return PHOTOS
+
+
+@pytest.fixture(scope="session")
 def read_photo() -> Callable[[str], np.ndarray]:
     """Reads a photograph by its file name as uint8 (H, W, 3), RGB; skips where it is not there."""
 
