@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.html_report.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.html_report.naming import (
     MISSED,
     Naming,
@@ -43,6 +44,8 @@ class Analysis:
     run: Run
     detections: Detections
     precision: Precision
+    masks: MaskPrecision | None
+    """None where there are none to measure."""
     naming: Naming
 
 
@@ -53,6 +56,7 @@ def analyse(run: Run, annotations: AnnotationSet) -> Analysis:
         run,
         detections,
         measure_precision(annotations, detections),
+        measure_masks(annotations, run.results),
         name_regions(annotations, detections),
     )
 
@@ -83,7 +87,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "detections": len(analysis.detections.score),
         "detections_beyond_limit": analysis.detections.beyond,
         "box": precision.figures,
-        "mask": analysis.run.figures("mask"),
+        "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("mask"),
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.said == MISSED),
         "curves": {
@@ -104,17 +108,17 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
 
 def _warnings(analysis: Analysis) -> list[str]:
     """Where the run's own record says other figures than its detections give."""
-    recorded, found = analysis.run.figures("box"), analysis.precision.figures
-    if not recorded:
-        return []
-    told, now = recorded.get("AP"), found["AP"]
-    if told is None or now is None or abs(told - now) <= TOLERANCE:
-        return []
-    return [
-        f"{analysis.run.name}: its record says box AP {100 * told:.2f}, its detections score "
-        f"{100 * now:.2f} here; were they made for other annotations, or scored by another "
-        f"protocol?"
-    ]
+    found = {"box": analysis.precision.figures, "mask": analysis.masks and analysis.masks.figures}
+    warnings = []
+    for kind, figures in found.items():
+        told, now = (analysis.run.figures(kind) or {}).get("AP"), (figures or {}).get("AP")
+        if told is not None and now is not None and abs(told - now) > TOLERANCE:
+            warnings.append(
+                f"{analysis.run.name}: its record says {kind} AP {100 * told:.2f}, its detections "
+                f"score {100 * now:.2f} here; were they made for other annotations, or scored by "
+                f"another protocol?"
+            )
+    return warnings
 
 
 def _named_right(naming: Naming, annotations: AnnotationSet) -> dict[str, float | None]:
@@ -148,7 +152,7 @@ def _classes(analyses: list[Analysis], annotations: AnnotationSet) -> list[dict[
 
 def _class_figures(analysis: Analysis, annotations: AnnotationSet) -> list[dict[str, Any]]:
     classes = len(annotations.vocabulary)
-    precision, naming = analysis.precision, analysis.naming
+    precision, masks, naming = analysis.precision, analysis.masks, analysis.naming
     share, _ = share_right(naming, annotations.class_index, classes)
     others: dict[int, list[list[int]]] = {}
     for pair in confusions(annotations, naming):
@@ -159,6 +163,7 @@ def _class_figures(analysis: Analysis, annotations: AnnotationSet) -> list[dict[
         {
             "ap": _value(precision.class_ap[index]),
             "ap50": _value(precision.class_ap50[index]),
+            "mask_ap": None if masks is None else _value(masks.class_ap[index]),
             "right": _value(share[index]),
             "others": others.get(index, []),
             "curve": _rounded(precision.class_curve[index, ::RECALL_STEP]),

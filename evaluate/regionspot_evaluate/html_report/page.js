@@ -215,6 +215,7 @@ const columns = [
   {name: "boxes", value: each => each.regions, show: each => whole(each.regions), number: true, wide: two},
   ...runs.flatMap((run, index) => [
     {name: two ? `AP ${letters[index]}` : "AP", value: of(index, "ap"), number: true, bar: index},
+    ...(!two && classes.some(each => each.runs && known(each.runs[index].mask_ap)) ? [{name: "mask AP", value: of(index, "mask_ap"), number: true, wide: true}] : []),
     {name: two ? `right ${letters[index]}` : "named right", value: of(index, "right"), number: true, wide: two},
   ]),
   ...(two ? [{name: "B − A", value: difference, show: each => signed(difference(each)), number: true, signed: true}] : [{name: "AP50", value: of(0, "ap50"), number: true, wide: true}]),
@@ -254,7 +255,7 @@ function toggle(row, each) {
   const facts = runs.map((run, index) => {
     const figures = each.runs[index], others = figures.others.map(([said, count]) => `${classes[said].name} (${whole(count)})`);
     return element("div", {}, two ? element("h4", {}, `${letters[index]} ${run.name}`) : null,
-      element("p", {}, `AP ${percent(figures.ap)}, AP50 ${percent(figures.ap50)}; ${percent(figures.right, 0)} % of ${counted(each.regions, "box", "boxes")} in ${counted(each.images, "image", "images")} named right.`),
+      element("p", {}, `AP ${percent(figures.ap)}, AP50 ${percent(figures.ap50)}${known(figures.mask_ap) ? `, mask AP ${percent(figures.mask_ap)}` : ""}; ${percent(figures.right, 0)} % of ${counted(each.regions, "box", "boxes")} in ${counted(each.images, "image", "images")} named right.`),
       element("p", {}, others.length ? `Also called: ${others.join(", ")}.` : "Never taken for another class."));
   });
   row.after(element("tr", {class: "detail"}, element("td", {colspan: columns.length}, element("div", {class: "inner"},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from regionspot_core.boxes import xyxy_to_xywh
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.lvis_scoring import named_figures
+from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.html_report.run_folder import Detections
 
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
@@ -65,11 +66,7 @@ def measure_precision(annotations: AnnotationSet, detections: Detections) -> Pre
     """Score detections against the annotation file that ``annotations`` were read from."""
     evaluation = _evaluate(annotations.path, annotations, detections)
     vocabulary = annotations.vocabulary
-    precision_TRK = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, :, 0, 0]
-    by_id = {int(name): place for place, name in enumerate(evaluation.params.cat_ids)}
-    order = [by_id[class_id] for class_id in vocabulary.ids]
-    precision_TRK = precision_TRK[:, :, order]
-    precision_TRK[precision_TRK < 0] = np.nan
+    precision_TRK = class_precision(evaluation, vocabulary)
     tide, calibration = evaluation.tide_errors(), evaluation.calibration(n_bins=BINS)
     return Precision(
         figures=named_figures(evaluation.get_results()),
@@ -86,6 +83,18 @@ def measure_precision(annotations: AnnotationSet, detections: Detections) -> Pre
         ],
         calibration_error=float(calibration["ece"]),
     )
+
+
+def class_precision(
+    evaluation: Any,  # noqa: ANN401 - hotcoco has no types of its own
+    vocabulary: Vocabulary,
+) -> NDArray[np.float64]:
+    """(T, R, K): precision at ten IoUs and 101 recalls; NaN where a class has no region."""
+    by_id = {int(name): place for place, name in enumerate(evaluation.params.cat_ids)}
+    order = [by_id[class_id] for class_id in vocabulary.ids]
+    precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, order, 0, 0]
+    precision[precision < 0] = np.nan
+    return precision
 
 
 def _evaluate(path: Path, annotations: AnnotationSet, detections: Detections) -> Any:  # noqa: ANN401 - hotcoco has no types of its own

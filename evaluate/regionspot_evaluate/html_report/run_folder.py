@@ -150,6 +150,12 @@ def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
     )
 
 
+def has_masks(path: Path) -> bool:
+    """Whether the first detection of a results file has one."""
+    first = next(_entries(path), {})
+    return bool(first.get("segmentation"))
+
+
 def read_masks(path: Path, entries: Collection[int]) -> dict[int, Any]:
     """The ``segmentation`` of some entries of a results file, by their places; {} if none has."""
     wanted, found = set(entries), dict[int, Any]()

@@ -16,13 +16,15 @@ def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
     if len(set(runs)) < len(runs):
         runs = [f"{letter} {name}" for letter, name in zip("AB", runs, strict=False)]
     classes, pairs = report.with_suffix(".classes.csv"), report.with_suffix(".confusions.csv")
-    columns = [f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "named right")]
+    columns = [
+        f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "mask AP", "named right")
+    ]
     _write(
         classes,
         ["id", "name", "frequency", "images", "regions", *columns],
         (
             [each["id"], each["name"], each["frequency"], each["images"], each["regions"]]
-            + [r[key] for r in each["runs"] or () for key in ("ap", "ap50", "right")]
+            + [r[key] for r in each["runs"] or () for key in ("ap", "ap50", "mask_ap", "right")]
             for each in figures["classes"]
         ),
     )

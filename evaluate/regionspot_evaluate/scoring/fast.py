@@ -41,13 +41,18 @@ def score_fast(
     truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
 ) -> dict[str, float | None]:
     """The figures of the detections that are ``kept``, (N,)."""
+    return named_figures(evaluate_fast(truth, results, kept, iou=iou).get_results())
+
+
+def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Any:  # noqa: ANN401 - a hotcoco.LVISEval; the package is untyped
+    """Hotcoco's evaluation of the detections that are ``kept``, (N,), accumulated."""
     evaluation = StreamingEval(categories(truth), iou, lvis_style=True)
     for batch in image_batches(truth, results, kept, iou):
         evaluation.update(**batch)
     figures = evaluation.finalize()
     figures.accumulate()
     figures.summary_lines()  # which makes the figures; `summarize` would print them as well
-    return named_figures(figures.get_results())
+    return figures
 
 
 def categories(truth: Truth) -> list[dict[str, Any]]:

@@ -87,14 +87,18 @@ class Truth:
         Raises:
             AnnotationError: It is so; the message names the first.
         """
-        assert self.masks is not None
-        has_mask = (np.diff(self.masks.entry_ring) > 0) | (np.diff(self.masks.entry_counts) > 0)
-        if not has_mask.all():
-            number = self.region_id[int(has_mask.argmin())]
+        if not self.has_mask.all():
+            number = self.region_id[int(self.has_mask.argmin())]
             raise AnnotationError(
                 f"{self.path}: masks cannot be scored, since annotation {number} has an empty "
                 f"segmentation; score boxes alone"
             )
+
+    @property
+    def has_mask(self) -> NDArray[np.bool_]:
+        """(R,) which annotated regions have a mask; only where masks are kept."""
+        assert self.masks is not None
+        return (np.diff(self.masks.entry_ring) > 0) | (np.diff(self.masks.entry_counts) > 0)
 
     def is_known(
         self, image: NDArray[np.int64], class_index: NDArray[np.int64]
