@@ -137,10 +137,11 @@ def read_record(folder: Path | str) -> HeadRecord:
     path = Path(folder) / RECORD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        found = "none" if isinstance(error, FileNotFoundError) else "a file"
         raise CheckpointError(
             f"{folder}: expected a trained head (a folder with {RECORD}, written by "
-            f"`regionspot train fit` or `train import`), found none"
+            f"`regionspot train fit` or `train import`), found {found}"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None

@@ -106,6 +106,14 @@ class ClassBank:
             InputError: The file is missing or is not a class bank.
         """
         name = name or str(file)
+        if isinstance(file, Path) and (
+            file.is_dir() or (file.is_file() and not h5py.is_hdf5(file))
+        ):
+            found = "a folder" if file.is_dir() else "another file"
+            raise InputError(
+                f"{name}: expected a class bank, the HDF5 file that `regionspot extract text` "
+                f"writes; got {found}"
+            )
         try:
             with h5py.File(file, "r") as opened:
                 if opened.attrs.get("format") != FORMAT:

@@ -50,6 +50,8 @@ def read_image(path: Path, *, size: Size | None = None) -> RGBImage:
         raise ImageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: expected an image, got a folder") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
     if size is not None and pixels.shape[:2] != size:

@@ -17,7 +17,7 @@ from PIL import Image
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.published import write_published
-from regionspot_core.testing import make_cache
+from regionspot_core.testing import MODEL, make_cache
 
 TINY = {"region_encoder": {"name": "tiny"}, "image_text_encoder": {"name": "tiny"}}
 SMALL = FusionConfig(region_width=8, image_width=16, text_width=12, ffn_width=8, layers=1)
@@ -44,6 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     head = FusionHead(SMALL)
     save_head(folder / "head", head, HeadRecord(SMALL, TINY, {"imported": {}}))
+    stores = {"region_encoder": MODEL, "image_text_encoder": MODEL}
+    save_head(folder / "own", head, HeadRecord(SMALL, stores, {"imported": {}}))
     write_published(folder / "published.pth", head)
     make_cache(folder / "store", [1])
     (folder / "folder").mkdir()
@@ -90,6 +92,12 @@ FILES: dict[str, list[str]] = {
     "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
     "evaluate predict --bank": [*PREDICT, "--bank", "@"],
     "evaluate predict --mask": [*PREDICT, "--names", "a", "--mask", "@"],
+    "evaluate cached --annotations": [
+        "evaluate", "cached", "--cache", "store", "--head", "own", "--annotations", "@",
+    ],
+    "evaluate cached --bank": [
+        "evaluate", "cached", "--cache", "store", "--head", "own", "--bank", "@",
+    ],
     "evaluate report --annotations": ["evaluate", "report", "lvis.json", "--annotations", "@"],
 }  # fmt: skip
 """Where a file belongs; @ stands for it."""
@@ -165,6 +173,10 @@ def test_the_wrong_thing_is_one_line(
         ([*RUN[:-1], "folder"], "folder"),
         (["train", "fit", "--cache", "store", "--out", "text"], "text"),
         ([*EVALUATE[:-1], "text", "--head", "head"], "text"),
+        (
+            [*EVALUATE[:-1], "store", "--head", "head"],
+            "--out store: expected a new folder, or one of `evaluate run`; this one has zarr.json",
+        ),
         ([*PREDICT, "--names", "a", "--out", "text"], "text"),
         ([*PREDICT, "--names", "a", "--out", "text/deeper"], "text is a file"),
         (["train", "import", "published.pth", "--out", "text/deeper"], "text is a file"),

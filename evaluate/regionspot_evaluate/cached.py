@@ -19,7 +19,7 @@ from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
-from regionspot_core.errors import CacheError, CheckpointError
+from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.fusion import FusionHead
 from regionspot_core.progress import progress_line
@@ -51,7 +51,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)
     heads = [_load(head, cache, bank) for head in config.heads]
-    scorer = None if config.annotations is None else LvisScorer(config.annotations)
+    scorer = _scorer(config, cache)
     device = Runtime.create(config.device).device
     with _folder(config, scorer) as folder:
         with ExitStack() as files:
@@ -73,6 +73,20 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         for name in names:
             write_json(_own(config.out, name, names) / "metrics.json", report.to_json(name))
     return report
+
+
+def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:
+    if config.annotations is None:
+        return None
+    scorer = LvisScorer(config.annotations)
+    missing = np.setdiff1d(cache.image_ids, scorer.truth.image_id)
+    if len(missing):
+        raise InputError(
+            f"--annotations {config.annotations}: expected the file that {config.cache} was "
+            f"extracted with; {len(missing):,} of the store's {len(cache):,} images are not in it "
+            f"(id {missing[0]}, …)"
+        )
+    return scorer
 
 
 def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:

@@ -27,7 +27,7 @@ from regionspot_evaluate.proposal_sources import load_proposals
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import Baseline, EvaluationReport
-from regionspot_evaluate.run_folder import IMAGES, RunFolder
+from regionspot_evaluate.run_folder import IMAGES, METRICS, RunFolder
 from regionspot_evaluate.scoring import LvisScorer
 
 
@@ -230,5 +230,5 @@ def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
             dropped=evaluation.annotations.dropped,
             failed=tuple(images.failed),
         )
-        write_json(own / "metrics.json", reports[name].to_json())
+        write_json(own / METRICS, reports[name].to_json())
     return reports

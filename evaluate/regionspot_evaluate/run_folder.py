@@ -16,12 +16,16 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
+from regionspot_evaluate.detections import DETECTIONS
 
 RUN_RECORD = "run.json"
+METRICS = "metrics.json"
 IMAGES = "images.jsonl"
 """Image by image, how regions were named. It is written last: where it is, so is the rest."""
 JOURNALS = "parts"
 _GATHERED = "parts.gathered"
+_OTHERS = ("zarr.json", DETECTIONS, METRICS, IMAGES)
+"""What a folder without our record has of a store, or of someone's results."""
 
 
 class RunFolder:
@@ -36,7 +40,7 @@ class RunFolder:
 
     Raises:
         FingerprintError: The folder is of another evaluation; the fields are named.
-        InputError: Its record cannot be read.
+        InputError: Its record cannot be read, or it is of something else.
         CheckpointError: A head has no weights.
     """
 
@@ -50,6 +54,8 @@ class RunFolder:
         self._asked = _asked(config, names, annotations)
         if (self.path / RUN_RECORD).exists():
             self._require_asked()
+        else:
+            self._require_free()
 
     @property
     def finished(self) -> bool:
@@ -90,6 +96,15 @@ class RunFolder:
         heads = {name: self._asked["heads"][name] for name in names}
         facts = {"configuration": self._config.to_json(), "version": __version__}
         write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
+
+    def _require_free(self) -> None:
+        """Refuse to write among the files of something else."""
+        found = next((name for name in _OTHERS if (self.path / name).exists()), None)
+        if found is not None:
+            raise InputError(
+                f"--out {self.path}: expected a new folder, or one of `evaluate run`; this one has "
+                f"{found} and no {RUN_RECORD}. Choose another"
+            )
 
     def _require_asked(self) -> None:
         path = self.path / RUN_RECORD

@@ -75,6 +75,11 @@ class FeatureCache:
         """The images that are left out, of all stores."""
         return tuple(failure for store in self.stores for failure in store.failed)
 
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """(len,) the annotations' number of each image of the sequence."""
+        return np.concatenate([store.image_ids for store in self.stores])
+
     @cached_property
     def region_counts(self) -> NDArray[np.int64]:
         """(len,) regions of each image of the sequence."""

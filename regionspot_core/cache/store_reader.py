@@ -80,6 +80,11 @@ class StoreReader:
         return len(self._positions)
 
     @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """(len,) of the annotations, of each image that is there."""
+        return np.asarray(self.small["image/id"][self._positions], dtype=np.int64)
+
+    @cached_property
     def region_counts(self) -> NDArray[np.int64]:
         """(len,) regions of each of its images."""
         return self.plan.region_count[self._positions]

@@ -151,9 +151,9 @@ def templates_as_numbers(path: Path) -> None:
     ("spoil", "message"),
     [
         (nothing, "no such class bank"),
-        (a_folder, "not a readable class bank"),
-        (no_bytes, "not a readable class bank"),
-        (other_bytes, "not a readable class bank"),
+        (a_folder, "expected a class bank, .* got a folder"),
+        (no_bytes, "expected a class bank, .* got another file"),
+        (other_bytes, "expected a class bank, .* got another file"),
         (half, "not a readable class bank"),
         (another_format, f"expected a '{FORMAT}' file, got 'regionspot class bank 99'"),
         (a_plain_hdf5, "no format mark"),

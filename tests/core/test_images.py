@@ -207,7 +207,7 @@ def a_broken_png_chunk(path: Path) -> None:
     [
         (no_bytes, "cannot be decoded"),
         (lambda path: None, "no such image file"),
-        (Path.mkdir, "cannot be decoded"),
+        (Path.mkdir, "expected an image, got a folder"),
         (half_a_jpeg, "truncated"),
         (a_web_page, "cannot be decoded"),
         (a_broken_png_chunk, "broken PNG file"),

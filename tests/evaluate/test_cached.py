@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lvis_runs import make_annotations, write_annotations
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cached_head import embed
@@ -156,6 +157,16 @@ def test_what_cannot_be_scored(place: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nan: the head's logits are not finite"):
         run_cached_evaluation(config(place, "first", heads=[tmp_path / "nan"], out=tmp_path / "o"))
     assert not list((tmp_path / "o").iterdir())
+
+
+def test_annotations_of_other_images_are_refused_at_once(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_annotations(np.random.default_rng(0), images=3)
+    monkeypatch.setattr(FeatureCache, "read", None)
+    asked = config(place, "first", annotations=write_annotations(tmp_path, made))
+    with pytest.raises(InputError, match=r"7 of the store's 8 images are not in it \(id \d+, …"):
+        run_cached_evaluation(asked)
 
 
 @pytest.mark.parametrize(

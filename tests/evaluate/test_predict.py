@@ -328,7 +328,11 @@ def nothing(place: Path) -> None:
         (nothing, {"names": None}, "one of --names A,B,C, --vocabulary or --bank"),
         (nothing, {"vocabulary": "x.txt"}, "one of --names A,B,C, --vocabulary or --bank"),
         (nothing, {"names": " , "}, "at least one class name"),
-        (nothing, {"names": None, "bank": "mask.png"}, "not a readable class bank"),
+        (
+            nothing,
+            {"names": None, "bank": "mask.png"},
+            "expected a class bank, the HDF5 file",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(

@@ -137,7 +137,10 @@ class _Reader:
             stream = JsonStream(file, self._path, expected="LVIS results JSON")
             if stream.opening() != "[":
                 stream.value()
-                self._refuse_none()
+                raise AnnotationError(
+                    f"{self._path}: expected a list of detections (COCO results), got JSON of "
+                    f"another kind"
+                )
             entries = enumerate(stream.elements())
             for _ in islice(entries, self._seen):
                 pass
@@ -150,7 +153,7 @@ class _Reader:
         if self._kinds:
             self._refuse()
         if not self._seen:
-            self._refuse_none()
+            raise AnnotationError(f"{self._path}: expected a list of detections, got an empty one")
         return Results(
             image=view(self._image, np.int32),
             class_index=view(self._class, np.int32),
@@ -275,9 +278,6 @@ class _Reader:
             f"{self._path}: {total:,} of {self._seen:,} detections cannot be scored, and none is "
             f"left out: {kinds}. {first}{more}"
         )
-
-    def _refuse_none(self) -> NoReturn:
-        raise AnnotationError(f"{self._path}: expected a list of detections, got none to score")
 
 
 def _column(entries: Sequence[Entry], name: str, dtype: type[Any]) -> NDArray[Any]:
