@@ -116,6 +116,13 @@ def run(
             help="Do the I-th of N shares of the images; then the same without it scores.",
         ),
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Do batches again of which an image could not be read before.",
+        ),
+    ] = False,
     engine: options.Engine = "local",
     ray_address: options.RayAddress = None,
     actors: options.Actors = None,
@@ -170,6 +177,7 @@ def run(
             "pairs": pairs,
             "detections": detections,
             "shard": Shard.from_text(shard or "1/1"),
+            "retry_failed": retry_failed,
             "engine": engine,
             "ray": {
                 "address": ray_address,

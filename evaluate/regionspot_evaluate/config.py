@@ -40,6 +40,8 @@ class EvaluateConfig(Config):
     """Threads that decode and resize."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
+    retry_failed: bool = False
+    """Whether batches are done again of which an image could not be read."""
     engine: Literal["local", "ray"] = "local"
     """Who names the images: this process, or workers on a Ray cluster."""
     ray: RayOptions = RayOptions()

@@ -23,7 +23,7 @@ from regionspot_core.shard import Shard
 from regionspot_evaluate.image_records import ImageRecord
 
 WHOLE = Shard()
-_BATCH = re.compile(rb'\{"batch": (\d+), ')
+_BATCH = re.compile(rb'\{"batch": (\d+), "failed": (\d+), ')
 """How the line of a batch begins; its rest is long."""
 
 
@@ -34,6 +34,8 @@ class BatchLine:
     path: Path
     offset: int
     length: int
+    failed: int
+    """Images of it that could not be read."""
 
     def records(self) -> list[ImageRecord]:
         """Its images."""
@@ -50,6 +52,11 @@ class Done:
     batches: dict[int, BatchLine]
     models: Fingerprint | None
     """The frozen models that made them; None where nothing is done."""
+
+    @property
+    def failed(self) -> int:
+        """How many images could not be read."""
+        return sum(batch.failed for batch in self.batches.values())
 
     def require_models(self, found: Fingerprint, *, what: Path) -> None:
         """Refuse to go on with frozen models other than those of what is done.
@@ -82,7 +89,10 @@ def read_journals(folder: Path) -> Done:
                 done.require_models(models, what=folder.parent)
                 done = Done(done.batches, models)
             else:
-                done.batches[int(number[1])] = BatchLine(path, offset, len(line))
+                batch = BatchLine(path, offset, len(line), failed=int(number[2]))
+                before = done.batches.get(int(number[1]))
+                if before is None or batch.failed <= before.failed:  # it may be done twice
+                    done.batches[int(number[1])] = batch
     return done
 
 
@@ -104,7 +114,9 @@ class Journal:
         Raises:
             ValueError: A figure is not finite, which JSON cannot say.
         """
-        self._write({"batch": batch, "images": [record.to_json() for record in records]})
+        failed = sum(record.failed is not None for record in records)
+        images = [record.to_json() for record in records]
+        self._write({"batch": batch, "failed": failed, "images": images})
 
     def _write(self, values: dict[str, Any]) -> None:
         self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")

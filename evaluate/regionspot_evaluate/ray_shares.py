@@ -52,7 +52,7 @@ def do_shares(config: EvaluateConfig) -> None:
             threads=torch.get_num_threads(),
         )
         _work(anywhere(config, on_gpu=crew.gpus > 0), crew, advance)
-    done, total = images_done(config)
+    done, total = images_done(config.model_copy(update={"retry_failed": False}))
     if done < total:
         raise ClusterError(
             f"{config.out}: the workers named all images, and of {total - done:,} nothing is to be "

@@ -65,7 +65,9 @@ def run_evaluations(
     else:
         with _named(evaluation, WHOLE, backbones) as done:
             gather(config, annotations, evaluation.names, folder, done)
-        folder.clear()
+            failed = done.failed
+        if not failed:  # with --retry-failed those batches are done again
+            folder.clear()
     return _score(evaluation)
 
 
@@ -103,7 +105,7 @@ def run_share(
 
 
 def images_done(config: EvaluateConfig) -> tuple[int, int]:
-    """How many images are named by all shares together, and how many there are.
+    """How many images all shares together need not name any more, and how many there are.
 
     Raises:
         InputError: An input file is wrong.
@@ -116,7 +118,8 @@ def images_done(config: EvaluateConfig) -> tuple[int, int]:
         return total, total
     batches = image_batches(config, evaluation.annotations)
     done = read_journals(evaluation.folder.journals)
-    return sum(len(batches[number]) for number in done.batches), total
+    finished = [n for n in range(len(batches)) if _is_done(done, n, again=config.retry_failed)]
+    return sum(len(batches[number]) for number in finished), total
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def _named(
     pending = {
         number: batch
         for number, batch in enumerate(batches)
-        if share.has(number) and number not in done.batches
+        if share.has(number) and not _is_done(done, number, again=config.retry_failed)
     }
     namers = _load_namers(evaluation, backbones) if pending else None
     if namers is not None:
@@ -188,6 +191,12 @@ def _named(
                     config, annotations, evaluation.proposals, namers, pending, journal, advance
                 )
         yield read_journals(folder.journals)
+
+
+def _is_done(done: Done, number: int, *, again: bool) -> bool:
+    """Whether a batch is; ``again``: one of which an image could not be read is not."""
+    batch = done.batches.get(number)
+    return batch is not None and not (again and batch.failed)
 
 
 def _load_namers(evaluation: _Evaluation, backbones: Backbones | None) -> Namers:

@@ -37,16 +37,19 @@ def evaluate_together(config: EvaluateConfig) -> dict[str, EvaluationReport] | N
         ClusterError: As :func:`regionspot_evaluate.ray_shares.do_shares`.
     """
     share = own_share()
+    if config.engine == "local" and share.of == 1:
+        return run_evaluations(config)
     if config.engine == "ray":
         require_ray()
         from regionspot_evaluate.ray_shares import do_shares
 
         do_shares(config)
-    elif share.of > 1:
+    else:
         own = config.backbones.model_copy(update={"device": own_gpu(config.backbones.device)})
         show = progress_line if share.index == 1 else no_progress_line
         run_share(config.model_copy(update={"shard": share, "backbones": own}), show=show)
         wait_for_all()
         if share.index > 1:
             return None
-    return run_evaluations(config)
+    # What failed was tried again by those who share.
+    return run_evaluations(config.model_copy(update={"retry_failed": False}))

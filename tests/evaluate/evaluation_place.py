@@ -1,5 +1,6 @@
 """A small world of images, one of them broken, and two heads that have learnt nothing."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ BROKEN = 4
 
 
 def make_place(folder: Path, backbones: Backbones) -> Path:
-    """Write ``world/val.json``, ``world/val``, ``first``, ``second`` and ``bank.h5``."""
+    """Write ``world/val.json``, ``world/val``, ``first``, ``second`` and ``bank.h5``.
+
+    ``world/whole`` has the images of ``world/val``, and none of them is broken.
+    """
     write_world(folder / "world", train_scenes=2, val_scenes=IMAGES, seed=3)
     for seed, name in enumerate(("first", "second")):
         torch.manual_seed(seed)
@@ -37,6 +41,7 @@ def make_place(folder: Path, backbones: Backbones) -> Path:
     simple = TextConfig(templates="simple")
     bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
     bank.save(folder / "bank.h5")
+    shutil.copytree(folder / "world" / "val", folder / "world" / "whole")
     broken = sorted((folder / "world" / "val").iterdir())[BROKEN]
     broken.write_bytes(broken.read_bytes()[:100])
     return folder

@@ -1,6 +1,7 @@
 """Interrupted, shared out, or of several heads: the files are those of an unbroken evaluation."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from filelock import FileLock
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
 from regionspot_core.shard import Shard
+from regionspot_core.testing import files_of
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
 from regionspot_evaluate.detections import ResultsFile
@@ -49,6 +51,16 @@ def unbroken(
     return out, run_evaluation(config(place, out), backbones=backbones)
 
 
+@pytest.fixture(scope="module")
+def whole(
+    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, EvaluationReport]:
+    """The same with all images read."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    asked = config(place, out, images=place / "world" / "whole")
+    return out, run_evaluation(asked, backbones=backbones)
+
+
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many images the frozen models were given, a number a batch."""
@@ -71,7 +83,7 @@ def assert_same(out: Path, expected: Path, *names: str) -> None:
 def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None:
     out, report = unbroken
     there = {path.name for path in out.iterdir()}
-    assert there == {*FILES, "baseline_clip_crop.json", "run.json"}
+    assert there == {*FILES, "baseline_clip_crop.json", "run.json", "parts"}
     assert len(report.failed) == 1
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     assert ["failed" in line for line in lines] == [i == BROKEN for i in range(IMAGES)]
@@ -143,20 +155,20 @@ def fail(*_: object, **__: object) -> None:
 def test_killed_while_files_are_written(
     place: Path,
     backbones: Backbones,
-    unbroken: tuple[Path, EvaluationReport],
+    whole: tuple[Path, EvaluationReport],
     encoded: list[int],
     tmp_path: Path,
     place_of_death: tuple[Any, str],
 ) -> None:
-    asked = config(place, tmp_path / "out")
+    asked = config(place, tmp_path / "out", images=place / "world" / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*place_of_death, fail)
         with pytest.raises(Killed):
             run_evaluation(asked, backbones=backbones)
     encoded.clear()
-    assert run_evaluation(asked) == unbroken[1]
+    assert run_evaluation(asked) == whole[1]
     assert encoded == []
-    assert_same(tmp_path / "out", unbroken[0])
+    assert_same(tmp_path / "out", whole[0])
     assert not list((tmp_path / "out").glob("parts*"))
 
 
@@ -201,6 +213,31 @@ def test_kill_9(
     assert_same(tmp_path / "out", unbroken[0], "detections.json", "metrics.json", "images.jsonl")
 
 
+def test_images_that_can_be_read_now(
+    place: Path,
+    backbones: Backbones,
+    whole: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+) -> None:
+    """Only the batch of the broken image is done again, once its image is mended."""
+    images = shutil.copytree(place / "world" / "val", tmp_path / "images")
+    asked = config(place, tmp_path / "out", images=images)
+    retry = asked.model_copy(update={"retry_failed": True})
+    assert len(run_evaluation(asked, backbones=backbones).failed) == 1
+    encoded.clear()
+    assert len(run_evaluation(retry, backbones=backbones).failed) == 1  # not mended yet
+    assert len(run_evaluation(asked).failed) == 1  # no model is needed where nothing is tried
+    assert encoded == [BATCH - 1]
+    name = sorted(path.name for path in images.iterdir())[BROKEN]
+    shutil.copy(place / "world" / "whole" / name, images / name)
+    encoded.clear()
+    assert run_evaluation(retry, backbones=backbones) == whole[1]
+    assert encoded == [BATCH]
+    assert not (tmp_path / "out" / "parts").exists()
+    assert_same(tmp_path / "out", whole[0])
+
+
 def test_a_finished_evaluation_is_only_scored_again(
     place: Path, backbones: Backbones, encoded: list[int], tmp_path: Path
 ) -> None:
@@ -230,12 +267,12 @@ def test_another_evaluation_is_refused(
     changes: dict[str, Any],
     named: str,
 ) -> None:
-    before = {path: path.read_bytes() for path in unbroken[0].iterdir()}
+    before = files_of(unbroken[0])
     if "head" in changes:
         changes = {"head": place / changes["head"]}
     with pytest.raises(FingerprintError, match=f"another evaluation than this: .*{named}"):
         run_evaluation(config(place, unbroken[0], **changes))
-    assert {path: path.read_bytes() for path in unbroken[0].iterdir()} == before
+    assert files_of(unbroken[0]) == before
 
 
 def test_what_decides_nothing_may_differ(
