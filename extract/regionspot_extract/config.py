@@ -51,6 +51,8 @@ class ExtractConfig(Config):
     """Threads that decode and resize."""
     engine: Literal["local", "ray"] = "local"
     """Who does the parts: this process, or workers on a Ray cluster."""
+    devices: tuple[str, ...] = ()
+    """Several devices of this machine, a process each; none leaves it to ``backbones.device``."""
     ray: RayOptions = RayOptions()
 
     @field_validator("engine")
@@ -63,6 +65,16 @@ class ExtractConfig(Config):
                 f"found {device}"
             )
         return engine
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_are_used(cls, devices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(devices) > 1 and info.data.get("engine") == "ray":
+            raise ValueError(
+                "expected one device with --engine ray, since Ray gives each worker its own GPU; "
+                f"found {', '.join(devices)}"
+            )
+        return devices
 
     @field_validator("ray")
     @classmethod

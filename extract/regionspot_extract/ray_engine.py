@@ -27,8 +27,10 @@ from regionspot_core.ray_cluster import connected, first_words
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Attempt, OnImages, TryParts
 from regionspot_extract.planning import Extraction
-from regionspot_extract.ray_worker import PartWorker, Place, anywhere, require_seen
+from regionspot_extract.worker import PartWorker, Place, anywhere, require_seen
 
+AT_ONCE = 2
+"""Parts that a worker has: one is written while the next is encoded."""
 TRIES = 3
 """Workers that may die of one part, or one after another while they load the models."""
 PATIENCE_SECONDS = 30.0
@@ -115,6 +117,8 @@ class _Pool:
         self._slots: list[_Slot] = []
         self._todo: deque[Part] = deque()
         self._deaths: Counter[int] = Counter()
+        self._suspects: set[int] = set()
+        """Parts that a dead worker had: each is done alone, to know which one it dies of."""
         self._seen: set[str] = set()
         self._connection = ExitStack()
 
@@ -160,6 +164,7 @@ class _Pool:
             .options(
                 num_cpus=self._crew.cpus,
                 num_gpus=self._crew.gpus,
+                max_concurrency=AT_ONCE,
                 max_restarts=0,
                 scheduling_strategy="SPREAD",
             )
@@ -170,14 +175,19 @@ class _Pool:
         slot.loading = slot.actor.load.remote(config, threads=self._crew.threads)
 
     def _hand_out(self) -> None:
-        """Give every worker a part, and a second one, so that it never waits for the driver."""
+        """Give every worker a part, and a second one, so that its models never wait."""
         ready = [slot for slot in self._slots if slot.loading is None]
         # Of the last parts nobody gets a second: another worker may be free sooner.
-        for count in (1, 2) if len(self._todo) > len(self._slots) else (1,):
+        for count in range(1, (AT_ONCE if len(self._todo) > len(self._slots) else 1) + 1):
             for slot in ready:
-                if self._todo and len(slot.given) < count:
+                if self._todo and len(slot.given) < count and self._may_join(slot):
                     part = self._todo.popleft()
                     slot.given.append((part, slot.actor.attempt.remote(part)))
+
+    def _may_join(self, slot: _Slot) -> bool:
+        """Whether a worker may have the next part beside those it has."""
+        together = [part.index for part, _ in slot.given] + [self._todo[0].index]
+        return len(together) == 1 or self._suspects.isdisjoint(together)
 
     def _answering(self) -> list[_Slot]:
         """The workers that have answered; waits for one."""
@@ -229,8 +239,9 @@ class _Pool:
         return attempt
 
     def _bury(self, slot: _Slot, error: Exception) -> None:
-        """Take a dead worker's parts back, the first of which it was at, and hire another."""
+        """Take a dead worker's parts back, the first of which is blamed, and hire another."""
         parts = [part for part, _ in slot.given]
+        self._suspects.update(part.index for part in parts)
         slot.given.clear()
         ray.kill(slot.actor)  # it may only be cut off
         if parts:
