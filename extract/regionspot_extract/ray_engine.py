@@ -117,8 +117,6 @@ class _Pool:
         self._slots: list[_Slot] = []
         self._todo: deque[Part] = deque()
         self._deaths: Counter[int] = Counter()
-        self._suspects: set[int] = set()
-        """Parts that a dead worker had: each is done alone, to know which one it dies of."""
         self._seen: set[str] = set()
         self._connection = ExitStack()
 
@@ -187,7 +185,7 @@ class _Pool:
     def _may_join(self, slot: _Slot) -> bool:
         """Whether a worker may have the next part beside those it has."""
         together = [part.index for part, _ in slot.given] + [self._todo[0].index]
-        return len(together) == 1 or self._suspects.isdisjoint(together)
+        return len(together) == 1 or not any(self._deaths[index] for index in together)
 
     def _answering(self) -> list[_Slot]:
         """The workers that have answered; waits for one."""
@@ -239,14 +237,14 @@ class _Pool:
         return attempt
 
     def _bury(self, slot: _Slot, error: Exception) -> None:
-        """Take a dead worker's parts back, the first of which is blamed, and hire another."""
+        """Take a dead worker's parts back, and hire another."""
         parts = [part for part, _ in slot.given]
-        self._suspects.update(part.index for part in parts)
         slot.given.clear()
         ray.kill(slot.actor)  # it may only be cut off
         if parts:
-            self._deaths[parts[0].index] += 1
-            what = f"part {parts[0].index}"
+            # Of two, nobody knows which one it died of: the next worker has each of them alone.
+            self._deaths.update(part.index for part in parts)
+            what = f"part {' or '.join(str(part.index) for part in parts)}"
             again = self._deaths[parts[0].index]
         else:
             slot.deaths_loading += 1

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
 from segment_anything import SamPredictor
 from torchvision import transforms
@@ -59,25 +60,22 @@ class ImageFeatures:
 class Loop:
     """Features of one image after another."""
 
-    def __init__(self, models: Models, device: torch.device, autocast: str | None) -> None:
+    def __init__(self, models: Models, device: torch.device, precision: str) -> None:
         """Take models.
 
         Args:
             models: In float32.
             device: Where they are.
-            autocast: The type that autocast is to; None does without.
+            precision: What autocast is to; float32 does without.
         """
         self._models = models
         self._device = device
-        self._autocast = None if autocast is None else getattr(torch, autocast)
+        self._autocast = None if precision == "float32" else getattr(torch, precision)
         self._predictor = SamPredictor(models.sam)
         visual = models.clip.visual
         side = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
-        mean, std = visual.image_mean, visual.image_std
-        if mean is None:
-            from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-            mean, std = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+        mean = getattr(visual, "image_mean", OPENAI_DATASET_MEAN)
+        std = getattr(visual, "image_std", OPENAI_DATASET_STD)
         self._preprocess = transforms.Compose(
             [
                 transforms.Resize((side, side), transforms.InterpolationMode.BILINEAR),

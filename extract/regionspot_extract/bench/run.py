@@ -94,7 +94,7 @@ class _Bench:
         images = self.sizes.loop_images
         regions = len(contents.boxes[0])
         say(f"{self.shape.name}, {regions} regions: the loop, images: {images}")
-        seconds, features = self._time_loop(Loop(models, device, None), contents)
+        seconds, features = self._time_loop(Loop(models, device, "float32"), contents)
         say(f"{self.shape.name}, {regions} regions: the loop under autocast, images: {images}")
         autocast_seconds, _ = self._time_loop(Loop(models, device, precision), contents)
         return _Looped(seconds, autocast_seconds, features)
