@@ -53,19 +53,18 @@ def test_two_processes_give_one_processes_bytes(
 
 
 def test_a_process_that_dies(world: World, finished: Path, tmp_path: Path) -> None:
-    """It is named with its signal; the others end, and the same command goes on."""
-    config = make_config(world, tmp_path / "s", devices=["cpu", "cpu"])
+    """It is named with its signal, and the same command goes on."""
+    config = make_config(world, tmp_path / "s", devices=["cpu"])
     extraction = prepare(config)
 
-    def kill_one(count: int) -> None:
-        for process in multiprocessing.active_children()[:1]:
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+    def kill(count: int) -> None:
+        (process,) = multiprocessing.active_children()
+        process.kill()
 
     writer = open_writer(extraction)
     with (
         pytest.raises(WorkerError, match=r"the process on cpu died at part \d.* \(SIGKILL\)"),
-        process_engine(extraction, writer, kill_one) as try_parts,
+        process_engine(extraction, writer, kill) as try_parts,
     ):
         list(try_parts(extraction.plan.parts()))
     assert multiprocessing.active_children() == []
@@ -84,7 +83,7 @@ def test_a_device_that_is_not_there(world: World, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
-    """One line and exit code 130, while both are in the middle of a part."""
+    """Exit code 130 and nobody left, while both are in the middle of a part."""
     images = tmp_path / "images"
     images.mkdir()
     for path in world.train_images.iterdir():
@@ -102,12 +101,10 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
     )
     with waiting.open("wb"):  # once a worker opens it to read, and then waits for its bytes
         os.killpg(run.pid, signal.SIGINT)
+        # Ends when the last process that has the pipe does.
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert said.splitlines()[-1].startswith("regionspot: error: interrupted")
     assert "Traceback" not in said
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.pid, 0)
 
 
 def test_ray_takes_one_device(world: World, tmp_path: Path) -> None:
