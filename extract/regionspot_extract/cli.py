@@ -61,7 +61,9 @@ Flip = Annotated[
 PartImages = Annotated[
     int,
     typer.Option(
-        "--part-images", metavar="N", help="Images of a part: what an interruption loses at most."
+        "--part-images",
+        metavar="N",
+        help="Images of a part: an interruption loses two parts at most.",
     ),
 ]
 

@@ -40,7 +40,8 @@ class ExtractConfig(Config):
     batch_images: int = Field(8, ge=1)
     """Images encoded together."""
     part_images: int = Field(256, ge=1)
-    """Images of a part: what an interrupted run loses at most, and one shard file."""
+    """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
+    one that it writes."""
     keep: Keep = Keep()
     """What of the models' output is kept, and how."""
     shard: Shard = Shard()

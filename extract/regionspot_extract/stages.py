@@ -57,9 +57,9 @@ class StageClock:
         """See :class:`Clock`."""
         if self._device.type == "cuda" and stage not in (READ, WRITE):
             begin, end = (_timed_event() for _ in range(2))
-            begin.record()
+            begin.record(torch.cuda.current_stream(self._device))
             yield
-            end.record()
+            end.record(torch.cuda.current_stream(self._device))
             self._events.append((stage, begin, end))
             return
         began = self._now()

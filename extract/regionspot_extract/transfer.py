@@ -45,9 +45,11 @@ class Bus:
         """Put a prepared image where it can be copied from in the background; any thread may."""
         if not self._cuda:
             return image
-        return PreparedImage(
-            image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
-        )
+        # A thread that names no device would start to use the first one.
+        with torch.cuda.device(self._device):
+            return PreparedImage(
+                image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
+            )
 
     def to_device(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
         """Begin to copy pinned tensors; what is computed with them next waits for them."""

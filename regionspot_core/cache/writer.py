@@ -151,7 +151,9 @@ class CacheWriter:
         """
         wanted = {each.name: (each.trailing, each.dtype) for each in self._features.values()}
         self._require_shapes(part, given.arrays, wanted)
-        return self.write_stored(part, StoredPart(_encoded(self.plan, given.arrays), given.failed))
+        return self.write_stored(
+            part, StoredPart(encoded_features(self.plan, given.arrays), given.failed)
+        )
 
     def write_stored(self, part: Part, given: StoredPart) -> Marker:
         """Write a part whose features are encoded, and commit it.
@@ -234,8 +236,8 @@ def require_same_origin(
     )
 
 
-def _encoded(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The part arrays' values from the features', by name."""
+def encoded_features(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The part arrays' values from the features', by name: what a store keeps of them."""
     encoded = {}
     for feature in features(plan).values():
         rows = values[feature.name]

@@ -105,7 +105,9 @@ class Extracted:
             run_extraction(config, backbones=Backbones(sam, clip))
         cache = FeatureCache(store)
         batches = [cache.read([index]) for index in range(len(IMAGES))]
-        return [(np.asarray(b.image_tokens[0]), np.asarray(b.region_tokens[b.mask])) for b in batches]
+        return [
+            (np.asarray(b.image_tokens[0]), np.asarray(b.region_tokens[b.mask])) for b in batches
+        ]
 
 
 @pytest.fixture(scope="module", params=[(tiny, 60), (small, 50)], ids=["tiny", "small"])

@@ -192,7 +192,7 @@ def test_failed_images_rows_are_those_of_zeros(
     world: World, tmp_path: Path, keep: dict[str, object]
 ) -> None:
     """What the encoder stores of a failed image is what the writer makes of zeros."""
-    from regionspot_core.cache.writer import PartFeatures, _encoded
+    from regionspot_core.cache.writer import PartFeatures, encoded_features
 
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     images = tmp_path / "images"
@@ -217,7 +217,7 @@ def test_failed_images_rows_are_those_of_zeros(
             for name, feature in extraction.encoder._features.items()
         }
     )
-    expected = _encoded(extraction.plan, zeros.arrays)
+    expected = encoded_features(extraction.plan, zeros.arrays)
     assert stored.arrays.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_array_equal(stored.arrays[name], values)

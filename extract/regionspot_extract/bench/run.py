@@ -14,6 +14,7 @@ from regionspot_core.bench.peak import peak_bytes, reset_peak
 from regionspot_core.bench.workplace import workplace
 from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.progress import say
+from regionspot_core.tables import counted
 from regionspot_extract.bench.config import SHAPES, ExtractBenchConfig, Shape, Sizes
 from regionspot_extract.bench.contents import Contents, write_contents
 from regionspot_extract.bench.loops import ImageFeatures, Loop, Models
@@ -89,13 +90,16 @@ class _Bench:
             for regions in contents
         ]
 
+    def _named(self, regions: int) -> str:
+        return f"{self.shape.name}, {counted(regions, 'region')} an image"
+
     def _loop(self, models: Models, contents: Contents) -> _Looped:
         device, precision = self.runtime.device, self.config.precision
         images = self.sizes.loop_images
-        regions = len(contents.boxes[0])
-        say(f"{self.shape.name}, {regions} regions: the loop, images: {images}")
+        what = self._named(len(contents.boxes[0]))
+        say(f"{what}: the loop, {counted(images, 'image')}")
         seconds, features = self._time_loop(Loop(models, device, "float32"), contents)
-        say(f"{self.shape.name}, {regions} regions: the loop under autocast, images: {images}")
+        say(f"{what}: the loop under autocast, {counted(images, 'image')}")
         autocast_seconds, _ = self._time_loop(Loop(models, device, precision), contents)
         return _Looped(seconds, autocast_seconds, features)
 
@@ -111,7 +115,7 @@ class _Bench:
     def _extract(
         self, ours: Ours, contents: Contents, regions: int, looped: _Looped, folder: Path
     ) -> ShapeFigures:
-        say(f"{self.shape.name}, {regions} regions: extraction, images: {self.sizes.images}")
+        say(f"{self._named(regions)}: extraction, {counted(self.sizes.images, 'image')}")
         device, images = self.runtime.device, self.sizes.images
         ours.prepare(contents)
         if self.sizes.warm_up:
