@@ -42,7 +42,7 @@ def add_extract(app: typer.Typer) -> None:
             typer.Option(
                 "--images",
                 metavar="N",
-                show_default="4 on a CPU, else 1,024; --quick 2 and 256",
+                show_default="4 on a CPU, else 1,024; --quick 3 and 256",
                 help="Generated images that are extracted.",
             ),
         ] = None,
