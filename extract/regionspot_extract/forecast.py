@@ -53,7 +53,7 @@ class Forecast:
     """Seconds of a run, from its start to the finished store."""
 
     loading: float
-    """Annotations read and models loaded."""
+    """Annotations read and models loaded; twice where processes for devices follow."""
     classes: float
     """Class names embedded; none where a bank is given."""
     encoding: float
@@ -81,7 +81,7 @@ def forecast(
     plan, config = extraction.plan, extraction.config
     encoding = pace.seconds(images=plan.image_count, regions=int(plan.region_count.sum()))
     return Forecast(
-        loading=extraction.loading_seconds,
+        loading=extraction.loading_seconds * (2 if config.devices else 1),
         classes=0.0 if config.bank else _class_seconds(extraction, now),
         encoding=encoding / min(max(1, len(config.devices)), plan.part_count),
     )

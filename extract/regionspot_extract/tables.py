@@ -68,7 +68,7 @@ def _time(extraction: Extraction, forecast: Forecast | None) -> str:
         return "unknown: none of the sampled images could be read"
     rate = extraction.plan.image_count / forecast.encoding
     devices = len(extraction.config.devices)
-    where = f"on each of {devices} devices as on the first" if devices else "here"
+    where = f"on {devices} devices like the first" if devices else "here"
     parts = [
         f"{format_seconds(forecast.encoding)} at {per_second(rate)} images/s",
         f"{format_seconds(forecast.loading)} to load",

@@ -106,6 +106,7 @@ def test_several_devices_share_the_images(tmp_path: Path) -> None:
     )
     found = forecast(extraction, clock, now=watch)
     assert found is not None
+    assert found.loading == 2 * extraction.loading_seconds
     # Two parts: the third device has nothing to do.
     assert found.encoding == pytest.approx(5 * IMAGE / 2)
 
