@@ -64,13 +64,14 @@ class Bus:
         return moved
 
     def to_host(self, tensors: Tensors) -> Arriving:
-        """Begin to copy the device's tensors; nothing here waits for them."""
+        """Begin to copy what is on the device; nothing here waits for it."""
         if not self._cuda:
             return Arriving({name: tensor.cpu() for name, tensor in tensors.items()})
+        arriving = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
         self._outward.wait_stream(torch.cuda.current_stream(self._device))
-        arriving = {}
         with torch.cuda.stream(self._outward):
-            for name, tensor in tensors.items():
+            for name in tensors.keys() - arriving.keys():
+                tensor = tensors[name]
                 host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
                 arriving[name] = host.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._outward)
