@@ -15,6 +15,7 @@ from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter, StoredPart
 from regionspot_core.ray_cluster import require_answer, require_ray
 from regionspot_extract import stages
+from regionspot_extract.allocator import freed_memory_kept
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.planning import Extraction
 
@@ -128,6 +129,7 @@ def in_turn(
             behind.raise_failure()
             on_images(count)
 
+        stack.enter_context(freed_memory_kept(extraction.device))
         read = stack.enter_context(
             closing(extraction.pictures.read(work(), planned_bytes=writer.image_bytes))
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from regionspot_core.backbones.text import class_batches, embed_classes, paper_text
 from regionspot_core.prefetch import in_batches
+from regionspot_extract.allocator import freed_memory_kept
 from regionspot_extract.pictures import Picture
 from regionspot_extract.planning import Extraction
 from regionspot_extract.stages import DECODE, StageClock
@@ -75,7 +76,8 @@ def forecast(
         clock: The extraction's own.
         now: Tells seconds.
     """
-    pace = measure_pace(extraction, clock, now=now)
+    with freed_memory_kept(extraction.device):
+        pace = measure_pace(extraction, clock, now=now)
     if pace is None:
         return None
     plan, config = extraction.plan, extraction.config

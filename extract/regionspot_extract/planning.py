@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
@@ -29,6 +30,7 @@ class Extraction:
     pictures: PictureReader
     encoder: Encoder
     plan: CachePlan
+    device: torch.device
     clock: Clock
     """Times all stages."""
     loading_seconds: float
@@ -59,7 +61,8 @@ def prepare(
         part_images=min(config.part_images, len(annotations)),
         keep=keep,
     )
-    bus = Bus(Runtime.create(config.backbones.device).device)
+    device = Runtime.create(config.backbones.device).device
+    bus = Bus(device)
     pictures = PictureReader(
         config.images,
         annotations,
@@ -71,4 +74,6 @@ def prepare(
     )
     encoder = Encoder(backbones, annotations, plan, bus=bus, clock=clock)
     seconds = time.perf_counter() - began
-    return Extraction(config, annotations, backbones, pictures, encoder, plan, clock, seconds)
+    return Extraction(
+        config, annotations, backbones, pictures, encoder, plan, device, clock, seconds
+    )
