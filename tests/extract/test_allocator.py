@@ -35,10 +35,14 @@ def libc(monkeypatch: pytest.MonkeyPatch) -> Libc:
 
 
 def test_memory_is_kept_meanwhile_and_given_back_after_a_failure(libc: Libc) -> None:
-    with pytest.raises(ValueError, match="within"), freed_memory_kept(torch.device("cpu")):
-        assert libc.calls == [("mallopt", (-4, 0)), ("mallopt", (-1, 2**31 - 1))]
-        libc.calls.clear()
-        raise ValueError("within")
+    def fail() -> None:
+        with freed_memory_kept(torch.device("cpu")):
+            assert libc.calls == [("mallopt", (-4, 0)), ("mallopt", (-1, 2**31 - 1))]
+            libc.calls.clear()
+            raise ValueError("within")
+
+    with pytest.raises(ValueError, match="within"):
+        fail()
     assert libc.calls == [
         ("mallopt", (-4, 65_536)),
         ("mallopt", (-1, 128 * 1024)),
