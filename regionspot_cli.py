@@ -13,6 +13,7 @@ from regionspot_core.bench.cli import app as bench_app
 from regionspot_core.errors import RegionSpotError
 from regionspot_evaluate.bench.cli import add_score
 from regionspot_evaluate.cli import app as evaluate_app
+from regionspot_extract.bench.cli import add_extract
 from regionspot_extract.cli import app as extract_app
 from regionspot_train.bench.cli import add_train
 from regionspot_train.cli import app as train_app
@@ -41,6 +42,7 @@ def _untrained_clip(name: str, precision: Precision) -> UntrainedTower:
     return untrained_tower(name, precision)
 
 
+add_extract(bench_app)
 add_train(bench_app, _untrained_clip)
 add_score(bench_app)
 

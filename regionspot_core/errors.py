@@ -53,3 +53,11 @@ class CheckpointError(RegionSpotError):
 
 class ClusterError(RegionSpotError):
     """A cluster of machines is not there, or its workers die again and again."""
+
+
+class DeviceMemoryError(RegionSpotError):
+    """Not even the smallest batch fits in a device's memory."""
+
+
+class WorkerError(RegionSpotError):
+    """A process that works for a run ended before its work did."""

@@ -33,6 +33,7 @@ COMMANDS = [
     ["evaluate", "compare"],
     ["bench"],
     ["bench", "cache"],
+    ["bench", "extract"],
     ["bench", "train"],
 ]
 

@@ -1,4 +1,4 @@
-"""`regionspot extract`: weights, text, plan, run, info, verify, export, import, merge."""
+"""`regionspot extract`: weights, text, plan, run, info, verify; `exchange_cli` has the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_extract.exchange_cli import Out, Store, add_exchange
 
 if TYPE_CHECKING:
     from regionspot_extract.config import ExtractConfig
@@ -18,10 +19,16 @@ app = typer.Typer(
 )
 
 KEPT = "What is kept"
-STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
 
-Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
-Store = Annotated[str, typer.Argument(metavar="STORE", help=f"What `run` wrote. {STORE}")]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME[,NAME]",
+        help="auto, cpu, cuda, cuda:1, mps; several (cuda:0,cuda:1): a process each.",
+        rich_help_panel=options.FROZEN,
+    ),
+]
 Dtype = Annotated[
     str,
     typer.Option(
@@ -53,7 +60,9 @@ Flip = Annotated[
 PartImages = Annotated[
     int,
     typer.Option(
-        "--part-images", metavar="N", help="Images of a part: what an interruption loses at most."
+        "--part-images",
+        metavar="N",
+        help="Images of a part: an interruption loses two parts at most.",
     ),
 ]
 
@@ -107,7 +116,7 @@ def plan(
     clip: options.Clip = "tiny",
     clip_pretrained: options.ClipPretrained = None,
     clip_input: options.ClipInput = None,
-    device: options.Device = "auto",
+    device: Devices = "auto",
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
@@ -123,11 +132,16 @@ def plan(
     """
     given = dict(locals())
 
-    from regionspot_extract.planning import measure_seconds_per_image, prepare
+    from regionspot_core.backbones.runtime import Runtime
+    from regionspot_extract.forecast import forecast
+    from regionspot_extract.planning import prepare
+    from regionspot_extract.stages import StageClock
     from regionspot_extract.tables import print_plan
 
-    extraction = prepare(_config(given))
-    print_plan(extraction, measure_seconds_per_image(extraction))
+    config = _config(given)
+    clock = StageClock(Runtime.create(config.backbones.device).device)
+    extraction = prepare(config, clock=clock)
+    print_plan(extraction, forecast(extraction, clock))
 
 
 @app.command()
@@ -142,7 +156,7 @@ def run(
     clip: options.Clip = "tiny",
     clip_pretrained: options.ClipPretrained = None,
     clip_input: options.ClipInput = None,
-    device: options.Device = "auto",
+    device: Devices = "auto",
     precision: options.PrecisionName = "float32",
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
@@ -299,61 +313,7 @@ def verify(
     raise typer.Exit(0 if repaired.after.whole and not repaired.failed else 1)
 
 
-@app.command()
-def export(
-    store: Store,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.h5", help="The file to write; a new one.")
-    ],
-) -> None:
-    """Write a finished store into one HDF5 file, to share it.
-
-    Any HDF5 library reads it: file["clip/tokens"][7] is image 7's tokens.
-    """
-    from regionspot_extract.exchange import export_store
-    from regionspot_extract.tables import print_exported
-
-    print_exported(out, export_store(store, out))
-
-
-@app.command(name="import")
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="What `export` wrote.")],
-    out: Out,
-) -> None:
-    """Make a store of an exported file again, byte for byte.
-
-    Interrupted, the same command goes on where it stopped.
-    """
-    from regionspot_extract.exchange import import_store
-    from regionspot_extract.tables import print_imported
-
-    print_imported(out, import_store(file, out))
-
-
-@app.command()
-def merge(
-    stores: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="STORE", help="What runs of one plan wrote, each other parts of it."
-        ),
-    ],
-    out: Out,
-) -> None:
-    """Put the parts of several stores of one plan into one store.
-
-    A part that several have is taken from the first. --out may have parts
-    already; interrupted, the same command goes on. The exit code is 1 while
-    parts are missing.
-    """
-    from regionspot_extract.exchange import merge_stores
-    from regionspot_extract.tables import print_merge
-
-    report = merge_stores(stores, out)
-    print_merge(out, report)
-    if report.missing:
-        raise typer.Exit(1)
+add_exchange(app)
 
 
 def _config(given: dict[str, Any]) -> ExtractConfig:
@@ -362,12 +322,15 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
     from regionspot_extract.config import ExtractConfig
 
     names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")
+    devices = tuple(given["device"].split(","))
+    models = {name: given[name] for name in (*names, "precision")} | {"device": devices[0]}
     return ExtractConfig.parse(
         {
             **{name: given[name] for name in ("images", "annotations", "part_images", "workers")},
             "out": given.get("out", "(not written)"),
             "bank": given.get("bank"),
-            "backbones": {name: given[name] for name in (*names, "device", "precision")},
+            "backbones": models,
+            "devices": devices if len(devices) > 1 else (),
             "batch_images": given["batch"],
             "keep": {name: given[name] for name in ("dtype", "sam_tokens", "jitter", "flip")},
             "shard": Shard.from_text(given.get("shard", "1/1")),

@@ -28,7 +28,8 @@ class ExtractConfig(Config):
     batch_images: int = Field(8, ge=1)
     """Images encoded together."""
     part_images: int = Field(256, ge=1)
-    """Images of a part: what an interrupted run loses at most, and one shard file."""
+    """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
+    one that it writes."""
     keep: Keep = Keep()
     """What of the models' output is kept, and how."""
     shard: Shard = Shard()
@@ -39,6 +40,8 @@ class ExtractConfig(Config):
     """Threads that decode and resize."""
     engine: Literal["local", "ray"] = "local"
     """Who does the parts: this process, or workers on a Ray cluster."""
+    devices: tuple[str, ...] = ()
+    """Several devices of this machine, a process each; none leaves it to ``backbones.device``."""
     ray: RayOptions = RayOptions()
 
     @field_validator("engine")
@@ -47,6 +50,16 @@ class ExtractConfig(Config):
         device = info.data["backbones"].device if "backbones" in info.data else "auto"
         require_ray_fits(engine, device)
         return engine
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_are_used(cls, devices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(devices) > 1 and info.data.get("engine") == "ray":
+            raise ValueError(
+                "expected one device with --engine ray, since Ray gives each worker its own GPU; "
+                f"found {', '.join(devices)}"
+            )
+        return devices
 
     @field_validator("ray")
     @classmethod

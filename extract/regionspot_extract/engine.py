@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from regionspot_core.cache.claims import until_none_is_held
 from regionspot_core.cache.markers import Marker
 from regionspot_core.cache.plan import Part
-from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.cache.writer import CacheWriter, StoredPart
 from regionspot_core.ray_cluster import require_answer, require_ray
+from regionspot_extract import stages
+from regionspot_extract.allocator import freed_memory_kept
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.planning import Extraction
 
@@ -41,6 +46,10 @@ def find_engine(config: ExtractConfig) -> Engine:
         InputError: It needs a package that is not installed.
         ClusterError: Its cluster does not answer.
     """
+    if config.devices:
+        from regionspot_extract.process_engine import process_engine
+
+        return process_engine
     if config.engine == "local":
         return local_engine
     require_ray()
@@ -71,23 +80,110 @@ def local_engine(
     extraction: Extraction, writer: CacheWriter, on_images: OnImages
 ) -> Iterator[TryParts]:
     """Parts one after another, in this process."""
-    yield lambda parts: (try_part(extraction, writer, part, on_images) for part in parts)
+    yield lambda parts: in_turn(extraction, writer, parts, on_images)
 
 
-def try_part(
-    extraction: Extraction, writer: CacheWriter, part: Part, on_images: OnImages
-) -> Attempt:
-    """Encode and commit a part, unless another run holds or has done it."""
-    with writer.claim(part) as mine:
-        if not mine:
-            return Attempt(part, held=True)
-        if writer.is_committed(part):
-            on_images(len(part.images))
-            return Attempt(part)
-        features = extraction.encoder.encode_part(
-            part,
-            extraction.pictures.read(part.images, planned_bytes=writer.image_bytes),
-            batch_images=extraction.config.batch_images,
-            on_images=on_images,
+@dataclass(frozen=True)
+class _Taken:
+    """A part that this run has taken up, with its claim on it."""
+
+    part: Part
+    claim: ExitStack
+    attempt: Attempt | None
+    """What came of it, where there is nothing to do."""
+
+
+def in_turn(
+    extraction: Extraction, writer: CacheWriter, parts: Iterable[Part], on_images: OnImages
+) -> Iterator[Attempt]:
+    """Encode and commit parts, unless another run holds or has done them.
+
+    The models never wait: images are decoded ahead of them, those of the next part too, and a part
+    is written while the next one is encoded. A part is claimed when its first image is read, and
+    its claim is let go when it is committed. At most two parts' features are in memory.
+
+    Args:
+        extraction: What to do.
+        writer: Of the store.
+        parts: Which; each is asked for when its first image is due to be read.
+        on_images: Told how it goes on.
+    """
+    with (
+        ExitStack() as claims,
+        _WriteBehind(extraction, writer) as behind,
+        ExitStack() as stack,
+    ):
+
+        def take(part: Part) -> _Taken:
+            claim = claims.enter_context(ExitStack())
+            if not claim.enter_context(writer.claim(part)):
+                return _Taken(part, claim, Attempt(part, held=True))
+            return _Taken(part, claim, Attempt(part) if writer.is_committed(part) else None)
+
+        def work() -> Iterator[tuple[_Taken, int | None]]:
+            for taken in map(take, parts):
+                images: Iterable[int | None] = (None,) if taken.attempt else taken.part.images
+                yield from ((taken, position) for position in images)
+
+        def advance(count: int) -> None:
+            behind.raise_failure()
+            on_images(count)
+
+        stack.enter_context(freed_memory_kept(extraction.device))
+        read = stack.enter_context(
+            closing(extraction.pictures.read(work(), planned_bytes=writer.image_bytes))
         )
-        return Attempt(part, writer.write(part, features))
+        for taken, pictures in groupby(read, key=itemgetter(0)):
+            if taken.attempt is None:
+                features = extraction.encoder.encode_part(
+                    taken.part,
+                    (picture for _, picture in pictures if picture is not None),
+                    batch_images=extraction.config.batch_images,
+                    on_images=advance,
+                )
+                yield from behind.write(taken, features)
+                continue
+            taken.claim.close()
+            if not taken.attempt.held:
+                on_images(len(taken.part.images))
+            yield taken.attempt
+        yield from behind.written()
+
+
+class _WriteBehind:
+    """Writes one part in a thread, while the caller makes the next."""
+
+    def __init__(self, extraction: Extraction, writer: CacheWriter) -> None:
+        self._clock = extraction.clock
+        self._writer = writer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._underway: tuple[_Taken, Future[Marker]] | None = None
+
+    def __enter__(self) -> _WriteBehind:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def write(self, taken: _Taken, features: StoredPart) -> Iterator[Attempt]:
+        """Begin to write a part; what came of the one before."""
+        yield from self.written()
+        self._underway = taken, self._pool.submit(self._write, taken.part, features)
+
+    def written(self) -> Iterator[Attempt]:
+        """What came of the part that is being written, once it is; nothing where none is."""
+        if self._underway is not None:
+            taken, future = self._underway
+            self._underway = None
+            marker = future.result()
+            taken.claim.close()
+            yield Attempt(taken.part, marker)
+
+    def raise_failure(self) -> None:
+        """Raise what has stopped the writing, if something has: no need to finish the next part."""
+        if self._underway is not None and self._underway[1].done():
+            self._underway[1].result()
+
+    def _write(self, part: Part, features: StoredPart) -> Marker:
+        with self._clock(stages.WRITE):
+            return self._writer.write_stored(part, features)

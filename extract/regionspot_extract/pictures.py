@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead
+from regionspot_extract.stages import READ, Clock, no_clock
+from regionspot_extract.transfer import Bus
 
+Label = TypeVar("Label")
 UNKNOWN = -1
 """The size of a file that was not there."""
 
@@ -42,24 +45,41 @@ class PictureReader:
         *,
         flip: bool,
         workers: int,
+        bus: Bus,
+        clock: Clock = no_clock,
     ) -> None:
         self._folder = folder
         self._annotations = annotations
         self._backbones = backbones
         self._flip = flip
         self._workers = workers
+        self._bus = bus
+        self._clock = clock
 
     def read(
-        self, positions: Iterable[int], *, planned_bytes: NDArray[np.int64] | None = None
-    ) -> Iterator[Picture | FailedImage]:
+        self,
+        positions: Iterable[tuple[Label, int | None]],
+        *,
+        planned_bytes: NDArray[np.int64] | None = None,
+    ) -> Generator[tuple[Label, Picture | FailedImage | None]]:
         """The pictures at ``positions``, in that order, a few read ahead.
 
         Args:
-            positions: Places in the annotation set.
+            positions: Places in the annotation set, each with a label that goes with its picture;
+                None is no place, and gives no picture.
             planned_bytes: (I,) size of every file when the store was planned; a file of another
                 size is another image, and fails. None looks at no size.
         """
-        read_one = partial(self._read_one, planned_bytes=planned_bytes)
+
+        def read_one(
+            item: tuple[Label, int | None],
+        ) -> tuple[Label, Picture | FailedImage | None]:
+            label, position = item
+            if position is None:
+                return label, None
+            with self._clock(READ):
+                return label, self._read_one(position, planned_bytes=planned_bytes)
+
         return map_ahead(read_one, positions, workers=self._workers)
 
     def _read_one(
@@ -77,7 +97,7 @@ class PictureReader:
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
-        return Picture(position, tuple(views))
+        return Picture(position, tuple(self._bus.pin(view) for view in views))
 
 
 def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:

@@ -27,8 +27,10 @@ from regionspot_core.ray_cluster import connected, first_words
 from regionspot_core.ray_crew import Crew, cluster_nodes
 from regionspot_extract.engine import Attempt, OnImages, TryParts
 from regionspot_extract.planning import Extraction
-from regionspot_extract.ray_worker import PartWorker, Place, anywhere, require_seen
+from regionspot_extract.worker import PartWorker, Place, anywhere, require_seen
 
+AT_ONCE = 2
+"""Parts that a worker has: one is written while the next is encoded."""
 TRIES = 3
 """Workers that may die of one part, or one after another while they load the models."""
 PATIENCE_SECONDS = 30.0
@@ -131,6 +133,7 @@ class _Pool:
             .options(
                 num_cpus=self._crew.cpus,
                 num_gpus=self._crew.gpus,
+                max_concurrency=AT_ONCE,
                 max_restarts=0,
                 scheduling_strategy="SPREAD",
             )
@@ -141,14 +144,19 @@ class _Pool:
         slot.loading = slot.actor.load.remote(config, threads=self._crew.threads)
 
     def _hand_out(self) -> None:
-        """Give every worker a part, and a second one, so that it never waits for the driver."""
+        """Give every worker a part, and a second one, so that its models never wait."""
         ready = [slot for slot in self._slots if slot.loading is None]
         # Of the last parts nobody gets a second: another worker may be free sooner.
-        for count in (1, 2) if len(self._todo) > len(self._slots) else (1,):
+        for count in range(1, (AT_ONCE if len(self._todo) > len(self._slots) else 1) + 1):
             for slot in ready:
-                if self._todo and len(slot.given) < count:
+                if self._todo and len(slot.given) < count and self._may_join(slot):
                     part = self._todo.popleft()
                     slot.given.append((part, slot.actor.attempt.remote(part)))
+
+    def _may_join(self, slot: _Slot) -> bool:
+        """Whether a worker may have the next part beside those it has."""
+        together = [part.index for part, _ in slot.given] + [self._todo[0].index]
+        return len(together) == 1 or not any(self._deaths[index] for index in together)
 
     def _answering(self) -> list[_Slot]:
         """The workers that have answered; waits for one."""
@@ -200,13 +208,14 @@ class _Pool:
         return attempt
 
     def _bury(self, slot: _Slot, error: Exception) -> None:
-        """Take a dead worker's parts back, the first of which it was at, and hire another."""
+        """Take a dead worker's parts back, and hire another."""
         parts = [part for part, _ in slot.given]
         slot.given.clear()
         ray.kill(slot.actor)  # it may only be cut off
         if parts:
-            self._deaths[parts[0].index] += 1
-            what = f"part {parts[0].index}"
+            # Of two, nobody knows which one it died of: the next worker has each of them alone.
+            self._deaths.update(part.index for part in parts)
+            what = f"part {' or '.join(str(part.index) for part in parts)}"
             again = self._deaths[parts[0].index]
         else:
             slot.deaths_loading += 1

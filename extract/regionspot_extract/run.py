@@ -23,6 +23,7 @@ from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Engine, do_parts, find_engine, local_engine
 from regionspot_extract.pictures import file_bytes
 from regionspot_extract.planning import Extraction, prepare
+from regionspot_extract.stages import Clock, no_clock
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,31 @@ class ExtractionReport:
 
 
 def run_extraction(
-    config: ExtractConfig, *, backbones: Backbones | None = None
+    config: ExtractConfig, *, backbones: Backbones | None = None, clock: Clock = no_clock
 ) -> ExtractionReport:
     """Fill the store at ``config.out``; run again after an interruption, it goes on.
 
     Args:
         config: What is asked.
         backbones: Loaded models to use instead of those ``config`` names; the local engine only.
+        clock: Told of every stage; the local engine only.
 
     Raises:
         InputError: An input is wrong.
         FingerprintError: The store there was made with other models, annotations or options.
         ImageError: A feature is not finite; the part is not written.
         CacheError: The store cannot be written.
+        DeviceMemoryError: Not even one image fits in the device's memory.
         ClusterError: The cluster is not there, or its workers died again and again.
+        WorkerError: The process of one of several devices died.
     """
     engine = find_engine(config)
-    if backbones is not None and config.engine != "local":
+    if backbones is not None and engine is not local_engine:
         raise InputError(
-            f"engine {config.engine}: expected models that the configuration names, got loaded "
-            f"ones; its workers load theirs themselves. Use engine local"
+            "several processes: expected models that the configuration names, got loaded ones; "
+            "workers load theirs themselves. Use engine local on one device"
         )
-    extraction = prepare(config, backbones=backbones)
+    extraction = prepare(config, backbones=backbones, clock=clock)
     writer = open_writer(extraction)
     share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
     if config.retry_failed:

@@ -26,6 +26,7 @@ from regionspot_extract.info import StoreInfo
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.merge import MergeReport
     from regionspot_extract.exchange import ImportReport
+    from regionspot_extract.forecast import Forecast
     from regionspot_extract.planning import Extraction
     from regionspot_extract.repair import Repair
     from regionspot_extract.run import ExtractionReport
@@ -38,7 +39,7 @@ IMAGES_SHOWN = 4
 RUNS_SHOWN = 10
 
 
-def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
+def print_plan(extraction: Extraction, forecast: Forecast | None) -> None:
     """Bytes and time that an extraction would take."""
     plan, annotations = extraction.plan, extraction.annotations
     stored = _bytes_of_views(plan)
@@ -57,14 +58,24 @@ def print_plan(extraction: Extraction, seconds_per_image: float | None) -> None:
     facts |= _shapes(plan.shape, plan.keep)
     facts |= {name: format_bytes(count) for name, count in stored.items()}
     facts["store"] = f"{format_bytes(sum(stored.values()))} in {plan.keep.dtype}"
-    if seconds_per_image is None:
-        facts["time"] = "unknown: none of the sampled images could be read"
-    else:
-        total = format_seconds(seconds_per_image * plan.image_count)
-        facts["time"] = (
-            f"about {total} here ({per_second(1 / seconds_per_image)} images/s measured)"
-        )
+    facts["time"] = _time(extraction, forecast)
     show(facts_table("Extraction plan", facts))
+
+
+def _time(extraction: Extraction, forecast: Forecast | None) -> str:
+    """What a run takes, and of what it is made up."""
+    if forecast is None:
+        return "unknown: none of the sampled images could be read"
+    rate = extraction.plan.image_count / forecast.encoding
+    devices = len(extraction.config.devices)
+    where = f"on {devices} devices like the first" if devices else "here"
+    parts = [
+        f"{format_seconds(forecast.encoding)} at {per_second(rate)} images/s",
+        f"{format_seconds(forecast.loading)} to load",
+    ]
+    if forecast.classes:
+        parts.append(f"{format_seconds(forecast.classes)} for the class names")
+    return f"about {format_seconds(forecast.total)} {where}: {', '.join(parts)}"
 
 
 def _bytes_of_views(plan: CachePlan) -> dict[str, int]:

@@ -32,21 +32,28 @@ LARGEST = 515.5
 def quantise(
     values: NDArray[np.float16], *, axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Int8 steps and scales of finite float16 values.
+    """:func:`quantise_tensor` of an array."""
+    steps, scale = quantise_tensor(torch.from_numpy(values), axis=axis)
+    return steps.numpy(), scale.numpy()
+
+
+def quantise_tensor(values: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Int8 steps and float16 scales of finite float16 values, on the device that they are on.
 
     Args:
         values: Any shape.
         axis: The axis that shares a scale; the scales' shape lacks it.
     """
-    wide = torch.from_numpy(values).float()
+    wide = values.float()
     largest = wide.abs().amax(axis, keepdim=True)
-    scale = (largest / STEPS).clamp(SMALLEST, LARGEST).half().numpy()
-    # Among float16's smallest numbers rounding may leave too little for the largest value.
-    short = scale.astype(np.float32) * (STEPS + 0.5) < largest.numpy()
-    scale = np.minimum(np.where(short, np.nextafter(scale, np.float16(np.inf)), scale), LARGEST)
-    scale = scale.astype(np.float16)
-    steps = (wide / torch.from_numpy(scale).float()).round_().clamp_(-STEPS, STEPS)
-    return steps.to(torch.int8).numpy(), scale.squeeze(axis)
+    scale = (largest / STEPS).clamp(SMALLEST, LARGEST).half()
+    # Among float16's smallest numbers rounding may leave too little for the largest value. The
+    # next float16 after a positive one has the next bits.
+    short = scale.float() * (STEPS + 0.5) < largest
+    scale = torch.where(short, (scale.view(torch.int16) + 1).view(torch.float16), scale)
+    scale = scale.float().clamp(max=LARGEST).half()
+    steps = (wide / scale.float()).round_().clamp_(-STEPS, STEPS).to(torch.int8)
+    return steps, scale.squeeze(axis)
 
 
 def restore(

@@ -64,6 +64,15 @@ class PartFeatures:
     failed: tuple[FailedImage, ...] = ()
 
 
+@dataclass(frozen=True)
+class StoredPart:
+    """A part as it is stored. Rows of failed images are those of zeros."""
+
+    arrays: dict[str, NDArray[Any]]
+    """Every array of :func:`regionspot_core.cache.schema.part_arrays`, the part's rows of it."""
+    failed: tuple[FailedImage, ...] = ()
+
+
 class CacheWriter:
     """A store being filled. Several processes may fill different parts of one store."""
 
@@ -135,14 +144,26 @@ class CacheWriter:
         return self._claims.part(part.index)
 
     def write(self, part: Part, given: PartFeatures) -> Marker:
-        """Write a part's features and commit it.
+        """Encode a part's features, write them and commit the part.
 
         Raises:
             CacheError: The arrays are not of the part's shape, or cannot be written.
         """
-        self._require_shapes(part, given)
-        encoded = _encoded(self.plan, given.arrays)
-        contents = {name: self._arrays[name].pieces(values) for name, values in encoded.items()}
+        wanted = {each.name: (each.trailing, each.dtype) for each in self._features.values()}
+        self._require_shapes(part, given.arrays, wanted)
+        return self.write_stored(
+            part, StoredPart(encoded_features(self.plan, given.arrays), given.failed)
+        )
+
+    def write_stored(self, part: Part, given: StoredPart) -> Marker:
+        """Write a part whose features are encoded, and commit it.
+
+        Raises:
+            CacheError: The arrays are not of the part's shape, or cannot be written.
+        """
+        wanted = {each.name: (each.shape[1:], each.dtype) for each in self._arrays.values()}
+        self._require_shapes(part, given.arrays, wanted)
+        contents = {name: self._arrays[name].pieces(rows) for name, rows in given.arrays.items()}
         files = {name: pieces for name, pieces in contents.items() if pieces is not None}
         self.store.write_many(
             {self._arrays[name].file(part.index): pieces for name, pieces in files.items()}
@@ -178,18 +199,23 @@ class CacheWriter:
         self._claims.clean_up()
         return True
 
-    def _require_shapes(self, part: Part, given: PartFeatures) -> None:
-        if given.arrays.keys() != self._features.keys():
+    def _require_shapes(
+        self,
+        part: Part,
+        given: dict[str, NDArray[Any]],
+        wanted: dict[str, tuple[tuple[int, ...], str]],
+    ) -> None:
+        if given.keys() != wanted.keys():
             raise CacheError(
-                f"part {part.index}: expected the arrays {', '.join(self._features)}, "
-                f"got {', '.join(given.arrays)}"
+                f"part {part.index}: expected the arrays {', '.join(wanted)}, "
+                f"got {', '.join(given)}"
             )
-        for name, feature in self._features.items():
-            rows = part.rows if feature.of_regions else len(part.images)
-            wanted, found = (rows, *feature.trailing), given.arrays[name]
-            if found.shape != wanted or found.dtype != feature.dtype:
+        for name, (trailing, dtype) in wanted.items():
+            rows = part.rows if self._arrays[name].of_regions else len(part.images)
+            found = given[name]
+            if found.shape != (rows, *trailing) or found.dtype != dtype:
                 raise CacheError(
-                    f"part {part.index}: {name} must be {feature.dtype} {wanted}, got "
+                    f"part {part.index}: {name} must be {dtype} {(rows, *trailing)}, got "
                     f"{found.dtype} {found.shape}"
                 )
 
@@ -210,8 +236,8 @@ def require_same_origin(
     )
 
 
-def _encoded(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The part arrays' values from the features', by name."""
+def encoded_features(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The part arrays' values from the features', by name: what a store keeps of them."""
     encoded = {}
     for feature in features(plan).values():
         rows = values[feature.name]

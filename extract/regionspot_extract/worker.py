@@ -1,11 +1,11 @@
-"""What a worker on a Ray cluster does. Nothing here knows Ray."""
+"""What a worker does, on a Ray cluster or on one device of a machine. Nothing here knows which."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
 from regionspot_core.ray_crew import models_anywhere
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.engine import Attempt, try_part
+from regionspot_extract.engine import Attempt, OnImages, in_turn
 from regionspot_extract.planning import Extraction, prepare
 from regionspot_extract.run import open_writer
 
@@ -39,7 +39,7 @@ class Place:
 
 
 class PartWorker:
-    """Both models in a process of their own; does the parts it is handed, one after another."""
+    """Both models in a process of their own; does the parts it is handed."""
 
     def __init__(self) -> None:
         self._opened: tuple[Extraction, CacheWriter] | None = None
@@ -66,10 +66,14 @@ class PartWorker:
         return place
 
     def attempt(self, part: Part) -> Attempt:
-        """See :func:`regionspot_extract.engine.try_part`."""
+        """Do one part. Two threads may: one then writes while the models work for the other."""
+        (attempt,) = self.attempts([part], lambda count: None)
+        return attempt
+
+    def attempts(self, parts: Iterable[Part], on_images: OnImages) -> Iterator[Attempt]:
+        """See :func:`regionspot_extract.engine.in_turn`."""
         assert self._opened is not None
-        extraction, writer = self._opened
-        return try_part(extraction, writer, part, lambda count: None)
+        return in_turn(*self._opened, parts, on_images)
 
 
 def require_seen(writer: CacheWriter, part: Part, *, where: str) -> None:

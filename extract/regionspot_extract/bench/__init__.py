@@ -1,0 +1,1 @@
+"""`regionspot bench extract`: extraction beside the straightforward loop, in speed and features."""

@@ -1,0 +1,150 @@
+"""How long an extraction will take, from encoding some of its images here and now.
+
+Images with many regions take longer, and the sample's mix need not be the set's: what an image
+takes and what each of its regions adds are told apart by the stages' times.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from regionspot_core.backbones.text import class_batches, embed_classes, paper_text
+from regionspot_core.prefetch import in_batches
+from regionspot_extract.allocator import freed_memory_kept
+from regionspot_extract.pictures import Picture
+from regionspot_extract.planning import Extraction
+from regionspot_extract.stages import DECODE, StageClock
+
+SAMPLE_SECONDS = 5.0
+"""So long the sample is encoded, or until the batch that then runs is done."""
+SAMPLE_IMAGES = 512
+BATCH_SECONDS = 20.0
+"""A batch that would take longer is made smaller: a slow processor gains nothing by large ones."""
+TEXT_SECONDS = 0.2
+"""A class that takes longer to embed is enough to go by."""
+
+Now = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What encoding takes, reading included."""
+
+    image: float
+    """Seconds of an image without regions."""
+    region: float
+    """Seconds that each region adds."""
+
+    @classmethod
+    def of(cls, *, seconds: float, decoding: float, images: int, regions: int) -> Pace:
+        """The pace of a sample that took ``seconds``, of which ``decoding`` for its regions."""
+        return cls((seconds - decoding) / images, decoding / regions if regions else 0.0)
+
+    def seconds(self, *, images: int, regions: int) -> float:
+        """Of so many."""
+        return images * self.image + regions * self.region
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of a run, from its start to the finished store."""
+
+    loading: float
+    """Annotations read and models loaded; twice where processes for devices follow."""
+    classes: float
+    """Class names embedded; none where a bank is given."""
+    encoding: float
+    """Images, by all processes together."""
+
+    @property
+    def total(self) -> float:
+        """Of all."""
+        return self.loading + self.classes + self.encoding
+
+
+def forecast(
+    extraction: Extraction, clock: StageClock, *, now: Now = time.perf_counter
+) -> Forecast | None:
+    """What a run would take; None where no image of the sample could be read.
+
+    Args:
+        extraction: What is to be done.
+        clock: The extraction's own.
+        now: Tells seconds.
+    """
+    with freed_memory_kept(extraction.device):
+        pace = measure_pace(extraction, clock, now=now)
+    if pace is None:
+        return None
+    plan, config = extraction.plan, extraction.config
+    encoding = pace.seconds(images=plan.image_count, regions=int(plan.region_count.sum()))
+    return Forecast(
+        loading=extraction.loading_seconds * (2 if config.devices else 1),
+        classes=0.0 if config.bank else _class_seconds(extraction, now),
+        encoding=encoding / min(max(1, len(config.devices)), plan.part_count),
+    )
+
+
+def measure_pace(
+    extraction: Extraction, clock: StageClock, *, now: Now = time.perf_counter
+) -> Pace | None:
+    """Encode images from all over the data set, as a run does; None where none can be read."""
+    count = len(extraction.annotations)
+    # In any order, so that the sample has the set's mix of sizes wherever it ends.
+    positions = np.random.default_rng(0).permutation(count)[:SAMPLE_IMAGES]
+    batch = _warm_up(extraction, positions.tolist(), now)
+    if batch is None:
+        return None
+    before, began = clock.seconds()[DECODE], now()
+    images = regions = 0
+    read = extraction.pictures.read((None, int(position)) for position in positions)
+    for pictures in in_batches((each for _, each in read), batch):
+        good = [picture for picture in pictures if isinstance(picture, Picture)]
+        for each in extraction.encoder.begin(good):
+            each.arriving.wait()
+        images += len(good)
+        regions += sum(int(extraction.plan.region_count[each.position]) for each in good)
+        if images and now() - began > SAMPLE_SECONDS:
+            break
+    seconds, decoding = now() - began, clock.seconds()[DECODE] - before
+    return Pace.of(seconds=seconds, decoding=decoding, images=images, regions=regions)
+
+
+def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> int | None:
+    """Encode an image, then a batch if that takes no time; how many images a batch shall have.
+
+    None where no image can be read.
+    """
+    read = extraction.pictures.read((None, position) for position in positions)
+    good = (picture for _, picture in read if isinstance(picture, Picture))
+    size = extraction.config.batch_images
+    for pictures in in_batches(good, 1):
+        began = now()
+        for each in extraction.encoder.begin(pictures):
+            each.arriving.wait()
+        one = now() - began
+        if one > 0:
+            size = max(1, min(size, int(BATCH_SECONDS / one)))
+        if one * size < SAMPLE_SECONDS:
+            for each in extraction.encoder.begin(pictures * size):
+                each.arriving.wait()
+        return size
+    return None
+
+
+def _class_seconds(extraction: Extraction, now: Now) -> float:
+    """What embedding the class names takes."""
+    encoder = extraction.backbones.image_text_encoder
+    text = paper_text(extraction.annotations.vocabulary)
+    seconds = 0.0
+    for classes in (range(1), next(class_batches(text))):
+        began = now()
+        embed_classes(encoder, text, classes)
+        seconds = (now() - began) / len(classes)
+        if seconds > TEXT_SECONDS:
+            break
+    return seconds * len(text.words)

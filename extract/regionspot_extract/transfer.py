@@ -1,0 +1,84 @@
+"""Pictures to the device and features back, beside its work.
+
+On CUDA each direction has a stream of its own, and the host's side is pinned: a batch is copied in
+while the one before it is computed, and copied out while the next one is. Elsewhere nothing needs
+to be copied, and what is returned is there at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from regionspot_core.backbones.loading import PreparedImage
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """Tensors on their way to the host."""
+
+    _tensors: Tensors
+    _there: Any = None
+    """A CUDA event; None where they are there."""
+
+    def wait(self) -> Tensors:
+        """The tensors, once they are there."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._tensors
+
+
+class Bus:
+    """The way between the host and one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._cuda = device.type == "cuda"
+        if self._cuda:
+            self._inward, self._outward = _stream(device), _stream(device)
+
+    def pin(self, image: PreparedImage) -> PreparedImage:
+        """Put a prepared image where it can be copied from in the background; any thread may."""
+        if not self._cuda:
+            return image
+        # A thread that names no device would start to use the first one.
+        with torch.cuda.device(self._device):
+            return PreparedImage(
+                image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
+            )
+
+    def to_device(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Begin to copy pinned tensors; what is computed with them next waits for them."""
+        if not self._cuda:
+            return images
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._inward):
+            moved = [image.to(self._device, non_blocking=True) for image in images]
+        computing.wait_stream(self._inward)
+        for image in moved:
+            image.record_stream(computing)
+        return moved
+
+    def to_host(self, tensors: Tensors) -> Arriving:
+        """Begin to copy what is on the device; nothing here waits for it."""
+        if not self._cuda:
+            return Arriving({name: tensor.cpu() for name, tensor in tensors.items()})
+        arriving = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
+        self._outward.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._outward):
+            for name in tensors.keys() - arriving.keys():
+                tensor = tensors[name]
+                host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                arriving[name] = host.copy_(tensor, non_blocking=True)
+                tensor.record_stream(self._outward)
+            there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            there.record()
+        return Arriving(arriving, there)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,0 +1,112 @@
+"""Several devices of one machine, a process each: one run's bytes, and faults that are told."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regionspot_core.errors import ConfigError, InputError, WorkerError
+from regionspot_core.testing import files_of
+from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.info import describe_store
+from regionspot_extract.planning import prepare
+from regionspot_extract.process_engine import process_engine
+from regionspot_extract.run import open_writer, run_extraction
+
+SCENES, PART, PARTS = 24, 4, 6
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "store.zarr"
+    run_extraction(make_config(world, out))
+    return out
+
+
+def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
+    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    return ExtractConfig.parse(
+        {**values, "part_images": PART, "batch_images": 2, "workers": 1, **changes}, source="test"
+    )
+
+
+def test_two_processes_give_one_processes_bytes(
+    world: World, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = run_extraction(make_config(world, tmp_path / "s", devices=["cpu", "cpu"]))
+    assert (report.parts_done, report.failed, report.complete) == (PARTS, (), True)
+    assert files_of(tmp_path / "s") == files_of(finished)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"extract: {SCENES}/{SCENES} images"]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_dies(world: World, finished: Path, tmp_path: Path) -> None:
+    """It is named with its signal, and the same command goes on."""
+    config = make_config(world, tmp_path / "s", devices=["cpu"])
+    extraction = prepare(config)
+
+    def kill(count: int) -> None:
+        (process,) = multiprocessing.active_children()
+        process.kill()
+
+    writer = open_writer(extraction)
+    with (
+        pytest.raises(WorkerError, match=r"the process on cpu died at part \d.* \(SIGKILL\)"),
+        process_engine(extraction, writer, kill) as try_parts,
+    ):
+        list(try_parts(extraction.plan.parts()))
+    assert multiprocessing.active_children() == []
+    there = describe_store(config.out).parts_written
+    report = run_extraction(make_config(world, tmp_path / "s"))
+    assert (report.parts_resumed, report.complete) == (there, True)
+    assert files_of(tmp_path / "s") == files_of(finished)
+
+
+def test_a_device_that_is_not_there(world: World, tmp_path: Path) -> None:
+    """A worker's error is the run's own."""
+    config = make_config(world, tmp_path / "s", devices=["cpu", "cuda:77"])
+    with pytest.raises(InputError, match="device 'cuda:77' cannot be used here"):
+        run_extraction(config)
+    assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
+    """Exit code 130 and nobody left, while both are in the middle of a part."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in world.train_images.iterdir():
+        (images / path.name).symlink_to(path)
+    waiting = sorted(images.iterdir())[1]
+    waiting.unlink()
+    os.mkfifo(waiting)
+    command = [sys.executable, "-m", "regionspot_cli", "extract", "run", "--device", "cpu,cpu"]
+    data = ["--images", images, "--annotations", world.train_annotations, "--out", tmp_path / "s"]
+    run = subprocess.Popen(
+        [*command, *map(str, data), "--part-images", str(PART)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with waiting.open("wb"):  # once a worker opens it to read, and then waits for its bytes
+        os.killpg(run.pid, signal.SIGINT)
+        # Ends when the last process that has the pipe does.
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in said
+
+
+def test_ray_takes_one_device(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected one device with --engine ray"):
+        make_config(world, tmp_path / "s", devices=["cpu", "cpu"], engine="ray")
