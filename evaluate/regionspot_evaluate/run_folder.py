@@ -88,7 +88,9 @@ class RunFolder:
 
     def _record(self, folder: Path, names: list[str]) -> None:
         heads = {name: self._asked["heads"][name] for name in names}
-        facts = {"configuration": self._config.to_json(), "version": __version__}
+        # What it is scored by may change, and metrics.json says it.
+        configuration = self._config.model_dump(mode="json", exclude={"protocol", "scorer"})
+        facts = {"configuration": configuration, "version": __version__}
         write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
 
     def _require_asked(self) -> None:
@@ -127,7 +129,7 @@ def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet)
         "batch_images": config.batch_images,
         "pairs": config.pairs,
         "detections": config.detections,
-        "baseline": config.with_baseline,
+        "baselines": list(config.baselines),
     }
 
 

@@ -8,31 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from filelock import FileLock
+from small_evaluation import BASELINE_FILES, BATCH, BATCHES, FILES, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.class_text import TextConfig
-from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.shard import Shard
-from regionspot_core.tiny.world import write_world
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
-from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.detections import ResultsFile
 from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
 from regionspot_evaluate.run_folder import RunFolder
-
-IMAGES, BATCH = 11, 2
-BATCHES = 6
-FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
 
 
 class Killed(BaseException):
@@ -46,36 +36,7 @@ def backbones() -> Backbones:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    """A small world and two heads that have learnt nothing."""
-    folder = tmp_path_factory.mktemp("place")
-    write_world(folder / "world", train_scenes=2, val_scenes=IMAGES, seed=3)
-    for seed, name in enumerate(("first", "second")):
-        torch.manual_seed(seed)
-        sam, clip = backbones.region_encoder, backbones.image_text_encoder
-        widths = FusionConfig(
-            region_width=sam.token_width,
-            image_width=clip.token_width,
-            text_width=clip.text_width,
-            layers=1,
-        )
-        head = FusionHead(widths)
-        save_head(folder / name, head, HeadRecord(head.config, backbones.fingerprint, {}))
-    annotations = read_annotations(folder / "world" / "val.json")
-    simple = TextConfig(templates="simple")
-    bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
-    bank.save(folder / "bank.h5")
-    broken = sorted((folder / "world" / "val").iterdir())[4]
-    broken.write_bytes(broken.read_bytes()[:100])
-    return folder
-
-
-def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
-    values = {
-        "images": place / "world" / "val", "annotations": place / "world" / "val.json",
-        "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
-        "bank": place / "bank.h5",
-    }  # fmt: skip
-    return EvaluateConfig.parse({**values, **changes}, source="test")
+    return write_place(tmp_path_factory.mktemp("place"), backbones)
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +62,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def assert_same(out: Path, expected: Path, *names: str) -> None:
-    for name in names or (*FILES, "baseline_clip_crop.json"):
+    for name in names or (*FILES, *BASELINE_FILES):
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None:
     out, report = unbroken
     there = {path.name for path in out.iterdir()}
-    assert there == {*FILES, "baseline_clip_crop.json", "run.json"}
+    assert there == {*FILES, *BASELINE_FILES, "run.json"}
     assert len(report.failed) == 1
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     assert ["failed" in line for line in lines] == [i == 4 for i in range(IMAGES)]
@@ -223,7 +184,7 @@ def test_kill_9(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--out", str(tmp_path / "out"), "--batch", str(BATCH), "--device", "cpu",
-        "--bank", "bank.h5",
+        "--bank", "bank.h5", *(word for name in BASELINES for word in ("--baseline", name)),
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=place, capture_output=True, check=False
@@ -235,7 +196,8 @@ def test_kill_9(
     assert again.returncode == 1, again.stderr  # an image cannot be read
     assert "4 of 11 images are there already" in again.stderr
     assert len(encoded) == BATCHES - 2
-    assert_same(tmp_path / "out", unbroken[0], "detections.json", "metrics.json", "images.jsonl")
+    same = ("detections.json", "metrics.json", "images.jsonl", *BASELINE_FILES)
+    assert_same(tmp_path / "out", unbroken[0], *same)
 
 
 def test_a_finished_evaluation_is_only_scored_again(
@@ -257,6 +219,11 @@ def test_a_finished_evaluation_is_only_scored_again(
         ({"detections": 100}, "detections: expected 300, found 100"),
         ({"batch_images": 3}, "batch_images: expected 2, found 3"),
         ({"proposals": "auto"}, "proposals: expected gt, found auto"),
+        (
+            {"baseline": ["clip-pool"]},
+            r"baselines: expected \['clip-crop', 'clip-masked-crop', 'clip-pool'\], "
+            r"found \['clip-pool'\]",
+        ),
         ({"head": "second"}, r"heads\.first: expected \w+…, found nothing; heads\.second"),
         ({"backbones": {"precision": "bfloat16"}}, r"models\.precision: expected float32, found b"),
     ],
@@ -374,7 +341,7 @@ def test_several_heads_share_the_frozen_models(
     assert reports == {"first": unbroken[1], "second": second}
     assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)
     assert_same(tmp_path / "both" / "second", tmp_path / "alone", *FILES)
-    assert_same(tmp_path / "both", unbroken[0], "baseline_clip_crop.json")
+    assert_same(tmp_path / "both", unbroken[0], *BASELINE_FILES)
     assert not (tmp_path / "both" / "detections.json").exists()
     for name, alone in (("first", unbroken[0]), ("second", tmp_path / "alone")):
         records = [
@@ -392,7 +359,7 @@ def test_the_command_with_heads_and_shares(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--head", "second", "--out", str(tmp_path / "out"), "--batch", "4",
-        "--device", "cpu", "--no-baseline", "--bank", "bank.h5",
+        "--device", "cpu", "--baseline", "none", "--bank", "bank.h5",
     ]  # fmt: skip
     share = regionspot(*arguments, "--shard", "1/2", cwd=place)
     assert share.returncode == 0, share.stderr

@@ -24,7 +24,7 @@ from regionspot_evaluate.html_report.precision import (
     measure_precision,
 )
 from regionspot_evaluate.html_report.run_folder import Detections, Run, read_detections
-from regionspot_evaluate.report import PROTOCOL
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -60,7 +60,7 @@ def analyse(run: Run, annotations: AnnotationSet) -> Analysis:
 def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
     """The content of ``report.json``; shares of 1, null where there is nothing to measure on."""
     return {
-        "protocol": PROTOCOL,
+        "protocol": LVIS_PROTOCOLS["standard"],
         "data": {
             "annotations": str(annotations.path),
             "sha256": annotations.sha256,
@@ -83,7 +83,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "detections": len(analysis.detections.score),
         "detections_beyond_limit": analysis.detections.beyond,
         "box": precision.figures,
-        "mask": analysis.run.figures("mask"),
+        "mask": analysis.run.figures("segm"),
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.said == MISSED),
         "curves": {
@@ -104,7 +104,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
 
 def _warnings(analysis: Analysis) -> list[str]:
     """Where the run's own record says other figures than its detections give."""
-    recorded, found = analysis.run.figures("box"), analysis.precision.figures
+    recorded, found = analysis.run.figures("bbox"), analysis.precision.figures
     if not recorded:
         return []
     told, now = recorded.get("AP"), found["AP"]

@@ -1,0 +1,53 @@
+"""A small evaluation: a world of a few images, one of them broken, and two heads."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regionspot_core.backbones.loading import Backbones
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.checkpoint import HeadRecord, save_head
+from regionspot_core.class_text import TextConfig
+from regionspot_core.datasets import read_annotations
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.tiny.world import write_world
+from regionspot_evaluate.baselines.names import BASELINES, results_file
+from regionspot_evaluate.config import EvaluateConfig
+
+IMAGES, BATCH = 11, 2
+BATCHES = 6
+FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+BASELINE_FILES = tuple(results_file(name) for name in BASELINES)
+
+
+def write_place(folder: Path, backbones: Backbones) -> Path:
+    """A small world and two heads that have learnt nothing."""
+    write_world(folder / "world", train_scenes=2, val_scenes=IMAGES, seed=3)
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        sam, clip = backbones.region_encoder, backbones.image_text_encoder
+        widths = FusionConfig(
+            region_width=sam.token_width,
+            image_width=clip.token_width,
+            text_width=clip.text_width,
+            layers=1,
+        )
+        head = FusionHead(widths)
+        save_head(folder / name, head, HeadRecord(head.config, backbones.fingerprint, {}))
+    annotations = read_annotations(folder / "world" / "val.json")
+    simple = TextConfig(templates="simple")
+    bank = build_class_bank(backbones.image_text_encoder, annotations.vocabulary, simple)
+    bank.save(folder / "bank.h5")
+    broken = sorted((folder / "world" / "val").iterdir())[4]
+    broken.write_bytes(broken.read_bytes()[:100])
+    return folder
+
+
+def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
+    values = {
+        "images": place / "world" / "val", "annotations": place / "world" / "val.json",
+        "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
+        "bank": place / "bank.h5", "baseline": BASELINES,
+    }  # fmt: skip
+    return EvaluateConfig.parse({**values, **changes}, source="test")
