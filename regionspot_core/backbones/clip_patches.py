@@ -1,8 +1,8 @@
 """CLIP's patches as vectors beside its texts: the tower's last norm and projection, each alone.
 
-A tower that pools by CLS or by the mean does no more to what it pools, so a token's vector lies in
-the space that texts lie in. One that pools by attention projects the pooled vector only: its
-patches have no place there.
+A tower that takes CLS, or the mean, as the image's token does nothing else to it, so that every
+token's vector lies in the space of texts. One that pools by attention projects the pooled vector
+only: its patches have no place there.
 """
 
 from __future__ import annotations
