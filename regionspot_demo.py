@@ -11,11 +11,15 @@ from typing import Any
 
 from rich.table import Table
 
+from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
 from regionspot_core.tables import format_bytes, show
 from regionspot_core.tiny.world import write_world
+from regionspot_evaluate.backbone_choice import backbones_of_head
+from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.report import evaluation_output
 from regionspot_evaluate.run import run_evaluation
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
@@ -60,9 +64,16 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
             out=run,
         )
     with clock("evaluate"):
+        models = backbones_of_head(run, {}, sam=None, clip=None)
         report = run_evaluation(
             EvaluateConfig(
-                images=world / "val", annotations=world / "val.json", head=run, out=results
+                images=world / "val",
+                annotations=world / "val.json",
+                head=run,
+                out=results,
+                baseline=BASELINES,
+                protocol=("standard", "fixed"),
+                backbones=BackboneConfig.parse(models, source="regionspot demo"),
             )
         )
     metrics = {
@@ -76,8 +87,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
     (results / "predictions.png").replace(out / "predictions.png")
     show(
         "",
-        *report.tables(),
-        *report.remarks(),
+        *evaluation_output({"head": report}),
         "",
         _costs(metrics),
         "",

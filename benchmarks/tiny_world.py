@@ -84,19 +84,21 @@ def measure(name: str, out: Path, world: World, backbones: Backbones, seed: int)
             annotations=world.val_annotations,
             head=out / f"{name}.run",
             out=out / f"{name}.results",
+            baseline=("clip-crop",),
         ),
         backbones=backbones,
     )
-    assert report.baseline is not None  # the boxes are annotated ones
-    crops = report.baseline
+    head, crops = report.head, report.baselines["clip-crop"]
+    box, mask = head.scores["standard"]["bbox"], head.scores["standard"]["segm"]
+    crop_box = crops.scores["standard"]["bbox"]
     figures = {
-        **report.region_top1,
-        **{f"crop {group}": share for group, share in crops.region_top1.items()},
-        "AP": report.box["AP"] or 0.0,
-        "APr": report.box["APr"] or 0.0,
-        "mask AP": report.mask["AP"] or 0.0,
-        "crop AP": crops.box["AP"] or 0.0,
-        "crop APr": crops.box["APr"] or 0.0,
+        **head.region.top1,
+        **{f"crop {group}": share for group, share in crops.region.top1.items()},
+        "AP": box["AP"] or 0.0,
+        "APr": box["APr"] or 0.0,
+        "mask AP": mask["AP"] or 0.0,
+        "crop AP": crop_box["AP"] or 0.0,
+        "crop APr": crop_box["APr"] or 0.0,
         "seconds": round(time.perf_counter() - began, 1),
     }
     print(name, {key: round(value, 3) for key, value in figures.items()}, flush=True)

@@ -1,7 +1,10 @@
 """The whole demo at tiny scale: the three stages, live against cached, and what they write."""
 
 import json
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,11 +48,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_metrics_have_every_figure(demo: Path) -> None:
     metrics = json.loads((demo / "metrics.json").read_text())
-    for figures in (metrics["box"], metrics["mask"], metrics["baseline_clip_crop"]["box"]):
-        for name in ("AP", "APr", "APc", "APf"):
-            assert 0 <= figures[name] <= 1, name
-    assert {"all", "rare", "common", "frequent"} <= metrics["region_top1"].keys()
-    assert {"unseen_composition", "unseen_colour"} <= metrics["region_top1"].keys()
+    assert list(metrics["baselines"]) == ["clip-crop", "clip-masked-crop", "clip-pool"]
+    for named in (metrics, *metrics["baselines"].values()):
+        for protocol, iou in product(("standard", "fixed"), ("bbox", "segm")):
+            score = named["scores"][protocol][iou]
+            assert score["protocol"].startswith(f"LVIS {protocol}")
+            for name in ("AP", "APr", "APc", "APf"):
+                assert 0 <= score["metrics"][name] <= 1, name
+        top1 = named["naming"]["top1"].keys()
+        assert {"all", "rare", "common", "frequent"} <= top1
+        assert {"unseen_composition", "unseen_colour"} <= top1
     assert metrics["seconds"].keys() == {"world", "extract", "train", "evaluate"}
     assert all(count > 0 for count in metrics["bytes"].values())
 
@@ -57,10 +65,33 @@ def test_metrics_have_every_figure(demo: Path) -> None:
 def test_a_little_training_is_far_better_than_chance(demo: Path) -> None:
     """252 classes; 120 scenes and steps already teach the head where to look."""
     metrics = json.loads((demo / "metrics.json").read_text())
-    assert metrics["region_top1"]["all"] > 20 / 252
-    assert metrics["baseline_clip_crop"]["region_top1"]["all"] > 0.5
+    assert metrics["naming"]["top1"]["all"] > 20 / 252
+    assert metrics["baselines"]["clip-crop"]["naming"]["top1"]["all"] > 0.5
     # Ground-truth boxes: a mask of the right object passes at IoU 0.5.
-    assert metrics["mask"]["AP50"] == pytest.approx(metrics["box"]["AP50"], abs=0.05)
+    for named in (metrics, *metrics["baselines"].values()):
+        box, mask = (named["scores"]["standard"][iou]["metrics"] for iou in ("bbox", "segm"))
+        assert mask["AP50"] == pytest.approx(box["AP50"], abs=0.05)
+
+
+def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> None:
+    """Printed again from the finished folder: every protocol apart, within 80 columns."""
+    results = demo / "results"
+    done = regionspot(
+        "evaluate", "run", "--images", str(demo / "world" / "val"), "--annotations",
+        str(demo / "world" / "val.json"), "--head", str(demo / "run"), "--out", str(results),
+        "--protocol", "standard,fixed",
+        "--baseline", "clip-crop", "--baseline", "clip-masked-crop", "--baseline", "clip-pool",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines), done.stdout
+    titles = [line.strip() for line in lines if "× 100" in line]
+    standard = "LVIS standard, at most 300 detections an image (hotcoco)"
+    fixed = "LVIS fixed AP, at most 10,000 detections a class (hotcoco)"
+    assert titles == [f"{k} × 100, {p}" for p in (standard, fixed) for k in ("Box", "Mask")]
+    for label in ("head ", "CLIP crop ", "CLIP masked ", "CLIP pool "):
+        assert sum(line.startswith(label) for line in lines) == 5, label
+    assert "24 of 24 images had more than the 300 detections kept" in " ".join(done.stdout.split())
 
 
 def test_detections_are_lvis_results(demo: Path) -> None:
@@ -163,12 +194,12 @@ def test_live_and_cached_evaluation_agree(demo: Path, tmp_path: Path) -> None:
     for given in ({"annotations": annotations}, {}):
         config = CachedConfig.parse({"cache": val, "heads": [demo / "run"], **given}, source="test")
         (found,) = run_cached_evaluation(config).heads.values()
-        for name, figure in live["box"].items():
+        for name, figure in live["scores"]["standard"]["bbox"]["metrics"].items():
             if given or name not in ("APs", "APm", "APl", "ARs", "ARm", "ARl"):
                 assert found.box[name] == pytest.approx(figure, abs=1e-3), (given, name)
-        assert found.region.top1 == pytest.approx(live["region_top1"], abs=0.01)
-        assert found.region.top5 == pytest.approx(live["region_top5"], abs=0.01)
-        assert found.region.class_mean == pytest.approx(live["region_class_mean"], abs=0.01)
+        assert found.region.top1 == pytest.approx(live["naming"]["top1"], abs=0.01)
+        assert found.region.top5 == pytest.approx(live["naming"]["top5"], abs=0.01)
+        assert found.region.class_mean == pytest.approx(live["naming"]["class_mean"], abs=0.01)
 
 
 def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:
@@ -193,10 +224,12 @@ def test_proposals_from_a_file_equal_ground_truth_where_they_are_it(
     path.write_text(json.dumps(proposals))
     report = run_evaluation(evaluate_config(demo, tmp_path / "out", proposals=str(path)))
     metrics = json.loads((demo / "metrics.json").read_text())
-    assert report.box.values == pytest.approx(metrics["box"], nan_ok=True, abs=1e-6)
-    assert report.region_top1 == {}
-    assert report.baseline is None  # its crops cost too much where proposals are many
-    assert not (tmp_path / "out" / "baseline_clip_crop.json").exists()
+    expected = metrics["scores"]["standard"]["bbox"]["metrics"]
+    found = report.head.scores["standard"]["bbox"].values
+    assert found == pytest.approx(expected, nan_ok=True, abs=1e-6)
+    assert report.head.region.top1 == {}
+    assert report.baselines == {}  # their crops cost too much where proposals are many
+    assert not list((tmp_path / "out").glob("baseline_*"))
     assert report.without_proposals == 0
 
 
@@ -211,7 +244,7 @@ def test_images_without_a_proposal_are_counted(demo: Path, tmp_path: Path) -> No
     assert f"{report.without_proposals:,} of 24 images without a box" in report.remarks()
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["images_without_proposals"] == report.without_proposals
-    assert metrics["baseline_clip_crop"] is None
+    assert metrics["baselines"] == {}
 
 
 def test_a_head_of_other_backbones_is_refused(demo: Path, tmp_path: Path) -> None:
@@ -270,6 +303,7 @@ def test_sams_own_regions_as_proposals(demo: Path, tmp_path: Path) -> None:
     looking = {"points_per_side": 8}
     config = evaluate_config(demo, tmp_path / "out", proposals="auto", propose=looking)
     report = run_evaluation(config)
-    assert report.region_top1 == {}
-    assert 0 < report.box["AP50"] < 1
-    assert report.box["AR"] > 0.2
+    assert report.head.region.top1 == {}
+    box = report.head.scores["standard"]["bbox"]
+    assert 0 < box["AP50"] < 1
+    assert box["AR"] > 0.2

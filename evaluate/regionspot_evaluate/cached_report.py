@@ -10,7 +10,11 @@ from rich.table import Table
 from regionspot_core import __version__
 from regionspot_core.tables import counted
 from regionspot_evaluate.classification import RegionFigures
-from regionspot_evaluate.report import PROTOCOL, naming_tables, precision_table
+from regionspot_evaluate.report import naming_tables
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, SHOWN
+from regionspot_evaluate.scoring.report import metrics_table, percent
+
+PROTOCOL = LVIS_PROTOCOLS["standard"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,11 @@ class CachedReport:
         """The content of a head's ``metrics.json``."""
         figures = self.heads[head]
         return {
-            "protocol": PROTOCOL,
             "proposals": "gt",
             "cache": self.cache,
             "annotations": self.annotations,
-            "box": figures.box,
-            **figures.region.to_json(),
+            "scores": {"standard": {"bbox": {"protocol": PROTOCOL, "metrics": figures.box}}},
+            "naming": figures.region.to_json(),
             "images": self.images,
             "regions": self.regions,
             "images_not_in_cache": self.failed,
@@ -53,15 +56,16 @@ class CachedReport:
 
     def tables(self) -> list[Table]:
         """A row a head: average precision, and how regions are named."""
-        title = f"Box, × 100, {PROTOCOL}; boxes: gt"
-        return [
-            precision_table(title, {name: each.box for name, each in self.heads.items()}),
-            *naming_tables({name: each.region for name, each in self.heads.items()}),
-        ]
+        table = metrics_table(f"Box × 100, {PROTOCOL}", SHOWN)
+        for name, each in self.heads.items():
+            table.add_row(name, *(percent(each.box[figure]) for figure in SHOWN))
+        return [table, *naming_tables({name: each.region for name, each in self.heads.items()})]
 
     def remarks(self) -> list[str]:
         """What a reader of the tables should know, a line each."""
-        lines = [f"{counted(self.regions, 'region')} of {counted(self.images, 'image')}"]
+        lines = [
+            f"proposals: gt, {counted(self.regions, 'region')} of {counted(self.images, 'image')}"
+        ]
         if self.failed:
             lines.append(
                 f"{counted(self.failed, 'image')} could not be read when the store was made"

@@ -29,7 +29,7 @@ class RegionFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {f"region_{name}": values for name, values in asdict(self).items()}
+        return asdict(self)
 
 
 def true_ranks(

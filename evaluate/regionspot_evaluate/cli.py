@@ -88,13 +88,27 @@ def run(
         ),
     ] = "gt",
     baseline: Annotated[
-        bool | None,
+        list[str] | None,
         typer.Option(
-            "--baseline/--no-baseline",
-            show_default="for annotated boxes only",
-            help="Let CLIP name each box's crop too: dear where boxes are many.",
+            "--baseline",
+            metavar="NAME",
+            show_default="clip-crop and clip-pool for annotated boxes, else none",
+            help="Who names the boxes too: clip-crop, clip-masked-crop, clip-pool, or none; may be "
+            "repeated. Crops are dear where boxes are many.",
         ),
     ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="standard,fixed",
+            help="What scores: the best 300 of an image, the best 10,000 of a class, or both.",
+        ),
+    ] = "standard",
+    scorer: Annotated[
+        str,
+        typer.Option("--scorer", metavar="fast|lvis", help="hotcoco, or LVIS's own package."),
+    ] = "fast",
     bank: options.Bank = None,
     sam: options.RecordedSam = None,
     sam_checkpoint: options.SamCheckpoint = None,
@@ -132,7 +146,7 @@ def run(
     iou_threshold: IouThreshold = None,
     stability_threshold: StabilityThreshold = None,
 ) -> None:
-    """Write LVIS results (boxes and masks), score them, and CLIP-on-crop beside them.
+    """Write LVIS results (boxes and masks), score them, and CLIP alone beside them.
 
     The annotations must have what LVIS's protocol asks for. Interrupted, the
     same command goes on. Several heads share the frozen models' work, and
@@ -165,6 +179,8 @@ def run(
             "out": out,
             "proposals": proposals,
             "baseline": baseline,
+            "protocol": protocol,
+            "scorer": scorer,
             "propose": {
                 "points_per_side": points_per_side,
                 "iou_threshold": iou_threshold,

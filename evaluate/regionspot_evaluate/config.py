@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -13,6 +13,8 @@ from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
 from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
 from regionspot_core.shard import Shard
+from regionspot_evaluate.baselines.names import BASELINES, NO_BASELINE, BaselineName
+from regionspot_evaluate.scoring.config import Protocols
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
@@ -49,9 +51,13 @@ class EvaluateConfig(Config):
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
     detections: int = Field(300, ge=1)
     """How many of them an image keeps: LVIS's limit."""
-    baseline: bool | None = None
-    """Whether CLIP names each box's crop too. None: for annotated boxes, which are few; of 300
-    proposals the crops cost CLIP a hundred times what the method does."""
+    baseline: tuple[BaselineName, ...] | None = None
+    """Which baselines name the regions too, () for none. None: CLIP's crops and pooled patches for
+    annotated boxes, which are few, and none else; of 300 proposals the crops cost CLIP a hundred
+    times what the method does."""
+    protocol: Protocols = ("standard",)
+    """What the detections are scored by; a finished evaluation may be scored again by another."""
+    scorer: Literal["fast", "lvis"] = "fast"
     gallery: int = Field(12, ge=0)
     """Images drawn into ``predictions.png``; 0 draws none."""
 
@@ -74,9 +80,26 @@ class EvaluateConfig(Config):
         return self.head, *self.more_heads
 
     @property
-    def with_baseline(self) -> bool:
-        """Whether CLIP-on-crop runs."""
-        return self.proposals == GROUND_TRUTH if self.baseline is None else self.baseline
+    def baselines(self) -> tuple[BaselineName, ...]:
+        """Those that name the regions too, in the order of their table."""
+        if self.baseline is None:
+            return ("clip-crop", "clip-pool") if self.proposals == GROUND_TRUTH else ()
+        return tuple(name for name in BASELINES if name in self.baseline)
+
+    @property
+    def limit(self) -> int:
+        """Detections that an image keeps."""
+        return min(self.pairs, self.detections)
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _none_stands_alone(cls, value: Any) -> Any:  # noqa: ANN401 - whatever is given
+        if not isinstance(value, (list, tuple)) or NO_BASELINE not in value:
+            return value
+        others = [str(name) for name in value if name != NO_BASELINE]
+        if others:
+            raise ValueError(f"expected none alone, or baselines; got none and {', '.join(others)}")
+        return ()
 
 
 class CachedConfig(Config):

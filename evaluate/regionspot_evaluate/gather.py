@@ -14,6 +14,7 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.files import written_aside
 from regionspot_core.images import read_image
 from regionspot_core.vocabulary import Vocabulary
+from regionspot_evaluate.baselines.names import BaselineName, results_file
 from regionspot_evaluate.classification import RegionNaming
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS, ResultsFile
@@ -22,7 +23,6 @@ from regionspot_evaluate.image_records import Answer, ImageRecord
 from regionspot_evaluate.journal import Done
 from regionspot_evaluate.run_folder import IMAGES, RunFolder
 
-BASELINE_DETECTIONS = "baseline_clip_crop.json"
 GALLERY = "predictions.png"
 
 
@@ -46,12 +46,13 @@ def gather(
         image_lists = [_open_list(head, lists) for head in heads]
         with ExitStack() as results:
             detections = [results.enter_context(ResultsFile(head / DETECTIONS)) for head in heads]
-            baseline = None
-            if config.with_baseline:
-                baseline = results.enter_context(ResultsFile(folder.path / BASELINE_DETECTIONS))
+            baselines = {
+                name: results.enter_context(ResultsFile(folder.path / results_file(name)))
+                for name in config.baselines
+            }
             for number in sorted(done.batches):
                 for record in done.batches[number].records():
-                    _write(record, annotations, detections, baseline, image_lists)
+                    _write(record, annotations, detections, baselines, image_lists)
                     if record.position in shown and len(record.boxes):
                         for mine, answer in zip(pictures, record.heads, strict=True):
                             mine.append(_picture(config, annotations, record, answer))
@@ -67,15 +68,18 @@ class ImageList:
     images: int
     without_proposals: int
     """Images with nothing to name."""
+    cut: int
+    """Images with more pairs of region and class than were kept."""
     failed: list[str]
     """Images that could not be read, with the reason."""
     naming: RegionNaming
-    baseline: RegionNaming
+    baselines: dict[BaselineName, RegionNaming]
 
 
-def read_image_list(path: Path, vocabulary: Vocabulary) -> ImageList:
+def read_image_list(config: EvaluateConfig, path: Path, vocabulary: Vocabulary) -> ImageList:
     """Sum up the list that :func:`gather` wrote."""
-    found = ImageList(0, 0, [], RegionNaming(vocabulary), RegionNaming(vocabulary))
+    baselines = {name: RegionNaming(vocabulary) for name in config.baselines}
+    found = ImageList(0, 0, 0, [], RegionNaming(vocabulary), baselines)
     with path.open(encoding="utf-8") as file:
         for line in file:
             image = json.loads(line)
@@ -84,9 +88,10 @@ def read_image_list(path: Path, vocabulary: Vocabulary) -> ImageList:
                 found.failed.append(image["failed"])
                 continue
             found.without_proposals += not image["regions"]
+            found.cut += image["regions"] * len(vocabulary) > config.limit
             found.naming.add_ranks(image["ranks"], image["true"])
-            if image["baseline_ranks"] is not None:
-                found.baseline.add_ranks(image["baseline_ranks"], image["true"])
+            for name, naming in baselines.items():
+                naming.add_ranks(image["baseline_ranks"][name], image["true"])
     return found
 
 
@@ -99,7 +104,7 @@ def _write(
     record: ImageRecord,
     annotations: AnnotationSet,
     detections: list[ResultsFile],
-    baseline: ResultsFile | None,
+    baselines: dict[BaselineName, ResultsFile],
     image_lists: list[IO[str]],
 ) -> None:
     image_id = int(annotations.image_id[record.position])
@@ -116,11 +121,14 @@ def _write(
             "regions": len(record.boxes),
             "true": [record.true[r] for r in known],
             "ranks": [head.ranks[r] for r in known],
-            "baseline_ranks": record.baseline and [record.baseline.ranks[r] for r in known],
+            "baseline_ranks": {
+                name: [answer.ranks[r] for r in known] for name, answer in record.baselines.items()
+            },
         }
         _write_line(image_list, line)
-    if baseline is not None and record.baseline is not None:
-        baseline.add(record.baseline.pairs.entries(image_id, record.boxes, vocabulary))
+    for name, results in baselines.items():
+        pairs = record.baselines[name].pairs
+        results.add(pairs.entries(image_id, record.boxes, vocabulary, record.masks))
 
 
 def _write_line(file: IO[str], values: dict[str, Any]) -> None:

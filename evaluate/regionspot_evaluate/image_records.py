@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_evaluate.baselines.names import BaselineName
 from regionspot_evaluate.classification import true_ranks
 from regionspot_evaluate.detections import ScoredPairs
 from regionspot_evaluate.proposals import Proposals
@@ -15,7 +16,7 @@ from regionspot_evaluate.proposals import Proposals
 
 @dataclass(frozen=True)
 class Answer:
-    """What one head, or the baseline, says of an image's R regions."""
+    """What one head, or a baseline, says of an image's R regions."""
 
     pairs: ScoredPairs
     best: list[int]
@@ -74,7 +75,7 @@ class ImageRecord:
     masks: list[dict[str, Any] | None] = field(default_factory=list)
     """R run-length encodings; None where nothing wants one."""
     heads: list[Answer] = field(default_factory=list)
-    baseline: Answer | None = None
+    baselines: dict[BaselineName, Answer] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -86,7 +87,7 @@ class ImageRecord:
             "true": self.true,
             "masks": self.masks,
             "heads": [answer.to_json() for answer in self.heads],
-            "baseline": self.baseline and self.baseline.to_json(),
+            "baselines": {name: answer.to_json() for name, answer in self.baselines.items()},
         }
 
     @classmethod
@@ -94,12 +95,13 @@ class ImageRecord:
         """From what :meth:`to_json` gave, equal to the last bit."""
         if "failed" in values:
             return cls(values["position"], values["failed"])
-        baseline = values["baseline"]
         return cls(
             position=values["position"],
             boxes=np.array(values["boxes"], dtype=np.float32).reshape(-1, 4),
             true=values["true"],
             masks=values["masks"],
             heads=[Answer.from_json(answer) for answer in values["heads"]],
-            baseline=None if baseline is None else Answer.from_json(baseline),
+            baselines={
+                name: Answer.from_json(answer) for name, answer in values["baselines"].items()
+            },
         )

@@ -14,7 +14,8 @@ from regionspot_core.prefetch import map_ahead
 from regionspot_core.progress import Advance
 from regionspot_core.prompts import BoxPrompts
 from regionspot_core.transforms import RGBImage
-from regionspot_evaluate.clip_crop import ClipCrop
+from regionspot_evaluate.baselines.names import BaselineName
+from regionspot_evaluate.baselines.protocol import Baseline, ShownRegions
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.gallery import REGIONS_SHOWN
 from regionspot_evaluate.image_records import Answer, ImageRecord
@@ -29,16 +30,16 @@ class Ready:
 
     prepared: PreparedImage
     pixels: RGBImage | None
-    """Kept where its crops are wanted."""
+    """Kept where baselines look at them."""
 
 
 @dataclass(frozen=True)
 class Namers:
-    """Who names regions: the heads, which share one look of the frozen models, and the baseline."""
+    """Who names regions: the heads, which share one look of the frozen models, and baselines."""
 
     backbones: Backbones
     heads: tuple[Recognizer, ...]
-    baseline: ClipCrop | None
+    baselines: dict[BaselineName, Baseline]
 
 
 def image_batches(config: EvaluateConfig, annotations: AnnotationSet) -> list[range]:
@@ -61,7 +62,7 @@ def name_batches(
     journal: Journal,
     advance: Advance,
 ) -> None:
-    """Name every proposal of the batches with every head, and where asked with CLIP on its crop.
+    """Name every proposal of the batches with every head and baseline.
 
     Without proposals, SAM finds an image's regions by itself. An image that cannot be read is
     recorded as that.
@@ -88,7 +89,7 @@ def _records(
     namers: Namers,
 ) -> dict[int, ImageRecord]:
     """What is said of images, by their positions, that the models take together."""
-    first, limit = namers.heads[0], min(config.pairs, config.detections)
+    first = namers.heads[0]
     encoded = first.encode_prepared([image.prepared for image in images.values()])
     looked = [
         _look(config, first, image, None if proposals is None else proposals[position])
@@ -96,22 +97,28 @@ def _records(
     ]
     named = [head.name(encoded, [seen for _, seen in looked]) for head in namers.heads]
     records = {}
-    for (position, image), (boxes, seen), *said in zip(images.items(), looked, *named, strict=True):
+    for (position, image), view, (boxes, seen), *said in zip(
+        images.items(), encoded, looked, *named, strict=True
+    ):
         heads = [
-            Answer.create(boxes, each.logits, each.probabilities, limit=limit) for each in said
+            Answer.create(boxes, each.logits, each.probabilities, limit=config.limit)
+            for each in said
         ]
-        baseline = None
-        if namers.baseline is not None and image.pixels is not None:
-            shares = namers.baseline.probabilities(image.pixels, boxes.boxes)
-            baseline = Answer.create(boxes, shares, shares, limit=limit)
-        wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in heads))
+        baselines = {}
+        if image.pixels is not None:
+            shown = ShownRegions(image.pixels, view.image_tokens, boxes.boxes, seen.masks)
+            for name, baseline in namers.baselines.items():
+                shares = baseline.probabilities(shown)
+                baselines[name] = Answer.create(boxes, shares, shares, limit=config.limit)
+        answers = [*heads, *baselines.values()]
+        wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in answers))
         records[position] = ImageRecord(
             position=position,
             boxes=boxes.boxes,
             true=boxes.classes.tolist(),
             masks=[mask if r in wanted else None for r, mask in enumerate(seen.masks)],
             heads=heads,
-            baseline=baseline,
+            baselines=baselines,
         )
     return records
 
@@ -139,6 +146,6 @@ def _read(
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the record.
             return ImageError(str(error).replace(str(path), name, 1))
-        return Ready(namers.backbones.prepare(image), image if namers.baseline else None)
+        return Ready(namers.backbones.prepare(image), image if namers.baselines else None)
 
     return map_ahead(read, positions, workers=config.workers)

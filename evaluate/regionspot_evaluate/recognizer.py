@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,10 @@ class Recognizer:
 
         Heads have learnt from box prompts, so each region's token comes of its mask's box.
         """
-        found = self._backbones.region_encoder.propose(image.embedding, image.size, options)
-        seen = self.look(image, BoxPrompts(found.boxes))
-        return replace(seen, masks=list(found.masks), predicted_iou=found.scores)
+        sam = self._backbones.region_encoder
+        found = sam.propose(image.embedding, image.size, options)
+        tokens = sam.decode(image.embedding, [found.boxes], [image.size]).tokens_NMS
+        return SeenRegions(tokens, list(found.masks), found.boxes, found.scores)
 
     @torch.inference_mode()
     def name(

@@ -10,86 +10,77 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from regionspot_core import __version__
-from regionspot_core.lvis_scoring import METRICS
 from regionspot_core.tables import counted, show
+from regionspot_evaluate.baselines.names import LABELS, BaselineName
 from regionspot_evaluate.classification import RegionFigures
-from regionspot_evaluate.scoring import Score
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS
+from regionspot_evaluate.scoring.figures import SHOWN, Iou, Protocol, Score
+from regionspot_evaluate.scoring.report import percent, scores_table
 
 if TYPE_CHECKING:  # it brings supervision
     from regionspot_evaluate.predict import PredictReport
     from regionspot_evaluate.run import ShareReport
 
-PROTOCOL = LVIS_PROTOCOLS["standard"]
 GROUPS = ("all", "frequent", "common", "rare")
+KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The figures of CLIP-on-crop."""
+class Figures:
+    """How well a head, or a baseline, names the regions."""
 
-    box: Score
+    scores: dict[Protocol, dict[Iou, Score]]
+    """Of its detections."""
     region: RegionFigures
+    """Of the proposals whose classes are known."""
 
-    @property
-    def region_top1(self) -> dict[str, float]:
-        """By frequency and kind of class."""
-        return self.region.top1
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; figures are shares of 1, null where not measurable."""
+        return {
+            "scores": {
+                protocol: {iou: score.to_json() for iou, score in scores.items()}
+                for protocol, scores in self.scores.items()
+            },
+            "naming": self.region.to_json(),
+        }
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """The figures of a head, and of CLIP-on-crop on the same boxes where it was asked for."""
+    """The figures of a head, and of the baselines on the same regions."""
 
-    box: Score
-    mask: Score
-    region: RegionFigures
-    """Of the proposals whose classes are known."""
-    baseline: Baseline | None
+    head: Figures
+    baselines: dict[BaselineName, Figures]
     proposals: str
+    limit: int
+    """Detections that an image keeps at most."""
     images: int
     without_proposals: int
     """Images for which the proposals have no box."""
+    cut: int
+    """Images that had more detections than the limit."""
     dropped: dict[str, int]
     """Annotations left out, by reason."""
     failed: tuple[str, ...]
     """Images that could not be read, with the reason."""
 
-    @property
-    def region_top1(self) -> dict[str, float]:
-        """By frequency and kind of class; empty where the proposals' classes are not known."""
-        return self.region.top1
-
     def to_json(self) -> dict[str, Any]:
-        """The content of ``metrics.json``; figures are shares of 1, null where not measurable."""
+        """The content of ``metrics.json``."""
         return {
-            "protocol": PROTOCOL,
             "proposals": self.proposals,
-            "box": self.box.values,
-            "mask": self.mask.values,
-            **self.region.to_json(),
-            "baseline_clip_crop": self.baseline
-            and {"box": self.baseline.box.values, **self.baseline.region.to_json()},
+            **self.head.to_json(),
+            "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
+            "detections_an_image": self.limit,
             "images": self.images,
             "images_without_proposals": self.without_proposals,
+            "images_cut": self.cut,
             "left_out": self.dropped,
             "failed": list(self.failed),
             "version": __version__,
         }
 
-    def tables(self) -> list[Table]:
-        """Average precision, and where the true classes are known, how regions are named."""
-        rows = {"head, box": self.box.values, "head, mask": self.mask.values}
-        named = {"head": self.region}
-        if self.baseline:
-            rows["CLIP crop, box"] = self.baseline.box.values
-            named["CLIP crop"] = self.baseline.region
-        title = f"× 100, {PROTOCOL}; boxes: {self.proposals}"
-        return [precision_table(title, rows), *naming_tables(named)]
-
     def remarks(self) -> list[str]:
-        """What a reader of the tables should know, a line each."""
-        lines = []
+        """What a reader of all tables should know, a line each."""
+        lines = [f"proposals: {self.proposals}"]
         left_out = ", ".join(
             f"{count:,} {reason}" for reason, count in self.dropped.items() if count
         )
@@ -103,23 +94,46 @@ class EvaluationReport:
 
 
 def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
-    """What is printed of one head, or of several a row each."""
+    """What is printed of one head, or of several: a row each, and one for each baseline."""
     first = next(iter(reports.values()))
-    if len(reports) == 1:
-        return [*first.tables(), *first.remarks()]
-    boxes = {name: report.box.values for name, report in reports.items()}
-    masks = {name: report.mask.values for name, report in reports.items()}
-    named = {name: report.region for name, report in reports.items()}
-    if first.baseline:
-        boxes["CLIP crop"] = first.baseline.box.values
-        named["CLIP crop"] = first.baseline.region
-    scored_by = f"× 100, {PROTOCOL}; boxes: {first.proposals}"
+    rows = {name if len(reports) > 1 else "head": report.head for name, report in reports.items()}
+    rows |= {LABELS[name]: figures for name, figures in first.baselines.items()}
+    output: list[Table | str] = []
+    for protocol in first.head.scores:
+        output += _precision_tables(protocol, rows)
+        output += [*_protocol_remarks(protocol, rows, first), ""]
+    named = {name: figures.region for name, figures in rows.items()}
+    return [*output, *naming_tables(named), *first.remarks()]
+
+
+def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[Table]:
     return [
-        precision_table(f"Box, {scored_by}", boxes),
-        precision_table(f"Mask, {scored_by}", masks),
-        *naming_tables(named),
-        *first.remarks(),
+        scores_table(
+            {name: figures.scores[protocol][iou] for name, figures in rows.items()},
+            kind=kind,
+            names=SHOWN,
+        )
+        for iou, kind in KINDS.items()
     ]
+
+
+def _protocol_remarks(
+    protocol: Protocol, rows: Mapping[str, Figures], report: EvaluationReport
+) -> list[str]:
+    """What the reader of a protocol's tables should know, a line each."""
+    lines = []
+    if protocol == "fixed" and report.cut:
+        lines.append(
+            f"{report.cut:,} of {counted(report.images, 'image')} had more than the "
+            f"{report.limit:,} detections kept; fixed AP counts those too: run with more "
+            f"--detections (up to --pairs) into another --out"
+        )
+    for name, figures in rows.items():
+        scores = figures.scores[protocol].values()
+        why = next((score.fallback for score in scores if score.fallback), None)
+        if why:
+            lines.append(f"{name}: scored by lvis: {why}")
+    return lines
 
 
 def share_output(share: str, report: ShareReport) -> list[str]:
@@ -136,18 +150,6 @@ def share_output(share: str, report: ShareReport) -> list[str]:
     return lines + _failed_line(report.failed)
 
 
-def precision_table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """LVIS's figures × 100, a labelled row each."""
-    shown = [name for name in METRICS if name not in ("ARs", "ARm", "ARl")]
-    table = _titled_table(title)
-    table.add_column("", overflow="fold")
-    for name in shown:
-        table.add_column(name, justify="right")
-    for label, figures in rows.items():
-        table.add_row(label, *(_percent(figures[name]) for name in shown))
-    return table
-
-
 def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
     """Region top-1 by group of classes, with top-5 and the classes' mean; none if none is known."""
     there = {group for figures in rows.values() for group in figures.top1}
@@ -161,7 +163,7 @@ def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
     for label, figures in rows.items():
         shares = [figures.top1.get(group) for group in groups]
         shares += [figures.top5.get("all"), figures.class_mean.get("all")]
-        table.add_row(label, *map(_percent, shares))
+        table.add_row(label, *map(percent, shares))
     return [table]
 
 
@@ -177,8 +179,8 @@ def print_prediction(image: Path, report: PredictReport) -> None:
         table.add_row(
             str(number),
             name,
-            _percent(probability),
-            ", ".join(f"{other} {_percent(share)}" for other, share in others),
+            percent(probability),
+            ", ".join(f"{other} {percent(share)}" for other, share in others),
             " ".join(f"{value:.0f}" for value in region.box),
             f"{region.predicted_iou:.2f}",
         )
@@ -203,7 +205,3 @@ def _titled_table(title: str) -> Table:
     return Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
     )
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
@@ -16,19 +17,22 @@ from regionspot_core.images import require_images
 from regionspot_core.progress import ShowProgress, progress_line, say
 from regionspot_core.shard import Shard
 from regionspot_core.tables import counted
-from regionspot_evaluate.clip_crop import ClipCrop
+from regionspot_evaluate.baselines.load import load_baselines
+from regionspot_evaluate.baselines.names import results_file
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS
-from regionspot_evaluate.gather import BASELINE_DETECTIONS, gather, read_image_list
+from regionspot_evaluate.gather import gather, read_image_list
 from regionspot_evaluate.head_names import head_names
 from regionspot_evaluate.journal import WHOLE, Done, open_journal, read_journals
 from regionspot_evaluate.predictions import Namers, image_batches, name_batches
 from regionspot_evaluate.proposal_sources import load_proposals
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.recognizer import Recognizer
-from regionspot_evaluate.report import Baseline, EvaluationReport
+from regionspot_evaluate.report import EvaluationReport, Figures
 from regionspot_evaluate.run_folder import IMAGES, METRICS, RunFolder
 from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
+from regionspot_evaluate.scoring.scorer import BOTH
 
 
 def run_evaluation(
@@ -66,7 +70,9 @@ def run_evaluations(
         with _named(evaluation, WHOLE, backbones) as done:
             gather(config, annotations, evaluation.names, folder, done)
             failed = done.failed
-        if not failed:  # with --retry-failed those batches are done again
+        if failed:  # with --retry-failed these batches are done again
+            folder.set_aside()
+        else:
             folder.clear()
     return _score(evaluation)
 
@@ -150,12 +156,14 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     require_folder_or_nothing(config.out)
     names = head_names(config.heads)
     annotations = read_annotations(config.annotations, images=config.images)
-    scorer = LvisScorer(config.annotations)
+    scorer = LvisScorer(config.annotations, scorer=config.scorer)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     folder = RunFolder(config, names, annotations)
+    if config.retry_failed:
+        folder.take_up()
     return _Evaluation(config, annotations, scorer, proposals, names, folder)
 
 
@@ -212,30 +220,33 @@ def _load_namers(evaluation: _Evaluation, backbones: Backbones | None) -> Namers
     return Namers(
         backbones,
         tuple(Recognizer.load(head, backbones, bank, device=device) for head in config.heads),
-        ClipCrop(clip, bank) if config.with_baseline else None,
+        load_baselines(config.baselines, clip, bank),
     )
 
 
 def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     """Score every head's files, and put its figures beside them."""
     config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
-    baseline_box = None
-    if config.with_baseline:
-        baseline_box = scorer.score(folder.path / BASELINE_DETECTIONS, iou="bbox")
+
+    def scores(path: Path) -> dict[Protocol, dict[Iou, Score]]:
+        return scorer.score_all(path, ious=BOTH, protocols=config.protocol)
+
+    baselines = {name: scores(folder.path / results_file(name)) for name in config.baselines}
     reports = {}
     for name in evaluation.names:
         own = folder.of_head(name)
-        images = read_image_list(own / IMAGES, evaluation.annotations.vocabulary)
+        images = read_image_list(config, own / IMAGES, evaluation.annotations.vocabulary)
         reports[name] = EvaluationReport(
-            box=scorer.score(own / DETECTIONS, iou="bbox"),
-            mask=scorer.score(own / DETECTIONS, iou="segm"),
-            region=images.naming.figures(),
-            baseline=(
-                None if baseline_box is None else Baseline(baseline_box, images.baseline.figures())
-            ),
+            head=Figures(scores(own / DETECTIONS), images.naming.figures()),
+            baselines={
+                baseline: Figures(found, images.baselines[baseline].figures())
+                for baseline, found in baselines.items()
+            },
             proposals=config.proposals,
+            limit=config.limit,
             images=len(evaluation.annotations),
             without_proposals=images.without_proposals,
+            cut=images.cut,
             dropped=evaluation.annotations.dropped,
             failed=tuple(images.failed),
         )

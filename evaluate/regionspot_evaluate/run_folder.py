@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ METRICS = "metrics.json"
 IMAGES = "images.jsonl"
 """Image by image, how regions were named. It is written last: where it is, so is the rest."""
 JOURNALS = "parts"
+_KEPT = "parts.kept"
 _GATHERED = "parts.gathered"
 _OTHERS = ("zarr.json", DETECTIONS, METRICS, IMAGES)
 """What a folder without our record has of a store, or of someone's results."""
@@ -79,6 +81,15 @@ class RunFolder:
             else:
                 self._record(self.path, self._names)
 
+    def set_aside(self) -> None:
+        """Keep the journals of a finished evaluation, of which some images could not be read."""
+        self.journals.rename(self.path / _KEPT)
+
+    def take_up(self) -> None:
+        """Go on with what was set aside, if something was; processes may do so at once."""
+        with suppress(FileNotFoundError):
+            (self.path / _KEPT).rename(self.journals)
+
     def clear(self) -> None:
         """Remove the journals, in one step: never do only some of them remain."""
         gathered = self.path / _GATHERED
@@ -94,7 +105,9 @@ class RunFolder:
 
     def _record(self, folder: Path, names: list[str]) -> None:
         heads = {name: self._asked["heads"][name] for name in names}
-        facts = {"configuration": self._config.to_json(), "version": __version__}
+        # What it is scored by may change, and metrics.json says it.
+        configuration = self._config.model_dump(mode="json", exclude={"protocol", "scorer"})
+        facts = {"configuration": configuration, "version": __version__}
         write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
 
     def _require_free(self) -> None:
@@ -142,7 +155,7 @@ def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet)
         "batch_images": config.batch_images,
         "pairs": config.pairs,
         "detections": config.detections,
-        "baseline": config.with_baseline,
+        "baselines": list(config.baselines),
     }
 
 

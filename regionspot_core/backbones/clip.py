@@ -10,7 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from regionspot_core.backbones.clip_patches import project_tokens, projects_patches
 from regionspot_core.backbones.clip_towers import sequence_first, tower_shape, tower_tokens
+from regionspot_core.backbones.protocols import PatchGrid
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.transforms import ResizeSquare, RGBImage
 
@@ -53,7 +55,13 @@ class ClipEncoder:
         self.text_width = _text_width(self._model)
         self.logit_scale = float(self._model.logit_scale.exp())
         self._resize = ResizeSquare(shape.side)
+        self._prefix_tokens = shape.prefix_tokens
+        self.patch_grid = None
+        if projects_patches(self._model.visual):
+            self.patch_grid = PatchGrid(shape.grid, shape.patch / shape.side)
         mean, std = _pixel_statistics(self._model.visual)
+        red, green, blue = (round(255 * value) for value in mean)
+        self.mean_colour = (red, green, blue)
         self._mean = torch.tensor(mean, device=runtime.device).view(3, 1, 1)
         self._std = torch.tensor(std, device=runtime.device).view(3, 1, 1)
 
@@ -91,6 +99,14 @@ class ClipEncoder:
         with self._runtime.autocast():
             embeddings = self._model.encode_image(self._normalise(images))
         return F.normalize(embeddings.float(), dim=-1)
+
+    @torch.inference_mode()
+    def patch_embeddings(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, g², D) float32, not normalised, where there is a ``patch_grid``."""
+        with self._runtime.autocast():
+            patches = tokens_BTC[:, self._prefix_tokens :]
+            embeddings = project_tokens(self._model.visual, patches)
+        return embeddings.float()
 
     @torch.inference_mode()
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:

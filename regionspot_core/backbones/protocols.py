@@ -123,6 +123,17 @@ class RegionEncoder(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where patches lie on a square input."""
+
+    side: int
+    """g, patches along a side."""
+    share: float
+    """Of the input's side that a patch takes: 1 / g, or less where patches leave a rest at the far
+    edges, which no patch sees."""
+
+
 class ImageTextEncoder(Protocol):
     """Turns images into tokens, and images and texts into vectors of one space."""
 
@@ -135,6 +146,10 @@ class ImageTextEncoder(Protocol):
     """D, values of a text or image embedding."""
     logit_scale: float
     """``exp`` of the learned scale."""
+    mean_colour: tuple[int, int, int]
+    """RGB, 0 to 255: what preprocessing takes to zero."""
+    patch_grid: PatchGrid | None
+    """None where the tower pools patches by attention: then none of them has an embedding."""
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the tokens and embeddings: architecture, weights, preprocessing."""
@@ -150,6 +165,14 @@ class ImageTextEncoder(Protocol):
 
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (B, D) of prepared images, length 1."""
+        ...
+
+    def patch_embeddings(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, g², D) of the patches, in row order, *not* normalised.
+
+        Args:
+            tokens_BTC: As :meth:`image_tokens` returned them.
+        """
         ...
 
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:

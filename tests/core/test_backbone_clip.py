@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from regionspot_core.backbones.clip import ClipEncoder
+from regionspot_core.backbones.protocols import PatchGrid
 from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
@@ -51,6 +52,18 @@ def test_image_embeddings_are_encode_image(encoder: ClipEncoder) -> None:
         expected = load_tiny_clip().encode_image(normalised(images), normalize=True)
     found = encoder.image_embeddings([encoder.prepare(image) for image in images])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_patch_embeddings_are_what_ln_post_and_the_projection_make(encoder: ClipEncoder) -> None:
+    tokens = encoder.image_tokens([encoder.prepare(image) for image in make_images(2)])
+    found = encoder.patch_embeddings(tokens)
+    visual = load_tiny_clip().visual
+    with torch.no_grad():
+        expected = torch.stack(
+            [torch.stack([visual.ln_post(t) @ visual.proj for t in each[1:]]) for each in tokens]
+        )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert encoder.patch_grid == PatchGrid(side=12, share=8 / 96)
 
 
 def test_text_embeddings_are_not_normalised(encoder: ClipEncoder) -> None:

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from regionspot_core.backbones.clip import ClipEncoder, _text_width
+from regionspot_core.backbones.clip_patches import project_tokens, projects_patches
 from regionspot_core.backbones.clip_towers import resize_tower, tower_shape, tower_tokens
 from regionspot_core.backbones.clip_weights import OPENAI_EXTRAS
 from regionspot_core.backbones.open_clip_models import build_untrained, load_clip
+from regionspot_core.backbones.protocols import PatchGrid
 from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
@@ -125,6 +127,42 @@ def test_tokens_of_the_largest_of_openais() -> None:
     pixels = squashed(image, 336, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     expected = hooked(model, model.visual.transformer.resblocks[-1], pixels)
     assert (encoder.image_tokens([encoder.prepare(image)]) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "EVA02-B-16"])
+def test_a_tokens_embedding_is_the_towers_own(name: str) -> None:
+    """Of CLS, which both kinds of tower pool by, it is the image's."""
+    torch.manual_seed(0)
+    model = build_untrained(name, device="cpu").eval()
+    for weight in model.visual.parameters():
+        if weight.ndim == 1:  # norms and biases that do something
+            torch.nn.init.normal_(weight, 1, 0.3)
+    pixels = squashed(make_picture(), 224, 0.5, 0.5)
+    with torch.no_grad():
+        found = project_tokens(model.visual, tower_tokens(model.visual, pixels))
+        expected = model.encode_image(pixels)
+    assert found.shape == (1, 197, 512)
+    assert (found[:, 0] - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("ViT-B-16", PatchGrid(14, 1 / 14)),
+        ("EVA02-L-14-336", PatchGrid(24, 1 / 24)),
+        ("coca_ViT-B-32", None),
+        ("ViT-B-16-SigLIP", None),
+        ("PE-Core-T-16-384", None),
+    ],
+)
+def test_patches_of_towers_that_pool_by_attention_have_no_embeddings(
+    name: str, grid: PatchGrid | None
+) -> None:
+    model = build_untrained(name, device="meta")
+    assert projects_patches(model.visual) == (grid is not None)
+    if grid is not None:
+        shape = tower_shape(model.visual, name=name)
+        assert (shape.grid, shape.patch / shape.side) == (grid.side, pytest.approx(grid.share))
 
 
 def test_texts_are_open_clips(encoder: ClipEncoder, reference: Any) -> None:

@@ -132,8 +132,8 @@ def test_all_heads_score_one_read(
             written = (tmp_path / "both" / name / file).read_bytes()
             assert written == (out / file).read_bytes()
     metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
-    assert metrics["box"] == both.heads["first"].box
-    assert metrics["region_top5"] == both.heads["first"].region.top5
+    assert metrics["scores"]["standard"]["bbox"]["metrics"] == both.heads["first"].box
+    assert metrics["naming"]["top5"] == both.heads["first"].region.top5
 
 
 def test_what_cannot_be_scored(place: Path, tmp_path: Path) -> None:

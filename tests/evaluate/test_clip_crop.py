@@ -1,4 +1,4 @@
-"""The baseline: which pixels a box takes, and what is said of each crop."""
+"""Baselines on crops: which pixels a box or a mask takes, and what is said of each crop."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.testing import make_bank
 from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.clip_crop import CROPS_AT_ONCE, ClipCrop, crop
+from regionspot_evaluate.baselines.clip_crop import ClipCrop
+from regionspot_evaluate.baselines.clip_masked_crop import ClipMaskedCrop, masked_crop
+from regionspot_evaluate.baselines.crops import CROPS_AT_ONCE, touched_pixels
+from regionspot_evaluate.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognizer import encode_masks
 
 HEIGHT, WIDTH = 6, 10
 
@@ -42,8 +47,8 @@ def coordinates() -> np.ndarray:
 def test_the_pixels_a_box_touches(
     box: list[float], rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    expected = coordinates()[slice(*rows), slice(*columns)]
-    assert np.array_equal(crop(coordinates(), np.array(box, dtype=np.float32)), expected)
+    found = touched_pixels(np.array(box, dtype=np.float32), (HEIGHT, WIDTH))
+    assert found == (slice(*rows), slice(*columns))
 
 
 place = st.floats(-20, 30, width=32)
@@ -52,7 +57,7 @@ place = st.floats(-20, 30, width=32)
 @given(st.tuples(place, place, place, place))
 def test_every_box_gives_pixels_and_holds_all_whole_ones_inside(box: tuple[float, ...]) -> None:
     x1, y1, x2, y2 = box
-    pixels = crop(coordinates(), np.array(box))
+    pixels = coordinates()[touched_pixels(np.array(box), (HEIGHT, WIDTH))]
     assert pixels.size
     taken = {(int(x), int(y)) for x, y, _ in pixels.reshape(-1, 3)}
     touched = {
@@ -68,6 +73,9 @@ def test_every_box_gives_pixels_and_holds_all_whole_ones_inside(box: tuple[float
 class MeanColour:
     """Stands for CLIP: a crop's embedding is its mean colour, length 1."""
 
+    text_width = 3
+    mean_colour = (0, 0, 0)
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 
@@ -77,6 +85,13 @@ class MeanColour:
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         self.batches.append(len(images))
         return torch.nn.functional.normalize(torch.stack(list(images)), dim=-1)
+
+
+def shown(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None = None) -> ShownRegions:
+    """Regions of an image; without masks (R, H, W), the masks are empty."""
+    if masks is None:
+        masks = np.zeros((len(boxes), *image.shape[:2]), dtype=bool)
+    return ShownRegions(image, torch.zeros(1, 0, 0), boxes, encode_masks(masks))
 
 
 def colour_bank() -> ClassBank:
@@ -89,7 +104,7 @@ def test_probabilities_are_a_softmax_of_scaled_cosines() -> None:
     image[:, :4, 0] = 200  # red on the left
     image[:, 4:, 1:] = [90, 120]  # (0, 0.6, 0.8) on the right
     baseline = ClipCrop(MeanColour(), colour_bank())  # type: ignore[arg-type]
-    found = baseline.probabilities(image, np.array([[0, 0, 4, 4], [4, 0, 8, 4]]))
+    found = baseline.probabilities(shown(image, np.array([[0, 0, 4, 4], [4, 0, 8, 4]])))
     logits = np.array([[2, 0, 0], [0, 1.2, 1.6]])
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert found.dtype == np.float32
@@ -99,7 +114,7 @@ def test_probabilities_are_a_softmax_of_scaled_cosines() -> None:
 def test_no_boxes_ask_no_model() -> None:
     encoder = MeanColour()
     baseline = ClipCrop(encoder, colour_bank())  # type: ignore[arg-type]
-    assert baseline.probabilities(coordinates(), np.zeros((0, 4))).shape == (0, 3)
+    assert baseline.probabilities(shown(coordinates(), np.zeros((0, 4)))).shape == (0, 3)
     assert encoder.batches == []
 
 
@@ -110,7 +125,51 @@ def test_many_boxes_are_taken_in_batches_and_stay_in_order() -> None:
     boxes = corners.reshape(-1, 4)
     encoder = MeanColour()
     baseline = ClipCrop(encoder, colour_bank())  # type: ignore[arg-type]
-    together = baseline.probabilities(image, boxes)
+    together = baseline.probabilities(shown(image, boxes))
     assert encoder.batches == [CROPS_AT_ONCE, CROPS_AT_ONCE, 1]
-    alone = [baseline.probabilities(image, box[None])[0] for box in boxes]
+    alone = [baseline.probabilities(shown(image, box[None]))[0] for box in boxes]
     assert np.allclose(together, alone, atol=1e-6)
+
+
+def test_what_the_mask_leaves_out_is_painted_over() -> None:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[2:5, 3:9] = True
+    mask[3, 4] = False
+    paint = np.array([7, 8, 9], dtype=np.uint8)
+    found = masked_crop(coordinates(), np.array([2, 1, 6, 4]), encode_masks(mask[None])[0], paint)
+    expected = [
+        [coordinates()[y, x].tolist() if mask[y, x] else [7, 8, 9] for x in range(2, 6)]
+        for y in range(1, 4)
+    ]
+    assert found.tolist() == expected
+    assert found.dtype == np.uint8
+
+
+def test_masks_decide_between_regions_of_one_box() -> None:
+    image = np.zeros((4, 8, 3), dtype=np.uint8)
+    image[:, :4, 0], image[:, 4:, 2] = 200, 100  # red on the left, blue on the right
+    box, left = np.array([[0, 0, 8, 4]] * 3), np.arange(8) < 4
+    masks = np.stack([np.broadcast_to(side, (4, 8)) for side in (left, ~left, left | ~left)])
+    baseline = ClipMaskedCrop(MeanColour(), colour_bank())  # type: ignore[arg-type]
+    found = baseline.probabilities(shown(image, box, masks))
+    mixed = np.array([200, 0, 100]) / np.hypot(200, 100)  # nothing painted: as ClipCrop
+    logits = 2 * np.array([[1, 0, 0], [0, 0, 1], mixed])
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(found, expected, atol=1e-6)
+    crop = ClipCrop(MeanColour(), colour_bank())  # type: ignore[arg-type]
+    assert np.array_equal(crop.probabilities(shown(image, box))[2], found[2])
+
+
+def test_the_paint_is_what_clip_takes_to_zero() -> None:
+    clip = load_backbones(BackboneConfig(device="cpu")).image_text_encoder
+    paint = np.broadcast_to(np.array(clip.mean_colour, dtype=np.uint8), (30, 50, 3))
+    normalised = clip._normalise([clip.prepare(paint)])
+    assert normalised.abs().max() <= 0.5 / 255 / 0.26  # half a grey level, CLIP's least deviation
+
+
+def test_an_empty_mask_leaves_nothing_but_paint() -> None:
+    paint = np.array([7, 8, 9], dtype=np.uint8)
+    (empty,) = encode_masks(np.zeros((1, HEIGHT, WIDTH), dtype=bool))
+    found = masked_crop(coordinates(), np.array([2, 1, 6, 4]), empty, paint)
+    assert (found == paint).all()
+    assert found.shape == (3, 4, 3)

@@ -85,8 +85,8 @@ def test_a_draw_is_what_the_reference_finds_in_copies(seed: int, iou: Iou, tmp_p
 def test_every_image_once_is_the_score(seed: int, protocol: Protocol, tmp_path: Path) -> None:
     """Ties within an image, zero areas and images without detections included."""
     truth, found = random_set(seed, found=150).write(tmp_path)
-    scores = LvisScorer(truth).score_all(found, ious=("bbox", "segm"), protocol=protocol)
-    for iou, score in scores.items():
+    scores = LvisScorer(truth).score_all(found, ious=("bbox", "segm"), protocols=(protocol,))
+    for iou, score in scores[protocol].items():
         records = records_of(truth, found, iou, protocol)
         once = drawn_figures(records, np.ones((1, records.images), dtype=np.int32))
         assert all(same(score[name], once[name][0]) for name in METRICS)

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from evaluation_place import BATCH, IMAGES, make_place, place_config
+from small_evaluation import BATCH, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, InputError
 from regionspot_core.torchrun import own_gpu, own_share
+from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.report import EvaluationReport
@@ -31,7 +32,7 @@ def backbones() -> Backbones:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    return make_place(tmp_path_factory.mktemp("place"), backbones)
+    return write_place(tmp_path_factory.mktemp("place"), backbones)
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,14 @@ def alone(
     place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, EvaluationReport]:
     out = tmp_path_factory.mktemp("alone") / "out"
-    return out, run_evaluation(place_config(place, out), backbones=backbones)
+    return out, run_evaluation(config(place, out), backbones=backbones)
 
 
 def arguments(out: Path) -> list[str]:
     return [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--out", str(out), "--batch", str(BATCH), "--device", "cpu",
-        "--bank", "bank.h5",
+        "--bank", "bank.h5", *(word for name in BASELINES for word in ("--baseline", name)),
     ]  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def test_options_that_do_not_fit(
     place: Path, tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ConfigError, match=named):
-        place_config(place, tmp_path, **changes)
+        config(place, tmp_path, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def cluster(place: Path) -> Iterator[Any]:
 
 def with_ray(place: Path, out: Path, **changes: Any) -> Any:
     ray = {"actors": 2, "threads": 1}
-    return place_config(place, out, engine="ray", ray=ray, **changes)
+    return config(place, out, engine="ray", ray=ray, **changes)
 
 
 def test_ray(

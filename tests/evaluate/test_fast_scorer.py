@@ -8,7 +8,7 @@ import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
 
 from regionspot_core.lvis_scoring import METRICS
-from regionspot_evaluate.scoring import LvisScorer, Protocol, Score
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score
 from regionspot_evaluate.scoring import fast as fast_scorer
 from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
 from regionspot_evaluate.scoring.scorer import BOTH
@@ -16,11 +16,15 @@ from regionspot_evaluate.scoring.scorer import BOTH
 TOLERANCE = 1e-6
 
 
+def scores_of(scorer: LvisScorer, found: Path, protocol: Protocol) -> dict[Iou, Score]:
+    return scorer.score_all(found, ious=BOTH, protocols=(protocol,))[protocol]
+
+
 def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "standard") -> list[Score]:
     """``fast``'s scores of boxes and masks, after they were held against the reference's."""
     truth, found = made.write(folder)
-    fast = LvisScorer(truth).score_all(found, ious=BOTH, protocol=protocol)
-    reference = LvisScorer(truth, scorer="lvis").score_all(found, ious=BOTH, protocol=protocol)
+    fast = scores_of(LvisScorer(truth), found, protocol)
+    reference = scores_of(LvisScorer(truth, scorer="lvis"), found, protocol)
     for iou, score in fast.items():
         assert tuple(score.values) == METRICS
         assert largest_difference(score.values, reference[iou].values) <= TOLERANCE, iou
@@ -34,9 +38,8 @@ def test_the_lvis_sample(seed: int, protocol: Protocol, lvis_sample: Path, tmp_p
     truth = json.loads(lvis_sample.read_bytes())
     found = tmp_path / "detections.json"
     found.write_text(json.dumps(perturbed_sample(truth, seed)))
-    fast = LvisScorer(lvis_sample).score_all(found, ious=BOTH, protocol=protocol)
-    reference = LvisScorer(lvis_sample, scorer="lvis")
-    theirs = reference.score_all(found, ious=BOTH, protocol=protocol)
+    fast = scores_of(LvisScorer(lvis_sample), found, protocol)
+    theirs = scores_of(LvisScorer(lvis_sample, scorer="lvis"), found, protocol)
     for iou, score in fast.items():
         assert score.scorer == "fast"
         assert largest_difference(score.values, theirs[iou].values) <= TOLERANCE

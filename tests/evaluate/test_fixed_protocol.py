@@ -1,6 +1,7 @@
 """LVIS fixed AP, held against plain code that follows the paper's words."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from pycocotools import mask as codec
 from regionspot_core.lvis_scoring import METRICS
 from regionspot_evaluate.scoring import LvisScorer, ScorerName, selection
 from regionspot_evaluate.scoring import reference as reference_module
-from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS
+from regionspot_evaluate.scoring import scorer as scorer_module
+from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, LVIS_PROTOCOLS
+from regionspot_evaluate.scoring.results import Results, read_results
+from regionspot_evaluate.scoring.scorer import BOTH
 
 THRESHOLDS = [0.5 + 0.05 * n for n in range(10)]
 SIZES = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
@@ -157,6 +161,28 @@ def test_an_image_may_have_any_number(tmp_path: Path) -> None:
     scorer = LvisScorer(truth)
     assert scorer.score(found, iou="bbox", protocol="fixed")["AP"] == pytest.approx(1)
     assert scorer.score(found, iou="bbox", protocol="standard")["AP"] == 0
+
+
+@pytest.mark.parametrize("scorer", ["fast", "lvis"])
+def test_both_protocols_of_one_reading(
+    scorer: ScorerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, found = random_set(2, found=150).write(tmp_path)
+    one = LvisScorer(truth, scorer=scorer)
+    alone = {(i, p): one.score(found, iou=i, protocol=p) for i in BOTH for p in LVIS_PROTOCOLS}
+    read: list[Path] = []
+
+    def watched(path: Path, *arguments: Any, **named: Any) -> Results:
+        read.append(path)
+        return read_results(path, *arguments, **named)
+
+    monkeypatch.setattr(scorer_module, "read_results", watched)
+    together = one.score_all(found, ious=BOTH, protocols=("fixed", "standard"))
+    assert read == [found]
+    assert list(together) == ["fixed", "standard"]
+    for (iou, protocol), score in alone.items():
+        assert together[protocol][iou] == score
+        assert score.protocol == LVIS_PROTOCOLS[protocol]
 
 
 def test_a_class_keeps_its_best_of_all_images(

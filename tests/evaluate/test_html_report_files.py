@@ -102,9 +102,13 @@ def test_detections_beyond_an_images_limit_are_left_out(
 
 
 def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "first", [GOOD], box={"AP": 0.5}, proposals="gt")
+    scores = {
+        "fixed": {"segm": {"metrics": {"AP": 0.7}}},  # no figure of the page's protocol
+        "standard": {"bbox": {"metrics": {"AP": 0.5}}},
+    }
+    folder = write_run(tmp_path / "first", [GOOD], scores=scores, proposals="gt")
     run = open_run(folder)
-    assert (run.name, run.figures("box"), run.figures("mask")) == ("first", {"AP": 0.5}, None)
+    assert (run.name, run.figures("bbox"), run.figures("segm")) == ("first", {"AP": 0.5}, None)
     assert run.provenance()["proposals"] == "gt"
     alone = open_run(folder / "detections.json")
     assert (alone.name, alone.metrics, alone.record) == ("detections", {}, {})
@@ -236,7 +240,9 @@ def test_figures_stand_beside_the_page_as_json_and_csv(world: dict[str, Path]) -
 
 
 def test_a_record_that_says_other_figures_is_doubted(world: dict[str, Path]) -> None:
-    (world["run"] / "metrics.json").write_text(json.dumps({"box": {"AP": 0.987}}))
+    (world["run"] / "metrics.json").write_text(
+        json.dumps({"scores": {"standard": {"bbox": {"metrics": {"AP": 0.987}}}}})
+    )
     page, figures, *_ = report(world, "run")
     (warning,) = json.loads(figures.read_text())["runs"][0]["warnings"]
     assert "box AP 98.70" in warning

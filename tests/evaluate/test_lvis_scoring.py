@@ -320,7 +320,7 @@ def test_masks_need_masks(files: Files) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "expected a list of detections, got none"),
+        ([], "expected a list of detections, got an empty one"),
         ({}, "expected a list of detections"),
         (None, "expected a list of detections"),
         ([3], "entry 0: expected an object"),

@@ -13,6 +13,7 @@ from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.backbones.sam import REGIONS_AT_ONCE, SamEncoder
 from regionspot_core.backbones.text import build_class_bank
 from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.class_text import TextConfig
@@ -252,6 +253,28 @@ def test_what_sam_finds_keeps_the_masks_it_was_found_by(
     for box, mask in zip(found.boxes, found.masks, strict=True):
         x, y, width, height = rle_codec.toBbox(mask)
         assert np.abs(box - [x, y, x + width, y + height]).max() <= 1
+
+
+def test_what_sam_finds_is_outlined_once(
+    recognizer: Recognizer, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are those that making the masks of its boxes would give, without making them."""
+    (encoded,) = recognizer.encode([scene.image])
+    everything = ProposeConfig(points_per_side=12, iou_threshold=0, stability_threshold=0)
+    with monkeypatch.context() as patch:
+        patch.delattr(SamEncoder, "segment")
+        found = recognizer.look_everywhere(encoded, everything)
+    outlined = recognizer.look(encoded, BoxPrompts(found.boxes))
+    assert len(found.boxes) > REGIONS_AT_ONCE
+    assert torch.equal(found.tokens_RMS, outlined.tokens_RMS)
+
+
+def test_nothing_that_sam_finds_is_named(recognizer: Recognizer, scene: Scene) -> None:
+    (encoded,) = recognizer.encode([scene.image])
+    nothing = ProposeConfig(points_per_side=1, iou_threshold=1)
+    found = recognizer.look_everywhere(encoded, nothing)
+    assert (len(found.tokens_RMS), found.boxes.shape, found.masks) == (0, (0, 4), [])
+    assert recognizer.name([encoded], [found])[0].logits.shape == (0, len(NAMES))
 
 
 def test_a_mask_may_be_a_jpeg(place: Path, backbones: Backbones, scene: Scene) -> None:

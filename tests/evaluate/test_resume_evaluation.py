@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_place import BATCH, BATCHES, BROKEN, IMAGES, make_place
-from evaluation_place import place_config as config
 from filelock import FileLock
+from small_evaluation import (
+    BASELINE_FILES,
+    BATCH,
+    BATCHES,
+    BROKEN,
+    FILES,
+    IMAGES,
+    config,
+    write_place,
+)
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
@@ -19,14 +27,13 @@ from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
+from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.detections import ResultsFile
 from regionspot_evaluate.journal import Journal
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
 from regionspot_evaluate.run_folder import RunFolder
-
-FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
 
 
 class Killed(BaseException):
@@ -40,7 +47,7 @@ def backbones() -> Backbones:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    return make_place(tmp_path_factory.mktemp("place"), backbones)
+    return write_place(tmp_path_factory.mktemp("place"), backbones)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +83,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def assert_same(out: Path, expected: Path, *names: str) -> None:
-    for name in names or (*FILES, "baseline_clip_crop.json"):
+    for name in names or (*FILES, *BASELINE_FILES):
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None:
     out, report = unbroken
     there = {path.name for path in out.iterdir()}
-    assert there == {*FILES, "baseline_clip_crop.json", "run.json", "parts"}
+    assert there == {*FILES, *BASELINE_FILES, "run.json", "parts.kept"}
     assert len(report.failed) == 1
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     assert ["failed" in line for line in lines] == [i == BROKEN for i in range(IMAGES)]
@@ -198,7 +205,7 @@ def test_kill_9(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--out", str(tmp_path / "out"), "--batch", str(BATCH), "--device", "cpu",
-        "--bank", "bank.h5",
+        "--bank", "bank.h5", *(word for name in BASELINES for word in ("--baseline", name)),
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=place, capture_output=True, check=False
@@ -210,7 +217,8 @@ def test_kill_9(
     assert again.returncode == 1, again.stderr  # an image cannot be read
     assert "4 of 11 images are there already" in again.stderr
     assert len(encoded) == BATCHES - 2
-    assert_same(tmp_path / "out", unbroken[0], "detections.json", "metrics.json", "images.jsonl")
+    same = ("detections.json", "metrics.json", "images.jsonl", *BASELINE_FILES)
+    assert_same(tmp_path / "out", unbroken[0], *same)
 
 
 def test_images_that_can_be_read_now(
@@ -234,7 +242,7 @@ def test_images_that_can_be_read_now(
     encoded.clear()
     assert run_evaluation(retry, backbones=backbones) == whole[1]
     assert encoded == [BATCH]
-    assert not (tmp_path / "out" / "parts").exists()
+    assert not list((tmp_path / "out").glob("parts*"))
     assert_same(tmp_path / "out", whole[0])
 
 
@@ -257,6 +265,11 @@ def test_a_finished_evaluation_is_only_scored_again(
         ({"detections": 100}, "detections: expected 300, found 100"),
         ({"batch_images": 3}, "batch_images: expected 2, found 3"),
         ({"proposals": "auto"}, "proposals: expected gt, found auto"),
+        (
+            {"baseline": ["clip-pool"]},
+            r"baselines: expected \['clip-crop', 'clip-masked-crop', 'clip-pool'\], "
+            r"found \['clip-pool'\]",
+        ),
         ({"head": "second"}, r"heads\.first: expected \w+…, found nothing; heads\.second"),
         ({"backbones": {"precision": "bfloat16"}}, r"models\.precision: expected float32, found b"),
     ],
@@ -374,7 +387,7 @@ def test_several_heads_share_the_frozen_models(
     assert reports == {"first": unbroken[1], "second": second}
     assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)
     assert_same(tmp_path / "both" / "second", tmp_path / "alone", *FILES)
-    assert_same(tmp_path / "both", unbroken[0], "baseline_clip_crop.json")
+    assert_same(tmp_path / "both", unbroken[0], *BASELINE_FILES)
     assert not (tmp_path / "both" / "detections.json").exists()
     for name, alone in (("first", unbroken[0]), ("second", tmp_path / "alone")):
         records = [
@@ -392,7 +405,7 @@ def test_the_command_with_heads_and_shares(
     arguments = [
         "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
         "--head", "first", "--head", "second", "--out", str(tmp_path / "out"), "--batch", "4",
-        "--device", "cpu", "--no-baseline", "--bank", "bank.h5",
+        "--device", "cpu", "--baseline", "none", "--bank", "bank.h5",
     ]  # fmt: skip
     share = regionspot(*arguments, "--shard", "1/2", cwd=place)
     assert share.returncode == 0, share.stderr

@@ -17,16 +17,15 @@ from regionspot_core.tables import counted
 from regionspot_evaluate.comparison.config import CompareConfig
 from regionspot_evaluate.comparison.published import FIGURES, SOURCE
 from regionspot_evaluate.comparison.resampling import interval
-from regionspot_evaluate.scoring.figures import SCORERS, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.figures import SCORERS, SHOWN, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.report import metrics_table, percent
 
 Draws = dict[str, NDArray[np.float64]]
 """Every figure in each draw of images."""
-SHOWN = tuple(name for name in METRICS if name not in ("ARs", "ARm", "ARl"))
 INTERVALS = (("AP", "AP50", "AP75", "AR"), ("APs", "APm", "APl", "APr", "APc", "APf"))
 """Which intervals stand in one table: ten do not fit."""
 DIFFERENCES = ("AP", "APr", "APc", "APf")
 KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
-_NAME_WIDTH = 28
 
 
 @dataclass(frozen=True)
@@ -119,16 +118,16 @@ class CompareReport:
     def _figures_table(self, iou: Iou) -> Table:
         scores = {name: row.scores[iou] for name, row in self.rows.items()}
         scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in scores.values()))
-        table = _table(f"{KINDS[iou]} × 100, {self.protocol} ({scorers})", SHOWN)
+        table = metrics_table(f"{KINDS[iou]} × 100, {self.protocol} ({scorers})", SHOWN)
         for name, score in scores.items():
-            table.add_row(name, *(_percent(score.values[key]) for key in SHOWN))
+            table.add_row(name, *(percent(score.values[key]) for key in SHOWN))
         for name, figures in FIGURES.items() if self.config.published else ():
-            table.add_row(f"{name}, published", *(_percent(figures[iou].get(k)) for k in SHOWN))
+            table.add_row(f"{name}, published", *(percent(figures[iou].get(k)) for k in SHOWN))
         return table
 
 
 def _intervals_table(iou: Iou, names: tuple[str, ...], drawn: Mapping[str, Draws]) -> Table:
-    table = _table(f"{KINDS[iou]}, 95 % intervals", names)
+    table = metrics_table(f"{KINDS[iou]}, 95 % intervals", names)
     for row, draws in drawn.items():
         table.add_row(row, *(_range(interval(draws[name])) for name in names))
     return table
@@ -136,31 +135,12 @@ def _intervals_table(iou: Iou, names: tuple[str, ...], drawn: Mapping[str, Draws
 
 def _differences_table(iou: Iou, drawn: Mapping[str, Draws]) -> Table:
     (first, base), *others = drawn.items()
-    table = _table(f"{KINDS[iou]}, difference from {first}, 95 % intervals", DIFFERENCES)
+    table = metrics_table(f"{KINDS[iou]}, difference from {first}, 95 % intervals", DIFFERENCES)
     for row, draws in others:
         limits = (interval(draws[key] - base[key]) for key in DIFFERENCES)
         cells = (_range(each, sign="+", between=" to ") for each in limits)
         table.add_row(row, *cells)
     return table
-
-
-def _table(title: str, names: tuple[str, ...]) -> Table:
-    table = Table(
-        title=title,
-        min_width=len(title),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", overflow="fold", max_width=_NAME_WIDTH)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _range(limits: tuple[float, float] | None, *, sign: str = "", between: str = "–") -> str:

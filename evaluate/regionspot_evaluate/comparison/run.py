@@ -48,7 +48,8 @@ def run_comparison(config: CompareConfig) -> CompareReport:
 
 
 def _row(config: CompareConfig, scorer: LvisScorer, path: Path, times_NI: NDArray[np.int32]) -> Row:
-    scores = scorer.score_all(path, ious=config.iou, protocol=config.protocol)
+    by_protocol = scorer.score_all(path, ious=config.iou, protocols=(config.protocol,))
+    scores = by_protocol[config.protocol]
     draws: dict[Iou, Draws] = {}
     # What hotcoco cannot match as LVIS's API does has no intervals, and the report says so.
     if config.bootstrap and not any(score.fallback for score in scores.values()):

@@ -25,7 +25,8 @@ from regionspot_evaluate.html_report.precision import (
     measure_precision,
 )
 from regionspot_evaluate.html_report.run_folder import Detections, Run, read_detections
-from regionspot_evaluate.report import PROTOCOL
+from regionspot_evaluate.report import KINDS
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -64,7 +65,7 @@ def analyse(run: Run, annotations: AnnotationSet) -> Analysis:
 def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
     """The content of ``report.json``; shares of 1, null where there is nothing to measure on."""
     return {
-        "protocol": PROTOCOL,
+        "protocol": LVIS_PROTOCOLS["standard"],
         "data": {
             "annotations": str(annotations.path),
             "sha256": annotations.sha256,
@@ -87,7 +88,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "detections": len(analysis.detections.score),
         "detections_beyond_limit": analysis.detections.beyond,
         "box": precision.figures,
-        "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("mask"),
+        "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("segm"),
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.said == MISSED),
         "curves": {
@@ -108,15 +109,18 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
 
 def _warnings(analysis: Analysis) -> list[str]:
     """Where the run's own record says other figures than its detections give."""
-    found = {"box": analysis.precision.figures, "mask": analysis.masks and analysis.masks.figures}
+    measured: dict[Iou, dict[str, float | None] | None] = {
+        "bbox": analysis.precision.figures,
+        "segm": analysis.masks.figures if analysis.masks else None,
+    }
     warnings = []
-    for kind, figures in found.items():
-        told, now = (analysis.run.figures(kind) or {}).get("AP"), (figures or {}).get("AP")
+    for iou, figures in measured.items():
+        told, now = (analysis.run.figures(iou) or {}).get("AP"), (figures or {}).get("AP")
         if told is not None and now is not None and abs(told - now) > TOLERANCE:
             warnings.append(
-                f"{analysis.run.name}: its record says {kind} AP {100 * told:.2f}, its detections "
-                f"score {100 * now:.2f} here; were they made for other annotations, or scored by "
-                f"another protocol?"
+                f"{analysis.run.name}: its record says {KINDS[iou].lower()} AP {100 * told:.2f}, "
+                f"its detections score {100 * now:.2f} here; were they made for other annotations, "
+                f"or scored by another protocol?"
             )
     return warnings
 

@@ -23,6 +23,7 @@ from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.lvis_scoring import DETECTIONS as LIMIT
 from regionspot_evaluate.detections import DETECTIONS
+from regionspot_evaluate.scoring.figures import Iou
 
 METRICS_FILE = "metrics.json"
 RECORD_FILE = "run.json"
@@ -67,9 +68,11 @@ class Run:
     record: dict[str, Any]
     """The content of ``run.json``."""
 
-    def figures(self, kind: str) -> dict[str, float | None] | None:
-        """What ``metrics.json`` says of ``box`` or ``mask``; None if nothing."""
-        found = self.metrics.get(kind)
+    def figures(self, iou: Iou) -> dict[str, float | None] | None:
+        """What ``metrics.json`` says by the page's protocol, the standard one; None if nothing."""
+        found: Any = self.metrics
+        for key in ("scores", "standard", iou, "metrics"):
+            found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) and found else None
 
     def recorded_path(self, key: str) -> Path | None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_evaluate.scoring.figures import Iou, Protocol, ScorerName
+
+
+def _split(value: Any) -> Any:  # noqa: ANN401 - whatever is given
+    """A text with commas as its parts, each once."""
+    return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
+
+
+Ious = Annotated[tuple[Iou, ...], Field(min_length=1), BeforeValidator(_split)]
+Protocols = Annotated[tuple[Protocol, ...], Field(min_length=1), BeforeValidator(_split)]
 
 
 class ScoreConfig(Config):
@@ -16,17 +25,12 @@ class ScoreConfig(Config):
 
     annotations: Path
     detections: Path
-    iou: tuple[Iou, ...] = Field(("bbox",), min_length=1)
+    iou: Ious = ("bbox",)
     protocol: Protocol = "standard"
     scorer: ScorerName = "fast"
     check: bool = False
     """Whether the LVIS API scores too, and how far the two are apart is told."""
     json_file: Path | None = None
-
-    @field_validator("iou", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401 - whatever is given
-        return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _coco_has_one_protocol(self) -> ScoreConfig:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from regionspot_core.lvis_scoring import DETECTIONS
+from regionspot_core.lvis_scoring import DETECTIONS, METRICS
 
 Iou = Literal["bbox", "segm"]
 Protocol = Literal["standard", "fixed"]
@@ -22,6 +22,8 @@ LVIS_PROTOCOLS: dict[Protocol, str] = {
 COCO_PROTOCOL = f"COCO, at most {COCO_DETECTIONS} detections a class and image"
 SCORERS: dict[ScorerName, str] = {"fast": "hotcoco", "lvis": "lvis", "coco": "pycocotools"}
 """The packages behind them."""
+SHOWN = tuple(name for name in METRICS if name not in ("ARs", "ARm", "ARl"))
+"""LVIS's figures that fit into 80 columns beside the name of a row."""
 COCO_METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",

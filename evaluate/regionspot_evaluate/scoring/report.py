@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from regionspot_evaluate.scoring.figures import SCORERS, Score, one_protocol
 KINDS = {"bbox": "box", "segm": "mask"}
 TOLERANCE = 1e-6
 """How far a figure may be from the LVIS API's."""
+_NAME_WIDTH = 28
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,30 @@ class ScoreReport:
         return facts
 
 
-def scores_table(rows: Mapping[str, Score]) -> Table:
+def scores_table(
+    rows: Mapping[str, Score], *, kind: str = "", names: Sequence[str] | None = None
+) -> Table:
     """A line a score, by one protocol, which its title says, × 100.
+
+    Args:
+        rows: By their names.
+        kind: What the title begins with.
+        names: The figures shown; None for all.
 
     Raises:
         ValueError: The scores are of several protocols.
     """
     protocol = one_protocol(rows.values())
     scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in rows.values()))
-    title = f"× 100, {protocol} ({scorers})"
+    names = names or list(next(iter(rows.values())).values)
+    table = metrics_table(f"{kind} × 100, {protocol} ({scorers})".strip(), names)
+    for label, score in rows.items():
+        table.add_row(label, *(percent(score.values[name]) for name in names))
+    return table
+
+
+def metrics_table(title: str, names: Sequence[str]) -> Table:
+    """A table of figures without its rows: the first cell of each is its name."""
     table = Table(
         title=title,
         min_width=len(title),
@@ -89,11 +105,12 @@ def scores_table(rows: Mapping[str, Score]) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("")
-    names = list(next(iter(rows.values())).values)
+    table.add_column("", overflow="fold", max_width=_NAME_WIDTH)
     for name in names:
-        table.add_column(name, justify="right")
-    for label, score in rows.items():
-        cells = (score.values[name] for name in names)
-        table.add_row(label, *("–" if cell is None else f"{100 * cell:.1f}" for cell in cells))
+        table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def percent(value: float | None) -> str:
+    """A share of 1 with one digit; a dash where there is nothing to measure on."""
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -25,7 +25,7 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
         scores = coco.score_all(config.detections, ious=config.iou)
     else:
         scorer = LvisScorer(config.annotations, scorer=config.scorer, ious=config.iou)
-        scores = scorer.score_all(config.detections, ious=config.iou, protocol=config.protocol)
+        scores = _scores(scorer, config)
         if config.check:
             difference = _difference(config, scores)
     report = ScoreReport(config.annotations, config.detections, tuple(scores.values()), difference)
@@ -34,7 +34,13 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     return report
 
 
+def _scores(scorer: LvisScorer, config: ScoreConfig) -> dict[Iou, Score]:
+    protocols = (config.protocol,)
+    found = scorer.score_all(config.detections, ious=config.iou, protocols=protocols)
+    return found[config.protocol]
+
+
 def _difference(config: ScoreConfig, scores: dict[Iou, Score]) -> float:
     reference = LvisScorer(config.annotations, scorer="lvis", ious=config.iou)
-    theirs = reference.score_all(config.detections, ious=config.iou, protocol=config.protocol)
+    theirs = _scores(reference, config)
     return max(largest_difference(scores[iou].values, theirs[iou].values) for iou in scores)

@@ -16,7 +16,7 @@ from regionspot_evaluate.scoring.figures import (
     ScorerName,
 )
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.results import Results, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
 from regionspot_evaluate.scoring.truth import read_truth
 
@@ -50,15 +50,26 @@ class LvisScorer:
             AnnotationError: The file is missing, malformed or empty, or has a detection that
                 cannot be scored.
         """
-        return self.score_all(detections, ious=(iou,), protocol=protocol)[iou]
+        return self.score_all(detections, ious=(iou,), protocols=(protocol,))[protocol][iou]
 
     def score_all(
-        self, detections: Path, *, ious: Sequence[Iou], protocol: Protocol = "standard"
-    ) -> dict[Iou, Score]:
-        """As :meth:`score`, of boxes and masks together: the file is read once."""
+        self,
+        detections: Path,
+        *,
+        ious: Sequence[Iou],
+        protocols: Sequence[Protocol] = ("standard",),
+    ) -> dict[Protocol, dict[Iou, Score]]:
+        """As :meth:`score`, of boxes and masks and by several protocols: the file is read once."""
         if "segm" in ious:
             self.truth.require_masks()
         results = read_results(detections, self.truth, ious=ious)
+        return {
+            protocol: self._scores(detections, results, ious, protocol) for protocol in protocols
+        }
+
+    def _scores(
+        self, detections: Path, results: Results, ious: Sequence[Iou], protocol: Protocol
+    ) -> dict[Iou, Score]:
         kept = kept_detections(results, protocol)
         counts = count_detections(self.truth, results, kept)
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None

@@ -1,4 +1,4 @@
-"""A small world of images, one of them broken, and two heads that have learnt nothing."""
+"""A small evaluation: a world of a few images, one of them broken, and two heads."""
 
 import shutil
 from pathlib import Path
@@ -13,15 +13,18 @@ from regionspot_core.class_text import TextConfig
 from regionspot_core.datasets import read_annotations
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.tiny.world import write_world
+from regionspot_evaluate.baselines.names import BASELINES, results_file
 from regionspot_evaluate.config import EvaluateConfig
 
 IMAGES, BATCH = 11, 2
 BATCHES = 6
 BROKEN = 4
+FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+BASELINE_FILES = tuple(results_file(name) for name in BASELINES)
 
 
-def make_place(folder: Path, backbones: Backbones) -> Path:
-    """Write ``world/val.json``, ``world/val``, ``first``, ``second`` and ``bank.h5``.
+def write_place(folder: Path, backbones: Backbones) -> Path:
+    """A small world and two heads that have learnt nothing.
 
     ``world/whole`` has the images of ``world/val``, and none of them is broken.
     """
@@ -47,11 +50,10 @@ def make_place(folder: Path, backbones: Backbones) -> Path:
     return folder
 
 
-def place_config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
-    """An evaluation of ``first`` there."""
+def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
     values = {
         "images": place / "world" / "val", "annotations": place / "world" / "val.json",
         "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 3,
-        "bank": place / "bank.h5",
+        "bank": place / "bank.h5", "baseline": BASELINES,
     }  # fmt: skip
     return EvaluateConfig.parse({**values, **changes}, source="test")

@@ -1,0 +1,206 @@
+"""Baselines and protocols of an evaluation: who names the regions, and what scores them."""
+
+import json
+import operator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.table import Table
+from small_evaluation import BASELINE_FILES, IMAGES, config, write_place
+
+from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets import read_annotations
+from regionspot_core.images import read_image
+from regionspot_core.lvis_scoring import METRICS
+from regionspot_core.prompts import BoxPrompts
+from regionspot_core.testing import files_of
+from regionspot_evaluate.baselines.load import load_baselines
+from regionspot_evaluate.baselines.names import BASELINES
+from regionspot_evaluate.baselines.protocol import ShownRegions
+from regionspot_evaluate.detections import image_detections
+from regionspot_evaluate.proposal_sources import load_proposals
+from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.report import EvaluationReport, evaluation_output
+from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.reference import ReferenceScorer
+from regionspot_evaluate.scoring.scorer import BOTH
+
+Evaluated = tuple[Path, EvaluationReport]
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Backbones:
+    return load_backbones(BackboneConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
+    return write_place(tmp_path_factory.mktemp("place"), backbones)
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
+) -> Evaluated:
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    return out, run_evaluation(config(place, out), backbones=backbones)
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr(Recognizer, "encode_prepared", refuse)
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_finished_evaluation_is_scored_by_another_protocol(
+    place: Path, evaluated: Evaluated
+) -> None:
+    """Without a model; and scored as at first again, the file is the same."""
+    out, first = evaluated
+    before = files_of(out)
+    report = run_evaluation(config(place, out, protocol="fixed,standard"))
+    written = json.loads((out / "metrics.json").read_bytes())
+    scorer = LvisScorer(place / "world" / "val.json")
+    for figures, told, file in (
+        (report.head, written, "detections.json"),
+        (report.baselines["clip-pool"], written["baselines"]["clip-pool"], BASELINE_FILES[2]),
+    ):
+        assert list(figures.scores) == ["fixed", "standard"]
+        for protocol, scores in figures.scores.items():
+            expected = {iou: scorer.score(out / file, iou=iou, protocol=protocol) for iou in BOTH}
+            assert scores == expected
+            assert told["scores"][protocol] == {iou: expected[iou].to_json() for iou in BOTH}
+    assert run_evaluation(config(place, out)) == first
+    assert files_of(out) == before
+
+
+@pytest.mark.usefixtures("no_models")
+def test_the_reference_may_score(
+    place: Path, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def score(_: object, __: Path, *, iou: str, protocol: str) -> dict[str, float]:
+        asked.append((iou, protocol))
+        return dict.fromkeys(METRICS, 0.25)
+
+    monkeypatch.setattr(ReferenceScorer, "score", score)
+    report = run_evaluation(config(place, evaluated[0], protocol="fixed", scorer="lvis"))
+    for figures in (report.head, *report.baselines.values()):
+        (scores,) = figures.scores.values()
+        assert all(s.scorer == "lvis" and s["APr"] == 0.25 for s in scores.values())
+    assert set(asked) == {("bbox", "fixed"), ("segm", "fixed")}
+
+
+def test_baselines_answer_for_the_heads_own_regions(
+    place: Path, backbones: Backbones, evaluated: Evaluated
+) -> None:
+    """With the same boxes and masks, so that their mask AP can be compared; named anew here."""
+    out, report = evaluated
+    clip = backbones.image_text_encoder
+    annotations = read_annotations(place / "world" / "val.json")
+    proposals = load_proposals("gt", annotations)
+    assert proposals is not None
+    baselines = load_baselines(BASELINES, clip, ClassBank.load(place / "bank.h5"))
+    recognizer = Recognizer.load(
+        place / "first", backbones, ClassBank.load(place / "bank.h5"), device=torch.device("cpu")
+    )
+    by_image = {}
+    for name in ("detections.json", *BASELINE_FILES):
+        for entry in json.loads((out / name).read_bytes()):
+            by_image.setdefault((name, entry["image_id"]), []).append(entry)
+    for i in (0, 5):
+        pixels = read_image(place / "world" / "val" / annotations.image_file[i])
+        (encoded,) = recognizer.encode([pixels])
+        seen = recognizer.look(encoded, BoxPrompts(proposals[i].boxes))
+        shown = ShownRegions(pixels, encoded.image_tokens, proposals[i].boxes, seen.masks)
+        for name, file in zip(BASELINES, BASELINE_FILES, strict=True):
+            expected = image_detections(
+                int(annotations.image_id[i]),
+                proposals[i],
+                baselines[name].probabilities(shown),
+                vocabulary=annotations.vocabulary,
+                limit=300,
+                masks=seen.masks,
+            )
+            found = by_image[file, int(annotations.image_id[i])]
+            key = operator.itemgetter("category_id", "bbox")
+            # Alone, an image's figures differ in their last bits, and so may the order of ties.
+            for one, other in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
+                assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-5)
+                assert one == other
+    crop, masked, pool = (report.baselines[name].region.top1["all"] for name in BASELINES)
+    assert min(crop, masked) > 0.5  # far above the head, which has learnt nothing
+    assert pool < 0.1  # this CLIP has learnt to read its CLS token, and not its patches
+
+
+@pytest.mark.usefixtures("no_models")
+def test_fixed_says_what_was_cut(place: Path, evaluated: Evaluated) -> None:
+    """Of ten images that could be read, all those with two regions of 252 classes or more."""
+    out, _ = evaluated
+    report = run_evaluation(config(place, out, protocol="standard,fixed"))
+    lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
+    many = sum(line.get("regions", 0) > 1 for line in lines)
+    assert report.cut == many > 5
+    output = evaluation_output({"head": report})
+    (remark,) = (line for line in output if isinstance(line, str) and "kept" in line)
+    assert remark.startswith(f"{many} of {IMAGES} images had more than the 300 detections kept")
+    titles = [str(part.title) if isinstance(part, Table) else "" for part in output]
+    expected = ["LVIS standard", "LVIS standard", "LVIS fixed AP", "LVIS fixed AP"]
+    assert [title.split(", ")[1] for title in titles if "×" in title] == expected
+    assert "fixed AP" in titles[output.index(remark) - 1]  # under the table it is about
+    alone = run_evaluation(config(place, out))
+    assert not any("kept" in str(part) for part in evaluation_output({"head": alone}))
+
+
+@pytest.mark.parametrize(
+    ("proposals", "asked", "expected"),
+    [
+        ("gt", None, ("clip-crop", "clip-pool")),
+        ("auto", None, ()),
+        ("file.json", None, ()),
+        ("gt", ["none"], ()),
+        ("auto", ["clip-pool", "clip-crop", "clip-pool"], ("clip-crop", "clip-pool")),
+    ],
+)
+def test_who_names_the_regions(
+    proposals: str, asked: list[str] | None, expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    """By default, CLIP where boxes are few; the order they are asked in says nothing."""
+    found = config(tmp_path, tmp_path / "out", proposals=proposals, baseline=asked)
+    assert found.baselines == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--baseline", "clip"], "baseline.0: input should be 'clip-crop', 'clip-masked-crop' or"),
+        (
+            ["--baseline", "none", "--baseline", "clip-pool"],
+            "baseline: expected none alone, or baselines; got none and clip-pool",
+        ),
+        (["--protocol", "standard,coco"], "protocol.1: input should be 'standard' or 'fixed'"),
+        (["--protocol", ""], "protocol.0: input should be 'standard' or 'fixed', got ''"),
+        (["--scorer", "coco"], "scorer: input should be 'fast' or 'lvis', got 'coco'"),
+        (["--no-baseline"], "No such option: --no-baseline"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], message: str, place: Path, regionspot: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = regionspot(
+        "evaluate", "run", "--images", "world/val", "--annotations", "world/val.json",
+        "--head", "first", "--out", str(tmp_path / "out"), *arguments, cwd=place,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
