@@ -26,6 +26,7 @@ from regionspot_core.backbones.protocols import (
     SegmentedRegions,
 )
 from regionspot_core.backbones.runtime import Runtime, hash_weights, masks_at_once
+from regionspot_core.backbones.sam_image_encoder import SamImageEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.backbones.sam_prompts import SamPromptEncoder
 from regionspot_core.backbones.sam_proposals import Thresholds, propose_regions
@@ -70,6 +71,7 @@ class SamEncoder:
         self._runtime = runtime
         self._trained_hash = weight_hash
         self._model = model.eval().requires_grad_(False).to(runtime.device)
+        self._image_encoder = SamImageEncoder(self._model.image_encoder)
         decoder = self._model.mask_decoder
         self.token_count = 1 + int(decoder.num_mask_tokens)
         self.token_width = int(decoder.transformer_dim)
@@ -99,7 +101,7 @@ class SamEncoder:
         device = self._runtime.device
         batch = torch.stack([self._model.preprocess(image.to(device).float()) for image in images])
         with self._runtime.autocast():
-            embedded: torch.Tensor = self._model.image_encoder(batch)
+            embedded: torch.Tensor = self._image_encoder(batch)
         return embedded.float()
 
     @torch.inference_mode()
