@@ -121,7 +121,7 @@ def relative_terms(
 
     The decomposed relative positions of MViTv2 (arXiv 2112.01526, section 4.1).
     """
-    places = q_BnNd.unflatten(2, size)
+    places = q_BnNd.view(*q_BnNd.shape[:2], *size, -1)
     rows = _relative_positions(attention.rel_pos_h, size[0])
     columns = _relative_positions(attention.rel_pos_w, size[1])
     vertical = torch.einsum("bnhwd,hkd->bnhwk", places, rows)
