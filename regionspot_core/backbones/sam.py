@@ -26,6 +26,8 @@ from regionspot_core.backbones.protocols import (
     SegmentedRegions,
 )
 from regionspot_core.backbones.runtime import Runtime, hash_weights, masks_at_once
+from regionspot_core.backbones.sam_decoder import TwoWayTransformer
+from regionspot_core.backbones.sam_image_encoder import SamImageEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.backbones.sam_prompts import SamPromptEncoder
 from regionspot_core.backbones.sam_proposals import Thresholds, propose_regions
@@ -37,7 +39,9 @@ from regionspot_core.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
 REGIONS_AT_ONCE = 32
-"""Regions decoded together: SAM's image embedding is copied for each, 4 MiB apiece."""
+"""Regions decoded together: the decoder makes an image embedding of each, 4 MiB apiece."""
+CPU_REGIONS_AT_ONCE = 8
+"""The same on a CPU, whose caches hold no more."""
 FULL_SIZE_PIXELS = 16 * 1024**2
 """Of masks brought to the image's own size together: 64 MiB of logits. Each is so large that taking
 more of them together is no quicker."""
@@ -70,7 +74,10 @@ class SamEncoder:
         self._runtime = runtime
         self._trained_hash = weight_hash
         self._model = model.eval().requires_grad_(False).to(runtime.device)
+        self._image_encoder = SamImageEncoder(self._model.image_encoder)
         decoder = self._model.mask_decoder
+        self._transformer = TwoWayTransformer(decoder.transformer)
+        self._at_once = CPU_REGIONS_AT_ONCE if runtime.device.type == "cpu" else REGIONS_AT_ONCE
         self.token_count = 1 + int(decoder.num_mask_tokens)
         self.token_width = int(decoder.transformer_dim)
         self._resize = ResizeLongSide(int(self._model.image_encoder.img_size))
@@ -99,7 +106,7 @@ class SamEncoder:
         device = self._runtime.device
         batch = torch.stack([self._model.preprocess(image.to(device).float()) for image in images])
         with self._runtime.autocast():
-            embedded: torch.Tensor = self._model.image_encoder(batch)
+            embedded: torch.Tensor = self._image_encoder(batch)
         return embedded.float()
 
     @torch.inference_mode()
@@ -107,35 +114,36 @@ class SamEncoder:
         self, embeddings: torch.Tensor, boxes: Sequence[FloatArray], sizes: Sequence[Size]
     ) -> RegionTokens:
         """Tokens of all regions; regions of several images share a batch."""
-        counts = torch.tensor([len(b) for b in boxes])
-        owner = torch.repeat_interleave(torch.arange(len(boxes)), counts).to(embeddings.device)
+        owner = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
         scaled = torch.cat([self._prompts.scaled(b, s) for b, s in zip(boxes, sizes, strict=True)])
-        tokens, ious = [], []
-        for chunk in torch.split(torch.arange(len(owner)), REGIONS_AT_ONCE):
-            if not len(chunk):
-                continue
-            encoded = self._prompts.encode_boxes(scaled[chunk])
-            chunk_tokens, _ = self._transform(embeddings[owner[chunk]], *encoded)
-            tokens.append(chunk_tokens)
-            ious.append(self._predicted_iou(chunk_tokens))
-        if not tokens:
+        sparse, dense = self._prompts.encode_boxes(scaled)
+        images = _places(embeddings + dense)
+        found = []
+        for start in range(0, len(owner), self._at_once):
+            some = slice(start, start + self._at_once)
+            counts = np.bincount(owner[some], minlength=len(boxes))
+            found.append(self._transform(images, counts.tolist(), sparse[some])[0])
+        if not found:
             shape = (0, self.token_count, self.token_width)
             empty = torch.zeros(shape, device=self._runtime.device)
             return RegionTokens(empty, empty[:, 1:, 0])
-        return RegionTokens(torch.cat(tokens), torch.cat(ious))
+        tokens = torch.cat(found)
+        return RegionTokens(tokens, self._predicted_iou(tokens))
 
     @torch.inference_mode()
     def segment(
         self, embedding: torch.Tensor, prompts: Prompts, size: Size
     ) -> Iterator[SegmentedRegions]:
         """Tokens and the masks of mask token 0, as many regions a time as memory allows."""
-        at_once = masks_at_once(size, most=REGIONS_AT_ONCE)
+        at_once = masks_at_once(size, most=self._at_once)
         few = masks_at_once(size, most=at_once, pixels=FULL_SIZE_PIXELS)
         for start in range(0, len(prompts), at_once):
             some = prompts[start : start + at_once]
-            tokens, source = self._transform(
-                embedding.expand(len(some), -1, -1, -1), *self._prompts.encode(some, size)
-            )
+            sparse, dense = self._prompts.encode(some, size)
+            images = _places(embedding + dense)  # one, or with mask prompts one for each region
+            counts = [len(some) // len(images)] * len(images)
+            tokens, places = self._transform(images, counts, sparse)
+            source = places.float().transpose(1, 2).reshape(-1, *embedding.shape[1:])
             low_resolution = self._mask_logits(tokens[:, 1], source)
             iou = self._predicted_iou(tokens)
             for first in range(0, len(some), few):
@@ -166,18 +174,17 @@ class SamEncoder:
         )
 
     def _transform(
-        self, embeddings_NSgg: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor
+        self, images_BLS: torch.Tensor, counts: Sequence[int], sparse_NPS: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the decoder's transformer: output tokens (N, M, S), attended image (N, S, g, g)."""
+        """Output tokens (N, M, S) float32, and what became of each region's image (N, L, S)."""
         decoder = self._model.mask_decoder
-        positions = self._prompts.positions().expand(len(sparse), -1, -1, -1)
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([own.expand(len(sparse_NPS), -1, -1), sparse_NPS], dim=1)
         with self._runtime.autocast():
-            own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-            tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-            out, source = decoder.transformer(embeddings_NSgg + dense, positions, tokens)
-        grid = embeddings_NSgg.shape[-2:]
-        source = source.float().transpose(1, 2).unflatten(2, grid)
-        return out[:, : self.token_count].float(), source
+            out, places = self._transformer(
+                images_BLS, counts, _places(self._prompts.positions)[0], tokens
+            )
+        return out[:, : self.token_count].float(), places
 
     def _predicted_iou(self, tokens_NMS: torch.Tensor) -> torch.Tensor:
         iou: torch.Tensor = self._model.mask_decoder.iou_prediction_head(tokens_NMS[:, 0])
@@ -233,6 +240,11 @@ def _usual_file(name: str) -> Path:
             f"`regionspot extract weights --sam {name}`, or give --sam-checkpoint FILE"
         )
     return path
+
+
+def _places(grid_BSgg: torch.Tensor) -> torch.Tensor:
+    """(B, L, S), L = g · g"""
+    return grid_BSgg.flatten(2).transpose(1, 2)
 
 
 def _channels_first(image: RGBImage) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ MASK_LOGIT = 8.0
 """Inside a mask prompt; its negative outside. SAM's own answers, which it takes as mask prompts,
 reach about this far."""
 Encoded = tuple[torch.Tensor, torch.Tensor]
-"""Sparse (N, P, S) and dense (N, S, g, g) embeddings."""
+"""Sparse (N, P, S) and dense (N, S, g, g) embeddings. Without masks, the dense one is the same for
+all regions and places: (1, S, 1, 1)."""
 
 
 class SamPromptEncoder:
@@ -33,9 +35,11 @@ class SamPromptEncoder:
         device: torch.device,
     ) -> None:
         self._encoder = model.prompt_encoder
+        self._no_mask = self._encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         self._resize = resize
         self._device = device
 
+    @cached_property
     def positions(self) -> torch.Tensor:
         """The position of each place of the image embedding, (1, S, g, g)."""
         positions: torch.Tensor = self._encoder.get_dense_pe()
@@ -53,8 +57,8 @@ class SamPromptEncoder:
 
     def encode_boxes(self, boxes_N4: torch.Tensor) -> Encoded:
         """Encode boxes that :meth:`scaled` gave."""
-        sparse, dense = self._encoder(points=None, boxes=boxes_N4, masks=None)
-        return sparse, dense
+        sparse, _ = self._encoder(points=None, boxes=boxes_N4, masks=None)
+        return sparse, self._no_mask
 
     def scaled(self, boxes: FloatArray, size: Size) -> torch.Tensor:
         """Boxes (N, 4) in the model's pixels."""
@@ -65,8 +69,8 @@ class SamPromptEncoder:
         corners = np.concatenate([prompts.points, prompts.points], axis=-1)
         points = self.scaled(corners, size)[:, :2].view(*corners.shape[:2], 2)
         labels = torch.as_tensor(prompts.inside.astype(np.int64), device=self._device)
-        sparse, dense = self._encoder(points=(points, labels), boxes=None, masks=None)
-        return sparse, dense
+        sparse, _ = self._encoder(points=(points, labels), boxes=None, masks=None)
+        return sparse, self._no_mask
 
     def _low_logits(self, masks_NHW: NDArray[np.bool_], size: Size) -> torch.Tensor:
         """Masks (N, H, W) as SAM's low-resolution logits (N, 1, 4g, 4g)."""
