@@ -206,10 +206,11 @@ def test_what_hotcoco_cannot_match_has_no_intervals(regionspot: Regionspot, fold
 def test_published_rows(
     regionspot: Regionspot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "IMAGES", 6)
+    """Of the same images and by the same protocol only: the two are never mixed."""
+    monkeypatch.setattr(published, "IMAGES", {"LVIS v1 val": 6, "LVIS minival": 3})
     monkeypatch.setattr(published, "CLASSES", 5)
-    command = [*COMMAND, "half.json", "--published", "--iou", "bbox,segm", "--json", "c.json"]
-    done = regionspot(*command, cwd=folder)
+    command = [*COMMAND, "half.json", "--published", "--json", "c.json"]
+    done = regionspot(*command, "--iou", "bbox,segm", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     rows = [line.split() for line in done.stdout.splitlines() if "BL@336" in line]
@@ -217,19 +218,30 @@ def test_published_rows(
         ["25.0", "–", "–", "–", "–", "–", "26.3", "–", "–", "–"],
         ["21.3", "–", "–", "–", "–", "–", "23.4", "–", "–", "–"],
     ]
+    (tap,) = (line.split() for line in done.stdout.splitlines() if "TAP-H" in line)
+    assert tap[-4:] == ["61.6", "60.0", "58.2", "–"]
     assert "published: RegionSpot (arXiv 2311.01373)" in done.stdout
+    assert "GLIP-L" not in done.stdout
     values = json.loads((folder / "c.json").read_text())["published"]
-    assert values["rows"]["RegionSpot-BB"]["bbox"] == {"AP": 0.209, "APr": 0.191}
+    assert values["RegionSpot-BB"]["figures"]["bbox"] == {"AP": 0.209, "APr": 0.191}
+    fixed = regionspot(*command, "--protocol", "fixed", cwd=folder)
+    assert fixed.returncode == 0, fixed.stderr
+    assert [line.split()[0] for line in fixed.stdout.splitlines() if ", published" in line] == [
+        "GLIP-L,"
+    ]
+    monkeypatch.setattr(published, "IMAGES", {"LVIS v1 val": 3, "LVIS minival": 6})
+    assert list(json.loads((folder / "c.json").read_text())["published"]) == ["GLIP-L"]
+    small = regionspot(*command, "--protocol", "fixed", cwd=folder)
+    assert "GroundingDINO-L, published" in small.stdout
+    wrong = regionspot(*command, cwd=folder)
+    assert wrong.returncode == 2
+    assert "has 6 images and 5 classes, and the protocol is LVIS standard" in wrong.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["half.json", "--published"], "--published: expected all of LVIS v1 val, 19,809 images"),
-        (
-            ["half.json", "--published", "--protocol", "fixed"],
-            "expected protocol standard with published",
-        ),
+        (["half.json", "--published"], "known of LVIS v1 val (19,809 images) by standard, LVIS v1"),
         (["half.json", "run/bb/../../half.json"], "another row is named 'half'; give NAME=PATH"),
         (["a=half.json", "a=detections.json"], "another row is named 'a'"),
         (["=half.json"], "'=half.json': expected PATH or NAME=PATH"),

@@ -33,7 +33,7 @@ def compare(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of these draws.")] = 0,
     published: Annotated[
         bool,
-        typer.Option("--published", help="The paper's figures beside them, on LVIS v1 val only."),
+        typer.Option("--published", help="Papers' figures beside them, on LVIS v1 val or minival."),
     ] = False,
     json_file: JsonFile = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_evaluate.scoring.config import Ious
@@ -25,13 +25,5 @@ class CompareConfig(Config):
     seed: int = Field(0, ge=0)
     """Of the draws."""
     published: bool = False
-    """Whether the paper's own figures stand beside them."""
+    """Whether papers' figures stand beside them, of the same images by the same protocol."""
     json_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _published_by_one_protocol(self) -> CompareConfig:
-        if self.published and self.protocol != "standard":
-            raise ValueError(
-                "expected protocol standard with published: the paper's figures are not fixed AP"
-            )
-        return self

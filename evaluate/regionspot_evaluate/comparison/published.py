@@ -1,31 +1,75 @@
-"""What RegionSpot's paper says of itself, to stand beside what is measured here."""
+"""What papers say of detectors on LVIS, to stand beside what is measured here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from regionspot_core.errors import InputError
-from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, Protocol
 from regionspot_evaluate.scoring.truth import Truth
 
-SOURCE = "RegionSpot (arXiv 2311.01373), LVIS v1 val, zero-shot, GLIP-T boxes"
-FIGURES: dict[str, dict[Iou, dict[str, float]]] = {
-    "RegionSpot-BB": {"bbox": {"AP": 0.209, "APr": 0.191}, "segm": {"AP": 0.178, "APr": 0.175}},
-    "RegionSpot-BL": {"bbox": {"AP": 0.237, "APr": 0.260}, "segm": {"AP": 0.202, "APr": 0.228}},
-    "RegionSpot-BL@336": {"bbox": {"AP": 0.250, "APr": 0.263}, "segm": {"AP": 0.213, "APr": 0.234}},
-}
-"""By LVIS's standard protocol, shares of 1. The paper gives no others for these."""
-IMAGES, CLASSES = 19_809, 1_203
-"""LVIS v1 val's."""
+IMAGES = {"LVIS v1 val": 19_809, "LVIS minival": 4_809}
+CLASSES = 1_203
 
 
-def require_lvis_val(truth: Truth) -> None:
-    """Refuse to put the paper's figures beside those of other images.
+@dataclass(frozen=True)
+class Published:
+    """The figures of one detector in one paper; what it does not give is not there."""
+
+    name: str
+    source: str
+    images: str
+    """One of ``IMAGES``."""
+    protocol: Protocol
+    figures: dict[Iou, dict[str, float]]
+    """Shares of 1."""
+
+
+_OWN = "RegionSpot (arXiv 2311.01373), LVIS v1 val, zero-shot, GLIP-T boxes"
+_TAP = "TAP: Tokenize-Anything v1.1 (arXiv 2312.09128), LVIS v1 val, annotated boxes"
+_GLIP = "GLIP-L (arXiv 2112.03857), LVIS v1 val, as RegionSpot's paper quotes it"
+_DINO = "GroundingDINO-L (arXiv 2303.05499), LVIS minival, as RegionSpot's paper quotes it"
+
+
+def _own(name: str, box: tuple[float, float], mask: tuple[float, float]) -> Published:
+    figures: dict[Iou, dict[str, float]] = {
+        "bbox": dict(zip(("AP", "APr"), box, strict=True)),
+        "segm": dict(zip(("AP", "APr"), mask, strict=True)),
+    }
+    return Published(name, _OWN, "LVIS v1 val", "standard", figures)
+
+
+def _tap(name: str, *figures: float) -> Published:
+    named = dict(zip(("AP", "APr", "APc", "APf"), figures, strict=True))
+    return Published(name, _TAP, "LVIS v1 val", "standard", {"bbox": named})
+
+
+PUBLISHED = (
+    _own("RegionSpot-BB", (0.209, 0.191), (0.178, 0.175)),
+    _own("RegionSpot-BL", (0.237, 0.260), (0.202, 0.228)),
+    _own("RegionSpot-BL@336", (0.250, 0.263), (0.213, 0.234)),
+    _tap("TAP-B", 0.574, 0.586, 0.568, 0.575),
+    _tap("TAP-L", 0.591, 0.617, 0.589, 0.583),
+    _tap("TAP-H", 0.596, 0.616, 0.600, 0.582),
+    Published("GLIP-L", _GLIP, "LVIS v1 val", "fixed", {"bbox": {"AP": 0.269, "APr": 0.171}}),
+    Published("GroundingDINO-L", _DINO, "LVIS minival", "fixed", {"bbox": {"APr": 0.222}}),
+)
+
+
+def published_beside(truth: Truth, protocol: Protocol) -> tuple[Published, ...]:
+    """Those of the same images by the same protocol.
 
     Raises:
-        InputError: The annotations are not of LVIS v1 val's size.
+        InputError: There are none; what there is is named.
     """
     found = (len(truth.image_id), len(truth.class_id))
-    if found != (IMAGES, CLASSES):
+    names = [name for name, images in IMAGES.items() if found == (images, CLASSES)]
+    rows = tuple(p for p in PUBLISHED if p.images in names and p.protocol == protocol)
+    if not rows:
+        there = sorted({(p.images, p.protocol) for p in PUBLISHED}, reverse=True)
+        sets = ", ".join(f"{name} ({IMAGES[name]:,} images) by {way}" for name, way in there)
         raise InputError(
-            f"--published: expected all of LVIS v1 val, {IMAGES:,} images and {CLASSES:,} classes, "
-            f"which the paper's figures are of; {truth.path} has {found[0]:,} and {found[1]:,}"
+            f"--published: figures are known of {sets}; {truth.path} has {found[0]:,} images and "
+            f"{found[1]:,} classes, and the protocol is {LVIS_PROTOCOLS[protocol]}"
         )
+    return rows

@@ -15,7 +15,7 @@ from regionspot_core import __version__
 from regionspot_core.lvis_scoring import METRICS
 from regionspot_core.tables import counted
 from regionspot_evaluate.comparison.config import CompareConfig
-from regionspot_evaluate.comparison.published import FIGURES, SOURCE
+from regionspot_evaluate.comparison.published import Published
 from regionspot_evaluate.comparison.resampling import interval
 from regionspot_evaluate.scoring.figures import SCORERS, SHOWN, Iou, Score, one_protocol
 from regionspot_evaluate.scoring.report import metrics_table, percent
@@ -44,6 +44,7 @@ class CompareReport:
 
     config: CompareConfig
     rows: dict[str, Row]
+    published: tuple[Published, ...] = ()
 
     @property
     def protocol(self) -> str:
@@ -64,8 +65,11 @@ class CompareReport:
                 for name, row in self.rows.items()
             },
             "published": (
-                {"source": SOURCE, "rows": {n: self._asked(f) for n, f in FIGURES.items()}}
-                if self.config.published
+                {
+                    each.name: {"source": each.source, "figures": each.figures}
+                    for each in self.published
+                }
+                if self.published
                 else None
             ),
             "version": __version__,
@@ -91,8 +95,9 @@ class CompareReport:
                 f"intervals: the middle 95 % over {counted(self.config.bootstrap, 'draw')} of the "
                 f"images with replacement"
             )
-        if self.config.published:
-            lines.append(f"published: {SOURCE}")
+        lines += [
+            f"published: {source}" for source in dict.fromkeys(p.source for p in self.published)
+        ]
         for name, row in self.rows.items():
             why = next((s.fallback for s in row.scores.values() if s.fallback), None)
             if why:
@@ -112,17 +117,16 @@ class CompareReport:
                 }
         return found
 
-    def _asked(self, figures: Mapping[Iou, Mapping[str, float]]) -> dict[str, Any]:
-        return {iou: dict(figures[iou]) for iou in self.config.iou}
-
     def _figures_table(self, iou: Iou) -> Table:
         scores = {name: row.scores[iou] for name, row in self.rows.items()}
         scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in scores.values()))
         table = metrics_table(f"{KINDS[iou]} × 100, {self.protocol} ({scorers})", SHOWN)
         for name, score in scores.items():
             table.add_row(name, *(percent(score.values[key]) for key in SHOWN))
-        for name, figures in FIGURES.items() if self.config.published else ():
-            table.add_row(f"{name}, published", *(percent(figures[iou].get(k)) for k in SHOWN))
+        for each in self.published:
+            if iou in each.figures:
+                figures = each.figures[iou]
+                table.add_row(f"{each.name}, published", *(percent(figures.get(k)) for k in SHOWN))
         return table
 
 

@@ -11,7 +11,7 @@ from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.progress import progress_line
 from regionspot_evaluate.comparison.config import CompareConfig
 from regionspot_evaluate.comparison.match_records import match_images
-from regionspot_evaluate.comparison.published import require_lvis_val
+from regionspot_evaluate.comparison.published import published_beside
 from regionspot_evaluate.comparison.report import CompareReport, Draws, Row
 from regionspot_evaluate.comparison.resampling import draw_images, drawn_figures
 from regionspot_evaluate.comparison.rows import find_rows
@@ -25,23 +25,22 @@ def run_comparison(config: CompareConfig) -> CompareReport:
     """Score every results file, with intervals, and write the JSON that is asked for.
 
     Raises:
-        InputError: A run is not there, two rows have one name, the paper's figures are asked for
-            beside those of other images, or ``json_file`` is no place for a file.
+        InputError: A run is not there, two rows have one name, published figures are asked for
+            and none are of these images, or ``json_file`` is no place for a file.
         AnnotationError: The annotations or some detections are malformed.
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
     files = find_rows(config.runs)
     scorer = LvisScorer(config.annotations, ious=config.iou)
-    if config.published:
-        require_lvis_val(scorer.truth)
+    published = published_beside(scorer.truth, config.protocol) if config.published else ()
     times_NI = draw_images(len(scorer.truth.image_id), times=config.bootstrap, seed=config.seed)
     rows = {}
-    with progress_line("compare", total=len(files), unit="files") as advance:
+    with progress_line("compare", total=len(files), unit="rows") as advance:
         for name, path in files.items():
             rows[name] = _row(config, scorer, path, times_NI)
             advance(1)
-    report = CompareReport(config, rows)
+    report = CompareReport(config, rows, published)
     if config.json_file is not None:
         write_json(config.json_file, report.to_json())
     return report
