@@ -1,0 +1,73 @@
+"""`regionspot evaluate cached`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regionspot_core import command_options as options
+from regionspot_evaluate import naming_options as naming
+
+
+def cached(
+    cache: Annotated[
+        str,
+        typer.Option("--cache", metavar="STORE", help="What `extract run` wrote: folder or URL."),
+    ],
+    heads: naming.Heads,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            metavar="FILE",
+            show_default="the store's own boxes",
+            help="The store's LVIS annotation JSON: scores with its areas, exactly as `run` does.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder for detections and figures."),
+    ] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank",
+            metavar="FILE",
+            show_default="the store's",
+            help="Class embeddings that `extract text` wrote.",
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", help="Images that a head takes together.")
+    ] = 32,
+    pairs: naming.Pairs = 900,
+    detections: naming.Detections = 300,
+) -> None:
+    """Score heads on a store's tokens and boxes. SAM and CLIP need not be installed.
+
+    Prints LVIS box figures and how regions are named: top-1, top-5, and
+    the mean over classes. Several heads share one read of the store.
+    """
+    from regionspot_core.tables import show
+    from regionspot_evaluate.cached import run_cached_evaluation
+    from regionspot_evaluate.config import CachedConfig
+
+    config = CachedConfig.parse(
+        {
+            "cache": cache,
+            "heads": heads,
+            "annotations": annotations,
+            "out": out,
+            "bank": bank,
+            "device": device,
+            "batch_images": batch,
+            "pairs": pairs,
+            "detections": detections,
+        },
+        source="regionspot evaluate cached",
+    )
+    report = run_cached_evaluation(config)
+    show(*report.tables(), *report.remarks())

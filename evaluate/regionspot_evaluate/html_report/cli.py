@@ -1,0 +1,66 @@
+"""`regionspot evaluate report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN [RUN2]",
+            help="One or two folders that `evaluate run` wrote, or results files of any detector.",
+        ),
+    ],
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            metavar="FILE",
+            show_default="what RUN was scored on, where it says so",
+            help="LVIS annotation JSON.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            show_default="RUN's, where it says so",
+            help="Folder of the images; without it there are no pictures.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", show_default="RUN/report.html", help="The page to write."
+        ),
+    ] = None,
+    gallery: Annotated[
+        int, typer.Option("--gallery", metavar="N", help="Best, worst and random images, each.")
+    ] = 12,
+) -> None:
+    """Write one HTML page on a run, or on two side by side; JSON and CSV beside it.
+
+    It opens offline: average precision in parts, curves, calibration, errors,
+    confusions, every class, and pictures.
+    """
+    from regionspot_core.tables import show
+    from regionspot_evaluate.html_report.config import ReportConfig
+    from regionspot_evaluate.html_report.write import write_html_report
+
+    config = ReportConfig.parse(
+        {
+            "runs": runs,
+            "annotations": annotations,
+            "images": images,
+            "out": out,
+            "gallery": gallery,
+        },
+        source="regionspot evaluate report",
+    )
+    show(f"written: {', '.join(map(str, write_html_report(config)))}")

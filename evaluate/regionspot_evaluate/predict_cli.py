@@ -1,0 +1,96 @@
+"""`regionspot evaluate predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regionspot_core import command_options as options
+from regionspot_evaluate import naming_options as naming
+
+
+def predict(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Any picture Pillow reads.")],
+    head: naming.Head,
+    names: options.Names = None,
+    vocabulary: options.VocabularyFile = None,
+    bank: options.Bank = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option("--box", metavar="X1,Y1,X2,Y2", help="A box in pixels; may be repeated."),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y", help="A point on a region; may be repeated."),
+    ] = None,
+    masks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mask", metavar="FILE", help="A picture, black but for the region; may be repeated."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the JSON and the picture.")
+    ] = Path(),
+    top: Annotated[int, typer.Option("--top", metavar="N", help="Names for each region.")] = 3,
+    least: Annotated[
+        float,
+        typer.Option("--least", metavar="P", help="Leave out regions with no name so probable."),
+    ] = 0.0,
+    points_per_side: naming.PointsPerSide = 32,
+    iou_threshold: naming.IouThreshold = None,
+    stability_threshold: naming.StabilityThreshold = None,
+    sam: options.RecordedSam = None,
+    sam_checkpoint: options.SamCheckpoint = None,
+    sam_input: options.SamInput = None,
+    clip: options.RecordedClip = None,
+    clip_pretrained: options.ClipPretrained = None,
+    clip_input: options.ClipInput = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "float32",
+) -> None:
+    """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
+
+    Without --box, --point or --mask, SAM finds the regions by itself. A
+    probability is a share among the given names: where none of them fits,
+    the nearest one is still said. Boxes of one call are looked at together,
+    as in training, so it depends a little on the others.
+    """
+    from regionspot_evaluate.backbone_choice import backbones_of_head
+    from regionspot_evaluate.config import PredictConfig
+    from regionspot_evaluate.predict import run_prediction
+    from regionspot_evaluate.report import print_prediction
+
+    models = {
+        "sam_checkpoint": sam_checkpoint,
+        "sam_input": sam_input,
+        "clip_pretrained": clip_pretrained,
+        "clip_input": clip_input,
+        "device": device,
+        "precision": precision,
+    }
+    config = PredictConfig.parse(
+        {
+            "image": image,
+            "head": head,
+            "out": out,
+            "names": names,
+            "vocabulary": vocabulary,
+            "bank": bank,
+            "boxes": boxes or (),
+            "points": points or (),
+            "masks": masks or (),
+            "propose": {
+                "points_per_side": points_per_side,
+                "iou_threshold": iou_threshold,
+                "stability_threshold": stability_threshold,
+            },
+            "top": top,
+            "least": least,
+            "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
+        },
+        source="regionspot evaluate predict",
+    )
+    print_prediction(image, run_prediction(config))
