@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
 from regionspot_evaluate.proposal_sources import load_proposals
 
@@ -32,3 +33,14 @@ def test_any_other_name_is_a_file(tmp_path: Path, annotations: AnnotationSet) ->
     loaded = load_proposals(str(path), annotations)
     assert [len(p.boxes) for p in loaded] == [0, 0, 1]
     assert loaded[2].classes.tolist() == [-1]
+
+
+def test_a_source_without_any_box_is_refused(tmp_path: Path, annotations: AnnotationSet) -> None:
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(
+        AnnotationError, match=r"none\.json: expected boxes .* none for any of the 3"
+    ):
+        load_proposals(str(tmp_path / "none.json"), annotations)
+    with pytest.raises(AnnotationError, match="none for any of the 2 images"):
+        load_proposals("gt", make_annotations([0, 0]))
+    assert load_proposals("auto", make_annotations([0, 0])) is None
