@@ -83,7 +83,8 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         metavar="TYPE",
-        help="Arithmetic of the frozen models: float32, bfloat16 or float16.",
+        help="Arithmetic of the frozen models: float32, bfloat16, float16, or auto: "
+        "the quickest that the device has.",
         rich_help_panel=FROZEN,
     ),
 ]

@@ -113,3 +113,52 @@ def test_live_and_cached_figures_agree(
     assert cached.region.top1 == live.head.region.top1
     for name, figure in live.head.scores["standard"]["bbox"].values.items():
         assert cached.box[name] == (None if figure is None else pytest.approx(figure, abs=1e-3))
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1)
+
+
+def test_bfloat16_stays_near_float32(
+    place: Path, config: BackboneConfig, backbones: Backbones, photos: Path
+) -> None:
+    """Each token's direction, and each logit by less than 0.5 of 100."""
+    lower = load_backbones(config.model_copy(update={"precision": "bfloat16"}))
+    head, bank = load_head(place / "head"), FeatureCache(place / "store.zarr").class_bank()
+    annotations = read_annotations(photos / "annotations.json")
+    images = [read_image(photos / name) for name in annotations.image_file]
+    exact, found = (Recognizer(each, head, bank, device=CPU) for each in (backbones, lower))
+    scale = float(head.log_scale.detach().exp())
+    differ = 0.0
+    for slot, (a, b) in enumerate(zip(exact.encode(images), found.encode(images), strict=True)):
+        prompts = BoxPrompts(annotations.box[annotations.regions(slot)])
+        assert cosines(a.image_tokens, b.image_tokens).min() >= 0.999
+        seen, seen_low = exact.look(a, prompts), found.look(b, prompts)
+        assert cosines(seen.tokens_RMS, seen_low.tokens_RMS).min() >= 0.999
+        logits, low = exact.name([a], [seen])[0].logits, found.name([b], [seen_low])[0].logits
+        differ = max(differ, float(np.abs(logits - low).max()))
+    assert 0 < differ <= 0.005 * scale
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_an_image_and_its_regions_are_the_same_in_any_company(
+    backbones: Backbones, photos: Path, count: int
+) -> None:
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    images = [read_image(photos / name) for name in ("dog.jpg", "truck.jpg")]
+    sizes = [image.shape[:2] for image in images]
+    random = np.random.default_rng(0)
+    corners = np.sort(random.random((count, 2, 2)), axis=1) * [sizes[0][1], sizes[0][0]]
+    boxes, others = corners.reshape(-1, 4), np.array([[10.0, 10, 200, 300]] * 3)
+    views = [(sam.prepare(image), clip.prepare(image)) for image in images]
+    alone = clip.image_tokens([views[0][1]])
+    assert (clip.image_tokens([v[1] for v in views])[:1] - alone).abs().max() <= 1e-3
+    embedding = sam.embed([views[0][0]])
+    together = sam.embed([v[0] for v in views])
+    assert (together[:1] - embedding).abs().max() <= 1e-3
+    own = sam.decode(embedding, [boxes], sizes[:1])
+    mixed = sam.decode(together, [boxes, others], sizes)
+    assert own.tokens_NMS.shape == (count, 5, 256)
+    assert len(mixed.tokens_NMS) == count + 3
+    assert torch.allclose(mixed.tokens_NMS[:count], own.tokens_NMS, atol=1e-3)
+    assert torch.allclose(mixed.iou_NQ[:count], own.iou_NQ, atol=1e-3)

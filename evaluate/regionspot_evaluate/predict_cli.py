@@ -49,7 +49,7 @@ def predict(
     clip_pretrained: options.ClipPretrained = None,
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.PrecisionName = "auto",
 ) -> None:
     """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
 

@@ -59,7 +59,7 @@ def run(
     clip_pretrained: options.ClipPretrained = None,
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
-    precision: options.PrecisionName = "float32",
+    precision: options.PrecisionName = "auto",
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
     pairs: naming.Pairs = 900,

@@ -32,6 +32,10 @@ class Loader(Protocol[Encoder]):
         ...
 
 
+TINY = "tiny"
+"""The name of the embedded models."""
+
+
 @dataclass(frozen=True)
 class Entry(Generic[Encoder]):
     """The backbones of one file, as its ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER``."""

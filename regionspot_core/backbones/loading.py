@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from regionspot_core.backbones.entry import TINY
 from regionspot_core.backbones.protocols import (
     ImageTextEncoder,
     RegionEncoder,
     backbones_fingerprint,
 )
 from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
-from regionspot_core.backbones.runtime import Precision, Runtime
+from regionspot_core.backbones.runtime import Precision, Runtime, best_precision
 from regionspot_core.config import Config
 from regionspot_core.transforms import RGBImage, Size
 
@@ -24,9 +25,9 @@ from regionspot_core.transforms import RGBImage, Size
 class BackboneConfig(Config):
     """Which frozen models, and where and how they run."""
 
-    sam: str = "tiny"
+    sam: str = TINY
     sam_checkpoint: Path | None = None
-    clip: str = "tiny"
+    clip: str = TINY
     clip_pretrained: str | None = None
     sam_input: int | None = Field(None, ge=1)
     """Side of SAM's input in pixels; None is the pretraining one."""
@@ -34,6 +35,17 @@ class BackboneConfig(Config):
     """Side of CLIP's input in pixels; None is the pretraining one."""
     device: str = "auto"
     precision: Precision = "float32"
+    """``auto`` is taken too, and is then what :func:`best_precision` says of the device; the tiny
+    models stay in float32, so that their figures are the same on every processor."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _precision_of_the_device(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
+        if not isinstance(values, dict) or values.get("precision") != "auto":
+            return values
+        tiny = {values.get(model, TINY) for model in ("sam", "clip")} == {TINY}
+        device = values.get("device", "auto")
+        return {**values, "precision": "float32" if tiny else best_precision(device)}
 
 
 @dataclass(frozen=True)

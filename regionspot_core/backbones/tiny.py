@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from regionspot_core.backbones.clip import ClipEncoder
 from regionspot_core.backbones.clip_towers import resize_tower
-from regionspot_core.backbones.entry import Entry
+from regionspot_core.backbones.entry import TINY, Entry
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam import SamEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.backbones.sam_proposals import Thresholds
 from regionspot_core.errors import InputError
 
-TINY = "tiny"
 PROPOSING = Thresholds(iou=0.5, stability=0.7)
 """Its masks are less sure than a real SAM's: these find nearly every object."""
 

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 
 from regionspot_core.backbones.clip_towers import sequence_first, tower_shape, tower_tokens
+from regionspot_core.backbones.entry import TINY
 from regionspot_core.backbones.open_clip_models import build_untrained
 from regionspot_core.backbones.runtime import Precision, Runtime
-
-TINY = "tiny"
 
 
 class UntrainedTower:

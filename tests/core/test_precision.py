@@ -1,0 +1,77 @@
+"""The arithmetic that ``--precision auto`` comes to."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.backbones.runtime import best_precision
+from regionspot_core.errors import ConfigError
+
+REAL = {"sam": "vit_b", "clip": "ViT-B-16"}
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, cuda: tuple[int, int] | None, cpu: str) -> None:
+    """A machine with a GPU of this compute capability or none, and a CPU with this feature."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: cpu == "mps")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {cpu: True}, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cpu", "device", "precision"),
+    [
+        ((9, 0), "avx2", "auto", "bfloat16"),
+        ((8, 0), "avx2", "cuda:1", "bfloat16"),
+        ((7, 5), "avx512_bf16", "cuda", "float16"),
+        ((7, 5), "avx512_bf16", "cpu", "bfloat16"),
+        (None, "avx512_bf16", "auto", "bfloat16"),
+        (None, "amx_bf16", "cpu", "bfloat16"),
+        (None, "avx512_f", "auto", "float32"),
+        (None, "avx512_bf16", "cuda", "float32"),
+        (None, "mps", "auto", "float32"),
+        (None, "mps", "mps", "float32"),
+        (None, "avx512_bf16", "nonsense", "float32"),
+    ],
+)
+def test_each_device_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: tuple[int, int] | None,
+    cpu: str,
+    device: str,
+    precision: str,
+) -> None:
+    pretend(monkeypatch, cuda, cpu)
+    assert best_precision(device) == precision
+    given = {**REAL, "device": device, "precision": "auto"}
+    assert BackboneConfig.parse(given, source="test").precision == precision
+
+
+def test_an_older_pytorch_says_nothing_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, None, "avx512_bf16")
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert best_precision("cpu") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"),
+    [
+        ({"precision": "auto"}, "float32"),
+        ({"precision": "auto", "sam": "tiny", "clip": "tiny"}, "float32"),
+        ({"precision": "auto", "sam": "tiny", "clip": "ViT-B-16"}, "bfloat16"),
+        ({"precision": "bfloat16"}, "bfloat16"),
+        (REAL, "float32"),
+    ],
+)
+def test_the_tiny_models_stay_in_float32(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], precision: str
+) -> None:
+    pretend(monkeypatch, None, "avx512_bf16")
+    assert BackboneConfig.parse(given, source="test").precision == precision
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision: input should be 'float32', 'bfloat16' or"):
+        BackboneConfig.parse({"precision": "float8"}, source="test")
