@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from regionspot_core import __version__
 from regionspot_core.bench.cli import app as bench_app
@@ -22,8 +23,20 @@ if TYPE_CHECKING:
     from regionspot_core.backbones.untrained import UntrainedTower
     from regionspot_train.bench.online import Precision
 
+
+class _Commands(TyperGroup):
+    """All commands. Typer would end an interrupted one without a word."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401 - what the command returns
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name="regionspot",
+    cls=_Commands,
     help="Name any region of an image: extract features once, train heads on them, evaluate.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -93,7 +106,8 @@ def main() -> NoReturn:
     except UsageError as error:
         _fail(_usage_message(error))
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; the same command goes on where it can", code=130)
+        typer.echo("regionspot: interrupted; the same command goes on where it can", err=True)
+        sys.exit(130)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", code=1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -201,3 +201,15 @@ def test_as_a_program_of_its_own(place: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("regionspot: error: images: expected a feature cache")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupted_command_says_so(
+    regionspot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regionspot_extract.info.describe_store", interrupted)
+    done = regionspot("extract", "info", str(tmp_path))
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "regionspot: interrupted; the same command goes on where it can\n"
