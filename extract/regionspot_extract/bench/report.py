@@ -180,7 +180,8 @@ class ExtractBenchReport:
     def _speeds(self) -> Table:
         threads = f", {self.threads} threads" if self.device_type == "cpu" else ""
         table = _table(f"Seconds an image on {self.device} in {self.precision}{threads}")
-        for name in ("loop", "autocast", "ours", "× loop", "× autocast", "busy", "cosine", "memory"):
+        ratios = ("× loop", "× autocast")
+        for name in ("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"):
             table.add_column(name, justify="right", no_wrap=True)
         for each in self.figures:
             memory = each.peak_bytes if each.device_peak_bytes is None else each.device_peak_bytes
