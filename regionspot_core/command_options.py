@@ -88,6 +88,14 @@ PrecisionName = Annotated[
         rich_help_panel=FROZEN,
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Let torch.compile make kernels of the image encoders: minutes at the start.",
+        rich_help_panel=FROZEN,
+    ),
+]
 Names = Annotated[
     str | None,
     typer.Option("--names", metavar="A,B,C", help="Class names, with commas between."),

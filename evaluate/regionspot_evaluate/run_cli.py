@@ -60,6 +60,7 @@ def run(
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
+    compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
     pairs: naming.Pairs = 900,
@@ -111,6 +112,7 @@ def run(
         "clip_input": clip_input,
         "device": device,
         "precision": precision,
+        "compile": compiled,
     }
     config = EvaluateConfig.parse(
         {

@@ -118,6 +118,7 @@ def plan(
     clip_input: options.ClipInput = None,
     device: Devices = "auto",
     precision: options.PrecisionName = "auto",
+    compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
@@ -158,6 +159,7 @@ def run(
     clip_input: options.ClipInput = None,
     device: Devices = "auto",
     precision: options.PrecisionName = "auto",
+    compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
@@ -323,7 +325,10 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
 
     names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")
     devices = tuple(given["device"].split(","))
-    models = {name: given[name] for name in (*names, "precision")} | {"device": devices[0]}
+    models = {name: given[name] for name in (*names, "precision")} | {
+        "device": devices[0],
+        "compile": given.get("compiled", False),
+    }
     return ExtractConfig.parse(
         {
             **{name: given[name] for name in ("images", "annotations", "part_images", "workers")},

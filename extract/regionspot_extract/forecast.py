@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from regionspot_core.backbones.text import class_batches, embed_classes, paper_text
+from regionspot_core.compiling import BATCHES_TO_COMPILE
 from regionspot_core.prefetch import in_batches
 from regionspot_extract.allocator import freed_memory_kept
 from regionspot_extract.pictures import Picture
@@ -38,6 +39,8 @@ class Pace:
     """Seconds of an image without regions."""
     region: float
     """Seconds that each region adds."""
+    start: float = 0.0
+    """Seconds until the models' kernels are compiled, where they are."""
 
     @classmethod
     def of(cls, *, seconds: float, decoding: float, images: int, regions: int) -> Pace:
@@ -59,11 +62,13 @@ class Forecast:
     """Class names embedded; none where a bank is given."""
     encoding: float
     """Images, by all processes together."""
+    compiling: float = 0.0
+    """The models' kernels made, where they are."""
 
     @property
     def total(self) -> float:
         """Of all."""
-        return self.loading + self.classes + self.encoding
+        return self.loading + self.classes + self.compiling + self.encoding
 
 
 def forecast(
@@ -86,6 +91,7 @@ def forecast(
         loading=extraction.loading_seconds * (2 if config.devices else 1),
         classes=0.0 if config.bank else _class_seconds(extraction, now),
         encoding=encoding / min(max(1, len(config.devices)), plan.part_count),
+        compiling=pace.start,
     )
 
 
@@ -96,26 +102,36 @@ def measure_pace(
     count = len(extraction.annotations)
     # In any order, so that the sample has the set's mix of sizes wherever it ends.
     positions = np.random.default_rng(0).permutation(count)[:SAMPLE_IMAGES]
-    batch = _warm_up(extraction, positions.tolist(), now)
-    if batch is None:
+    warm = _warm_up(extraction, positions.tolist(), now)
+    if warm is None:
         return None
     before, began = clock.seconds()[DECODE], now()
     images = regions = 0
     read = extraction.pictures.read((None, int(position)) for position in positions)
-    for pictures in in_batches((each for _, each in read), batch):
+    for pictures in in_batches((each for _, each in read), warm.batch):
         good = [picture for picture in pictures if isinstance(picture, Picture)]
-        for each in extraction.encoder.begin(good):
-            each.arriving.wait()
+        _encode(extraction, good)
         images += len(good)
         regions += sum(int(extraction.plan.region_count[each.position]) for each in good)
         if images and now() - began > SAMPLE_SECONDS:
             break
     seconds, decoding = now() - began, clock.seconds()[DECODE] - before
-    return Pace.of(seconds=seconds, decoding=decoding, images=images, regions=regions)
+    pace = Pace.of(seconds=seconds, decoding=decoding, images=images, regions=regions)
+    return replace(pace, start=warm.compiling)
 
 
-def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> int | None:
-    """Encode an image, then a batch if that takes no time; how many images a batch shall have.
+@dataclass(frozen=True)
+class _Warm:
+    """What warming up found."""
+
+    batch: int
+    """How many images a batch shall have."""
+    compiling: float
+    """Seconds that kernels took to be made."""
+
+
+def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> _Warm | None:
+    """Encode an image, then a batch if that takes no time, then what it takes to compile.
 
     None where no image can be read.
     """
@@ -123,17 +139,27 @@ def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> int | No
     good = (picture for _, picture in read if isinstance(picture, Picture))
     size = extraction.config.batch_images
     for pictures in in_batches(good, 1):
-        began = now()
-        for each in extraction.encoder.begin(pictures):
-            each.arriving.wait()
-        one = now() - began
+        one = _seconds(now, extraction, pictures)
         if one > 0:
             size = max(1, min(size, int(BATCH_SECONDS / one)))
         if one * size < SAMPLE_SECONDS:
-            for each in extraction.encoder.begin(pictures * size):
-                each.arriving.wait()
-        return size
+            _encode(extraction, pictures * size)
+        if not extraction.config.backbones.compile:
+            return _Warm(size, 0.0)
+        times = [_seconds(now, extraction, pictures * size) for _ in range(1 + BATCHES_TO_COMPILE)]
+        return _Warm(size, sum(times) - len(times) * times[-1])
     return None
+
+
+def _seconds(now: Now, extraction: Extraction, pictures: list[Picture]) -> float:
+    began = now()
+    _encode(extraction, pictures)
+    return now() - began
+
+
+def _encode(extraction: Extraction, pictures: list[Picture]) -> None:
+    for each in extraction.encoder.begin(pictures):
+        each.arriving.wait()
 
 
 def _class_seconds(extraction: Extraction, now: Now) -> float:

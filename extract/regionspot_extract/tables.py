@@ -73,6 +73,8 @@ def _time(extraction: Extraction, forecast: Forecast | None) -> str:
         f"{format_seconds(forecast.encoding)} at {per_second(rate)} images/s",
         f"{format_seconds(forecast.loading)} to load",
     ]
+    if forecast.compiling:
+        parts.append(f"{format_seconds(forecast.compiling)} to compile")
     if forecast.classes:
         parts.append(f"{format_seconds(forecast.classes)} for the class names")
     return f"about {format_seconds(forecast.total)} {where}: {', '.join(parts)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class ClipEncoder:
         if runtime.precision != "float32" and runtime.device.type == "cpu":
             sequence_first(self._model.visual)
             sequence_first(self._model)
+        self._tokens = runtime.kernels(partial(tower_tokens, self._model.visual))
         shape = tower_shape(self._model.visual, name=name)
         self.token_count = shape.token_count
         self.token_width = shape.width
@@ -90,7 +91,7 @@ class ClipEncoder:
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         """Tokens (B, T, C) float32: CLS where the tower has it, then patches in row order."""
         with self._runtime.autocast():
-            tokens = tower_tokens(self._model.visual, self._normalise(images))
+            tokens = self._tokens(self._normalise(images))
         return tokens.float()
 
     @torch.inference_mode()

@@ -37,6 +37,8 @@ class BackboneConfig(Config):
     precision: Precision = "float32"
     """``auto`` is taken too, and is then what :func:`best_precision` says of the device; the tiny
     models stay in float32, so that their figures are the same on every processor."""
+    compile: bool = False
+    """Whether ``torch.compile`` makes kernels of the image encoders."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +87,7 @@ def load_backbones(config: BackboneConfig) -> Backbones:
     Raises:
         InputError: A name, a device or a weight file is wrong.
     """
-    runtime = Runtime.create(config.device, config.precision)
+    runtime = Runtime.create(config.device, config.precision, compile=config.compile)
     return Backbones(
         load_region_encoder(
             config.sam,
@@ -93,7 +95,7 @@ def load_backbones(config: BackboneConfig) -> Backbones:
             input_size=config.sam_input,
             runtime=runtime,
         ),
-        load_clip(config),
+        _load_clip(config, runtime),
     )
 
 
@@ -103,7 +105,10 @@ def load_clip(config: BackboneConfig) -> ImageTextEncoder:
     Raises:
         InputError: A name, a device or a weight file is wrong.
     """
-    runtime = Runtime.create(config.device, config.precision)
+    return _load_clip(config, Runtime.create(config.device, config.precision))
+
+
+def _load_clip(config: BackboneConfig, runtime: Runtime) -> ImageTextEncoder:
     return load_image_text_encoder(
         config.clip,
         pretrained=config.clip_pretrained,

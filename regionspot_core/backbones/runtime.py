@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from regionspot_core.compiling import CompiledShapes, why_not
 from regionspot_core.errors import InputError
 from regionspot_core.transforms import Size
 
@@ -25,13 +27,17 @@ class Runtime:
 
     device: torch.device
     precision: Precision = "float32"
+    compile: bool = False
+    """Whether :meth:`kernels` makes any."""
 
     @classmethod
-    def create(cls, device: str = "auto", precision: Precision = "float32") -> Runtime:
+    def create(
+        cls, device: str = "auto", precision: Precision = "float32", *, compile: bool = False
+    ) -> Runtime:
         """``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
         Raises:
-            InputError: The device does not exist on this machine.
+            InputError: The device does not exist on this machine, or nothing can be compiled.
         """
         if device == "auto":
             if torch.cuda.is_available():
@@ -44,7 +50,12 @@ class Runtime:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"device {device!r} cannot be used here ({reason})") from None
-        return cls(chosen, precision)
+        if compile and (obstacle := why_not(chosen)):
+            raise InputError(
+                f"--compile: torch.compile cannot make kernels here ({obstacle}); install a C++ "
+                f"compiler (g++ or clang++), and triton for a GPU, or leave --compile out"
+            )
+        return cls(chosen, precision, compile)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Autocast to the precision; does nothing for float32."""
@@ -53,6 +64,12 @@ class Runtime:
             dtype=getattr(torch, self.precision if self.precision != "float32" else "bfloat16"),
             enabled=self.precision != "float32",
         )
+
+    def kernels(
+        self, run: Callable[[torch.Tensor], torch.Tensor]
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A model's function of a batch, with kernels of its own where they are asked for."""
+        return CompiledShapes(run, self.device) if self.compile else run
 
 
 def best_precision(device: str) -> Precision:

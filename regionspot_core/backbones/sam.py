@@ -74,7 +74,7 @@ class SamEncoder:
         self._runtime = runtime
         self._trained_hash = weight_hash
         self._model = model.eval().requires_grad_(False).to(runtime.device)
-        self._image_encoder = SamImageEncoder(self._model.image_encoder)
+        self._image_encoder = runtime.kernels(SamImageEncoder(self._model.image_encoder))
         decoder = self._model.mask_decoder
         self._transformer = TwoWayTransformer(decoder.transformer)
         self._at_once = CPU_REGIONS_AT_ONCE if runtime.device.type == "cpu" else REGIONS_AT_ONCE
@@ -106,7 +106,7 @@ class SamEncoder:
         device = self._runtime.device
         batch = torch.stack([self._model.preprocess(image.to(device).float()) for image in images])
         with self._runtime.autocast():
-            embedded: torch.Tensor = self._image_encoder(batch)
+            embedded = self._image_encoder(batch)
         return embedded.float()
 
     @torch.inference_mode()

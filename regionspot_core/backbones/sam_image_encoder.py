@@ -22,6 +22,8 @@ Attend = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
 ]
 """From q, k, v (B, n, N, d), q scaled, and relative terms (B, n, N, h), (B, n, N, w)."""
+_as_written: Callable[[Attend], Attend] = torch.compiler.disable
+"""Not compiled: hundreds of blocks, unrolled, take minutes and twice the time."""
 
 
 class SamImageEncoder(nn.Module):
@@ -164,6 +166,7 @@ def attend_folded(
     return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
 
 
+@_as_written
 def attend_with_bias(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
     horizontal: torch.Tensor,
@@ -181,6 +184,7 @@ def attend_with_bias(
     return out.view(shape)
 
 
+@_as_written
 def attend_in_products(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
     horizontal: torch.Tensor,

@@ -31,16 +31,20 @@ class Watch:
 
 IMAGE, REGION, TEXT = 2.0, 0.25, 0.5
 """Seconds that the models take of each; a first call takes ten times as long."""
+MAKING = 100.0
+"""Seconds that the second batch after it takes besides, where kernels are compiled."""
 
 
 class SlowImages(PlainImages):
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, *, compiled: bool = False) -> None:
         self._watch = watch
+        self._compiled = compiled
         self._calls = 0
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         self._calls += 1
         self._watch.seconds += IMAGE * len(images) * (10 if self._calls == 1 else 1)
+        self._watch.seconds += MAKING if self._compiled and self._calls == 3 else 0
         return super().image_tokens(images)
 
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
@@ -75,7 +79,8 @@ def make_extraction(
         source="test",
     )
     clock = StageClock(torch.device("cpu"), now=watch)
-    models = Backbones(SlowRegions(watch), SlowImages(watch))  # type: ignore[arg-type]
+    images_encoder = SlowImages(watch, compiled=config.backbones.compile)
+    models = Backbones(SlowRegions(watch), images_encoder)  # type: ignore[arg-type]
     return prepare(config, backbones=models, clock=clock), clock
 
 
@@ -109,6 +114,24 @@ def test_several_devices_share_the_images(tmp_path: Path) -> None:
     assert found.loading == 2 * extraction.loading_seconds
     # Two parts: the third device has nothing to do.
     assert found.encoding == pytest.approx(5 * IMAGE / 2)
+
+
+def test_what_compiling_takes_is_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = Watch()
+    extraction, clock = make_extraction(
+        tmp_path, watch, images=40, regions=0, backbones={"compile": True}
+    )
+    found = forecast(extraction, clock, now=watch)
+    assert found is not None
+    assert found.compiling == pytest.approx(MAKING)
+    assert found.encoding == pytest.approx(40 * IMAGE)
+    assert found.total == pytest.approx(
+        found.loading + found.classes + found.compiling + found.encoding
+    )
+    print_plan(extraction, found)
+    assert "1 min 40 s to compile" in " ".join(capsys.readouterr().out.split())
 
 
 def test_no_image_to_go_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

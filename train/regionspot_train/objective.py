@@ -11,6 +11,7 @@ from torch import nn
 
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cached_head import embed
+from regionspot_core.compiling import why_not
 from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionHead
 from regionspot_core.region_tokens import KeptTokens
@@ -122,17 +123,9 @@ class Objective(nn.Module):
 
 
 def _compiled(head: FusionHead, device: torch.device) -> FusionHead:
-    """The head with kernels of its own; a small function is compiled first, to see that it can."""
-    try:
-        torch.compile(_a_little, dynamic=True)(torch.ones(2, device=device))
-    except Exception as error:  # compilers, and what torch makes of them, raise anything
-        reason = " ".join(str(error).split("\n\n")[0].split())[:200]
+    if reason := why_not(device):
         raise ConfigError(
             f"compile=true: torch.compile cannot make kernels here ({reason}); install a C++ "
             f"compiler (g++ or clang++), or set compile=false"
-        ) from None
+        )
     return cast(FusionHead, torch.compile(head, dynamic=True))
-
-
-def _a_little(x: torch.Tensor) -> torch.Tensor:
-    return x * 2 + 1

@@ -28,6 +28,7 @@ def add_extract(app: typer.Typer) -> None:
                 "--precision", metavar="TYPE", help="Of extraction, and of the loop's autocast."
             ),
         ] = "bfloat16",
+        compiled: options.Compile = False,
         batch: Annotated[
             int | None,
             typer.Option(
@@ -81,6 +82,7 @@ def add_extract(app: typer.Typer) -> None:
                 "shapes": both if shape == "both" else (shape,),
                 "device": device,
                 "precision": precision,
+                "compile": compiled,
                 "batch": batch,
                 "images": images,
                 "workers": workers,

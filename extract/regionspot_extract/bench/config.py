@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from regionspot_core.backbones.runtime import Precision
+from regionspot_core.compiling import BATCHES_TO_COMPILE
 from regionspot_core.config import Config
 
 
@@ -70,6 +71,8 @@ class ExtractBenchConfig(Config):
     """By extraction; None for a number that takes minutes."""
     workers: int = Field(4, ge=1)
     dir: Path | None = None
+    compile: bool = False
+    """Whether extraction's image encoders are compiled; it warms up until they are."""
     quick: bool = False
     json_file: Path | None = None
 
@@ -80,10 +83,11 @@ class ExtractBenchConfig(Config):
         else:
             usual = QUICK_GPU if self.quick else GPU
         images = self.images or usual.images
+        batch = self.batch or usual.batch
         return Sizes(
             regions=usual.regions,
             loop_images=min(usual.loop_images, images),
             images=images,
-            batch=self.batch or usual.batch,
-            warm_up=usual.warm_up,
+            batch=batch,
+            warm_up=max(usual.warm_up, BATCHES_TO_COMPILE * batch * self.compile),
         )

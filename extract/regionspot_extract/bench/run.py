@@ -32,7 +32,7 @@ def run_extract_benchmark(config: ExtractBenchConfig) -> ExtractBenchReport:
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
-    runtime = Runtime.create(config.device, config.precision)
+    runtime = Runtime.create(config.device, config.precision, compile=config.compile)
     sizes = config.sizes(runtime.device.type)
     figures: list[ShapeFigures] = []
     with workplace(config.dir) as folder:
