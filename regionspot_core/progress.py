@@ -123,13 +123,15 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
     def line() -> str:
         seconds = time.monotonic() - began
         rate = (done - start) / seconds if seconds > 0 else 0.0
-        left = ""
-        if rate > 0 and done < total:
-            left = f", {format_seconds((total - done) / rate)} left"
-        tail = f", {noted}" if noted else ""
         counted = _amount(done, total, unit)
-        named = counted if unit == BYTES else f"{counted} {unit}"
-        return f"{what}: {named}, {_rate(rate, unit)}{left}{tail}"
+        said = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
+        if rate > 0:
+            said.append(_rate(rate, unit))
+        if rate > 0 and done < total:
+            said.append(f"{format_seconds((total - done) / rate)} left")
+        if noted:
+            said.append(noted)
+        return ", ".join(said)
 
     def advance(amount: int = 1, note: str = "") -> None:
         nonlocal done, last, noted

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
-from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.runtime import Runtime, require_device
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.images import require_images
@@ -48,9 +48,11 @@ def prepare(
         clock: Told of every stage.
 
     Raises:
-        InputError: An input file, name or folder is wrong.
+        InputError: An input file, name, folder or device is wrong.
     """
     began = time.perf_counter()
+    for device_name in config.devices:
+        require_device(device_name)
     annotations = read_annotations(config.annotations, images=config.images)
     require_images(config.images, annotations.image_file)
     backbones = backbones or load_backbones(config.backbones)

@@ -72,6 +72,21 @@ class Runtime:
         return CompiledShapes(run, self.device) if self.compile else run
 
 
+def require_device(name: str) -> None:
+    """See that a device is there, and leave a CUDA one untouched: its first tensor costs memory.
+
+    Raises:
+        InputError: It is not.
+    """
+    kind, _, index = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    if not count:
+        Runtime.create(name)
+    elif index and not (index.isdecimal() and int(index) < count):
+        there = ", ".join(f"cuda:{number}" for number in range(count))
+        raise InputError(f"device {name!r} is not there; this machine has {there}")
+
+
 def best_precision(device: str) -> Precision:
     """The quickest arithmetic that a device has in hardware and that the features stand.
 

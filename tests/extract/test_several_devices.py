@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,21 @@ def test_a_process_that_dies(world: World, finished: Path, tmp_path: Path) -> No
 
 
 def test_a_device_that_is_not_there(world: World, tmp_path: Path) -> None:
-    """A worker's error is the run's own."""
     config = make_config(world, tmp_path / "s", devices=["cpu", "cuda:77"])
     with pytest.raises(InputError, match="device 'cuda:77' cannot be used here"):
         run_extraction(config)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_workers_error_is_the_runs_own(world: World, tmp_path: Path) -> None:
+    extraction = prepare(make_config(world, tmp_path / "s"))
+    writer = open_writer(extraction)
+    devices = {"config": extraction.config.model_copy(update={"devices": ("cuda:77",)})}
+    with (
+        pytest.raises(InputError, match="device 'cuda:77' cannot be used here"),
+        process_engine(replace(extraction, **devices), writer, lambda count: None) as try_parts,
+    ):
+        list(try_parts(extraction.plan.parts()))
     assert multiprocessing.active_children() == []
 
 
@@ -98,6 +110,8 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background jobs, and so all that they start, have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with waiting.open("wb"):  # once a worker opens it to read, and then waits for its bytes
         os.killpg(run.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The arithmetic that ``--precision auto`` comes to."""
+"""Which devices there are, and the arithmetic that ``--precision auto`` comes to."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from regionspot_core.backbones.loading import BackboneConfig
-from regionspot_core.backbones.runtime import best_precision
-from regionspot_core.errors import ConfigError
+from regionspot_core.backbones.runtime import best_precision, require_device
+from regionspot_core.errors import ConfigError, InputError
 
 REAL = {"sam": "vit_b", "clip": "ViT-B-16"}
 
@@ -75,3 +75,17 @@ def test_the_tiny_models_stay_in_float32(
 def test_another_word_is_refused() -> None:
     with pytest.raises(ConfigError, match="precision: input should be 'float32', 'bfloat16' or"):
         BackboneConfig.parse({"precision": "float8"}, source="test")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "cpu"])
+def test_a_gpu_is_counted_and_left_untouched(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_device(name)
+    assert not torch.cuda.is_initialized()
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:x", "cuda:-1"])
+def test_a_gpu_too_many(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=f"'{name}' is not there; this machine has cuda:0, cuda:1"):
+        require_device(name)
