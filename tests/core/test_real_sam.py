@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from segment_anything import SamPredictor, sam_model_registry
+from segment_anything.modeling import Sam
 
 from regionspot_core.backbones.registry import load_region_encoder
 from regionspot_core.backbones.runtime import Runtime, hash_weights
@@ -25,15 +26,21 @@ GLOBAL_BLOCK = 2
 PHOTOS = ("dog.jpg", "truck.jpg", "groceries.jpg")
 
 
+def drawn(name: str) -> Sam:
+    """Random weights, those that start at zero too."""
+    torch.manual_seed(0)
+    model = sam_model_registry[name]()
+    with torch.no_grad():
+        for weight, value in model.named_parameters():
+            if "pos" in weight or "bias" in weight:
+                value.normal_(std=0.02)
+    return model
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As Meta's file: a plain state dict. The weights that start at zero are drawn, too."""
-    torch.manual_seed(0)
-    model = sam_model_registry["vit_b"]()
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if "pos" in name or "bias" in name:
-                value.normal_(std=0.02)
+    """As Meta's file: a plain state dict."""
+    model = drawn("vit_b")
     path = tmp_path_factory.mktemp("sam") / "sam_vit_b.pth"
     torch.save(model.state_dict(), path)
     return path
@@ -110,6 +117,15 @@ def test_tokens_of_a_photograph(
     read_photo: Callable[[str], np.ndarray],
 ) -> None:
     check_tokens(small, reference, read_photo(name))
+
+
+@pytest.mark.parametrize("name", ["vit_l", "vit_h"])
+def test_tokens_of_the_larger_ones(name: str) -> None:
+    """Another depth and, in ViT-H, heads of 80 values."""
+    model = drawn(name)
+    resize_sam_input(model, SMALL, name=name)
+    predictor = SamPredictor(model)  # both on the same weights
+    check_tokens(SamEncoder(model, name=name, runtime=CPU), predictor, make_picture((120, 200)))
 
 
 def test_tokens_at_full_size(checkpoint: Path) -> None:
