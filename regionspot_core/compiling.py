@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-BATCHES_TO_COMPILE = 4
-"""Of one shape, after which nothing more is made: see :class:`CompiledShapes`."""
+BATCHES_TO_COMPILE = 3
+"""After so many nothing more is made: the first compiles, and on CUDA the second records."""
 
 
 def why_not(device: torch.device) -> str | None:
@@ -23,27 +23,28 @@ def _a_little(x: torch.Tensor) -> torch.Tensor:
     return x * 2 + 1
 
 
-class CompiledShapes:
-    """A function of a batch, with kernels of its own for every shape that comes again.
+class CompiledBatches:
+    """A function of a batch, with kernels of its own for batches of one size.
 
-    A shape's first batch runs as the function is written: a data set's last batch is the only one
-    of its size, and not worth the minute that kernels take. The second batch makes the kernels. On
-    CUDA they are replayed as a graph, which the next two warm up and record.
+    Others run as the function is written: a data set's last batch is not worth the minute that
+    kernels take. So what comes out depends on a batch's size, and not on what came before it. On
+    CUDA the kernels are replayed as a graph, which the second batch records.
     """
 
-    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> None:
-        """Take the function and where it runs; nothing is compiled yet."""
+    def __init__(
+        self, run: Callable[[torch.Tensor], torch.Tensor], size: int, device: torch.device
+    ) -> None:
+        """Take the function, the size and where it runs; the first such batch is compiled."""
         self._run = run
+        self._size = size
         self._graphs = device.type == "cuda"
         self._compiled = torch.compile(
             run, dynamic=False, mode="reduce-overhead" if self._graphs else "default"
         )
-        self._seen: set[torch.Size] = set()
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """What the function gives, to rounding; the caller's to keep."""
-        if batch.shape not in self._seen:
-            self._seen.add(batch.shape)
+        if len(batch) != self._size:
             return self._run(batch)
         out: torch.Tensor = self._compiled(batch)
         return out.clone() if self._graphs else out  # the graph's next replay writes over it

@@ -112,7 +112,7 @@ def run(
         "clip_input": clip_input,
         "device": device,
         "precision": precision,
-        "compile": compiled,
+        "compile": batch * compiled,
     }
     config = EvaluateConfig.parse(
         {

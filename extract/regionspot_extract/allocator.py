@@ -8,29 +8,48 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-# From glibc's malloc.h, with its defaults.
-_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
-_MMAP_MAX, _MMAP_DEFAULT = -4, 65_536
-_NEVER = 2**31 - 1
+# Numbers from glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_MEANWHILE = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+# glibc raises its thresholds up to these by itself, as large blocks are freed, but never again once
+# it was told any.
+_AFTERWARDS = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 * 1024**2, _TRIM_THRESHOLD: 64 * 1024**2}
+_within = 0
+_lock = threading.Lock()
 
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
-    """Let freed memory stay with this process meanwhile; does nothing but on a CPU with glibc."""
+    """Let freed memory stay with this process meanwhile; does nothing but on a CPU with glibc.
+
+    Several threads may be within: the last one out ends it.
+    """
     libc = ctypes.CDLL(None) if sys.platform == "linux" and device.type == "cpu" else None
     if libc is None or not hasattr(libc, "gnu_get_libc_version"):
         yield
         return
-    libc.mallopt(_MMAP_MAX, 0)
-    libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+    _step(libc, 1)
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_MAX, _MMAP_DEFAULT)
-        libc.mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
-        libc.malloc_trim(0)
+        _step(libc, -1)
+
+
+def _step(libc: ctypes.CDLL, by: int) -> None:
+    """One more within, or one less; the first one in and the last one out tell glibc."""
+    global _within
+    with _lock:
+        _within += by
+        if (_within, by) == (1, 1):
+            for what, value in _MEANWHILE.items():
+                libc.mallopt(what, value)
+        elif _within == 0:
+            for what, value in _AFTERWARDS.items():
+                libc.mallopt(what, value)
+            libc.malloc_trim(0)

@@ -277,6 +277,7 @@ def verify(
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
+    compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
@@ -327,7 +328,7 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
     devices = tuple(given["device"].split(","))
     models = {name: given[name] for name in (*names, "precision")} | {
         "device": devices[0],
-        "compile": given.get("compiled", False),
+        "compile": given["batch"] * given["compiled"],
     }
     return ExtractConfig.parse(
         {

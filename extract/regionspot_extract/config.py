@@ -46,9 +46,14 @@ class ExtractConfig(Config):
 
     @field_validator("engine")
     @classmethod
-    def _device_fits(cls, engine: str, info: ValidationInfo) -> str:
+    def _models_fit(cls, engine: str, info: ValidationInfo) -> str:
         device = info.data["backbones"].device if "backbones" in info.data else "auto"
         require_ray_fits(engine, device)
+        if engine == "ray" and "backbones" in info.data and info.data["backbones"].compile:
+            raise ValueError(
+                "expected no --compile with --engine ray, whose workers run the models from two "
+                "threads: a CUDA graph belongs to one"
+            )
         return engine
 
     @field_validator("devices")

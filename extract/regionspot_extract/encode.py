@@ -224,8 +224,9 @@ class Encoder:
 
     def _place(self, batch: _Batch, part: Part, rows: dict[str, NDArray[Any]]) -> None:
         """Put a batch's features where they belong among the part's rows."""
+        arrived = batch.arriving.wait()
         with self._clock(stages.TRANSFER):
-            arrays = {name: values.numpy() for name, values in batch.arriving.wait().items()}
+            arrays = {name: values.numpy() for name, values in arrived.items()}
             self._require_finite(batch.pictures, arrays)
             first_region = int(self._annotations.region_start[part.image_start])
             images = np.array([p.position - part.image_start for p in batch.pictures])

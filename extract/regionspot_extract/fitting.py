@@ -9,8 +9,15 @@ import torch
 from regionspot_core.errors import DeviceMemoryError
 from regionspot_core.progress import say
 
-_WORDS = ("out of memory", "not enough memory", "DefaultCPUAllocator", "can't allocate memory")
-"""Of the RuntimeErrors by which PyTorch says it on CPUs and on MPS."""
+_WORDS = (
+    "out of memory",
+    "not enough memory",
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Of the RuntimeErrors by which PyTorch says it on CPUs, on MPS, and of CUDA's libraries."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -90,9 +90,15 @@ def forecast(
     return Forecast(
         loading=extraction.loading_seconds * (2 if config.devices else 1),
         classes=0.0 if config.bank else _class_seconds(extraction, now),
-        encoding=encoding / min(max(1, len(config.devices)), plan.part_count),
+        encoding=encoding / min(_devices_at_work(config.devices), plan.part_count),
         compiling=pace.start,
     )
+
+
+def _devices_at_work(devices: tuple[str, ...]) -> int:
+    """How many work beside each other: several processes on the CPU share what one has."""
+    gpus = [device for device in devices if device != "cpu"]
+    return max(1, len(gpus) + ("cpu" in devices))
 
 
 def measure_pace(
@@ -131,7 +137,7 @@ class _Warm:
 
 
 def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> _Warm | None:
-    """Encode an image, then a batch if that takes no time, then what it takes to compile.
+    """Encode an image, then a batch if that takes no time; until all is compiled, if it is to be.
 
     None where no image can be read.
     """
@@ -139,15 +145,16 @@ def _warm_up(extraction: Extraction, positions: list[int], now: Now) -> _Warm | 
     good = (picture for _, picture in read if isinstance(picture, Picture))
     size = extraction.config.batch_images
     for pictures in in_batches(good, 1):
+        if extraction.config.backbones.compile:
+            times = [_seconds(now, extraction, pictures * size) for _ in range(BATCHES_TO_COMPILE)]
+            last = _seconds(now, extraction, pictures * size)
+            return _Warm(size, sum(times) - len(times) * last)
         one = _seconds(now, extraction, pictures)
         if one > 0:
             size = max(1, min(size, int(BATCH_SECONDS / one)))
         if one * size < SAMPLE_SECONDS:
             _encode(extraction, pictures * size)
-        if not extraction.config.backbones.compile:
-            return _Warm(size, 0.0)
-        times = [_seconds(now, extraction, pictures * size) for _ in range(1 + BATCHES_TO_COMPILE)]
-        return _Warm(size, sum(times) - len(times) * times[-1])
+        return _Warm(size, 0.0)
     return None
 
 

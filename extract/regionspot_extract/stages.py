@@ -39,8 +39,9 @@ def no_clock(stage: str) -> AbstractContextManager[object]:
 class StageClock:
     """Seconds of each stage.
 
-    On CUDA, what is done on the device is timed by events on it, so that nothing waits for the
-    clock. What the host does is timed there.
+    On CUDA, what is computed is timed by events on the device, so that nothing waits for the
+    clock: from a stage's first kernel to its last one's end, with what lies between them. What the
+    host does is timed there, copying without what is copied beside it.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class StageClock:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """See :class:`Clock`."""
-        if self._device.type == "cuda" and stage not in (READ, WRITE):
+        if self._device.type == "cuda" and stage in COMPUTING:
             begin, end = (_timed_event() for _ in range(2))
             begin.record(torch.cuda.current_stream(self._device))
             yield

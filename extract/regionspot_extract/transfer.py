@@ -47,9 +47,12 @@ class Bus:
             return image
         # A thread that names no device would start to use the first one.
         with torch.cuda.device(self._device):
-            return PreparedImage(
-                image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
-            )
+            try:
+                return PreparedImage(
+                    image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
+                )
+            except RuntimeError:  # no more may be pinned: it is copied all the same, slower
+                return image
 
     def to_device(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
         """Begin to copy pinned tensors; what is computed with them next waits for them."""

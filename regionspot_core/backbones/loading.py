@@ -37,8 +37,8 @@ class BackboneConfig(Config):
     precision: Precision = "float32"
     """``auto`` is taken too, and is then what :func:`best_precision` says of the device; the tiny
     models stay in float32, so that their figures are the same on every processor."""
-    compile: bool = False
-    """Whether ``torch.compile`` makes kernels of the image encoders."""
+    compile: int = Field(0, ge=0)
+    """Images of the batches for which ``torch.compile`` makes kernels of the image encoders."""
 
     @model_validator(mode="before")
     @classmethod

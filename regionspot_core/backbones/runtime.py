@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 
-from regionspot_core.compiling import CompiledShapes, why_not
+from regionspot_core.compiling import CompiledBatches, why_not
 from regionspot_core.errors import InputError
 from regionspot_core.transforms import Size
 
@@ -27,12 +28,12 @@ class Runtime:
 
     device: torch.device
     precision: Precision = "float32"
-    compile: bool = False
-    """Whether :meth:`kernels` makes any."""
+    compile: int = 0
+    """Images of the batches that :meth:`kernels` makes kernels for; 0: for none."""
 
     @classmethod
     def create(
-        cls, device: str = "auto", precision: Precision = "float32", *, compile: bool = False
+        cls, device: str = "auto", precision: Precision = "float32", *, compile: int = 0
     ) -> Runtime:
         """``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
@@ -69,7 +70,7 @@ class Runtime:
         self, run: Callable[[torch.Tensor], torch.Tensor]
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """A model's function of a batch, with kernels of its own where they are asked for."""
-        return CompiledShapes(run, self.device) if self.compile else run
+        return CompiledBatches(run, self.compile, self.device) if self.compile else run
 
 
 def require_device(name: str) -> None:
@@ -107,6 +108,14 @@ def best_precision(device: str) -> Precision:
         has: dict[str, Any] = tell() if tell else {}
         return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
     return "float32"
+
+
+def upload(values: NDArray[Any], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A copy on the device. On CUDA from pinned memory, so that the host does not wait for it."""
+    tensor = torch.as_tensor(values, dtype=dtype)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def masks_at_once(size: Size, *, most: int, pixels: int = MASK_PIXELS) -> int:

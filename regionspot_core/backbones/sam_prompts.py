@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.runtime import upload
 from regionspot_core.boxes import FloatArray
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.transforms import Resize, Size
@@ -63,12 +64,12 @@ class SamPromptEncoder:
     def scaled(self, boxes: FloatArray, size: Size) -> torch.Tensor:
         """Boxes (N, 4) in the model's pixels."""
         scaled = self._resize.boxes(np.reshape(boxes, (-1, 4)), size)
-        return torch.as_tensor(scaled, dtype=torch.float32, device=self._device)
+        return upload(scaled, self._device, torch.float32)
 
     def _encode_points(self, prompts: PointPrompts, size: Size) -> Encoded:
         corners = np.concatenate([prompts.points, prompts.points], axis=-1)
         points = self.scaled(corners, size)[:, :2].view(*corners.shape[:2], 2)
-        labels = torch.as_tensor(prompts.inside.astype(np.int64), device=self._device)
+        labels = upload(prompts.inside, self._device, torch.int64)
         sparse, _ = self._encoder(points=(points, labels), boxes=None, masks=None)
         return sparse, self._no_mask
 

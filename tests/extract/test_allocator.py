@@ -45,9 +45,21 @@ def test_memory_is_kept_meanwhile_and_given_back_after_a_failure(libc: Libc) -> 
         fail()
     assert libc.calls == [
         ("mallopt", (-4, 65_536)),
-        ("mallopt", (-1, 128 * 1024)),
+        ("mallopt", (-3, 32 * 1024**2)),
+        ("mallopt", (-1, 64 * 1024**2)),
         ("malloc_trim", (0,)),
     ]
+
+
+def test_the_last_one_out_ends_it(libc: Libc) -> None:
+    first, second = (freed_memory_kept(torch.device("cpu")) for _ in range(2))
+    first.__enter__()
+    begun = len(libc.calls)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert len(libc.calls) == begun == 2
+    second.__exit__(None, None, None)
+    assert libc.calls[-1] == ("malloc_trim", (0,))
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

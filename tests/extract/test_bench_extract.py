@@ -103,7 +103,7 @@ def test_tables_fit_80_columns() -> None:
 
 
 def test_a_wrong_fast_path_is_seen(tmp_path: Path) -> None:
-    """One token of one region turned, and one image token: each is below the bound."""
+    """One token of a region, and one of an image, turned or never written: below the bound."""
     contents = write_contents(tmp_path / "data", images=2, regions=3)
     models, runtime = Models.build(SHAPES["tiny"], torch.device("cpu")), Runtime.create("cpu")
     loop = Loop(models, runtime.device, "float32")
@@ -117,9 +117,10 @@ def test_a_wrong_fast_path_is_seen(tmp_path: Path) -> None:
     for name in ("image_tokens", "region_tokens"):
         values = getattr(expected[1], name).copy()
         rows = values.reshape(-1, values.shape[-1])
-        rows[5] = np.roll(rows[5], 1)
-        wrong: ImageFeatures = replace(expected[1], **{name: values})
-        assert agreement(tmp_path / "s", [expected[0], wrong]) < 0.999
+        for row in (np.roll(rows[5], 1), np.zeros_like(rows[5]), np.full_like(rows[5], np.nan)):
+            rows[5] = row
+            wrong: ImageFeatures = replace(expected[1], **{name: values})
+            assert agreement(tmp_path / "s", [expected[0], wrong]) < 0.999
 
 
 def test_the_whole_benchmark_on_the_tiny_models(tmp_path: Path) -> None:

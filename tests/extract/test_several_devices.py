@@ -124,3 +124,8 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
 def test_ray_takes_one_device(world: World, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one device with --engine ray"):
         make_config(world, tmp_path / "s", devices=["cpu", "cpu"], engine="ray")
+
+
+def test_ray_takes_nothing_compiled(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected no --compile with --engine ray"):
+        make_config(world, tmp_path / "s", engine="ray", backbones={"compile": 8})

@@ -88,7 +88,9 @@ def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[
     """Of vectors along the last axis."""
     assert ours.shape == theirs.shape
     norms = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
-    return np.asarray((ours * theirs).sum(-1) / norms, np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.asarray((ours * theirs).sum(-1) / norms, np.float32)
+    return np.nan_to_num(cosines, nan=-1)  # a token of zeros, never written, agrees with nothing
 
 
 def _bank(contents: Contents) -> Path:

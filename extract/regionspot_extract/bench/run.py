@@ -32,8 +32,9 @@ def run_extract_benchmark(config: ExtractBenchConfig) -> ExtractBenchReport:
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
-    runtime = Runtime.create(config.device, config.precision, compile=config.compile)
-    sizes = config.sizes(runtime.device.type)
+    sizes = config.sizes(Runtime.create(config.device).device.type)
+    compiled = sizes.batch * config.compile
+    runtime = Runtime.create(config.device, config.precision, compile=compiled)
     figures: list[ShapeFigures] = []
     with workplace(config.dir) as folder:
         contents = {
