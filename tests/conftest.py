@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
 
 import numpy as np
 import pytest

@@ -32,6 +32,9 @@ from regionspot_evaluate.head_names import head_names
 from regionspot_evaluate.proposals import Proposals
 from regionspot_evaluate.scoring import LvisScorer
 
+_OTHERS = ("zarr.json", "run.json", "images.jsonl")
+"""What a store, or a folder of `evaluate run`, has."""
+
 
 def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     """Score heads on a cache that is read once; no frozen model is loaded or needed.
@@ -43,7 +46,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         InputError: Another input is wrong.
     """
     if config.out is not None:
-        require_folder_or_nothing(config.out)
+        _require_place(config.out)
     names = head_names(config.heads)
     cache = FeatureCache(config.cache)
     images = np.flatnonzero(cache.region_counts > 0)
@@ -73,6 +76,16 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         for name in names:
             write_json(_own(config.out, name, names) / "metrics.json", report.to_json(name))
     return report
+
+
+def _require_place(out: Path) -> None:
+    require_folder_or_nothing(out)
+    found = next((name for name in _OTHERS if (out / name).exists()), None)
+    if found is not None:
+        raise InputError(
+            f"--out {out}: expected a new folder, or one of `evaluate cached`; this one has "
+            f"{found}. Choose another"
+        )
 
 
 def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:

@@ -13,14 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as rle_codec
 
-from regionspot_core.transforms import RGBImage
+from regionspot_core.transforms import RGBImage, Size
 from regionspot_evaluate.colours import PALETTE
 
 RIGHT, WRONG = "#1b7f3b", "#c62828"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REGIONS_SHOWN = 8
+DRAWN_PIXELS = 700
+"""The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
 LINE_LETTERS = 38
 """What fits beside the confidence at full size; longer lines are set smaller."""
 
@@ -30,6 +33,9 @@ class Picture:
     """One image's most confident answer for each region."""
 
     image: RGBImage
+    """Made small by :func:`shrunk`."""
+    size: Size
+    """(height, width), original pixels"""
     boxes: NDArray[np.float32]
     """(R, 4) xyxy, original pixels"""
     masks: list[dict[str, Any]]
@@ -39,6 +45,15 @@ class Picture:
     """None where the true name is not known."""
     rare: list[bool]
     """Whether the true class was never labelled in training."""
+
+
+def shrunk(image: RGBImage) -> RGBImage:
+    """An image no larger than it is drawn, each side divided by a whole number."""
+    return np.asarray(Image.fromarray(image).reduce(_step(image.shape[:2])))
+
+
+def _step(size: Size) -> int:
+    return max(1, max(size) // DRAWN_PIXELS)
 
 
 def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -> None:
@@ -79,13 +94,14 @@ def _legend(figure: Figure, height: float) -> None:
 
 
 def _draw_image(axes: Axes, picture: Picture) -> None:
-    canvas = picture.image.astype(np.float64) / 255
+    canvas, step = picture.image.astype(np.float32) / 255, _step(picture.size)
     for index, mask in enumerate(picture.masks[:REGIONS_SHOWN]):
-        inside = rle_codec.decode(mask).astype(bool)
+        inside = rle_codec.decode(mask)[::step, ::step].astype(bool)
         tint = _rgb(PALETTE[index % len(PALETTE)])
         canvas[inside] = 0.62 * canvas[inside] + 0.38 * tint
-    axes.imshow(canvas, interpolation="nearest")
-    unit = max(picture.image.shape[:2]) / 96
+    height, width = picture.size
+    axes.imshow(canvas, interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    unit = max(picture.size) / 96
     for index, box in enumerate(picture.boxes[:REGIONS_SHOWN]):
         x1, y1, x2, y2 = (float(value) - 0.5 for value in box)
         colour = PALETTE[index % len(PALETTE)]

@@ -18,7 +18,7 @@ from regionspot_evaluate.baselines.names import BaselineName, results_file
 from regionspot_evaluate.classification import RegionNaming
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS, ResultsFile
-from regionspot_evaluate.gallery import Picture, draw_gallery
+from regionspot_evaluate.gallery import Picture, draw_gallery, shrunk
 from regionspot_evaluate.image_records import Answer, ImageRecord
 from regionspot_evaluate.journal import Done
 from regionspot_evaluate.run_folder import IMAGES, RunFolder
@@ -142,10 +142,14 @@ def _shown_images(count: int, shown: int) -> frozenset[int]:
 def _picture(
     config: EvaluateConfig, annotations: AnnotationSet, record: ImageRecord, answer: Answer
 ) -> Picture:
-    path = config.images / annotations.image_file[record.position]
+    path, size = (
+        config.images / annotations.image_file[record.position],
+        annotations.size(record.position),
+    )
     names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
     return Picture(
-        image=read_image(path, size=annotations.size(record.position)),
+        image=shrunk(read_image(path, size=size)),
+        size=size,
         boxes=record.boxes,
         masks=[mask for mask in record.masks if mask is not None],
         said=[names[index] for index in answer.best],

@@ -23,6 +23,7 @@ from regionspot_core.shard import Shard
 from regionspot_evaluate.image_records import ImageRecord
 
 WHOLE = Shard()
+PATIENCE_SECONDS = 2.0
 _BATCH = re.compile(rb'\{"batch": (\d+), "failed": (\d+), ')
 """How the line of a batch begins; its rest is long."""
 
@@ -134,18 +135,17 @@ def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{share.index}-of-{share.of}.jsonl"
-    own = [path]
-    if share == WHOLE:
-        own += [other for other in sorted(folder.glob("*.jsonl")) if other != path]
-    locks = [FileLock(each.with_suffix(".lock"), blocking=False) for each in own]
-    whole = FileLock(folder / f"{WHOLE.index}-of-{WHOLE.of}.lock", blocking=False)
+    whole = folder / f"{WHOLE.index}-of-{WHOLE.of}.lock"
+    locks = []
     try:
         try:
-            if share != WHOLE:  # nothing is to be added while shares are gathered
-                whole.acquire()
-                whole.release()
-            for lock in locks:
-                lock.acquire()
+            locks.append(_locked(path.with_suffix(".lock")))
+            if share == WHOLE:  # it looks for the others when none can begin any more
+                locks += [
+                    _locked(each) for each in sorted(folder.glob("*-of-*.lock")) if each != whole
+                ]
+            else:  # nothing is to be added while shares are gathered
+                _locked(whole).release()
         except Timeout as error:
             held = Path(error.lock_file).stem.replace("-of-", "/")
             raise InputError(
@@ -160,6 +160,13 @@ def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
     finally:
         for lock in locks:
             lock.release()
+
+
+def _locked(path: Path) -> FileLock:
+    """Hold a lock. A share that begins holds that of the whole work for a moment."""
+    lock = FileLock(path, timeout=PATIENCE_SECONDS)
+    lock.acquire()
+    return lock
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:

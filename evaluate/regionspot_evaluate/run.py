@@ -68,12 +68,12 @@ def run_evaluations(
         say(f"evaluate: {counted(len(annotations), 'image')} are there already; scoring them")
     else:
         with _named(evaluation, WHOLE, backbones) as done:
-            gather(config, annotations, evaluation.names, folder, done)
-            failed = done.failed
-        if failed:  # with --retry-failed these batches are done again
-            folder.set_aside()
-        else:
-            folder.clear()
+            if done is not None:
+                gather(config, annotations, evaluation.names, folder, done)
+                if done.failed:  # with --retry-failed these batches are done again
+                    folder.set_aside()
+                else:
+                    folder.clear()
     return _score(evaluation)
 
 
@@ -102,6 +102,8 @@ def run_share(
     if evaluation.folder.finished:
         return ShareReport(images, (), 0)
     with _named(evaluation, config.shard, backbones, show) as done:
+        if done is None:
+            return ShareReport(images, (), 0)
         records = (record for number in mine for record in done.batches[number].records())
         return ShareReport(
             images=images,
@@ -157,6 +159,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     names = head_names(config.heads)
     annotations = read_annotations(config.annotations, images=config.images)
     scorer = LvisScorer(config.annotations, scorer=config.scorer)
+    scorer.truth.require_masks()  # before the models work for hours
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
@@ -173,22 +176,33 @@ def _named(
     share: Shard,
     backbones: Backbones | None,
     show: ShowProgress = progress_line,
-) -> Iterator[Done]:
-    """Name what of a share is not named yet; what all shares have done, held while it is used."""
+) -> Iterator[Done | None]:
+    """Name what of a share is not named yet; what all shares have done, held while it is used.
+
+    None where another process finished everything while this one loaded the models.
+    """
     config, annotations, folder = evaluation.config, evaluation.annotations, evaluation.folder
     batches = image_batches(config, annotations)
+
+    def pending_batches(done: Done) -> dict[int, range]:
+        return {
+            number: batch
+            for number, batch in enumerate(batches)
+            if share.has(number) and not _is_done(done, number, again=config.retry_failed)
+        }
+
     done = read_journals(folder.journals)
-    pending = {
-        number: batch
-        for number, batch in enumerate(batches)
-        if share.has(number) and not _is_done(done, number, again=config.retry_failed)
-    }
-    namers = _load_namers(evaluation, backbones) if pending else None
+    namers = _load_namers(evaluation, backbones) if pending_batches(done) else None
     if namers is not None:
         done.require_models(namers.backbones.fingerprint, what=folder.path)
     folder.claim()
     with open_journal(folder.journals, share) as journal:
-        if namers is not None:
+        if folder.finished:
+            folder.leave()
+            yield None
+            return
+        pending = pending_batches(read_journals(folder.journals))
+        if namers is not None and pending:
             total = sum(len(batch) for number, batch in enumerate(batches) if share.has(number))
             start = total - sum(len(batch) for batch in pending.values())
             if start:
@@ -229,7 +243,7 @@ def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
 
     def scores(path: Path) -> dict[Protocol, dict[Iou, Score]]:
-        return scorer.score_all(path, ious=BOTH, protocols=config.protocol)
+        return scorer.score_all(path, ious=BOTH, protocols=config.protocol, may_be_empty=True)
 
     baselines = {name: scores(folder.path / results_file(name)) for name in config.baselines}
     reports = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ class RunFolder:
         """Whether all images are named and their files written."""
         return (
             (self.path / RUN_RECORD).exists()
-            and not self.journals.exists()
+            and not any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
             and all((self.of_head(name) / IMAGES).exists() for name in self._names)
         )
 
@@ -86,9 +85,23 @@ class RunFolder:
         self.journals.rename(self.path / _KEPT)
 
     def take_up(self) -> None:
-        """Go on with what was set aside, if something was; processes may do so at once."""
-        with suppress(FileNotFoundError):
+        """Go on with what was set aside, if something was; processes may do so at once.
+
+        Raises:
+            InputError: Another process has begun something here.
+        """
+        try:
             (self.path / _KEPT).rename(self.journals)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            raise InputError(
+                f"{self.path}: another process is at work on it; wait for it"
+            ) from None
+
+    def leave(self) -> None:
+        """Remove what :meth:`claim` made, where another process had finished meanwhile."""
+        shutil.rmtree(self.journals, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove the journals, in one step: never do only some of them remain."""

@@ -88,7 +88,7 @@ def test_the_reference_may_score(
 ) -> None:
     asked: list[tuple[str, str]] = []
 
-    def score(_: object, __: Path, *, iou: str, protocol: str) -> dict[str, float]:
+    def score(_: object, __: object, *, iou: str, protocol: str) -> dict[str, float]:
         asked.append((iou, protocol))
         return dict.fromkeys(METRICS, 0.25)
 

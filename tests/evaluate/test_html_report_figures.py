@@ -20,6 +20,7 @@ from regionspot_evaluate.html_report.naming import (
 )
 from regionspot_evaluate.html_report.precision import Precision, measure_precision
 from regionspot_evaluate.html_report.run_folder import Detections, read_detections
+from regionspot_evaluate.scoring.truth import Truth, read_truth
 
 SEEDS = range(8)
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -145,10 +146,14 @@ def generated(seed: int, folder: Path) -> tuple[Annotations, Entries, Annotation
     return annotations, entries, read, read_detections(results, read)
 
 
+def truth_of(annotations: AnnotationSet) -> Truth:
+    return read_truth(annotations.path, federated=True, masks=False)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_class_ap_and_curves_are_those_of_naive_code(seed: int, tmp_path: Path) -> None:
     annotations, entries, read, detections = generated(seed, tmp_path)
-    precision = measure_precision(read, detections)
+    precision = measure_precision(read, truth_of(read), detections)
     at = [NaiveLvis(annotations, entries, least) for least in np.linspace(0.5, 0.95, 10)]
     curves = {
         k: [naive.curve(k, naive.flags(k), naive.number(k)) for naive in at]
@@ -175,7 +180,7 @@ def test_class_ap_and_curves_are_those_of_naive_code(seed: int, tmp_path: Path) 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_tide_is_that_of_naive_code(seed: int, tmp_path: Path) -> None:
     annotations, entries, read, detections = generated(seed, tmp_path)
-    precision = measure_precision(read, detections)
+    precision = measure_precision(read, truth_of(read), detections)
     gains, counts = naive_tide(NaiveLvis(annotations, entries, FOREGROUND))
     assert precision.tide_counts == counts
     assert precision.tide == pytest.approx(gains, abs=1e-9)
@@ -202,7 +207,7 @@ def test_tide_by_hand(tmp_path: Path) -> None:
             ]
         )
     )
-    precision = measure_precision(read, read_detections(results, read))
+    precision = measure_precision(read, truth_of(read), read_detections(results, read))
     assert precision.figures["AP50"] == pytest.approx(0.25)
     nothing = dict.fromkeys(("Loc", "Both", "Dupe", "Bkg", "Miss"), 0.0)
     assert precision.tide == pytest.approx({"Cls": 0.75, **nothing})
@@ -211,7 +216,7 @@ def test_tide_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_calibration_is_that_of_naive_code(seed: int, tmp_path: Path) -> None:
     annotations, entries, read, detections = generated(seed, tmp_path)
-    precision: Precision = measure_precision(read, detections)
+    precision: Precision = measure_precision(read, truth_of(read), detections)
     naive = NaiveLvis(annotations, entries, FOREGROUND)
     bins: dict[int, list[tuple[float, bool]]] = {}
     for place, state in naive.state.items():

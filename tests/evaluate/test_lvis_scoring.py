@@ -223,8 +223,9 @@ def test_numpy_is_left_as_it_was(files: Files) -> None:
 
 def test_numpy_is_left_as_it_was_after_an_error_too(files: Files) -> None:
     files.score(ground_truth(), TRUE_FREQUENT)
+    entries = json.loads(files.detections.read_bytes())
     with pytest.raises(ValueError, match="iou_type"):
-        ReferenceScorer(files.annotations).score(files.detections, iou="keypoints")
+        ReferenceScorer(files.annotations).score(entries, iou="keypoints")
     assert lvis.eval.np is np
     assert not hasattr(np, "float")
 

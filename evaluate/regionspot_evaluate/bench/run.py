@@ -66,7 +66,8 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
         values[FAST] = score.values
 
     def reference(_: int) -> None:
-        values[LVIS] = named_figures(ReferenceScorer(truth).score(found, iou="bbox"))
+        entries = json.loads(found.read_bytes())
+        values[LVIS] = named_figures(ReferenceScorer(truth).score(entries, iou="bbox"))
 
     times = take_turns(
         {FAST: fast, LVIS: reference},

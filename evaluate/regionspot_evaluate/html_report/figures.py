@@ -26,7 +26,10 @@ from regionspot_evaluate.html_report.precision import (
 )
 from regionspot_evaluate.html_report.run_folder import Detections, Run, read_detections
 from regionspot_evaluate.report import KINDS
+from regionspot_evaluate.scoring.fast import departure_of_truth
 from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
+from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.truth import Truth
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -47,17 +50,21 @@ class Analysis:
     precision: Precision
     masks: MaskPrecision | None
     """None where there are none to measure."""
+    departure: str | None
+    """Why figures by hotcoco, as the report's are, are not LVIS's own."""
     naming: Naming
 
 
-def analyse(run: Run, annotations: AnnotationSet) -> Analysis:
-    """Read a run's detections and measure them."""
+def analyse(run: Run, annotations: AnnotationSet, truth: Truth) -> Analysis:
+    """Read a run's detections, checked as for scoring, and measure them."""
+    read_results(run.results, truth, ious=("bbox",))
     detections = read_detections(run.results, annotations)
     return Analysis(
         run,
         detections,
-        measure_precision(annotations, detections),
+        measure_precision(annotations, truth, detections),
         measure_masks(annotations, run.results),
+        departure_of_truth(truth),
         name_regions(annotations, detections),
     )
 
@@ -114,6 +121,11 @@ def _warnings(analysis: Analysis) -> list[str]:
         "segm": analysis.masks.figures if analysis.masks else None,
     }
     warnings = []
+    if analysis.departure is not None:
+        warnings.append(
+            f"{analysis.run.name}: {analysis.departure}; so the figures here are not those of "
+            f"LVIS's own package, which `evaluate score` gives"
+        )
     for iou, figures in measured.items():
         told, now = (analysis.run.figures(iou) or {}).get("AP"), (figures or {}).get("AP")
         if told is not None and now is not None and abs(told - now) > TOLERANCE:

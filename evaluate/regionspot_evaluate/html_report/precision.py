@@ -7,7 +7,6 @@ detections would be mended onto one annotated box, Cls and Loc alike, the best s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.lvis_scoring import named_figures
 from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.html_report.run_folder import Detections
+from regionspot_evaluate.scoring.fast import truth_entries
+from regionspot_evaluate.scoring.truth import Truth
 
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Of Bolya et al. 2020 (arXiv 2008.08115)."""
@@ -62,9 +63,11 @@ class Precision:
     """Mean distance of score and precision over all counted detections (ECE)."""
 
 
-def measure_precision(annotations: AnnotationSet, detections: Detections) -> Precision:
-    """Score detections against the annotation file that ``annotations`` were read from."""
-    evaluation = _evaluate(annotations.path, annotations, detections)
+def measure_precision(
+    annotations: AnnotationSet, truth: Truth, detections: Detections
+) -> Precision:
+    """Score detections against one annotation file, read for the report and for scoring."""
+    evaluation = _evaluate(truth, annotations, detections)
     vocabulary = annotations.vocabulary
     precision_TRK = class_precision(evaluation, vocabulary)
     tide, calibration = evaluation.tide_errors(), evaluation.calibration(n_bins=BINS)
@@ -97,12 +100,13 @@ def class_precision(
     return precision
 
 
-def _evaluate(path: Path, annotations: AnnotationSet, detections: Detections) -> Any:  # noqa: ANN401 - hotcoco has no types of its own
-    truth = COCO(str(path))
+def _evaluate(truth: Truth, annotations: AnnotationSet, detections: Detections) -> Any:  # noqa: ANN401 - hotcoco has no types of its own
+    annotated = COCO(truth_entries(truth))
     image = np.repeat(annotations.image_id, np.diff(detections.start))
     class_id = np.array(annotations.vocabulary.ids, dtype=np.int64)[detections.class_index]
     rows = np.column_stack([image, xyxy_to_xywh(detections.box), detections.score, class_id])
-    evaluation = LVISEval(truth, truth.load_res(rows.astype(np.float64)), "bbox")
+    rows = rows[rows[:, 3] * rows[:, 4] > 0]  # LVIS's API leaves out those without an area
+    evaluation = LVISEval(annotated, annotated.load_res(rows.astype(np.float64)), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summary_lines()  # which makes the figures; `summarize` would print them as well

@@ -68,6 +68,14 @@ class Run:
     record: dict[str, Any]
     """The content of ``run.json``."""
 
+    def files(self) -> list[Path]:
+        """What of it is read."""
+        if self.results == self.path:
+            return [self.path]
+        annotations = self.recorded_path("annotations")
+        own = [self.results, self.path / METRICS_FILE, self.path / RECORD_FILE]
+        return own if annotations is None else [*own, annotations]
+
     def figures(self, iou: Iou) -> dict[str, float | None] | None:
         """What ``metrics.json`` says by the page's protocol, the standard one; None if nothing."""
         found: Any = self.metrics

@@ -10,12 +10,17 @@ from typing import Any
 from regionspot_core.files import written_aside
 
 
+def table_files(report: Path) -> tuple[Path, Path]:
+    """Where :func:`write_tables` writes."""
+    return report.with_suffix(".classes.csv"), report.with_suffix(".confusions.csv")
+
+
 def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
     """Write ``NAME.classes.csv`` and ``NAME.confusions.csv`` beside ``NAME.html``."""
     runs = [run["name"] for run in figures["runs"]]
     if len(set(runs)) < len(runs):
         runs = [f"{letter} {name}" for letter, name in zip("AB", runs, strict=False)]
-    classes, pairs = report.with_suffix(".classes.csv"), report.with_suffix(".confusions.csv")
+    classes, pairs = table_files(report)
     columns = [
         f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "mask AP", "named right")
     ]

@@ -14,7 +14,8 @@ from regionspot_evaluate.html_report.figures import Analysis, analyse, collect
 from regionspot_evaluate.html_report.gallery import RunToShow, choose_images, make_pictures
 from regionspot_evaluate.html_report.page import write_page
 from regionspot_evaluate.html_report.run_folder import Run, open_run
-from regionspot_evaluate.html_report.tables import write_tables
+from regionspot_evaluate.html_report.tables import table_files, write_tables
+from regionspot_evaluate.scoring.truth import read_truth
 
 
 def write_html_report(config: ReportConfig) -> list[Path]:
@@ -25,11 +26,13 @@ def write_html_report(config: ReportConfig) -> list[Path]:
     """
     runs = [open_run(path) for path in config.runs]
     out = _place(config, runs[0])
+    _require_nothing_lost(out, config, runs)
     images = _images(config, runs[0])
     annotations = _annotations(config, runs[0], masks=images is not None)
     if images is not None:
         require_images(images, annotations.image_file)
-    analyses = [analyse(run, annotations) for run in runs]
+    truth = read_truth(annotations.path, federated=True, masks=False)
+    analyses = [analyse(run, annotations, truth) for run in runs]
 
     figures = collect(analyses, annotations)
     gallery = _gallery(config, analyses, annotations, images)
@@ -45,6 +48,19 @@ def _place(config: ReportConfig, run: Run) -> Path:
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: expected a name that ends in .html")
     return out
+
+
+def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> None:
+    """See that no file which the report is made from is written over."""
+    read = {path.resolve() for run in runs for path in run.files()}
+    if config.annotations is not None:
+        read.add(config.annotations.resolve())
+    for path in (out.with_suffix(".json"), *table_files(out)):
+        if path.resolve() in read:
+            raise InputError(
+                f"--out {out}: {path.name} would be written beside it, over a file that the report "
+                f"is made from; choose another name"
+            )
 
 
 def _images(config: ReportConfig, run: Run) -> Path | None:

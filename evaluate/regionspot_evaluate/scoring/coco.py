@@ -21,11 +21,9 @@ from regionspot_evaluate.scoring.figures import (
     Iou,
     Score,
 )
-from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.results import read_entries, read_results
 from regionspot_evaluate.scoring.selection import best_of_each, count_detections
 from regionspot_evaluate.scoring.truth import read_truth
-
-KEYS = ("image_id", "category_id", "bbox", "score", "segmentation")
 
 
 class CocoScorer:
@@ -58,14 +56,11 @@ class CocoScorer:
         _, cell = np.unique(cell, return_inverse=True)
         kept = best_of_each(cell, results.score, limit=COCO_DETECTIONS)
         counts = count_detections(self.truth, results, kept)
-        entries = [
-            {key: entry[key] for key in KEYS if key in entry}
-            for entry in json.loads(detections.read_bytes())
-        ]
-        return {
-            iou: Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
-            for iou in ious
-        }
+        scores = {}
+        for iou in ious:
+            entries = read_entries(detections, self.truth, ious=ious)
+            scores[iou] = Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
+        return scores
 
     def _figures(self, entries: list[dict[str, Any]], iou: Iou) -> dict[str, float | None]:
         with redirect_stdout(io.StringIO()):

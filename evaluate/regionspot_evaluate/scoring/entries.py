@@ -51,6 +51,21 @@ class Masked(msgspec.Struct, gc=False):
 Entry = Boxed | Masked
 
 
+def as_json(entry: Entry) -> dict[str, Any]:
+    """A detection as the scorers' packages read it from JSON."""
+    values: dict[str, Any] = {
+        "image_id": entry.image_id,
+        "category_id": entry.category_id,
+        "score": entry.score,
+    }
+    if entry.bbox is not None:
+        values["bbox"] = list(entry.bbox)
+    if isinstance(entry, Masked):
+        mask = entry.segmentation
+        values["segmentation"] = {"size": list(mask.size), "counts": mask.counts}
+    return values
+
+
 class FormProblem(Exception):  # noqa: N818 - it never leaves the reader
     """A detection that is not of the form; its kind, as it is counted, and what is wrong."""
 

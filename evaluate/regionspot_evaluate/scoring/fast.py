@@ -25,15 +25,22 @@ def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | 
     is given: detections within the limit only, no region or detection without an area, which LVIS's
     API leaves out, and no ``iscrowd``, which it does not read.
     """
+    if (why := departure_of_truth(truth)) is not None:
+        return why
+    rows = results.judged[kept[results.judged]]
+    if np.bincount(results.image[rows]).max(initial=0) > DETECTIONS:
+        return f"an image has more than {DETECTIONS} detections of classes that it is judged by"
+    return None
+
+
+def departure_of_truth(truth: Truth) -> str | None:
+    """As :func:`departure`, of the annotations alone."""
     if truth.ignored:
         return "an annotation has the key ignore set"
     if (truth.region_id == 0).any():
         return "an annotation has the id 0, and LVIS's API takes what matches it for unmatched"
-    rows = results.judged[kept[results.judged]]
-    pairs = results.image[rows].astype(np.int64) * len(truth.class_id) + results.class_index[rows]
-    _, times = np.unique(pairs, return_counts=True)
-    if times.max(initial=0) > DETECTIONS:
-        return f"an image has more than {DETECTIONS} detections of one class"
+    if (truth.region_id < 0).any():
+        return "an annotation has a negative id, which hotcoco does not take"
     return None
 
 
@@ -61,6 +68,17 @@ def categories(truth: Truth) -> list[dict[str, Any]]:
         {"id": class_id, "name": str(class_id), "frequency": frequency}
         for class_id, frequency in zip(truth.class_id.tolist(), truth.frequency, strict=True)
     ]
+
+
+def truth_entries(truth: Truth) -> dict[str, list[dict[str, Any]]]:
+    """The annotations as hotcoco takes them, boxes alone."""
+    return {
+        "images": [_image(truth, image) for image in range(len(truth.image_id))],
+        "annotations": [
+            _region(truth, region, "bbox") for region in np.flatnonzero(truth.counts).tolist()
+        ],
+        "categories": categories(truth),
+    }
 
 
 def image_batches(

@@ -7,7 +7,6 @@ that still has the name, and what it would say of a list in memory is not shown.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections import defaultdict
@@ -58,21 +57,21 @@ class ReferenceScorer:
         self._truth = LVIS(str(annotations))
 
     def score(
-        self, detections: Path, *, iou: str, protocol: Protocol = "standard"
+        self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "standard"
     ) -> dict[str, float]:
         """All of the LVIS API's figures by its own names; -1 where there is no ground truth.
 
         Args:
-            detections: LVIS results JSON, not empty.
+            detections: Entries of LVIS results JSON, one or more; the package adds to them.
             iou: ``bbox`` or ``segm``.
             protocol: Which detections count: LVIS's own limit of 300 an image, or the best 10 000
                 of a class.
         """
         with _old_names():
             if protocol == "standard":
-                results = LVISResults(self._truth, str(detections))
+                results = LVISResults(self._truth, detections)
             else:
-                entries = best_of_each_class(json.loads(detections.read_bytes()))
+                entries = best_of_each_class(detections)
                 results = LVISResults(self._truth, entries, max_dets=NO_LIMIT)
             evaluation = LVISEval(self._truth, results, iou)
             evaluation.run()

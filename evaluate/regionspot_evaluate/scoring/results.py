@@ -23,6 +23,7 @@ from regionspot_evaluate.scoring.entries import (
     Entry,
     FormProblem,
     Masked,
+    as_json,
     parse_entry,
     wanted_keys,
 )
@@ -77,19 +78,22 @@ class Results:
         return {"size": list(size), "counts": counts.tobytes().decode("ascii")}
 
 
-def read_results(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> Results:
+def read_results(
+    path: Path, truth: Truth, *, ious: Sequence[Iou], may_be_empty: bool = False
+) -> Results:
     """Read and check a results file, block by block.
 
     Args:
         path: A JSON list of detections.
         truth: The annotations they are of.
         ious: What will be scored; boxes are not kept where only masks are, but for their areas.
+        may_be_empty: Whether no detection at all is a result too.
 
     Raises:
         AnnotationError: The file is missing, no such list, empty, or has detections that cannot be
             scored; the message counts them by what is wrong, and shows the first.
     """
-    reader = _Reader(path, truth, ious)
+    reader = _Reader(path, truth, ious, may_be_empty=may_be_empty)
     try:
         done = reader.read_fast()
     except FileNotFoundError:
@@ -103,8 +107,22 @@ def read_results(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> Results:
     return reader.results()
 
 
+def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[str, Any]]:
+    """All detections of a file that :func:`read_results` took, in the one form that all scorers do.
+
+    They are in memory together, as LVIS's and COCO's own packages ask.
+    """
+    with path.open("rb") as file:
+        stream = JsonStream(file, path, expected="LVIS results JSON")
+        stream.opening()
+        return [as_json(parse_entry(value, ious, truth)) for value in stream.elements()]
+
+
 class _Reader:
-    def __init__(self, path: Path, truth: Truth, ious: Sequence[Iou]) -> None:
+    def __init__(
+        self, path: Path, truth: Truth, ious: Sequence[Iou], *, may_be_empty: bool
+    ) -> None:
+        self._may_be_empty = may_be_empty
         self._path, self._truth, self._ious = path, truth, tuple(ious)
         self._masks = "segm" in ious
         self._boxes: bool | None = True if "bbox" in ious else None
@@ -152,7 +170,7 @@ class _Reader:
     def results(self) -> Results:
         if self._kinds:
             self._refuse()
-        if not self._seen:
+        if not self._seen and not self._may_be_empty:
             raise AnnotationError(f"{self._path}: expected a list of detections, got an empty one")
         return Results(
             image=view(self._image, np.int32),

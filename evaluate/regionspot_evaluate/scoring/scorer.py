@@ -16,7 +16,7 @@ from regionspot_evaluate.scoring.figures import (
     ScorerName,
 )
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.results import Results, read_results
+from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
 from regionspot_evaluate.scoring.truth import read_truth
 
@@ -58,11 +58,19 @@ class LvisScorer:
         *,
         ious: Sequence[Iou],
         protocols: Sequence[Protocol] = ("standard",),
+        may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
-        """As :meth:`score`, of boxes and masks and by several protocols: the file is read once."""
+        """As :meth:`score`, of boxes and masks and by several protocols: the file is read once.
+
+        Args:
+            detections: The file.
+            ious: Of what.
+            protocols: By what.
+            may_be_empty: Whether a file without any detection is one that found nothing.
+        """
         if "segm" in ious:
             self.truth.require_masks()
-        results = read_results(detections, self.truth, ious=ious)
+        results = read_results(detections, self.truth, ious=ious, may_be_empty=may_be_empty)
         return {
             protocol: self._scores(detections, results, ious, protocol) for protocol in protocols
         }
@@ -73,13 +81,15 @@ class LvisScorer:
         kept = kept_detections(results, protocol)
         counts = count_detections(self.truth, results, kept)
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None
-        fast = self._scorer == "fast" and why is None
+        # LVIS's package fails on no detections, where nothing can differ.
+        fast = (self._scorer == "fast" and why is None) or not len(results.image)
         scores: dict[Iou, Score] = {}
         for iou in ious:
             if fast:
                 values = score_fast(self.truth, results, kept, iou=iou)
             else:
-                found = self._reference.score(detections, iou=iou, protocol=protocol)
+                entries = read_entries(detections, self.truth, ious=ious)
+                found = self._reference.score(entries, iou=iou, protocol=protocol)
                 values = named_figures(found)
             scores[iou] = Score(
                 iou=iou,
@@ -87,7 +97,7 @@ class LvisScorer:
                 protocol=LVIS_PROTOCOLS[protocol],
                 scorer="fast" if fast else "lvis",
                 counts=counts,
-                fallback=why,
+                fallback=None if fast else why,
             )
         return scores
 
