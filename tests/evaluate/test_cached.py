@@ -218,3 +218,11 @@ def test_no_backbone_is_needed(place: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "34 regions of 8 images" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["run.json", "images.jsonl", "zarr.json"])
+def test_a_folder_of_something_else_is_left_alone(place: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=f"this one has {name}"):
+        run_cached_evaluation(config(place, "head", out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

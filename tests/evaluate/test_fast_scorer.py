@@ -1,19 +1,26 @@
 """hotcoco's figures are those of LVIS's API, or are not used."""
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
+from pycocotools import mask as codec
 
+from regionspot_core.errors import AnnotationError
 from regionspot_core.lvis_scoring import METRICS
 from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score
 from regionspot_evaluate.scoring import fast as fast_scorer
+from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
 from regionspot_evaluate.scoring.scorer import BOTH
 
 TOLERANCE = 1e-6
+Json = dict[str, Any]
 
 
 def scores_of(scorer: LvisScorer, found: Path, protocol: Protocol) -> dict[Iou, Score]:
@@ -187,3 +194,48 @@ def test_protocols_are_not_mixed(tmp_path: Path) -> None:
     assert one_protocol([fixed]) == "LVIS fixed AP, at most 10,000 detections a class"
     with pytest.raises(ValueError, match="several protocols"):
         one_protocol([standard, fixed])
+
+
+def as_polygons(mask: Json) -> list[list[float]]:
+    x, y, width, height = codec.toBbox(mask).tolist()
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def as_run_lengths(mask: Json) -> Json:
+    flat = codec.decode(mask).flatten(order="F")
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
+    counts = np.diff([0, *edges, len(flat)]).tolist()
+    return {"size": mask["size"], "counts": counts}
+
+
+@pytest.mark.parametrize("form", [as_polygons, as_run_lengths])
+@pytest.mark.parametrize("boxes", [True, False])
+def test_masks_of_any_form_are_scored_by_the_packages_too(
+    form: Callable[[Json], object], boxes: bool, tmp_path: Path
+) -> None:
+    made = random_set(3)
+    truth, found = made.write(tmp_path)
+    expected = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    entries = []
+    for entry in made.detections:
+        if codec.area(entry["segmentation"]):
+            other = entry | {"segmentation": form(entry["segmentation"])}
+            entries.append(other if boxes else {k: v for k, v in other.items() if k != "bbox"})
+    found.write_bytes(codecs.BOM_UTF8 + json.dumps(entries).encode())
+    score = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    assert score.values == pytest.approx(expected.values)
+    assert CocoScorer(truth, ious=("segm",)).score_all(found, ious=("segm",))["segm"]["AP"]
+
+
+def test_no_detection_at_all_may_be_what_was_found(tmp_path: Path) -> None:
+    truth, found = random_set(0).write(tmp_path)
+    found.write_text("[]")
+    for scorer in (LvisScorer(truth), LvisScorer(truth, scorer="lvis")):
+        scores = scorer.score_all(
+            found, ious=BOTH, protocols=("standard", "fixed"), may_be_empty=True
+        )
+        for of_protocol in scores.values():
+            for score in of_protocol.values():
+                assert (score["AP"], score["AR"], score.counts.detections) == (0, 0, 0)
+        with pytest.raises(AnnotationError, match="got an empty one"):
+            scorer.score(found, iou="bbox")

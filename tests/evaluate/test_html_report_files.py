@@ -24,6 +24,7 @@ from pycocotools import mask as codec
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.testing import files_of
 from regionspot_evaluate.html_report.config import ReportConfig
 from regionspot_evaluate.html_report.gallery import (
     LONG_SIDE,
@@ -36,6 +37,7 @@ from regionspot_evaluate.html_report.gallery import (
 from regionspot_evaluate.html_report.naming import Naming, name_regions
 from regionspot_evaluate.html_report.run_folder import open_run, read_detections, read_masks
 from regionspot_evaluate.html_report.write import write_html_report
+from regionspot_evaluate.scoring import LvisScorer
 
 
 @pytest.fixture
@@ -305,3 +307,67 @@ def test_pictures_scale_with_the_images(tmp_path: Path) -> None:
         for region in picture["said"][0]:
             assert region["true"] == region["class"]
             assert max(region["box"]) <= 480
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"bbox": "1234"}, "bbox is not four numbers"),
+        ({"score": "0.5"}, "something else for a number"),
+        ({"score": 3}, "a score outside 0 to 1"),
+        ({"bbox": [5, 5, -3, -3]}, "a negative width or height"),
+    ],
+)
+def test_detections_are_checked_as_for_scoring(
+    world: dict[str, Path], change: dict[str, Any], why: str
+) -> None:
+    path = world["other"] / "detections.json"
+    entries = json.loads(path.read_text())
+    entries[1] |= change
+    path.write_text(json.dumps(entries))
+    with pytest.raises(AnnotationError, match=f"1 of {len(entries)} detections.*{why}"):
+        report(world, "other")
+
+
+def test_box_figures_are_the_scorers(world: dict[str, Path]) -> None:
+    """Crowds and regions or detections without an area are what hotcoco alone sees otherwise."""
+    made = json.loads(world["annotations"].read_text())
+    for number, entry in enumerate(made["annotations"]):
+        entry["iscrowd"] = int(number % 3 == 0)
+    flat = made["annotations"][1]
+    flat |= {"bbox": [*flat["bbox"][:2], 0, flat["bbox"][3]], "area": 0}
+    world["annotations"].write_text(json.dumps(made))
+    results = world["other"] / "detections.json"
+    entries = json.loads(results.read_text())
+    entries[0]["bbox"][2] = 0
+    results.write_text(json.dumps(entries))
+    _, figures, *_ = report(world, "other")
+    expected = LvisScorer(world["annotations"], ious=("bbox",)).score(results, iou="bbox")
+    assert json.loads(figures.read_text())["runs"][0]["box"] == pytest.approx(expected.values)
+
+
+def test_figures_that_are_not_lvis_own_are_doubted(world: dict[str, Path]) -> None:
+    made = json.loads(world["annotations"].read_text())
+    made["annotations"][0]["ignore"] = 1
+    world["annotations"].write_text(json.dumps(made))
+    _, figures, *_ = report(world, "other")
+    (warning,) = json.loads(figures.read_text())["runs"][0]["warnings"]
+    assert "key ignore set; so the figures here are not those of LVIS's own package" in warning
+
+
+@pytest.mark.parametrize("name", ["run/detections.html", "run/metrics.html", "val.html"])
+def test_nothing_that_is_read_is_written_over(world: dict[str, Path], name: str) -> None:
+    folder = world["run"].parent
+    annotations = folder / "val.json"
+    annotations.write_bytes(world["annotations"].read_bytes())
+    before = files_of(folder)
+    with pytest.raises(InputError, match="over a file that the report is made from"):
+        report(world, "run", annotations=annotations, out=folder / name)
+    assert files_of(folder) == before
+
+
+def test_a_results_file_that_has_the_reports_name_is_kept(world: dict[str, Path]) -> None:
+    own = world["run"].parent / "report.json"
+    own.write_bytes((world["other"] / "detections.json").read_bytes())
+    with pytest.raises(InputError, match=r"report\.json would be written beside it"):
+        report(world | {"own": own}, "own")

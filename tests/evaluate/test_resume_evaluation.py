@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -22,14 +23,14 @@ from small_evaluation import (
 )
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.errors import ConfigError, FingerprintError, InputError
+from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
 from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
 from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.detections import ResultsFile
-from regionspot_evaluate.journal import Journal
+from regionspot_evaluate.journal import Journal, open_journal
 from regionspot_evaluate.recognizer import Recognizer
 from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
@@ -422,3 +423,66 @@ def test_the_command_with_heads_and_shares(
     assert all(len(line) <= 80 for line in lines), done.stdout
     assert sum(line.startswith("second") for line in lines) == 3  # box, mask, naming
     assert (tmp_path / "out" / "second" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("share", [None, Shard(index=2, of=3)], ids=["alone", "a share"])
+def test_a_process_that_comes_late_leaves_what_another_finished(
+    place: Path,
+    backbones: Backbones,
+    unbroken: tuple[Path, EvaluationReport],
+    encoded: list[int],
+    tmp_path: Path,
+    share: Shard | None,
+) -> None:
+    """It loads its models when another names the last batch, and gathers."""
+    out, load = tmp_path / "out", run_module._load_namers
+
+    def slowly(*given: Any) -> Any:
+        patch.undo()
+        run_evaluation(config(place, out), backbones=backbones)
+        encoded.clear()
+        return load(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "_load_namers", slowly)
+        if share is None:
+            assert run_evaluation(config(place, out), backbones=backbones) == unbroken[1]
+        else:
+            run_share(config(place, out, shard=share), backbones=backbones)
+    assert encoded == []
+    assert_same(out, unbroken[0])
+    assert {p.name for p in out.iterdir()} == {p.name for p in unbroken[0].iterdir()}
+
+
+def test_shares_that_begin_together_do_not_refuse_each_other(tmp_path: Path) -> None:
+    """Each looks whether all is being gathered, by holding that lock for a moment."""
+    held = FileLock(tmp_path / "1-of-1.lock", thread_local=False)
+    held.acquire()
+    Timer(0.2, held.release).start()
+    with open_journal(tmp_path, Shard(index=1, of=2)):
+        pass
+
+
+def test_masks_that_cannot_be_scored_are_found_at_once(
+    place: Path, encoded: list[int], tmp_path: Path
+) -> None:
+    content = json.loads((place / "world" / "val.json").read_text())
+    content["annotations"][0]["segmentation"] = []
+    annotations = tmp_path / "val.json"
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="masks cannot be scored"):
+        run_evaluation(config(place, tmp_path / "out", annotations=annotations))
+    assert not (tmp_path / "out").exists()
+    assert encoded == []
+
+
+def test_images_that_cannot_be_read_at_all(
+    place: Path, backbones: Backbones, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (place / "world" / "val").iterdir():
+        (images / path.name).write_bytes(b"no picture")
+    report = run_evaluation(config(place, tmp_path / "out", images=images), backbones=backbones)
+    assert len(report.failed) == report.images
+    assert report.head.scores["standard"]["bbox"]["AP"] == 0
