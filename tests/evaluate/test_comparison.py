@@ -14,7 +14,7 @@ from regionspot_core.lvis_scoring import METRICS
 from regionspot_evaluate.comparison import published
 from regionspot_evaluate.comparison.match_records import MatchRecords, match_images
 from regionspot_evaluate.comparison.resampling import draw_images, drawn_figures, interval
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, stand_ins
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.selection import kept_detections
 
@@ -261,3 +261,17 @@ def test_mistakes(arguments: list[str], message: str, regionspot: Regionspot, fo
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("iou", ["bbox", "segm"])
+def test_images_of_more_than_hotcoco_takes_have_intervals_too(
+    iou: Iou, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = distinct_in_image(random_set(1))
+    files = made.write(tmp_path)
+    times = draw_images(len(made.images), times=20, seed=0)
+    expected = drawn_figures(records_of(*files, iou, "fixed"), times)
+    monkeypatch.setattr(stand_ins, "DETECTIONS", 4)
+    found = drawn_figures(records_of(*files, iou, "fixed"), times)
+    for name in METRICS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)

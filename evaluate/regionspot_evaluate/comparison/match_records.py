@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from regionspot_evaluate.scoring.fast import categories, image_batches
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.stand_ins import StandIns
 from regionspot_evaluate.scoring.truth import Truth
 
 AREAS = ("all", "small", "medium", "large")
@@ -58,7 +59,7 @@ def match_images(
 ) -> MatchRecords:
     """Match the detections that are ``kept``, (N,), by hotcoco, some images at a time."""
     found = [
-        _match(truth, batch, iou)
+        _match(truth, *batch, iou)
         for batch in image_batches(truth, results, kept, iou, size=BATCH_IMAGES)
     ]  # an entry a batch: seven columns
     image, class_index, score, right, counts, place, regions = (
@@ -78,7 +79,9 @@ def match_images(
     )
 
 
-def _match(truth: Truth, batch: Mapping[str, Any], iou: Iou) -> tuple[NDArray[Any], ...]:
+def _match(
+    truth: Truth, stand_ins: StandIns, batch: Mapping[str, Any], iou: Iou
+) -> tuple[NDArray[Any], ...]:
     annotated = COCO(
         {
             "images": batch["images"],
@@ -94,7 +97,7 @@ def _match(truth: Truth, batch: Mapping[str, Any], iou: Iou) -> tuple[NDArray[An
         if entry is not None:
             by_area[area_of[tuple(entry["aRng"])]].append(entry)
     first = by_area[0]  # the others list the same detections in the same order
-    image = np.searchsorted(truth.image_id, [e["image_id"] for e in first]).astype(np.int32)
+    image = stand_ins.image(np.array([e["image_id"] for e in first], np.int64)).astype(np.int32)
     classes = np.searchsorted(truth.class_id, [e["category_id"] for e in first]).astype(np.int32)
     times = [len(entry["dtScores"]) for entry in first]
     right, counts = np.array([_bits(entries) for entries in by_area]).swapaxes(0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pycocotools import mask as codec
 from regionspot_core.lvis_scoring import DETECTIONS, named_figures
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.stand_ins import StandIns
 from regionspot_evaluate.scoring.truth import Truth
 
 BATCH_IMAGES = 1_024
@@ -22,14 +23,17 @@ def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | 
     """Why hotcoco's figures would differ from those of LVIS's API; None where they do not.
 
     Found by comparison, hotcoco 1.3 with lvis 0.5.3. Other differences are removed by what hotcoco
-    is given: detections within the limit only, no region or detection without an area, which LVIS's
-    API leaves out, and no ``iscrowd``, which it does not read.
+    is given: detections within the limit only, several images in place of one with more than it
+    takes, no region or detection without an area, which LVIS's API leaves out, and no ``iscrowd``,
+    which it does not read.
     """
     if (why := departure_of_truth(truth)) is not None:
         return why
     rows = results.judged[kept[results.judged]]
-    if np.bincount(results.image[rows]).max(initial=0) > DETECTIONS:
-        return f"an image has more than {DETECTIONS} detections of classes that it is judged by"
+    pairs = results.image[rows].astype(np.int64) * len(truth.class_id) + results.class_index[rows]
+    _, times = np.unique(pairs, return_counts=True)
+    if times.max(initial=0) > DETECTIONS:
+        return f"an image has more than {DETECTIONS} detections of one class"
     return None
 
 
@@ -54,7 +58,7 @@ def score_fast(
 def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Any:  # noqa: ANN401 - a hotcoco.LVISEval; the package is untyped
     """Hotcoco's evaluation of the detections that are ``kept``, (N,), accumulated."""
     evaluation = StreamingEval(categories(truth), iou, lvis_style=True)
-    for batch in image_batches(truth, results, kept, iou):
+    for _, batch in image_batches(truth, results, kept, iou):
         evaluation.update(**batch)
     figures = evaluation.finalize()
     figures.accumulate()
@@ -71,11 +75,15 @@ def categories(truth: Truth) -> list[dict[str, Any]]:
 
 
 def truth_entries(truth: Truth) -> dict[str, list[dict[str, Any]]]:
-    """The annotations as hotcoco takes them, boxes alone."""
+    """The annotations as hotcoco takes them, boxes alone, images by their own ids."""
     return {
-        "images": [_image(truth, image) for image in range(len(truth.image_id))],
+        "images": [
+            _image(truth, image, image_id, truth.negative[image], truth.not_exhaustive[image])
+            for image, image_id in enumerate(truth.image_id.tolist())
+        ],
         "annotations": [
-            _region(truth, region, "bbox") for region in np.flatnonzero(truth.counts).tolist()
+            _region(truth, region, int(truth.image_id[truth.image[region]]), "bbox")
+            for region in np.flatnonzero(truth.counts).tolist()
         ],
         "categories": categories(truth),
     }
@@ -88,8 +96,8 @@ def image_batches(
     iou: Iou,
     *,
     size: int = BATCH_IMAGES,
-) -> Iterator[Mapping[str, Any]]:
-    """What hotcoco is told of ``size`` images after the other, by rising id."""
+) -> Iterator[tuple[StandIns, Mapping[str, Any]]]:
+    """What hotcoco is told of ``size`` images after the other, by rising id, and as which ones."""
     regions = np.flatnonzero(truth.counts)
     regions = regions[np.argsort(truth.image[regions], kind="stable")]
     rows = np.flatnonzero(kept[results.judged])
@@ -99,31 +107,66 @@ def image_batches(
     row_edges = np.searchsorted(results.image[results.judged[rows]], edges)
     for n, first in enumerate(edges[:-1].tolist()):
         images = range(first, min(first + size, len(truth.image_id)))
-        yield {
-            "images": [_image(truth, image) for image in images],
-            "gt_anns": [
-                _region(truth, region, iou)
-                for region in regions[region_edges[n] : region_edges[n + 1]].tolist()
-            ],
-            **_detections(truth, results, rows[row_edges[n] : row_edges[n + 1]], iou),
-        }
+        own = rows[row_edges[n] : row_edges[n + 1]]
+        stand_ins = StandIns(results, own, len(truth.class_id))
+        yield (
+            stand_ins,
+            {
+                "images": [each for image in images for each in _images(truth, image, stand_ins)],
+                "gt_anns": [
+                    _region(truth, region, _stand_in(truth, region, stand_ins), iou)
+                    for region in regions[region_edges[n] : region_edges[n + 1]].tolist()
+                ],
+                **_detections(truth, results, own, stand_ins, iou),
+            },
+        )
 
 
-def _image(truth: Truth, image: int) -> dict[str, Any]:
+def _images(truth: Truth, image: int, stand_ins: StandIns) -> Iterator[dict[str, Any]]:
+    """An image's stand-ins, each with what is said of its classes."""
+    said = truth.negative[image], truth.not_exhaustive[image]
+    count = stand_ins.count(image)
+    if count == 1:
+        yield _image(truth, image, stand_ins.id(image, 0), *said)
+        return
+    for number in range(count):
+        negative, not_exhaustive = (
+            [
+                class_id
+                for class_id in classes
+                if stand_ins.number(image, int(np.searchsorted(truth.class_id, class_id))) == number
+            ]
+            for classes in said
+        )
+        yield _image(truth, image, stand_ins.id(image, number), negative, not_exhaustive)
+
+
+def _image(
+    truth: Truth,
+    image: int,
+    image_id: int,
+    negative: Iterable[int],
+    not_exhaustive: Iterable[int],
+) -> dict[str, Any]:
     height, width = truth.image_size[image].tolist()
     return {
-        "id": int(truth.image_id[image]),
+        "id": image_id,
         "height": height,
         "width": width,
-        "neg_category_ids": list(truth.negative[image]),
-        "not_exhaustive_category_ids": list(truth.not_exhaustive[image]),
+        "neg_category_ids": list(negative),
+        "not_exhaustive_category_ids": list(not_exhaustive),
     }
 
 
-def _region(truth: Truth, region: int, iou: Iou) -> dict[str, Any]:
+def _stand_in(truth: Truth, region: int, stand_ins: StandIns) -> int:
+    image = int(truth.image[region])
+    return stand_ins.id(image, stand_ins.number(image, int(truth.class_index[region])))
+
+
+def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": int(truth.region_id[region]),
-        "image_id": int(truth.image_id[truth.image[region]]),
+        "image_id": image_id,
         "category_id": int(truth.class_id[truth.class_index[region]]),
         "bbox": truth.box[region].tolist(),
         "area": float(truth.area[region]),
@@ -138,13 +181,14 @@ def _region(truth: Truth, region: int, iou: Iou) -> dict[str, Any]:
 
 
 def _detections(
-    truth: Truth, results: Results, rows: NDArray[np.int64], iou: Iou
+    truth: Truth, results: Results, rows: NDArray[np.int64], stand_ins: StandIns, iou: Iou
 ) -> dict[str, Any]:
     """The judged detections ``rows``; those without an area are left out."""
     if results.box is not None:
         rows = rows[results.box[rows, 2:].prod(axis=1) > 0]
     places = results.judged[rows]
-    image, image_id = results.image[places], truth.image_id[results.image[places]]
+    image = results.image[places]
+    image_id = stand_ins.ids(image, results.class_index[places])
     class_id, score = truth.class_id[results.class_index[places]], results.score[places]
     masks = []
     if iou == "segm":
