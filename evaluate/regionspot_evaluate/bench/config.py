@@ -26,7 +26,7 @@ class Sizes:
 
 
 FULL = Sizes(images=1_000, mask_images=100, memory_images=20_000)
-QUICK = Sizes(images=300, mask_images=25, memory_images=5_000)
+QUICK = Sizes(images=700, mask_images=25, memory_images=5_000)
 
 
 class ScoreBenchConfig(Config):
