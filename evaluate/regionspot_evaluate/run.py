@@ -159,12 +159,12 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     names = head_names(config.heads)
     annotations = read_annotations(config.annotations, images=config.images)
     scorer = LvisScorer(config.annotations, scorer=config.scorer)
-    scorer.truth.require_masks()  # before the models work for hours
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     folder = RunFolder(config, names, annotations)
+    scorer.truth.require_masks()  # before the models work for hours
     if config.retry_failed:
         folder.take_up()
     return _Evaluation(config, annotations, scorer, proposals, names, folder)
