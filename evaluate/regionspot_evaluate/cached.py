@@ -30,9 +30,10 @@ from regionspot_evaluate.config import CachedConfig
 from regionspot_evaluate.detections import DETECTIONS, ResultsFile, image_detections
 from regionspot_evaluate.head_names import head_names
 from regionspot_evaluate.proposals import Proposals
+from regionspot_evaluate.run_folder import IMAGES, METRICS, RUN_RECORD
 from regionspot_evaluate.scoring import LvisScorer
 
-_OTHERS = ("zarr.json", "run.json", "images.jsonl")
+_OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
 """What a store, or a folder of `evaluate run`, has."""
 
 
@@ -74,7 +75,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         for name in names:
-            write_json(_own(config.out, name, names) / "metrics.json", report.to_json(name))
+            write_json(_own(config.out, name, names) / METRICS, report.to_json(name))
     return report
 
 

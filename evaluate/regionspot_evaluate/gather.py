@@ -142,10 +142,8 @@ def _shown_images(count: int, shown: int) -> frozenset[int]:
 def _picture(
     config: EvaluateConfig, annotations: AnnotationSet, record: ImageRecord, answer: Answer
 ) -> Picture:
-    path, size = (
-        config.images / annotations.image_file[record.position],
-        annotations.size(record.position),
-    )
+    path = config.images / annotations.image_file[record.position]
+    size = annotations.size(record.position)
     names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
     return Picture(
         image=shrunk(read_image(path, size=size)),

@@ -56,15 +56,16 @@ class CocoScorer:
         _, cell = np.unique(cell, return_inverse=True)
         kept = best_of_each(cell, results.score, limit=COCO_DETECTIONS)
         counts = count_detections(self.truth, results, kept)
-        scores = {}
-        for iou in ious:
-            entries = read_entries(detections, self.truth, ious=ious)
-            scores[iou] = Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
-        return scores
+        entries = read_entries(detections, self.truth, ious=ious)
+        return {
+            iou: Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
+            for iou in ious
+        }
 
     def _figures(self, entries: list[dict[str, Any]], iou: Iou) -> dict[str, float | None]:
         with redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self._coco, self._coco.loadRes(entries), iou)
+            copies = list(map(dict, entries))  # the package adds to them
+            evaluation = COCOeval(self._coco, self._coco.loadRes(copies), iou)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()

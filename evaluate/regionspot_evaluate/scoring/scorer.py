@@ -83,13 +83,14 @@ class LvisScorer:
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None
         # LVIS's package fails on no detections, where nothing can differ.
         fast = (self._scorer == "fast" and why is None) or not len(results.image)
+        entries = [] if fast else read_entries(detections, self.truth, ious=ious)
         scores: dict[Iou, Score] = {}
         for iou in ious:
             if fast:
                 values = score_fast(self.truth, results, kept, iou=iou)
             else:
-                entries = read_entries(detections, self.truth, ious=ious)
-                found = self._reference.score(entries, iou=iou, protocol=protocol)
+                copies = list(map(dict, entries))  # the package adds to them
+                found = self._reference.score(copies, iou=iou, protocol=protocol)
                 values = named_figures(found)
             scores[iou] = Score(
                 iou=iou,
