@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ def read_tensors(file: Path | BinaryIO) -> Any:  # noqa: ANN401 - what the file 
             raise ValueError(f"{packed:,} bytes that unpack to {unpacked:,}")
     if not isinstance(file, Path):
         file.seek(0)
-    with torch.serialization.safe_globals(_numpy_numbers()):
+    with torch.serialization.safe_globals(_numpy_numbers()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of, sparse tensors say, is refused
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
