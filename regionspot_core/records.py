@@ -5,18 +5,20 @@ A reader names what it expects as a subclass of :class:`Record` and takes every 
 
 from __future__ import annotations
 
+import json
 import reprlib
 import stat
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
 
 from regionspot_core.errors import InputError, RegionSpotError
 
 MOST_BYTES = 64 * 1024**2
 """Of a file that is read whole; none of ours comes near it."""
+DEEPEST = 100
+"""Levels of nesting; deeper values would end whoever walks through them."""
 _WIDEST = 2**63
 """What integers stay below: the widest that PyTorch and NumPy take."""
 _SHORT = reprlib.Repr()
@@ -53,7 +55,7 @@ class Record(BaseModel):
 def read_json_object(
     path: Path, *, error: type[RegionSpotError] = InputError, most_bytes: int = MOST_BYTES
 ) -> dict[str, Any]:
-    """Read the object in a JSON file, at most 200 levels deep.
+    """Read the object in a JSON file, at most ``DEEPEST`` levels deep.
 
     Args:
         path: The file.
@@ -71,20 +73,22 @@ def read_json_object(
 def json_object(
     content: bytes, source: str, *, error: type[RegionSpotError] = InputError
 ) -> dict[str, Any]:
-    """Parse the object in a JSON file's content, at most 200 levels deep.
-
-    Text is valid Unicode: bytes that are not UTF-8 and lone surrogates are refused.
+    """Parse the object in a JSON file's content, at most ``DEEPEST`` levels deep.
 
     Raises:
         RegionSpotError: ``error``, which names ``source``, where it is not such an object.
     """
     try:
-        values = from_json(content)
+        values = json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise error(f"{source}: cannot be read as JSON (nested too deep)") from None
     except ValueError as problem:
         raise error(f"{source}: cannot be read as JSON ({problem})") from None
     if not isinstance(values, dict):
         kind = "a list" if isinstance(values, list) else "a single value"
         raise error(f"{source}: expected a JSON object, got {kind}")
+    if _depth(values) > DEEPEST:
+        raise error(f"{source}: expected JSON of at most {DEEPEST} levels, got more")
     return values
 
 
@@ -119,6 +123,22 @@ def read_small(
 def shown(value: object) -> str:
     """Return a value as messages quote it: short, however long or deep it is."""
     return _SHORT.repr(value)
+
+
+def _depth(value: object) -> int:
+    """How many containers lie in each other, counted to one more than is allowed."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        level = [
+            each
+            for container in level
+            if isinstance(container, dict | list)
+            for each in (container.values() if isinstance(container, dict) else container)
+        ]
+        if not level:
+            break
+        depth += 1
+    return depth
 
 
 def _require_64_bits(values: object, source: str, error: type[RegionSpotError]) -> None:

@@ -59,7 +59,8 @@ def read_state_dict(
 def _is_weight(item: tuple[object, object]) -> bool:
     """Whether a state dict's entry is a name and a tensor whose values are in memory, all of them.
 
-    Sparse, quantised and ``meta`` tensors, which a file may hold too, are no weights of ours.
+    Sparse, quantised and ``meta`` tensors, and such that repeat one value without end, which a
+    file may hold too, are no weights of ours.
     """
     name, value = item
     return (
@@ -68,6 +69,7 @@ def _is_weight(item: tuple[object, object]) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not value.is_quantized
+        and value.untyped_storage().nbytes() >= value.nbytes
     )
 
 
@@ -102,7 +104,7 @@ def _numpy_numbers() -> list[Any]:
 def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
     """What keeps ``state`` from being all of ``expected`` and no more, a phrase each."""
     problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in expected]
+    problems += [f"unexpected {name[:100]}" for name in state if name not in expected]
     for name, value in expected.items():
         given = state.get(name, value)
         if given.shape != value.shape:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.errors import CheckpointError, ConfigError, InputError
+from regionspot_core.files import write_json
 from regionspot_core.records import Record, read_json_object, read_small
 
 DEEP = 100_000
@@ -26,18 +27,24 @@ def test_an_object_is_read_as_json_has_it(tmp_path: Path) -> None:
     }
 
 
+def test_names_that_are_not_utf_8_are_read_as_they_were_written(tmp_path: Path) -> None:
+    value = {"file": os.fsdecode(b"d\xff")}
+    write_json(tmp_path / "a.json", value)
+    assert read_json_object(tmp_path / "a.json") == value
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "cannot be read as JSON"),
         (b"\xff\xfe{}", "cannot be read as JSON"),
         (b'{"a": "\xff"}', "cannot be read as JSON"),
-        (b'{"a": "\\ud800"}', "cannot be read as JSON"),
         (b'{"a": 1', "cannot be read as JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read as JSON"),
-        (b"[" * DEEP, "recursion limit"),
-        (b"[" * DEEP + b"]" * DEEP, "recursion limit"),
-        (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "recursion limit"),
+        (b"[" * DEEP, "nested too deep"),
+        (b"[" * DEEP + b"]" * DEEP, "nested too deep"),
+        (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "nested too deep"),
+        (b'{"a":' * 200 + b"1" + b"}" * 200, "expected JSON of at most 100 levels, got more"),
         (b"[]", "expected a JSON object, got a list"),
         (b"7", "expected a JSON object, got a single value"),
         (b"x" * 5000, "expected at most 4,000 bytes, got 5,000"),

@@ -400,7 +400,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(stopped: Path) -> N
     [
         (b"[]", "expected a JSON object, got a list, so the run cannot be resumed"),
         (b"{", "so the run cannot be resumed"),
-        (b"[" * 100_000, "recursion limit .* so the run cannot be resumed"),
+        (b"[" * 100_000, "nested too deep.* so the run cannot be resumed"),
         (None, "missing, so the run cannot be resumed"),
     ],
 )

@@ -23,7 +23,7 @@ from regionspot_core.checkpoint import (
     verify_head,
 )
 from regionspot_core.errors import CheckpointError, ConfigError
-from regionspot_core.files import require_folder_or_nothing, write_json
+from regionspot_core.files import folder_written_aside, require_folder_or_nothing, write_json
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.progress import say
 from regionspot_core.records import read_json_object
@@ -124,15 +124,9 @@ class RunFolder:
         """
         step = int(record.training["step"])
         folder = self._folder(step)
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with disk_errors_said(self.path):
-                save_head(partial, head, record, beside={STATE: _saved(state)})
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
-        finally:  # of a full disk, half a checkpoint would take the last of the room
-            shutil.rmtree(partial, ignore_errors=True)
+        with disk_errors_said(self.path), folder_written_aside(folder) as partial:
+            save_head(partial, head, record, beside={STATE: _saved(state)})
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, that was passed over
         steps = self._steps()
         behind = steps.index(step) + 1  # any later ones are damaged, and were passed over
         for old in [*steps[: max(0, behind - keep)], *steps[behind:]]:
