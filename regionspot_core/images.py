@@ -51,9 +51,7 @@ def require_images(folder: Path, files: Sequence[str]) -> None:
         )
 
 
-def read_image(
-    path: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS
-) -> RGBImage:
+def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:
     """Decode ``path`` to uint8 (H, W, 3) RGB.
 
     With a ``size`` (height, width), pixels are taken as stored, as COCO's and LVIS's annotations
