@@ -25,7 +25,7 @@ def open_input(path: Path) -> BinaryIO:
     """
     # Asked before it is opened, since opening a device may already do something to it, and again
     # after. O_NONBLOCK opens a pipe that took the file's place without waiting for its writer.
-    _require_regular(os.stat(path).st_mode, path)
+    _require_regular(path.stat().st_mode, path)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     try:
         _require_regular(os.fstat(descriptor).st_mode, path)
