@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
-_KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+from regionspot_core.arguments import kind_of
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -23,24 +17,9 @@ def open_input(path: Path) -> BinaryIO:
         IsADirectoryError: It is a folder.
         OSError: It is missing, cannot be read, or is no regular file; ``strerror`` says so.
     """
-    # Asked before it is opened, since opening a device may already do something to it, and again
-    # after. O_NONBLOCK opens a pipe that took the file's place without waiting for its writer.
-    _require_regular(path.stat().st_mode, path)
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-    try:
-        _require_regular(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
-
-
-def _require_regular(mode: int, path: Path) -> None:
-    if stat.S_ISDIR(mode):
+    path.stat()
+    if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "of another kind")
-        raise OSError(errno.EINVAL, f"expected a regular file, got {kind}", str(path))
+    if not path.is_file():
+        raise OSError(errno.EINVAL, f"expected a file, found {kind_of(path)}", str(path))
+    return path.open("rb")

@@ -485,7 +485,7 @@ def a_device(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"), [(os.mkfifo, "a named pipe"), (a_device, "a device")], ids=["pipe", "device"]
+    ("make", "kind"), [(os.mkfifo, "a pipe"), (a_device, "a device")], ids=["pipe", "device"]
 )
 @pytest.mark.parametrize("name", ["instances.json", "class-descriptions-boxable.csv"])
 def test_what_is_no_regular_file_is_refused_at_once(
@@ -496,7 +496,7 @@ def test_what_is_no_regular_file_is_refused_at_once(
     (tmp_path / "boxes.csv").touch()
     path = tmp_path / ("boxes.csv" if name.endswith("csv") else name)
     for read in (read_annotations, read_vocabulary):
-        with pytest.raises(AnnotationError, match=f"{name}: .*expected a regular file, got {kind}"):
+        with pytest.raises(AnnotationError, match=f"{name}: .*expected a file, found {kind}"):
             read(path)
 
 

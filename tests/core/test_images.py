@@ -228,9 +228,9 @@ def a_socket(path: Path) -> None:
         (a_web_page, r"cannot be decoded \(no known format\)"),
         (a_broken_png_chunk, "broken PNG file"),
         (postscript, "expected an image of pixels, got PostScript"),
-        (os.mkfifo, "expected a regular file, got a named pipe"),
-        (a_socket, "expected a regular file, got a socket"),
-        (lambda path: path.symlink_to("/dev/zero"), "expected a regular file, got a device"),
+        (os.mkfifo, "expected a file, found a pipe"),
+        (a_socket, "expected a file, found a socket"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a file, found a device"),
         (lambda path: path.symlink_to(path.name), "symbolic links"),
     ],
     ids=[

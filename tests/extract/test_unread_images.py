@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.class_text import TextConfig
+from regionspot_core.datasets import read_vocabulary
 from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
@@ -33,6 +36,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
 
 
+@pytest.fixture(scope="module")
+def bank(world: World, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one template: the paper's 81 would take most of the time."""
+    folder = tmp_path_factory.mktemp("bank")
+    (folder / "templates").write_text("a {}\n")
+    classes = build_class_bank(
+        backbones.image_text_encoder,
+        read_vocabulary(world.train_annotations),
+        TextConfig(templates=str(folder / "templates")),
+    )
+    classes.save(folder / "bank.h5")
+    return folder / "bank.h5"
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set of which images are broken."""
@@ -41,6 +58,7 @@ class Data:
     images: Path
     names: list[str]
     backbones: Backbones
+    bank: Path
 
     def config(self, out: Path, **changes: Any) -> ExtractConfig:
         return ExtractConfig(
@@ -48,6 +66,7 @@ class Data:
             annotations=self.world.train_annotations,
             out=out,
             part_images=PART,
+            bank=self.bank,
             **changes,
         )
 
@@ -59,12 +78,12 @@ class Data:
 
 
 @pytest.fixture
-def data(world: World, backbones: Backbones, tmp_path: Path) -> Data:
+def data(world: World, backbones: Backbones, bank: Path, tmp_path: Path) -> Data:
     images = shutil.copytree(world.train_images, tmp_path / "images")
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     for place in BROKEN:
         (images / names[place]).write_bytes(b"broken")
-    return Data(world, images, names, backbones)
+    return Data(world, images, names, backbones, bank)
 
 
 def lost(report: ExtractionReport) -> tuple[list[int], list[int]]:
@@ -126,6 +145,7 @@ def test_the_exit_code_says_it(
     run = [
         "extract", "run", "--images", str(data.images), "--out", str(tmp_path / "store"),
         "--annotations", str(data.world.train_annotations), "--part-images", str(PART),
+        "--bank", str(data.bank),
     ]  # fmt: skip
     done = regionspot(*run)
     assert done.returncode == 1
