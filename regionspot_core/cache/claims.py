@@ -83,6 +83,7 @@ class FolderClaims(Claims):
         path = self._lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # where no file can be made, as in /proc, FileLock would try for ever
             with FileLock(path):
                 try:
                     yield
