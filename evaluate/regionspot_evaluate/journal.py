@@ -67,8 +67,8 @@ class Done:
         """
         if self.models is not None:
             require_equal(
-                self.models,
                 found,
+                self.models,
                 what=f"{what}: its images were named with other frozen models than these",
                 advice="Go on with the same --sam and --clip and their weights, or choose another "
                 "--out",

@@ -141,8 +141,8 @@ class RunFolder:
         if not isinstance(before, dict):
             raise InputError(f"{path}: expected what an evaluation was asked; choose another --out")
         require_equal(
-            {key: before.get(key) for key in self._asked},
             self._asked,
+            {key: before.get(key) for key in self._asked},
             what=f"{self.path} was asked for another evaluation than this",
             advice="Go on with what it was asked for, or choose another --out",
         )
