@@ -153,7 +153,7 @@ def _results(
         return None
     own = _own(folder, name, names)
     own.mkdir(parents=True, exist_ok=True)
-    return files.enter_context(ResultsFile(own / DETECTIONS))
+    return files.enter_context(ResultsFile.written(own / DETECTIONS))
 
 
 def _name_regions(
