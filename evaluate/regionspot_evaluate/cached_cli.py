@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_file
 from regionspot_evaluate import naming_options as naming
 
 
@@ -24,6 +25,7 @@ def cached(
             metavar="FILE",
             show_default="the store's own boxes",
             help="The store's LVIS annotation JSON: scores with its areas, exactly as `run` does.",
+            callback=existing_file,
         ),
     ] = None,
     out: Annotated[
@@ -37,6 +39,7 @@ def cached(
             metavar="FILE",
             show_default="the store's",
             help="Class embeddings that `extract text` wrote.",
+            callback=existing_file,
         ),
     ] = None,
     device: options.Device = "auto",

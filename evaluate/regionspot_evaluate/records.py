@@ -14,7 +14,7 @@ DEEPEST = 16
 LARGEST_BYTES = 64 * 1024**2
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_json_record(path: Path) -> dict[str, Any]:
     """Read a JSON object from a small file.
 
     Raises:

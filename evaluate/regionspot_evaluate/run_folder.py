@@ -27,7 +27,7 @@ from regionspot_evaluate.journal_folder import (
     remove_ours,
     require_ours,
 )
-from regionspot_evaluate.records import read_record
+from regionspot_evaluate.records import read_json_record
 
 RUN_RECORD = "run.json"
 CACHED_RECORD = "cached.json"
@@ -188,7 +188,7 @@ class RunFolder:
 
     def _require_asked(self) -> None:
         path = self.path / RUN_RECORD
-        before = read_record(path)
+        before = read_json_record(path)
         try:
             _Asked.model_validate(before)
         except ValueError:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file
+
 
 def report(
     runs: Annotated[
@@ -23,6 +25,7 @@ def report(
             metavar="FILE",
             show_default="what RUN was scored on, where it says so",
             help="LVIS annotation JSON.",
+            callback=existing_file,
         ),
     ] = None,
     images: Annotated[

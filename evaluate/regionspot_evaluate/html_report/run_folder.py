@@ -24,7 +24,7 @@ from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.lvis_scoring import DETECTIONS as LIMIT
 from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.detections import DETECTIONS
-from regionspot_evaluate.records import read_record
+from regionspot_evaluate.records import read_json_record
 from regionspot_evaluate.run_folder import CACHED_RECORD, METRICS, RUN_RECORD
 from regionspot_evaluate.scoring.figures import Iou
 
@@ -186,7 +186,7 @@ def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
     """A record's file as what is read of it, and as it is; both empty where there is none."""
     if not path.exists():
         return kind(), {}
-    values = read_record(path)
+    values = read_json_record(path)
     try:
         return kind.model_validate(values), values
     except ValidationError as error:
