@@ -109,10 +109,12 @@ def _was_scored_from_a_cache(metrics: Path) -> bool:
 
 def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
     """Have each head's folder say what it is of."""
+    cache = str(config.cache)
+    cache = cache if "://" in cache else str(Path(cache).absolute())
     annotations = config.annotations and str(config.annotations.absolute())
     for name, head in zip(names, config.heads, strict=True):
         configuration = {
-            "cache": str(config.cache), "head": str(head.absolute()), "annotations": annotations,
+            "cache": cache, "head": str(head.absolute()), "annotations": annotations,
             "bank": config.bank and str(config.bank.absolute()),
         }  # fmt: skip
         write_json(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
@@ -30,6 +30,13 @@ MOST_PAIRS = 10_000_000
 """Of an image: more than any has of regions and classes."""
 
 
+def _source_of_proposals(value: object) -> str:
+    """Take any path as it is: pydantic's own text would refuse one that is not UTF-8."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected gt, auto or a file, got {value!r}")
+    return value
+
+
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
@@ -39,7 +46,7 @@ class EvaluateConfig(Config):
     more_heads: tuple[Path, ...] = ()
     """Others that name the same regions; each gets a folder of its own below ``out``."""
     out: Path
-    proposals: str = Field(GROUND_TRUTH, min_length=1)
+    proposals: Annotated[str, PlainValidator(_source_of_proposals)] = GROUND_TRUTH
     """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
     propose: ProposeConfig = ProposeConfig()
     """How SAM looks for ``auto``."""
