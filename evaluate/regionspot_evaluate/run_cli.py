@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
-from regionspot_core.arguments import existing_file
+from regionspot_core.arguments import existing_path
 from regionspot_evaluate import naming_options as naming
 
 
@@ -17,7 +17,7 @@ def run(
     annotations: Annotated[
         Path,
         typer.Option(
-            "--annotations", metavar="FILE", help="LVIS annotation JSON.", callback=existing_file
+            "--annotations", callback=existing_path, metavar="FILE", help="LVIS annotation JSON."
         ),
     ],
     heads: naming.Heads,

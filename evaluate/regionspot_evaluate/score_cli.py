@@ -28,18 +28,18 @@ def score(
         Path,
         typer.Option(
             "--annotations",
+            callback=existing_path,
             metavar="FILE",
             help="LVIS annotation JSON; COCO's for --scorer coco.",
-            callback=existing_path,
         ),
     ],
     detections: Annotated[
         Path,
         typer.Option(
             "--detections",
+            callback=existing_file,
             metavar="FILE",
             help="Results JSON, LVIS's or COCO's.",
-            callback=existing_file,
         ),
     ],
     iou: Ious = "bbox",

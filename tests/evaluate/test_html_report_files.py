@@ -267,7 +267,7 @@ def test_what_the_run_recorded_is_used(world: dict[str, Path]) -> None:
 
 
 def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not say which .* give --annotations"):
+    with pytest.raises(InputError, match=r"does not say which .* give --annotations"):
         report(world, "run", annotations=None)
     with pytest.raises(InputError, match="expected the folder of images"):
         report(world, "run", images=tmp_path / "none")
@@ -474,7 +474,7 @@ def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path
     (world["run"] / "run.json").unlink()
     (world["run"] / "detections.json").unlink()
     os.mkfifo(world["run"] / "detections.json")
-    with pytest.raises(InputError, match="detections.json in it"):
+    with pytest.raises(InputError, match=r"with detections\.json in it"):
         report(world, "run")
 
 
@@ -536,11 +536,13 @@ def test_names_that_begin_a_formula_are_text_in_the_tables(world: dict[str, Path
         category["name"] = name
     world["annotations"].write_text(json.dumps(made))
     _, _, classes, confusions = report(world, "other")
-    rows = list(csv.DictReader(classes.open(encoding="utf-8", newline="")))
+    with classes.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [
         "'=1+1", "'+cmd|' /C calc'!A0", "-1.5", "'@SUM(A1)", "'\ttab"
     ]  # fmt: skip
-    pairs = list(csv.DictReader(confusions.open(encoding="utf-8", newline="")))
+    with confusions.open(encoding="utf-8", newline="") as file:
+        pairs = list(csv.DictReader(file))
     assert pairs
     assert not any(row[key].startswith(("=", "+", "@")) for row in pairs for key in row)
 

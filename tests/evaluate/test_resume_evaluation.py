@@ -1,6 +1,7 @@
 """Interrupted, shared out, or of several heads: the files are those of an unbroken evaluation."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -314,7 +315,8 @@ def test_other_frozen_models_do_not_go_on(
             run_evaluation(asked, backbones=backbones)
     (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
     name = backbones.region_encoder.fingerprint()["weights"].encode()
-    journal.write_bytes(journal.read_bytes().replace(name, b"f" * 64))
+    without_sums = re.sub(rb', "crc32": "[0-9a-f]{8}"', b"", journal.read_bytes())
+    journal.write_bytes(without_sums.replace(name, b"f" * 64))
     with pytest.raises(
         FingerprintError, match=r"region_encoder\.weights: expected \w+…, found ffffffff"
     ):

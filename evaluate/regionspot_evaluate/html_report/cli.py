@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.arguments import existing_file
+from regionspot_core.arguments import existing_folder, existing_path
 
 
 def report(
@@ -15,6 +15,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN [RUN2]",
+            callback=existing_path,
             help="One or two folders that `evaluate run` wrote, or results files of any detector.",
         ),
     ],
@@ -22,16 +23,17 @@ def report(
         Path | None,
         typer.Option(
             "--annotations",
+            callback=existing_path,
             metavar="FILE",
             show_default="what RUN was scored on, where it says so",
             help="LVIS annotation JSON.",
-            callback=existing_file,
         ),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
+            callback=existing_folder,
             metavar="DIR",
             show_default="RUN's, where it says so",
             help="Folder of the images; without it there are no pictures.",
