@@ -1,4 +1,4 @@
-"""`regionspot train`: fit, sweep, import, export."""
+"""`regionspot train`: fit, sweep, verify, import, export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from regionspot_core.arguments import existing_file, existing_head, existing_store
+from regionspot_core.command_options import AsJson
 from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
@@ -119,6 +120,26 @@ def fit(
 
 
 app.command()(sweep)
+
+
+@app.command()
+def verify(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="What `fit`, `sweep` or `import` wrote, or one head."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of a run's heads and checkpoints and name those that are damaged.
+
+    The exit code is 0 when everything that is there is whole, otherwise 1.
+    """
+    from regionspot_train.tables import print_verification
+    from regionspot_train.verify import verify_run
+
+    found = verify_run(run)
+    print_verification(found, as_json=as_json)
+    raise typer.Exit(1 if found.damaged else 0)
 
 
 @app.command("import")
