@@ -1,4 +1,4 @@
-"""Which device PyTorch computes on: one rule for the frozen models, for training and for scoring."""
+"""Which device PyTorch computes on: one rule for frozen models, training and scoring."""
 
 from __future__ import annotations
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from regionspot_core import __version__
-from regionspot_core.checkpoint import RECORD, HeadRecord, load_head, save_head
+from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, load_head, save_head
 from regionspot_core.errors import CheckpointError
-from regionspot_core.files import file_sha256, require_folder_or_nothing
+from regionspot_core.files import file_sha256
 from regionspot_core.published import (
     PublishedHead,
     published_backbones,
     read_published,
     write_published,
 )
+from regionspot_train.record.claim import require_empty
 
 
 def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> PublishedHead:
@@ -30,9 +31,9 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
         CheckpointError: It holds no whole head, or ``out`` holds one already.
         InputError: The models named are not those of published heads, or do not fit this one.
     """
-    require_folder_or_nothing(out)
     if (out / RECORD).exists():
         raise CheckpointError(f"{out}: expected a new folder for the head; choose another --out")
+    require_empty(out, but=(WEIGHTS, RECORD))
     published = read_published(file)
     backbones = published_backbones(published.head.config, sam=sam, clip=clip)
     origin = {
