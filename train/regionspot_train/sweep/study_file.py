@@ -14,7 +14,6 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-from sqlalchemy import URL
 
 from regionspot_core.errors import InputError
 from regionspot_train.sweep.space import Space
@@ -26,6 +25,8 @@ GROUP = "group"
 """Which of the groups of heads, each with a read of its own, has it."""
 REASON = "reason"
 """Why a head failed."""
+LOCK_SECONDS = 60.0
+"""How long to wait for another who reads the file: Optuna's dashboard, say."""
 TABLES = {"studies", "trials", "trial_params", "trial_user_attributes"}
 """Some that every file of Optuna's has."""
 
@@ -52,12 +53,15 @@ def open_study(
     """
     if path.exists():
         _require_optunas(path)
-    # Not pasted together: a folder's name may have ?, # and %, which mean something in a URL.
-    url = URL.create("sqlite", database=str(path.absolute()))
+
+    def connect() -> sqlite3.Connection:
+        # Not by a URL: a folder's name may have ?, # and %, or bytes that are no text.
+        return sqlite3.connect(path, timeout=LOCK_SECONDS, check_same_thread=False)
+
     try:
         study = optuna.create_study(
             study_name=NAME,
-            storage=RDBStorage(url.render_as_string(hide_password=False)),
+            storage=RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect}),
             direction="maximize",
             sampler=sampler,
             pruner=pruner,
