@@ -168,6 +168,19 @@ def read_complete(store: Store) -> Complete | None:
         return Complete(**values | {"failed": _failed(values)})
 
 
+def failed_images(store: Store, plan: CachePlan) -> tuple[FailedImage, ...]:
+    """The images of all committed parts that could not be read, whichever run did the parts.
+
+    Raises:
+        CacheDamagedError: A marker or the summary is there but damaged.
+    """
+    complete = read_complete(store)
+    if complete is not None:
+        return complete.failed
+    markers = read_markers(store, plan)
+    return tuple(failure for marker in markers if marker is not None for failure in marker.failed)
+
+
 def write_plan_files(store: Store, files: dict[str, FileSum]) -> None:
     """Write down the files that the plan decided."""
     write_sealed(store, PLAN_FILES, {key: asdict(each) for key, each in files.items()})

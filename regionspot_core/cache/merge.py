@@ -9,7 +9,7 @@ from typing import Any
 from regionspot_core.cache.arrays import read_attributes, read_plan
 from regionspot_core.cache.copying import Copied, copy_parts, create_copy, require_plan_files
 from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.cache.markers import Marker, read_markers
+from regionspot_core.cache.markers import FailedImage, Marker, failed_images, read_markers
 from regionspot_core.cache.schema import CLASS_LISTS, start_name
 from regionspot_core.cache.small import CHUNK
 from regionspot_core.cache.store import Location, Store, open_store
@@ -37,6 +37,8 @@ class MergeReport:
     The first store's are taken."""
     missing: tuple[int, ...]
     """Parts that the target still lacks."""
+    failed: tuple[FailedImage, ...]
+    """Images of the target's parts that could not be read when they were extracted."""
 
 
 class Merge:
@@ -103,6 +105,7 @@ class Merge:
             parts_in_several=len(several),
             parts_differing=sum(_differ(markers) for markers in several),
             missing=missing,
+            failed=failed_images(self._store, self._writer.plan),
         )
 
 
