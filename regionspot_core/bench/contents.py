@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.markers import Marker, marker_key, write_complete
+from regionspot_core.cache.markers import FileSum, Marker, marker_key, write_complete
 from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.schema import part_arrays
 from regionspot_core.cache.sealed import sealed
 from regionspot_core.cache.store import open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
@@ -111,7 +112,10 @@ def create_store(store: Path, plan: CachePlan) -> CacheWriter:
 
 def commit_unwritten(store: Path, plan: CachePlan) -> None:
     """Commit every part without writing it or waiting for the disk: enough to open the store."""
+    arrays = list(part_arrays(plan).values())
     for part in plan.parts():
-        marker = Marker(part.index, len(part.images), part.rows, failed=(), files={})
+        sizes = {each.name: each.file_bytes(part) for each in arrays}
+        files = {name: FileSum(size, "0" * 16) for name, size in sizes.items() if size}
+        marker = Marker(part.index, len(part.images), part.rows, failed=(), files=files)
         (store / marker_key(part.index)).write_bytes(sealed(asdict(marker)))
     write_complete(open_store(store), plan)

@@ -10,12 +10,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.arrays import read_array
+from regionspot_core.cache.markers import FileSum
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import PartArray
 from regionspot_core.cache.shards import damaged_chunks
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import Store
-from regionspot_core.errors import CacheDamagedError
+from regionspot_core.errors import CacheError
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Damage:
 class Images:
     """The names of a store's images, as far as they can be read."""
 
-    def __init__(self, store: Store, plan: CachePlan) -> None:
+    def __init__(self, store: Store, plan: CachePlan, files: dict[str, FileSum]) -> None:
         self._store = store
+        self._files_of_plan = files
         self._count = plan.image_count
 
     def at(self, positions: list[int]) -> tuple[HitImage, ...]:
@@ -64,17 +66,17 @@ class Images:
     @cached_property
     def _ids(self) -> NDArray[np.int64] | None:
         try:
-            ids = read_array(self._store, "image/id")
-        except CacheDamagedError:
+            ids = read_small(self._store, "image/id", self._files_of_plan)
+        except CacheError:
             return None
         return ids if len(ids) == self._count else None
 
     @cached_property
     def _files(self) -> list[str] | None:
         try:
-            text = read_array(self._store, "image/file").tobytes()
-            starts = read_array(self._store, "image/file_start").tolist()
-        except CacheDamagedError:
+            text = read_small(self._store, "image/file", self._files_of_plan).tobytes()
+            starts = read_small(self._store, "image/file_start", self._files_of_plan).tolist()
+        except CacheError:
             return None
         names = [text[start:stop].decode(errors="replace") for start, stop in pairwise(starts)]
         return names if len(names) == self._count else None
@@ -100,9 +102,12 @@ def damage_in_shard(
 
 def images_of(plan: CachePlan, array: PartArray, part: Part, places: list[int] | None) -> list[int]:
     """Positions of the images that have values in chunks of a part's file; None: in any."""
+    if places is None and not array.of_regions:
+        return list(part.images)
+    if places is None:
+        return [position for position in part.images if plan.region_count[position]]
     grid = [length // chunk for length, chunk in zip(array.shard, array.chunk, strict=True)]
-    first = range(grid[0]) if places is None else np.unravel_index(places, grid)[0].tolist()
-    chunks = set(first)
+    chunks = set(np.unravel_index(places, grid)[0].tolist())
     if not array.of_regions:
         return [position for position in part.images if position - part.image_start in chunks]
     return [

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.schema import PartArray
 from regionspot_core.cache.shards import MISSING
+from regionspot_core.cache.store import open_regular
 
 OPEN_FILES = 256
 """Shard files of an array that stay open, and their indices in memory: systems allow 1 024."""
@@ -177,15 +178,17 @@ class _Shard:
 
     def __init__(self, folder: Path, array: PartArray, chunk_bytes: int, part: int) -> None:
         self.path = folder / array.file(part)
-        self.file = os.open(self.path, os.O_RDONLY)
+        self.file = open_regular(self.path)
         chunks = array.shard[0] // array.chunk[0]
         size = 16 * chunks + SUM_BYTES
-        content = os.pread(self.file, size, max(0, os.fstat(self.file).st_size - size))
+        before = os.fstat(self.file).st_size - size
+        content = os.pread(self.file, size, before) if before >= 0 else b""
         table, stored = content[:-SUM_BYTES], content[-SUM_BYTES:]
         if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
             raise ValueError(f"{self.path}: the shard's index does not match its checksum")
         offset, length = np.frombuffer(table, dtype="<u8").reshape(chunks, 2).T
         there = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
+        there &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
         self._offset: list[int] = np.where(there, offset.astype(np.int64), -1).tolist()
 
     def __del__(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import google_crc32c
 
+from regionspot_core.cache.records import parse_object
 from regionspot_core.cache.store import Store
 from regionspot_core.errors import CacheDamagedError
 
@@ -34,17 +35,18 @@ def unsealed(content: bytes, *, name: str) -> dict[str, Any]:
     Raises:
         CacheDamagedError: It is not, byte for byte, what was written.
     """
+    values: dict[str, Any] = {}
     try:
-        values = json.loads(content)
+        values = parse_object(content)
         del values[SEAL]
         whole = sealed(values) == content
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         whole = False
     if not whole:
         raise CacheDamagedError(
             f"{name} is damaged; `regionspot extract verify` tells what else is"
         )
-    return dict(values)
+    return values
 
 
 def sealed(values: dict[str, Any]) -> bytes:

@@ -49,6 +49,23 @@ def shard_pieces(
     return [*pieces, table, _crc32c(table)]
 
 
+def shard_bytes(length: int, *, chunk: Sequence[int], shard: Sequence[int], dtype: str) -> int:
+    """Size of the file that :func:`shard_pieces` puts together of ``length`` rows.
+
+    0 where there are none.
+    """
+    if not length:
+        return 0
+    size = math.prod(chunk) * np.dtype(dtype).itemsize + 4
+    beside = math.prod(n // c for n, c in zip(shard[1:], chunk[1:], strict=True))
+    return -(-length // chunk[0]) * beside * size + index_bytes(chunk=chunk, shard=shard)
+
+
+def index_bytes(*, chunk: Sequence[int], shard: Sequence[int]) -> int:
+    """Size of a shard's index and its checksum, at the file's end."""
+    return 16 * (math.prod(shard) // math.prod(chunk)) + 4
+
+
 def damaged_chunks(content: bytes, *, chunk_count: int) -> list[int] | None:
     """The places in a shard's index of the chunks that do not match their checksum.
 

@@ -18,9 +18,7 @@ from regionspot_core.cache.arrays import (
     READ_ERRORS,
     begin_open,
     first_line,
-    read_array,
-    read_attributes,
-    read_plan,
+    read_header,
 )
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.encoding import restore, restore_blocks
@@ -29,8 +27,8 @@ from regionspot_core.cache.local_array import LocalArray, LocalRows
 from regionspot_core.cache.markers import (
     Complete,
     FileSum,
+    damaged,
     read_complete,
-    read_plan_files,
     require_markers,
     summarise,
 )
@@ -44,6 +42,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     start_name,
 )
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets.class_lists import ClassLists
@@ -62,11 +61,12 @@ class StoreReader:
     """
 
     def __init__(self, store: Store) -> None:
-        attributes = read_attributes(store)
+        header = read_header(store)
         self.store = store
-        self.fingerprint: Fingerprint = attributes["fingerprint"]
-        self.vocabulary = Vocabulary.from_json(attributes["vocabulary"])
-        self.plan = read_plan(store, attributes)
+        self.fingerprint: Fingerprint = header.attributes["fingerprint"]
+        self.vocabulary = Vocabulary.from_json(header.attributes["vocabulary"])
+        self.plan = header.plan
+        self._files = header.files
         self.failed = _complete(store, self.plan).failed
         present = np.ones(self.plan.image_count, dtype=bool)
         present[[failure.position for failure in self.failed]] = False
@@ -121,12 +121,8 @@ class StoreReader:
             CacheDamagedError: The file is missing, or is not what was written.
         """
         content = self.store.read(CLASS_BANK)
-        if content is None or FileSum.of([content]) != read_plan_files(self.store)[CLASS_BANK]:
-            how = "missing" if content is None else "damaged"
-            raise CacheDamagedError(
-                f"{self.store}: {CLASS_BANK} is {how}; `regionspot extract verify` tells what "
-                f"else is"
-            )
+        if content is None or FileSum.of([content]) != self._files[CLASS_BANK]:
+            raise damaged(self.store, CLASS_BANK, "missing" if content is None else "damaged")
         return ClassBank.load(io.BytesIO(content), name=f"{self.store}/{CLASS_BANK}")
 
     def begin_read(
@@ -149,9 +145,10 @@ class StoreReader:
         Raises:
             CacheDamagedError: It is not what was written.
         """
-        if f"{name}/{GROUP}" not in read_plan_files(self.store):
+        if f"{name}/{GROUP}" not in self._files:
             return None
-        planned = ClassLists(read_array(self.store, name), read_array(self.store, start_name(name)))
+        values, start = (self._read_small(each) for each in (name, start_name(name)))
+        planned = ClassLists(values, start)
         return ClassLists.of([planned[position] for position in self._positions.tolist()])
 
     def begin_rows(self, name: str, rows: NDArray[np.int64]) -> PendingRows:
@@ -172,7 +169,10 @@ class StoreReader:
     def small(self) -> dict[str, NDArray[Any]]:
         """The small arrays that batches are made of, by name."""
         names = ("image/id", "image/size", "region/class", "region/box", "region/annotation")
-        return {name: read_array(self.store, name) for name in names}
+        return {name: self._read_small(name) for name in names}
+
+    def _read_small(self, name: str) -> NDArray[Any]:
+        return read_small(self.store, name, self._files)
 
     def damaged(self, positions: NDArray[np.int64], error: Exception) -> CacheDamagedError:
         """The error that names parts and images of chunks that cannot be read."""
@@ -340,7 +340,7 @@ def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
 
 
 def _complete(store: Store, plan: CachePlan) -> Complete:
-    complete = read_complete(store)
+    complete = read_complete(store, plan)
     if complete is not None:
         return complete
     # All parts may be there, and the run that wrote the last one killed before it said so.

@@ -19,7 +19,6 @@ from regionspot_core.cache.arrays import (
     consolidate,
     create_array,
     create_small,
-    read_array,
     read_attributes,
 )
 from regionspot_core.cache.claims import claims_on
@@ -34,6 +33,7 @@ from regionspot_core.cache.markers import (
     read_complete,
     read_marker,
     read_markers,
+    read_plan_files,
     write_complete,
     write_marker,
     write_plan_files,
@@ -49,6 +49,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store, reason_of
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
@@ -121,7 +122,7 @@ class CacheWriter:
     @cached_property
     def image_bytes(self) -> NDArray[np.int64]:
         """(I,) size of each image's file when the store was created; -1 where unknown."""
-        return read_array(self.store, "image/bytes")
+        return read_small(self.store, "image/bytes", read_plan_files(self.store))
 
     def pending(self) -> list[Part]:
         """The parts that are not committed, in order."""
@@ -134,7 +135,7 @@ class CacheWriter:
 
     def is_committed(self, part: Part) -> bool:
         """Whether the part is there."""
-        return read_marker(self.store, part.index) is not None
+        return read_marker(self.store, self.plan, part.index) is not None
 
     def claim(self, part: Part) -> AbstractContextManager[bool]:
         """Try to hold a part against other runs; whether it is held.
@@ -192,9 +193,11 @@ class CacheWriter:
 
     def finish(self) -> bool:
         """Complete the store if every part is committed; whether it is."""
-        if read_complete(self.store) is None:
+        if read_complete(self.store, self.plan) is None:
             with self._claims.whole():
-                if read_complete(self.store) is None and not write_complete(self.store, self.plan):
+                if read_complete(self.store, self.plan) is None and not write_complete(
+                    self.store, self.plan
+                ):
                     return False
         self._claims.clean_up()
         return True
