@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -116,6 +116,9 @@ def commit_unwritten(store: Path, plan: CachePlan) -> None:
     for part in plan.parts():
         sizes = {each.name: each.file_bytes(part) for each in arrays}
         files = {name: FileSum(size, "0" * 16) for name, size in sizes.items() if size}
-        marker = Marker(part.index, len(part.images), part.rows, failed=(), files=files)
-        (store / marker_key(part.index)).write_bytes(sealed(asdict(marker)))
+        chunks = {
+            each.name: "00000000" * each.chunk_count(part) for each in arrays if sizes[each.name]
+        }
+        marker = Marker(part.index, len(part.images), part.rows, (), files, chunks)
+        (store / marker_key(part.index)).write_bytes(sealed(marker.to_json()))
     write_complete(open_store(store), plan)

@@ -159,15 +159,13 @@ def read_header(store: Store) -> Header:
     if not files:
         parse_attributes(store, content)  # another format has no such file
         raise damaged(store, PLAN_FILES, "missing")
-    keys = [key for key in files if key.rpartition("/")[2] == GROUP]
-    metadata = dict(zip(keys, store.read_many(keys), strict=True))
-    for key, found in metadata.items():
-        if found is None or FileSum.of([found]) != files[key]:
-            if problem := problem_of_list(store, files):
-                raise damaged(store, PLAN_FILES, problem)
-            raise damaged(store, key, "missing" if found is None else "damaged")
+    _require_whole(store, files, {GROUP: content})
     attributes = parse_attributes(store, content)
     plan = parse_plan(attributes, read_small(store, "region/count", files), source=store)
+    require_listed_as_planned(store, files, plan)
+    keys = [key for key in files if key.rpartition("/")[2] == GROUP]
+    metadata = dict(zip(keys, store.read_many(keys), strict=True))
+    _require_whole(store, files, metadata)
     _require_of_plan(store, files, metadata, plan)
     return Header(attributes, files, plan)
 
@@ -249,6 +247,16 @@ def require_listed_as_planned(store: Store, files: dict[str, FileSum], plan: Cac
         raise not_ours(store, PLAN_FILES)(f"it lacks {min(needed - files.keys())}")
 
 
+def _require_whole(
+    store: Store, files: dict[str, FileSum], contents: dict[str, bytes | None]
+) -> None:
+    for key, content in contents.items():
+        if content is None or FileSum.of([content]) != files.get(key):
+            if problem := problem_of_list(store, files):
+                raise damaged(store, PLAN_FILES, problem)
+            raise damaged(store, key, "missing" if content is None else "damaged")
+
+
 def problem_of_list(store: Store, files: dict[str, FileSum]) -> str | None:
     """What is wrong with a list of the plan's files that is whole by itself; None where nothing.
 
@@ -301,8 +309,7 @@ def _require_of_plan(
     metadata: dict[str, bytes | None],
     plan: CachePlan,
 ) -> None:
-    """Hold every array's metadata, and the list of files, against the plan."""
-    require_listed_as_planned(store, files, plan)
+    """Hold every array's metadata against the plan."""
     for array in part_arrays(plan).values():
         require_part_array(array, metadata[f"{array.name}/{GROUP}"], source=store)
     for name, kind in SMALL_ARRAYS.items():

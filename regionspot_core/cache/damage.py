@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from regionspot_core.cache.markers import FileSum
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import PartArray
-from regionspot_core.cache.shards import damaged_chunks
+from regionspot_core.cache.shards import damaged_chunks, foreign_chunks
 from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import Store
 from regionspot_core.errors import CacheError
@@ -83,21 +83,25 @@ class Images:
 
 
 def damage_in_shard(
-    store: Store, plan: CachePlan, array: PartArray, part: Part
+    store: Store, plan: CachePlan, array: PartArray, part: Part, sums: str | None
 ) -> tuple[str, list[int]]:
     """What is wrong in a part's file of the right size, and the positions of the images it hits.
 
-    The file's chunks carry a checksum each, which tells one image from another.
+    The file's chunks carry a checksum each, which tells one image from another; ``sums`` are those
+    of the chunks that belong there, where the part's marker has them.
     """
     everything = images_of(plan, array, part, None)
     content = store.read(array.file(part.index)) or b""
-    places = damaged_chunks(content, chunk_count=math.prod(array.shard) // math.prod(array.chunk))
-    if places is None:
+    places = math.prod(array.shard) // math.prod(array.chunk)
+    damaged = damaged_chunks(content, places=places)
+    if damaged is None:
         return "its index of chunks is damaged, so none of them can be found", everything
-    if not places:
-        return "its chunks are whole, but not the part's: it is another part's file", everything
-    hit = images_of(plan, array, part, places)
-    return f"{len(places)} of its chunks damaged", hit
+    if damaged:
+        hit = images_of(plan, array, part, damaged)
+        return f"{len(damaged)} of its chunks damaged", hit
+    foreign = foreign_chunks(content, places=places, sums=sums) if sums else []
+    hit = images_of(plan, array, part, foreign) if foreign else everything
+    return "its chunks are whole, but not the part's: it is another part's file", hit
 
 
 def images_of(plan: CachePlan, array: PartArray, part: Part, places: list[int] | None) -> list[int]:

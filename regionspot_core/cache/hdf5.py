@@ -216,10 +216,12 @@ class Hdf5Store(Store):
         for key, wanted in require_plan_files(self).items():
             read_checked(self, key, wanted)
         require_markers(self, self.plan)
+        regions = int(self.plan.region_count.sum())
         for array in self._part_arrays.values():
-            values = self._values(array.name, array.shape, array.dtype)
-            rows = int(self.plan.region_count.sum()) if array.of_regions else self.plan.image_count
-            self._require_there(array.name, values, rows * math.prod(array.shape[1:]))
+            rows = regions if array.of_regions else self.plan.image_count
+            with self._explained(array.name):
+                values = self._values(array.name, array.shape, array.dtype)
+                self._require_there(array.name, values, rows * math.prod(array.shape[1:]))
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:

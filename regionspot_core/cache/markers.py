@@ -6,7 +6,7 @@ A part without a marker does not exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import google_crc32c
@@ -19,11 +19,12 @@ from regionspot_core.cache.records import (
     SHOWN,
     Count,
     Crc32c,
+    Crc32cs,
     Xxh3,
     validated,
 )
 from regionspot_core.cache.schema import PARTS, PartArray, is_planned_file, part_arrays
-from regionspot_core.cache.sealed import read_sealed, sealed, unsealed, write_sealed
+from regionspot_core.cache.sealed import read_sealed, seal_of, sealed, unsealed, write_sealed
 from regionspot_core.cache.store import Store
 from regionspot_core.errors import CacheDamagedError, CacheError
 
@@ -82,6 +83,14 @@ class Marker:
     failed: tuple[FailedImage, ...]
     files: dict[str, FileSum]
     """By array name; an array the part has no rows of is missing."""
+    chunks: dict[str, Crc32cs] = field(default_factory=dict)
+    """:func:`regionspot_core.cache.shards.chunk_sums` of each file: by them a reader tells the
+    part's chunks from others that are as whole. Empty in markers of earlier versions."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What its file holds."""
+        values = asdict(self)
+        return values if self.chunks else {k: v for k, v in values.items() if k != "chunks"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,14 @@ class Complete:
     failed: tuple[FailedImage, ...]
     markers: Crc32c
     """CRC-32C over all markers' content in order."""
+    seals: Crc32cs = ""
+    """The checksum that each marker ends in, one behind the other. Empty where an earlier version
+    wrote a part: its markers have no sums of chunks, and no reader looks at them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What its file holds."""
+        values = asdict(self)
+        return values if self.seals else {k: v for k, v in values.items() if k != "seals"}
 
 
 def marker_key(part: int) -> str:
@@ -105,7 +122,7 @@ def marker_key(part: int) -> str:
 
 def write_marker(store: Store, marker: Marker) -> None:
     """Commit a part: the marker is on the disk, whole, or not there."""
-    write_sealed(store, marker_key(marker.part), asdict(marker))
+    write_sealed(store, marker_key(marker.part), marker.to_json())
 
 
 def read_marker(store: Store, plan: CachePlan, part: int) -> Marker | None:
@@ -155,7 +172,7 @@ def write_complete(store: Store, plan: CachePlan) -> bool:
     whole = [marker for marker in markers if marker is not None]
     if len(whole) < len(markers):
         return False
-    write_sealed(store, COMPLETE, asdict(summarise(whole)))
+    write_sealed(store, COMPLETE, summarise(whole).to_json())
     return True
 
 
@@ -163,13 +180,15 @@ def summarise(markers: list[Marker]) -> Complete:
     """The summary of all parts' markers."""
     checksum = 0
     for marker in markers:
-        checksum = google_crc32c.extend(checksum, sealed(asdict(marker)))
+        checksum = google_crc32c.extend(checksum, sealed(marker.to_json()))
+    told = all(marker.chunks for marker in markers)
     return Complete(
         parts=len(markers),
         images=sum(marker.images for marker in markers),
         regions=sum(marker.regions for marker in markers),
         failed=tuple(failure for marker in markers for failure in marker.failed),
         markers=f"{checksum:08x}",
+        seals="".join(seal_of(marker.to_json()) for marker in markers) if told else "",
     )
 
 
@@ -184,7 +203,12 @@ def read_complete(store: Store, plan: CachePlan) -> Complete | None:
         return None
     complete = validated(Complete, values, not_ours(store, COMPLETE))
     places = [failure.position for failure in complete.failed]
-    if complete.parts != plan.part_count or max(places, default=0) >= plan.image_count:
+    seals = {0, 8 * plan.part_count}
+    if (
+        complete.parts != plan.part_count
+        or max(places, default=0) >= plan.image_count
+        or len(complete.seals) not in seals
+    ):
         raise not_ours(store, COMPLETE)(f"expected {plan.part_count} parts, got {complete.parts}")
     return complete
 
@@ -237,9 +261,11 @@ def unsealed_marker(
     here = plan.part(part)
     arrays = list(part_arrays(plan).values()) if arrays is None else arrays
     sizes = {each.name: each.file_bytes(here) for each in arrays if each.file_bytes(here)}
+    sums = {each.name: 8 * each.chunk_count(here) for each in arrays if each.name in sizes}
     lost = {failure.position for failure in marker.failed}
     if (
         {name: file.size for name, file in marker.files.items()} != sizes
+        or {name: len(each) for name, each in marker.chunks.items()} not in ({}, sums)
         or not lost <= set(here.images)
         or marker.images != len(here.images) - len(lost)
         or marker.regions != here.rows - sum(int(plan.region_count[image]) for image in lost)

@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.arrays import parse_attributes, problem_of_list
+from regionspot_core.cache.arrays import (
+    parse_attributes,
+    problem_of_list,
+    require_listed_as_planned,
+)
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.markers import FileSum, read_plan_files, write_plan_files
 from regionspot_core.cache.plan import CachePlan
@@ -43,7 +47,7 @@ def restore_plan_files(
         FingerprintError: The store was made otherwise; the fields are named.
         CacheError: They come out otherwise, or nothing is left that says what the store was.
     """
-    sums = _intact_sums(store)
+    sums = _intact_sums(store, plan)
     group = store.read(GROUP)
     if not _has_class_lists(sums, group):
         annotations = replace(annotations, negative=None, not_exhaustive=None)
@@ -68,10 +72,11 @@ def restore_plan_files(
     return sorted(wrong)
 
 
-def _intact_sums(store: Store) -> dict[str, FileSum]:
-    """The list of the plan's files; empty where it is damaged or another store's."""
+def _intact_sums(store: Store, plan: CachePlan) -> dict[str, FileSum]:
+    """The list of the plan's files; empty where it is damaged, another's, or cannot be."""
     try:
         files = read_plan_files(store)
+        require_listed_as_planned(store, files, plan)
     except CacheError:
         return {}
     return {} if problem_of_list(store, files) else files

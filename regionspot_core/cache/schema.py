@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.cache.plan import REGION_CHUNK, CachePlan, Keep, Part, TokenShape
-from regionspot_core.cache.shards import Pieces, shard_bytes, shard_pieces
+from regionspot_core.cache.shards import Pieces, chunk_count, shard_bytes, shard_pieces
 from regionspot_core.datasets import AnnotationSet
 
 FORMAT = 2
@@ -117,6 +117,11 @@ class PartArray:
         return shard_bytes(
             rows.stop - rows.start, chunk=self.chunk, shard=self.shard, dtype=self.dtype
         )
+
+    def chunk_count(self, part: Part) -> int:
+        """How many chunks the part's file has."""
+        rows = self.rows(part)
+        return chunk_count(rows.stop - rows.start, chunk=self.chunk, shard=self.shard)
 
     def pieces(self, values: NDArray[Any]) -> Pieces | None:
         """The content of a part's file; None where the part has no rows."""

@@ -51,8 +51,12 @@ def unsealed(content: bytes, *, name: str) -> dict[str, Any]:
 
 def sealed(values: dict[str, Any]) -> bytes:
     """The file's content."""
-    checksum = google_crc32c.value(_text(values))
-    return _text(values | {SEAL: f"{checksum:08x}"})
+    return _text(values | {SEAL: seal_of(values)})
+
+
+def seal_of(values: dict[str, Any]) -> str:
+    """The checksum that :func:`sealed` adds."""
+    return f"{google_crc32c.value(_text(values)):08x}"
 
 
 def _text(values: dict[str, Any]) -> bytes:

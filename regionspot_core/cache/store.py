@@ -25,7 +25,7 @@ from regionspot_core.files import reason_of, written_aside
 SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
 _OUTSIDE = re.compile(r"[\x00\\:]|(^|/)(\.{0,2})(/|$)")
-"""In a key: NUL, what separates folders or drives on Windows, ``/a``, ``a//b``, ``.`` and ``..``."""
+"""In a key: NUL, what separates folders or drives on Windows, ``/a``, ``a//b``, ``.``, ``..``."""
 _PIECES_A_CALL = 1024
 """POSIX lets a system take no more buffers in one call (IOV_MAX)."""
 _BLOCK = 1 << 22

@@ -27,11 +27,13 @@ from regionspot_core.cache.local_array import LocalArray, LocalRows
 from regionspot_core.cache.markers import (
     Complete,
     FileSum,
+    Marker,
     damaged,
     read_complete,
     require_markers,
     summarise,
 )
+from regionspot_core.cache.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import (
     CLASS_BANK,
@@ -67,7 +69,9 @@ class StoreReader:
         self.vocabulary = Vocabulary.from_json(header.attributes["vocabulary"])
         self.plan = header.plan
         self._files = header.files
-        self.failed = _complete(store, self.plan).failed
+        complete, markers = _complete(store, self.plan)
+        self.failed = complete.failed
+        self._sums = PartSums(store, self.plan, complete, markers)
         present = np.ones(self.plan.image_count, dtype=bool)
         present[[failure.position for failure in self.failed]] = False
         self._positions = np.flatnonzero(present)
@@ -155,15 +159,13 @@ class StoreReader:
         """Begin to read rows of a feature."""
         if isinstance(self.store, FolderStore) and DIRECT:
             return self._begin(name, lambda each: self._local(each).begin(rows), taken=0)
-        return self._begin(name, lambda each: self._array(each)[rows].read(), taken=0)
+        return self._begin(name, lambda each: self._checked(each, rows), taken=0)
 
     def begin_copies(
         self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64]
     ) -> PendingRows:
         """Begin to read one jittered copy of each of a feature's rows, counted from 0."""
-        return self._begin(
-            name, lambda each: self._array(each).vindex[rows, copies].read(), taken=1
-        )
+        return self._begin(name, lambda each: self._checked(each, rows, copies), taken=1)
 
     @cached_property
     def small(self) -> dict[str, NDArray[Any]]:
@@ -194,8 +196,14 @@ class StoreReader:
     def _local(self, name: str) -> LocalArray:
         assert isinstance(self.store, FolderStore)
         if name not in self._local_opened:
-            self._local_opened[name] = LocalArray(self.store.folder, self._stored[name])
+            array = self._stored[name]
+            self._local_opened[name] = LocalArray(self.store.folder, array, self._sums)
         return self._local_opened[name]
+
+    def _checked(
+        self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64] | None = None
+    ) -> CheckedRows:
+        return CheckedRows(self._array(name), self._stored[name], self._sums, rows, copies)
 
     def _array(self, name: str) -> Any:  # noqa: ANN401 - TensorStore is untyped
         if name not in self._opened:
@@ -339,9 +347,11 @@ def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
     return out
 
 
-def _complete(store: Store, plan: CachePlan) -> Complete:
+def _complete(store: Store, plan: CachePlan) -> tuple[Complete, list[Marker]]:
+    """The store's summary, and the markers that had to be read for it."""
     complete = read_complete(store, plan)
     if complete is not None:
-        return complete
+        return complete, []
     # All parts may be there, and the run that wrote the last one killed before it said so.
-    return summarise(require_markers(store, plan))
+    markers = require_markers(store, plan)
+    return summarise(markers), markers

@@ -31,7 +31,7 @@ from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import CLASS_BANK, GROUP, PartArray, part_arrays
 from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import Store
-from regionspot_core.errors import CacheDamagedError, CacheError
+from regionspot_core.errors import CacheError
 
 _LIKE_OURS = re.compile(
     rf"(.*/)?{re.escape(GROUP)}|.*/c(/\d+)+|{re.escape(CLASS_BANK)}|parts/(\d{{6,}}|plan|complete)\.json"
@@ -119,7 +119,10 @@ def survey_store(store: Store) -> Survey:
     """
     damages: list[Damage] = []
     plan_files = _plan_files(store, damages)
-    plan = _plan(store, plan_files, damages)
+    _look_over(store, damages)
+    if PLAN_FILES in {damage.key for damage in damages}:
+        plan_files = {}
+    plan = _plan(store, plan_files)
     # Before the listing: a part that is being committed meanwhile is only looked at if its files
     # were there when they were listed.
     complete = None if plan is None else _complete(store, plan, damages)
@@ -163,22 +166,26 @@ def _plan_files(store: Store, damages: list[Damage]) -> dict[str, FileSum]:
     return files
 
 
-def _plan(store: Store, plan_files: dict[str, FileSum], damages: list[Damage]) -> CachePlan | None:
+def _plan(store: Store, plan_files: dict[str, FileSum]) -> CachePlan | None:
     """The store's plan if the files that say it are what was written."""
     try:
         content = store.read(GROUP)
-        if content is None or (plan_files and FileSum.of([content]) != plan_files[GROUP]):
+        if content is None or (plan_files and FileSum.of([content]) != plan_files.get(GROUP)):
             return None
         attributes = parse_attributes(store, content)
-        plan = parse_plan(attributes, read_small(store, "region/count", plan_files), source=store)
-    except CacheDamagedError as error:
-        # Of a file with the wrong checksum, the reading of every byte tells.
-        if NOT_OURS in str(error):
-            damages.append(Damage(_key(error, store), _words(error, store, _key(error, store))))
-        return None
+        return parse_plan(attributes, read_small(store, "region/count", plan_files), source=store)
     except CacheError:
         return None
-    return plan
+
+
+def _look_over(store: Store, damages: list[Damage]) -> None:
+    """Note what a file says that cannot be; of wrong checksums the reading of every byte tells."""
+    try:
+        read_header(store)
+    except CacheError as error:
+        key, how, _ = str(error).removeprefix(f"{store}: ").partition(f" is {NOT_OURS}")
+        if how and key not in {damage.key for damage in damages}:
+            damages.append(Damage(key, _words(error, store, key)))
 
 
 def _complete(store: Store, plan: CachePlan, damages: list[Damage]) -> Complete | None:
@@ -223,11 +230,6 @@ def _words(error: CacheError, store: Store, key: str) -> str:
     """What an error says of a file, without the file's name and without advice."""
     text = str(error).removeprefix(f"{store}: {key}").removeprefix(": ").removeprefix(" is ")
     return text.partition(";")[0]
-
-
-def _key(error: CacheError, store: Store) -> str:
-    """The file that an error of :func:`regionspot_core.cache.markers.damaged` names."""
-    return str(error).removeprefix(f"{store}: ").partition(" is ")[0]
 
 
 def _compare(survey: Survey, complete: Complete | None) -> None:

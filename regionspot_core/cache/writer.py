@@ -48,6 +48,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
+from regionspot_core.cache.shards import chunk_sums
 from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
@@ -176,6 +177,7 @@ class CacheWriter:
             regions=part.rows - int(sum(self.plan.region_count[position] for position in lost)),
             failed=given.failed,
             files={name: FileSum.of(pieces) for name, pieces in files.items()},
+            chunks={name: chunk_sums(pieces) for name, pieces in files.items()},
         )
         write_marker(self.store, marker)
         return marker
