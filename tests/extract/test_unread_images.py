@@ -133,9 +133,7 @@ def test_a_shard_tells_of_the_whole_store(
     assert lost(data.run(out, shard=shards[0], retry_failed=True)) == ([2, 7], [])
 
 
-def test_the_exit_code_says_it(
-    regionspot: Callable[..., Any], data: Data, tmp_path: Path
-) -> None:
+def test_the_exit_code_says_it(regionspot: Callable[..., Any], data: Data, tmp_path: Path) -> None:
     for share in (1, 2):
         data.run(tmp_path / f"{share}", shard=Shard(index=share, of=2))
     merge = ["extract", "merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out"]
