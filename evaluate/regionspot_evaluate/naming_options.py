@@ -10,7 +10,9 @@ import typer
 Head = Annotated[
     Path,
     typer.Option(
-        "--head", metavar="HEAD", help="A folder that `train fit` or `train import` wrote."
+        "--head",
+        metavar="HEAD",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run.",
     ),
 ]
 Heads = Annotated[
@@ -18,7 +20,8 @@ Heads = Annotated[
     typer.Option(
         "--head",
         metavar="HEAD",
-        help="A folder that `train fit` or `train import` wrote; several score what is read once.",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; "
+        "several score what is read once.",
     ),
 ]
 Pairs = Annotated[
