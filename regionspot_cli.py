@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -10,8 +11,11 @@ import typer
 from typer.core import TyperGroup
 
 from regionspot_core import __version__
+from regionspot_core.arguments import bound_integers, require_values
 from regionspot_core.bench.cli import app as bench_app
 from regionspot_core.errors import RegionSpotError
+from regionspot_core.files import reason_of
+from regionspot_core.terminal import output, printable, replace_what_cannot_be_shown
 from regionspot_evaluate.bench.cli import add_score
 from regionspot_evaluate.cli import app as evaluate_app
 from regionspot_extract.bench.cli import add_extract
@@ -97,10 +101,28 @@ def demo(
     run_demo(out, seed=seed, quick=quick)
 
 
+class _AnnounceLoading:
+    """Says on a terminal that PyTorch is being loaded, which takes seconds, when it begins."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """Find nothing. Python asks this at the first import of every module."""
+        if name == "torch":
+            sys.meta_path.remove(self)
+            if sys.stderr.isatty():
+                output(error=True).print("loading PyTorch …", style="dim")
+        return None
+
+
 def main() -> NoReturn:
     """Run the command line. Every mistake of the user's is one line on standard error, code 2."""
+    replace_what_cannot_be_shown()
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _AnnounceLoading())
+    command = typer.main.get_command(app)
+    bound_integers(command)
     try:
-        code = app(standalone_mode=False)
+        require_values(sys.argv[1:])
+        code = command(standalone_mode=False)
     except RegionSpotError as error:
         _fail(str(error))
     except UsageError as error:
@@ -109,7 +131,7 @@ def main() -> NoReturn:
         typer.echo("regionspot: interrupted; the same command goes on where it can", err=True)
         sys.exit(130)
     except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", code=1)
+        _fail(f"{error.filename or 'the system'}: {reason_of(error)}", code=1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -124,7 +146,7 @@ def _usage_message(error: Exception) -> str:
 
 
 def _fail(message: str, *, code: int = 2) -> NoReturn:
-    typer.echo(f"regionspot: error: {' '.join(message.split())}", err=True)
+    typer.echo(f"regionspot: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""Command-line options that more than one stage takes. Only typer is imported here."""
+"""Command-line options that more than one stage takes. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_folder, existing_path
+
 FROZEN = "Frozen models"
 
-_IMAGES = {"metavar": "DIR", "help": "Folder that the file names start from."}
+_IMAGES = {
+    "metavar": "DIR",
+    "help": "Folder that the file names start from.",
+    "callback": existing_folder,
+}
 _ANNOTATIONS = {
     "metavar": "FILE|DIR",
     "help": "JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder.",
+    "callback": existing_path,
 }
 Images = Annotated[Path, typer.Option("--images", **_IMAGES)]
 Annotations = Annotated[Path, typer.Option("--annotations", **_ANNOTATIONS)]
@@ -40,6 +47,7 @@ SamCheckpoint = Annotated[
         "--sam-checkpoint",
         metavar="FILE",
         help="SAM's official checkpoint file, if it is not where `extract weights` puts it.",
+        callback=existing_file,
         rich_help_panel=FROZEN,
     ),
 ]
@@ -106,6 +114,7 @@ VocabularyFile = Annotated[
         "--vocabulary",
         metavar="FILE",
         help="Class names: a text file, one a line, or an annotation file.",
+        callback=existing_path,
     ),
 ]
 Bank = Annotated[
@@ -115,6 +124,7 @@ Bank = Annotated[
         metavar="FILE",
         show_default="made as the paper does",
         help="Class embeddings that `extract text` wrote.",
+        callback=existing_file,
     ),
 ]
 Templates = Annotated[

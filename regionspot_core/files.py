@@ -1,32 +1,182 @@
-"""Files that are whole or not there, and what tells that they are whole."""
+"""Files and folders that are whole or absent, and the errors of a disk in words."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from regionspot_core.errors import InputError
 
+MARK = ".regionspot-partial"
+"""The file beside the content of a folder that is being written: by it we know it as ours."""
+
+PARTIAL = re.compile(r"(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.partial")
+"""Names of what is being written: the final name, then the process that writes it."""
+
+_ADVICE = {
+    errno.ENOSPC: "; free some and run the same command again",
+    errno.EDQUOT: "; free some and run the same command again",
+    errno.EFBIG: "; the limit on the size of files must be raised (ulimit -f)",
+    errno.EACCES: "; it must be readable, and writable to go on with it",
+    errno.EROFS: "; choose a place that can be written",
+}
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the system refused, and what to do about it."""
+    return f"{error.strerror or error}{_ADVICE.get(error.errno or 0, '')}"
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a neighbouring path to write to; it takes ``path``'s place once it is on the disk.
+    """Yield a neighbouring path to write to; it takes the place of ``path`` once it is on the disk.
 
-    After an error the neighbour is removed and ``path`` stays as it was.
+    After an error the neighbour is removed and ``path`` stays as it was. The neighbour's name is
+    this call's alone, so two processes may write one file at once: the last one wins. A terminal,
+    a pipe or ``/dev/null`` is written to directly, once the content is whole.
+
+    Raises:
+        InputError: If ``path`` is a folder, a socket or a disk.
+        OSError: If the system refuses; its ``filename`` is ``path``.
     """
-    partial = path.with_name(path.name + ".partial")
+    kind = _kind(path)
+    if kind in ("a socket", "a disk"):
+        raise InputError(f"{path}: expected a file or a new name for one, got {kind}")
+    with _errors_named(path):
+        if kind == "a stream":
+            with tempfile.TemporaryDirectory() as folder:
+                content = Path(folder) / "content"
+                yield content
+                with content.open("rb") as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            return
+        partial = _partial_name(path)
+        try:
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+        _remove_left_behind(path)
+
+
+@contextmanager
+def folder_written_aside(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill, in a neighbouring one; it gets the name ``path`` in the end.
+
+    After an error it is removed. What a killed process of ours left is removed too; a neighbour
+    without our mark inside is somebody else's, and stays.
+
+    Raises:
+        OSError: If the system refuses, as it does where ``path`` is a folder with files in it; its
+            ``filename`` is ``path``.
+    """
+    with _errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_behind(path)
+        partial = _partial_name(path)
+        partial.mkdir()
+        try:
+            (partial / MARK).touch()
+            content = partial / "content"  # the mark is no part of it
+            content.mkdir()
+            yield content
+            content.rename(path)
+            _sync_folder(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _kind(path: Path) -> str:
+    """What is at a path: ``a stream`` is whatever takes bytes and keeps no file of them."""
     try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        mode = path.stat().st_mode
+    except OSError:
+        return "nothing"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    if stat.S_ISBLK(mode):
+        return "a disk"
+    # /dev/stdout is a link to wherever the output goes, which may be a file.
+    system_link = path.is_symlink() and path.absolute().parts[1:2] in (("dev",), ("proc",))
+    return "a stream" if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or system_link else "a file"
+
+
+def _partial_name(path: Path) -> Path:
+    path = path if path.name else path.absolute()
+    if not path.name:
+        raise InputError(f"{path}: expected a name to write to, got the root of the file system")
+    return path.with_name(f"{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def _host() -> str:
+    """Six hexadecimal digits of this machine; containers on it have others."""
+    try:
+        processes = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:6]
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what processes of this machine that are gone were writing for ``path``."""
+    for other in _siblings(path):
+        found = PARTIAL.fullmatch(other.name)
+        if not found or found["name"] != path.name or found["host"] != _host():
+            continue
+        if _is_running(int(found["pid"])):
+            continue
+        if other.is_file() and not other.is_symlink():
+            other.unlink(missing_ok=True)
+        elif (other / MARK).is_file():
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _siblings(path: Path) -> list[Path]:
+    """Neighbours whose names begin as ``path``'s does and say that they are being written."""
+    start = path.name + "."
+    try:
+        neighbours = list(path.parent.iterdir())
+    except OSError:  # a folder that may be written and not listed
+        return []
+    return [n for n in neighbours if n.name.startswith(start) and n.name.endswith(".partial")]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Have the system's errors of writing name the file that was asked for.
+
+    A write that fails names no file at all, and one that cannot be opened names the neighbour.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or PARTIAL.search(os.fsdecode(error.filename)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -44,38 +194,70 @@ def require_folder_or_nothing(path: Path) -> None:
     """Refuse to write into a folder that is a file, below one, or not ours to write to.
 
     Raises:
-        InputError: It is; the message names it.
+        InputError: If it is; the message names it.
     """
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir():
-        what = "got a file" if there == path else f"but {there} is a file"
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        what = "got a file" if nearest == path else f"but {nearest} is a file"
         raise InputError(f"--out {path}: expected a folder, or a new name for one; {what}")
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {path}: no permission to write in {there}")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {path}: no permission to write in {nearest}")
+
+
+def require_empty_folder(path: Path) -> None:
+    """Refuse to write where anything is but an empty folder.
+
+    Raises:
+        InputError: If a file is there, or a folder with files in it, or no permission.
+    """
+    require_folder_or_nothing(path)
+    first = next(path.iterdir(), None) if path.is_dir() else None
+    if first is not None:
+        raise InputError(
+            f"--out {path}: expected a new or empty folder, found files in it ({first.name}); "
+            f"choose another"
+        )
 
 
 def require_place_for_file(path: Path, *, option: str) -> None:
     """Refuse to write a file where a folder is, or into a folder that is missing or not ours.
 
     Raises:
-        InputError: It is so; the message names ``option`` and the place.
+        InputError: If it is so; the message names ``option`` and the place.
     """
     if path.is_dir():
         raise InputError(f"{option} {path}: expected a name for a file, got a folder")
+    kind = _kind(path)
+    if kind in ("a socket", "a disk"):
+        raise InputError(f"{option} {path}: expected a file or a new name for one, got {kind}")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: expected an existing folder, no {path.parent}")
-    if not os.access(path.parent, os.W_OK):
+    if kind != "a stream" and not os.access(path.parent, os.W_OK):
         raise InputError(f"{option} {path}: no permission to write in {path.parent}")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file, indented, keys in the order they have; whole or not at all."""
+    """Write a JSON file, indented, keys in the order they have; whole or not at all.
+
+    Text that UTF-8 cannot hold, such as the name of a file that is not UTF-8, is written as
+    escapes, and reads back as it was.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if not _is_utf8(text):
+        text = json.dumps(value, indent=2) + "\n"
     with written_aside(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from regionspot_core.tables import format_bytes, format_seconds, per_second
+from regionspot_core.terminal import output, printable
 
 LOG_SECONDS = 30.0
 """How often a line is written where there is no terminal to draw a bar on."""
@@ -47,13 +48,13 @@ class ShowProgress(Protocol):
 
 def say(text: str) -> None:
     """Write one line on standard error, before something that may take long in silence."""
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    output(error=True).print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
     """Show ``what`` advancing from ``start`` to ``total`` in ``unit``, on standard error."""
-    console = Console(stderr=True)
+    console = output(error=True)
     if console.is_terminal:
         yield from _bar(console, what, total, unit, start)
     else:
@@ -68,7 +69,7 @@ def no_progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Ite
 
 def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(bar_width=None),
         _AmountColumn(unit),
         _RateColumn(unit),
@@ -93,7 +94,7 @@ class _NotedProgress(Progress):
         yield from super().get_renderables()
         for task in self.tasks:
             if task.fields["note"]:
-                yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
+                yield Text(f"  {printable(task.fields['note'])}", no_wrap=True, overflow="ellipsis")
 
 
 class _AmountColumn(ProgressColumn):
@@ -143,7 +144,7 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
 
     def write(text: str) -> None:
         # One line each, however long: nothing is as wide as a log file.
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     yield advance
     write(line())

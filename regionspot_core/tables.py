@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
+
+from regionspot_core.terminal import output
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -25,11 +26,14 @@ def show(*renderables: object) -> None:
 
     Text is shown as it is: brackets in a file's name are not taken as rich's markup.
     """
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(markup=False, emoji=False, width=80)
+    console = output()
     for renderable in renderables:
-        console.print(renderable, highlight=False)
+        console.print(renderable)
+
+
+def show_unbroken(line: str) -> None:
+    """Print a line on standard output that is to be copied, however long it is."""
+    output().print(line, soft_wrap=True)
 
 
 def counted(count: int, noun: str) -> str:

@@ -100,7 +100,7 @@ MISTAKES = [
     (["evaluate", "compare"], "Missing argument 'RUN'"),
     (["evaluate", "compare", "lvis.json"], "Missing option '--annotations'"),
     (["train", "fit", "--nonsense"], "No such option: --nonsense"),
-    ([*EXTRACT, "missing.json"], "missing.json: no such annotation file"),
+    ([*EXTRACT, "missing.json"], "--annotations missing.json: expected a file or a folder, found"),
     ([*EXTRACT, "images"], "expected an annotation file, got a folder without one"),
     ([*EXTRACT, "empty.json"], "empty.json: expected JSON"),
     ([*EXTRACT, "text.txt"], "text.txt: expected JSON"),
@@ -113,7 +113,7 @@ MISTAKES = [
     ([*EXTRACT, "lvis.json", "--sam", "vit_b"], "give --sam-checkpoint FILE"),
     (
         [*EXTRACT, "lvis.json", "--sam", "vit_b", "--sam-checkpoint", "none.pth"],
-        "none.pth: expected a weight file, got no such file",
+        "--sam-checkpoint none.pth: expected a file, found nothing there",
     ),
     (
         [*EXTRACT, "lvis.json", "--sam", "vit_b", "--sam-checkpoint", "text.txt"],

@@ -80,7 +80,7 @@ FILES: dict[str, list[str]] = {
     "evaluate run --proposals": [*EVALUATE, "--head", "head", "--proposals", "@"],
     "evaluate run --bank": [*EVALUATE, "--head", "head", "--bank", "@"],
     "evaluate score --annotations": [
-        "evaluate", "score", "--detections", "found.json", "--annotations", "@",
+        "evaluate", "score", "--detections", "lvis.json", "--annotations", "@",
     ],
     "evaluate score --detections": [
         "evaluate", "score", "--annotations", "lvis.json", "--detections", "@",

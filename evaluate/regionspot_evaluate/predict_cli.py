@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_file
 from regionspot_evaluate import naming_options as naming
 
 
 def predict(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Any picture Pillow reads.")],
+    image: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGE", callback=existing_file, help="Any picture Pillow reads."),
+    ],
     head: naming.Head,
     names: options.Names = None,
     vocabulary: options.VocabularyFile = None,
@@ -28,7 +32,10 @@ def predict(
     masks: Annotated[
         list[Path] | None,
         typer.Option(
-            "--mask", metavar="FILE", help="A picture, black but for the region; may be repeated."
+            "--mask",
+            callback=existing_file,
+            metavar="FILE",
+            help="A picture, black but for the region; may be repeated.",
         ),
     ] = None,
     out: Annotated[

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_path
 from regionspot_evaluate import naming_options as naming
 
 
 def run(
     images: options.Images,
     annotations: Annotated[
-        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+        Path,
+        typer.Option(
+            "--annotations", callback=existing_path, metavar="FILE", help="LVIS annotation JSON."
+        ),
     ],
     heads: naming.Heads,
     out: Annotated[

@@ -20,6 +20,7 @@ from regionspot_core.tables import (
     format_seconds,
     per_second,
     show,
+    show_unbroken,
 )
 from regionspot_extract.info import StoreInfo
 
@@ -230,12 +231,13 @@ def print_weight_file(file: WeightFile) -> None:
         lines.append(f"  to       {file.path}")
     if file.sha256 is not None:
         lines.append(f"  SHA-256  {file.sha256}")
-    print("\n".join(lines))  # noqa: T201 - the output
+    for line in lines:
+        show_unbroken(line)
 
 
 def print_weight_options(request: WeightRequest) -> None:
     """How the other commands are told to use the files."""
-    print(f"use them with: {request.options}")  # noqa: T201 - the output
+    show_unbroken(f"use them with: {request.options}")
 
 
 def _print_failures(failed: Sequence[FailedImage]) -> None:

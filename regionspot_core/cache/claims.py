@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from regionspot_core.cache.store import FolderStore, Store, reason_of
+from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.errors import CacheError
+from regionspot_core.files import reason_of
 from regionspot_core.progress import say
 
 LOCKS = "locks"

@@ -5,7 +5,6 @@ Files are named by keys, relative to the store with ``/`` between, on every syst
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from abc import ABC, abstractmethod
@@ -19,7 +18,7 @@ import tensorstore as ts
 
 from regionspot_core.cache.shards import Pieces
 from regionspot_core.errors import CacheError
-from regionspot_core.files import written_aside
+from regionspot_core.files import reason_of, written_aside
 
 SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
@@ -238,14 +237,3 @@ def _write_pieces(descriptor: int, pieces: Pieces) -> None:
             first += 1
         if written:
             waiting[first] = waiting[first][written:]
-
-
-def reason_of(error: OSError) -> str:
-    """Why the system refused, and what to do about it."""
-    advice = {
-        errno.ENOSPC: "; free some and run the same command again",
-        errno.EDQUOT: "; free some and run the same command again",
-        errno.EACCES: "; the store must be readable, and writable to go on with it",
-        errno.EROFS: "; copy the store to where it can be written",
-    }
-    return f"{error.strerror or error}{advice.get(error.errno or 0, '')}"

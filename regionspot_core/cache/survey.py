@@ -29,7 +29,9 @@ from regionspot_core.errors import CacheDamagedError, CacheError
 _LIKE_OURS = re.compile(
     rf"(.*/)?{re.escape(GROUP)}|.*/c(/\d+)+|{re.escape(CLASS_BANK)}|parts/(\d{{6,}}|plan|complete)\.json"
 )
-_LEFT_BEHIND = re.compile(rf"(?P<key>.+)(\.partial|\.__lock)|{LOCKS}/.+")
+_LEFT_BEHIND = re.compile(
+    rf"(?P<key>.+?)((\.[0-9a-f]{{6}}-\d+-[0-9a-f]{{8}})?\.partial|\.__lock)|{LOCKS}/.+"
+)
 """What a killed run leaves: files not yet renamed, TensorStore's locks, and ours."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -49,10 +48,11 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
-from regionspot_core.cache.store import FolderStore, Location, Store, open_store, reason_of
+from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
+from regionspot_core.files import folder_written_aside, reason_of
 
 
 @dataclass(frozen=True)
@@ -298,17 +298,11 @@ def created_aside(store: Store) -> Iterator[Path]:
         return
     if store.folder.exists():
         read_attributes(store)  # says what is wrong with it
-    partial = store.folder.with_name(f"{store.folder.name}.partial")
     try:
-        # Whoever began it before was killed: two runs never create one store at once.
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(store.folder)
+        with folder_written_aside(store.folder) as built:
+            yield built
     except OSError as error:
         raise CacheError(f"{store}: the store cannot be created: {reason_of(error)}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _upload(built: FolderStore, store: Store) -> None:

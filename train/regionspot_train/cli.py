@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_head, existing_store
 from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ def fit(
         list[str],
         typer.Option(
             "--cache",
+            callback=existing_store,
             metavar="STORE",
             help="What `extract run` wrote: a folder or a URL. Several, each with its own classes, "
             "are mixed, one a batch.",
@@ -45,13 +47,19 @@ def fit(
     val: Annotated[
         str | None,
         typer.Option(
-            "--val", metavar="STORE", help="Validate on this store, and keep the best head."
+            "--val",
+            callback=existing_store,
+            metavar="STORE",
+            help="Validate on this store, and keep the best head.",
         ),
     ] = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="HEAD", help="Begin with this head's weights, not with fresh ones."
+            "--from",
+            callback=existing_head,
+            metavar="HEAD",
+            help="Begin with this head's weights, not with fresh ones.",
         ),
     ] = None,
     resume: Annotated[
@@ -116,7 +124,10 @@ app.command()(sweep)
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.pth", help="A published RegionSpot checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="FILE.pth", callback=existing_file, help="A published RegionSpot checkpoint."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="HEAD", help="New folder for the head.")],
     sam: Annotated[
@@ -154,7 +165,10 @@ def import_(
 @app.command()
 def export(
     head: Annotated[
-        Path, typer.Argument(metavar="HEAD", help="A folder that `fit` or `import` wrote.")
+        Path,
+        typer.Argument(
+            metavar="HEAD", callback=existing_head, help="A folder that `fit` or `import` wrote."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE.pth", help="The file to write; must be new.")
