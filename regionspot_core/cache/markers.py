@@ -219,7 +219,7 @@ def failed_images(store: Store, plan: CachePlan) -> tuple[FailedImage, ...]:
     Raises:
         CacheDamagedError: A marker or the summary is there but damaged.
     """
-    complete = read_complete(store)
+    complete = read_complete(store, plan)
     if complete is not None:
         return complete.failed
     markers = read_markers(store, plan)
