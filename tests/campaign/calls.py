@@ -38,8 +38,8 @@ def command(
 
     Args:
         words: Its arguments.
-        events_of: A folder whose events are counted; their number is written to the folder's
-            ``events`` at the end.
+        events_of: A folder whose events are counted; at the end their number is written to
+            ``events`` here.
         kill_at: The process kills itself at this event, counted from 1.
         kill_on: Or at the first event of a path that has this in its name.
         torn: A file that the process then waits for keeps only this share of its bytes, as one
@@ -69,7 +69,7 @@ class _Events:
     def __init__(
         self, folder: Path, kill_at: int | None, kill_on: str | None, torn: float | None
     ) -> None:
-        self._folder = str(folder)
+        self._folder, self._to = str(folder), Path("events").resolve()
         self._kill_at, self._kill_on, self._torn = kill_at, kill_on, torn
         self._numbers = itertools.count(1)
         self._last = 0
@@ -80,7 +80,7 @@ class _Events:
     def write(self) -> None:
         """Say how many there were."""
         number, self._kill_at = self._last, None
-        (Path(self._folder) / "events").write_text(str(number))
+        self._to.write_text(str(number))
 
     def _audited(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _COUNTED and isinstance(arguments[0], str | bytes | os.PathLike):

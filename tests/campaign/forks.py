@@ -74,10 +74,12 @@ class Forks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for name in ("temporary", "matplotlib"):
+            (folder / name).mkdir()
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "TMPDIR": str(folder),
+            "TMPDIR": str(folder / "temporary"),
             "MPLCONFIGDIR": str(folder / "matplotlib"),
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
@@ -97,7 +99,7 @@ class Forks:
 
     def call(
         self,
-        name: str,
+        function: str,
         *,
         cwd: Path,
         writes: Path | None = None,
@@ -107,7 +109,7 @@ class Forks:
         """Run a function of `calls` in a process of its own.
 
         Args:
-            name: The function's.
+            function: Its name.
             cwd: Where it runs.
             writes: The folder that it can write in; None: ``cwd``.
             cpu_seconds: Processor time after which it is ended.
@@ -116,7 +118,7 @@ class Forks:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         request = {
-            "name": name,
+            "function": function,
             "cwd": str(cwd),
             "writes": str(writes or cwd),
             "arguments": arguments,
@@ -163,7 +165,6 @@ def serve() -> None:
     for name in MODULES:
         importlib.import_module(name)
     _build_command_tree_once()
-    Path("matplotlib").mkdir(exist_ok=True)
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)
         for name in Path("imported").read_text().split():
@@ -225,12 +226,13 @@ def _run(request: dict[str, Any]) -> NoReturn:
         sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-        imported, before = Path("imported").open("w"), set(sys.modules)
+        imported, before = open("imported", "w"), set(sys.modules)  # noqa: SIM115, PTH123
+        temporary = Path("temporary").resolve()
         os.chdir(request["cwd"])
         if can_confine():
-            confine([Path(request["writes"])])
+            confine([Path(request["writes"]), temporary])
         calls = importlib.import_module("campaign.calls")
-        code = _code_of(getattr(calls, request["name"]), request["arguments"])
+        code = _code_of(getattr(calls, request["function"]), request["arguments"])
         imported.write("\n".join(sys.modules.keys() - before))
         for file in (imported, sys.stdout, sys.stderr):
             file.flush()

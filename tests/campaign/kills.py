@@ -26,7 +26,7 @@ class Stage:
 
 
 _LOGS = ("metrics.jsonl", "report.html", "loss.png", "run.json", "study.db", "trials.csv",
-         "parallel.png", "validation.jsonl")  # fmt: skip
+         "parallel.png", "validation.jsonl", "state.pt")  # fmt: skip
 STAGES = {
     "extract run": Stage(EXTRACT, "store.zarr"),
     "extract export": Stage(["extract", "export", "{place}/store.zarr"], "store.h5"),
