@@ -140,7 +140,7 @@ def run(
             "workers": workers,
             "pairs": pairs,
             "detections": detections,
-            "shard": Shard.from_text(shard or "1/1"),
+            "shard": Shard() if shard is None else Shard.from_text(shard),
             "retry_failed": retry_failed,
             "engine": engine,
             "ray": {

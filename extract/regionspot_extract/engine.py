@@ -120,7 +120,7 @@ def in_turn(
             claim = claims.enter_context(ExitStack())
             if not claim.enter_context(writer.claim(part)):
                 return _Taken(part, claim, Attempt(part, held=True))
-            marker = read_marker(writer.store, part.index)
+            marker = read_marker(writer.store, writer.plan, part.index)
             if marker is not None and not (marker.failed and extraction.config.retry_failed):
                 return _Taken(part, claim, Attempt(part))
             if marker is not None:
