@@ -92,6 +92,17 @@ def test_folders_of_several_heads_are_looked_into(
         run_folder(asked, annotations)
 
 
+@pytest.mark.parametrize("name", ["parts", "parts.kept", "run.json", "baseline_clip_pool.json"])
+def test_heads_named_as_an_evaluations_files_are_refused(
+    place: Path, annotations: AnnotationSet, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / WEIGHTS).write_text(name)
+    asked = config(place, tmp_path / "out", more_heads=[tmp_path / name])
+    with pytest.raises(InputError, match=f"--head .*{name}: an evaluation has files named"):
+        run_folder(asked, annotations)
+
+
 def test_only_our_journals_are_removed(
     place: Path, annotations: AnnotationSet, tmp_path: Path
 ) -> None:
