@@ -182,6 +182,9 @@ class PredictConfig(Config):
     """Pictures of the image's size; the region is what is more than half as bright as they get."""
     propose: ProposeConfig = ProposeConfig()
     """How SAM looks where there is no prompt at all."""
+    overlap: float = Field(default=0.5, ge=0, le=1)
+    """Largest IoU of the masks of two regions that SAM finds by itself; above it the one that SAM
+    is less sure of is left out."""
     top: int = Field(3, ge=1, le=MOST_PAIRS)
     """Names given for each region."""
     least: float = Field(0.0, ge=0, le=1)

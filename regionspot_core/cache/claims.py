@@ -114,6 +114,8 @@ class FolderClaims(Claims):
     def _acquire(self, lock: BaseFileLock, path: Path) -> None:
         while True:
             path.parent.mkdir(exist_ok=True)
+            if path.parent.is_symlink():
+                raise OSError(None, f"{LOCKS} is a link; put a folder in its place")
             try:
                 lock.acquire()
             except FileNotFoundError:

@@ -115,7 +115,7 @@ def test_failed_images_are_left_out(tmp_path: Path) -> None:
     assert len(cache) == len(kept)
     assert cache.read(range(7)).image_ids.tolist() == annotations.image_id[kept].tolist()
     assert [failure.position for failure in cache.failed] == [0, 4]
-    marker = read_marker(open_store(tmp_path / "s"), 0)
+    marker = read_marker(open_store(tmp_path / "s"), FeatureCache(tmp_path / "s").plan, 0)
     assert marker is not None
     assert (marker.images, marker.regions) == (3, 4)
 
