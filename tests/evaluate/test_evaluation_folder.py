@@ -438,6 +438,7 @@ def test_a_damaged_list_of_images_is_refused(
     [
         {"batch_images": 10**6}, {"workers": 10**5}, {"pairs": 10**12}, {"detections": 2**62},
         {"gallery": 61}, {"propose": {"points_per_side": 10**4}}, {"proposals": ""},
+        {"ray": {"actors": 10**9}}, {"ray": {"threads": 10**9}}, {"ray": {"gpus": 1e9}},
         {"shard": {"index": 1, "of": 10**9}}, {"baseline": [""]}, {"protocol": ""},
     ],
 )  # fmt: skip
