@@ -123,9 +123,9 @@ def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
 
 def _absolute(place: Location | None) -> str | None:
     """A path that is meant the same from any folder, or a URL."""
-    if place is None or "://" in str(place):
-        return place and str(place)
-    return str(Path(place).absolute())
+    if place is None:
+        return None
+    return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
 def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:
