@@ -191,11 +191,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def require_folder_or_nothing(path: Path) -> None:
-    """Refuse to write into a folder that is a file, below one, or not ours to write to.
+    """Refuse to write into a folder that is a file, below one, not ours to write to, or the root.
 
     Raises:
         InputError: If it is; the message names it.
     """
+    if path.resolve() == path.resolve().parent:
+        raise InputError(f"--out {path}: expected a folder of its own, got the root of all files")
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         what = "got a file" if nearest == path else f"but {nearest} is a file"
