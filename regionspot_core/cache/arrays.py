@@ -344,5 +344,5 @@ def first_line(error: Exception) -> str:
 
 def _what_is_there(store: Store) -> str:
     if isinstance(store, FolderStore) and store.folder.exists():
-        return "a file" if store.folder.is_file() else "a folder that holds none"
+        return "a folder that holds none" if store.folder.is_dir() else "a file"
     return "nothing"
