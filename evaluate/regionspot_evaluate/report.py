@@ -192,6 +192,8 @@ def print_prediction(image: Path, report: PredictReport) -> None:
         )
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
+    if report.overlapping:
+        show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
     show(f"written: {report.json_file}, {report.picture_file}")
 
 

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_path
 from regionspot_evaluate import naming_options as naming
 
 
 def run(
     images: options.Images,
     annotations: Annotated[
-        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+        Path,
+        typer.Option(
+            "--annotations", callback=existing_path, metavar="FILE", help="LVIS annotation JSON."
+        ),
     ],
     heads: naming.Heads,
     out: Annotated[
@@ -136,7 +140,7 @@ def run(
             "workers": workers,
             "pairs": pairs,
             "detections": detections,
-            "shard": Shard.from_text(shard or "1/1"),
+            "shard": Shard() if shard is None else Shard.from_text(shard),
             "retry_failed": retry_failed,
             "engine": engine,
             "ray": {

@@ -189,8 +189,8 @@ def run(
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
-    Images that cannot be read are recorded and left out; the exit code is
-    then 1.
+    Images that cannot be read are recorded and left out. The exit code is 1 as
+    long as the store lacks images, whichever call could not read them.
     """
     given = dict(locals())
 

@@ -213,6 +213,19 @@ def read_complete(store: Store, plan: CachePlan) -> Complete | None:
     return complete
 
 
+def failed_images(store: Store, plan: CachePlan) -> tuple[FailedImage, ...]:
+    """The images of all committed parts that could not be read, whichever run did the parts.
+
+    Raises:
+        CacheDamagedError: A marker or the summary is there but damaged.
+    """
+    complete = read_complete(store, plan)
+    if complete is not None:
+        return complete.failed
+    markers = read_markers(store, plan)
+    return tuple(failure for marker in markers if marker is not None for failure in marker.failed)
+
+
 def write_plan_files(store: Store, files: dict[str, FileSum]) -> None:
     """Write down the files that the plan decided."""
     write_sealed(store, PLAN_FILES, {key: asdict(each) for key, each in files.items()})

@@ -9,7 +9,7 @@ from typing import Any
 from regionspot_core.cache.arrays import read_header
 from regionspot_core.cache.copying import Copied, copy_parts, create_copy
 from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.cache.markers import Marker, read_markers
+from regionspot_core.cache.markers import FailedImage, Marker, failed_images, read_markers
 from regionspot_core.cache.schema import CHUNK, CLASS_LISTS, start_name
 from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter
@@ -36,6 +36,8 @@ class MergeReport:
     The first store's are taken."""
     missing: tuple[int, ...]
     """Parts that the target still lacks."""
+    failed: tuple[FailedImage, ...]
+    """Images of the target's parts that could not be read when they were extracted."""
 
 
 class Merge:
@@ -102,6 +104,7 @@ class Merge:
             parts_in_several=len(several),
             parts_differing=sum(_differ(markers) for markers in several),
             missing=missing,
+            failed=failed_images(self._store, self._writer.plan),
         )
 
 

@@ -234,8 +234,8 @@ def require_same_origin(
         FingerprintError: It was; the fields are named.
     """
     require_equal(
-        {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
         {"fingerprint": fingerprint, "plan": plan.to_json()},
+        {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
         what=f"{store} was made otherwise than this run would",
         advice="Choose another --out, or run with the options the store was made with",
     )

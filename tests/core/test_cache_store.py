@@ -170,8 +170,8 @@ def test_another_fingerprint_is_refused_field_by_field(store: Path) -> None:
             fingerprint={"backbones": {"region_encoder": {"name": "another"}}},
         )
     message = str(caught.value)
-    assert "backbones.region_encoder.name: expected generated, found another" in message
-    assert "plan.part_images: expected 4, found 5" in message
+    assert "backbones.region_encoder.name: expected another, found generated" in message
+    assert "plan.part_images: expected 5, found 4" in message
 
 
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

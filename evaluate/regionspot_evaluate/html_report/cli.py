@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_folder, existing_path
+
 
 def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
             metavar="RUN [RUN2]",
+            callback=existing_path,
             help="One or two folders that `evaluate run` wrote, or results files of any detector.",
         ),
     ],
@@ -20,6 +23,7 @@ def report(
         Path | None,
         typer.Option(
             "--annotations",
+            callback=existing_path,
             metavar="FILE",
             show_default="what RUN was scored on, where it says so",
             help="LVIS annotation JSON.",
@@ -29,6 +33,7 @@ def report(
         Path | None,
         typer.Option(
             "--images",
+            callback=existing_folder,
             metavar="DIR",
             show_default="RUN's, where it says so",
             help="Folder of the images; without it there are no pictures.",
