@@ -26,7 +26,7 @@ from regionspot_core.cache.markers import (
     read_plan_files,
 )
 from regionspot_core.cache.plan import CachePlan, PlanRecord
-from regionspot_core.cache.records import SHOWN, parse_object, validated
+from regionspot_core.cache.records import SHOWN, Int64, parse_object, validated
 from regionspot_core.cache.schema import (
     ATTRIBUTE,
     CHUNK,
@@ -113,7 +113,7 @@ class _Fingerprint(BaseModel):
 
 class _Vocabulary(BaseModel):
     names: tuple[str, ...]
-    ids: tuple[int, ...]
+    ids: tuple[Int64, ...]
     frequencies: tuple[str, ...]
     kinds: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...] = ()
