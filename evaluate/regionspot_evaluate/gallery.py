@@ -81,7 +81,7 @@ def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -
         row, column = divmod(index, columns)
         _draw_image(figure.add_subplot(grid[2 * row, column]), picture)
         _draw_names(figure.add_subplot(grid[2 * row + 1, column]), picture, lines)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def _legend(figure: Figure, height: float) -> None:

@@ -108,6 +108,10 @@ def print_report(store: str, report: ExtractionReport) -> None:
     if left_out:
         show(f"left out of the annotations: {left_out}")
     _print_failures(report.failed)
+    before = len(report.failed) - len(report.failed_now)
+    if before:
+        which = "they were" if before == len(report.failed) else f"{before:,} of them"
+        show(f"{which} left out before this run; --retry-failed tries again")
 
 
 def print_bank(path: Path, report: TextReport) -> None:
@@ -221,6 +225,7 @@ def print_merge(store: str, report: MergeReport) -> None:
             f"still missing: {_runs(report.missing)}; merge stores that have them, or go on with "
             f"`regionspot extract run`"
         )
+    _print_failures(report.failed)
 
 
 def print_weight_file(file: WeightFile) -> None:

@@ -83,6 +83,7 @@ class FolderClaims(Claims):
         path = self._lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # where no file can be made, as in /proc, FileLock would try for ever
             with FileLock(path):
                 try:
                     yield
@@ -114,6 +115,8 @@ class FolderClaims(Claims):
     def _acquire(self, lock: BaseFileLock, path: Path) -> None:
         while True:
             path.parent.mkdir(exist_ok=True)
+            if path.parent.is_symlink():
+                raise OSError(None, f"{LOCKS} is a link; put a folder in its place")
             try:
                 lock.acquire()
             except FileNotFoundError:

@@ -73,7 +73,7 @@ class Import:
 
 def _require_begun_by(source: Hdf5Store, markers: list[Marker], store: Store) -> None:
     """Refuse a store that an interrupted import of the same file would not have left."""
-    if read_complete(store) is not None:
+    if read_complete(store, source.plan) is not None:
         raise CacheError(f"{store}: there is a finished store already; choose another --out")
     there = read_markers(store, source.plan)
     same = store.read(PLAN_FILES) == source.read(PLAN_FILES) and all(

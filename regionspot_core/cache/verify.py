@@ -137,7 +137,8 @@ def _described(survey: Survey, check: Check, problem: str) -> Damage:
         return Damage(check.key, problem)
     part = survey.part(check.part)
     if problem == CHANGED:
-        details, hit = damage_in_shard(survey.store, survey.plan, check.array, part)
+        sums = survey.markers[part.index].chunks.get(check.array.name)
+        details, hit = damage_in_shard(survey.store, survey.plan, check.array, part, sums)
         problem = f"{problem}: {details}"
     else:
         hit = images_of(survey.plan, check.array, part, None)

@@ -272,9 +272,10 @@ class TrainingRun:
     def _found(self) -> _Found | None:
         if self._folder is None:
             return None
+        self._folder.look_at_best()
         if self._folder.finished:
             return _Found(self._folder.finished_step(), finished=True)
-        last = self._folder.latest()
+        last = self._folder.latest(self.learner.head.config, self.config)
         if last is None:
             return _Found(0, finished=False)
         step = int(last.state["learner"]["step"])
