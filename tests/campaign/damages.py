@@ -84,7 +84,7 @@ def _copy(rng: random.Random, file: Path, others: Sequence[Path]) -> str:
 
 
 def _alike(file: Path, others: Sequence[Path]) -> list[Path]:
-    """Files of the same size if there are any: nothing but a sum of the content tells them apart."""
+    """Files of the same size if there are any: only a sum of the content tells them apart."""
     same = [path for path in others if path.stat().st_size == file.stat().st_size]
     near = [path for path in others if path.suffix == file.suffix]
     return same or near or list(others)

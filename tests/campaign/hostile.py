@@ -9,6 +9,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ Words = list[str]
 Maker = Callable[[random.Random, Path, str], Words]
 """Makes a hostile file in the working directory, from the good ones in a place; gives the command
 that is to read it. The third is a folder that no command was given."""
-ALLOWED = ("work",)
 
 
 def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> list[str]:
@@ -45,8 +45,8 @@ def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> lis
 
 def _made(words: Sequence[str]) -> tuple[str, ...]:
     """What a command is to go on with, so may change."""
-    aims = [word for flag, word in zip(words, words[1:], strict=False) if flag == "--out"]
-    return tuple(f"work/{aim}" for aim in aims)
+    aims = [word for flag, word in pairwise(words) if flag == "--out" or word == "bad"]
+    return tuple(f"work/{aim}" for aim in aims if "--out" in words or "--repair" in words)
 
 
 def make(name: str, seed: int, place: str, outside: str) -> None:
@@ -127,9 +127,25 @@ def _toml_value(rng: random.Random, outside: str) -> str:
 
 
 def _config(rng: random.Random, place: Path, outside: str) -> Words:
-    keys = ("steps", "seed", "batch_images", "head.layers", "head.ffn_width", "optimiser.lr", "device",
-            "optimiser.milestones", "data.weights", "pieces", "log_every", "reading.memory_mib",
-            "head.initial_scale", "loss.negatives", "log.tensorboard", "new", "a.b.c")  # fmt: skip
+    keys = (
+        "steps",
+        "seed",
+        "batch_images",
+        "head.layers",
+        "head.ffn_width",
+        "optimiser.lr",
+        "device",
+        "optimiser.milestones",
+        "data.weights",
+        "pieces",
+        "log_every",
+        "reading.memory_mib",
+        "head.initial_scale",
+        "loss.negatives",
+        "log.tensorboard",
+        "new",
+        "a.b.c",
+    )
     lines = ["steps = 2", "[head]", "layers = 1"]
     lines[:0] = [f"{rng.choice(keys)} = {_toml_value(rng, outside)}"]
     if rng.random() < 0.2:
@@ -142,7 +158,7 @@ def _config(rng: random.Random, place: Path, outside: str) -> Words:
 
 
 def _space(rng: random.Random, place: Path, outside: str) -> Words:
-    span = "{ low = %s, high = %s }" % (rng.choice(NUMBERS), rng.choice(NUMBERS))
+    span = f"{{ low = {rng.choice(NUMBERS)}, high = {rng.choice(NUMBERS)} }}"
     key = rng.choice(("head.layers", "optimiser.lr", "loss.kind", "steps", "seed", "head.heads",
                       "device", "", "no.such"))  # fmt: skip
     value = rng.choice((span, _toml_value(rng, outside), f"[{_toml_value(rng, outside)}, 1]"))
@@ -244,8 +260,19 @@ def _state(rng: random.Random, place: Path, outside: str) -> Words:
             if rng.random() < 0.2:
                 del inner[key]
             else:
-                inner[key] = rng.choice((-5, 10**30, None, "x", [], {}, float("nan"),
-                                         torch.zeros(2), torch.full((3,), float("nan"))))  # fmt: skip
+                inner[key] = rng.choice(
+                    (
+                        -5,
+                        10**30,
+                        None,
+                        "x",
+                        [],
+                        {},
+                        float("nan"),
+                        torch.zeros(2),
+                        torch.full((3,), float("nan")),
+                    )
+                )
             break
     torch.save(state, file)
     if rng.random() < 0.2:
@@ -358,8 +385,17 @@ def _store(rng: random.Random, place: Path, outside: str) -> Words:
     from regionspot_core.cache.markers import FileSum
 
     bad = _copy(place, "store.zarr", "bad")
-    name = rng.choice(("zarr.json", "zarr.json", "parts/plan.json", "parts/000001.json",
-                       "parts/complete.json", "clip/tokens/zarr.json", "region/start/zarr.json"))  # fmt: skip
+    name = rng.choice(
+        (
+            "zarr.json",
+            "zarr.json",
+            "parts/plan.json",
+            "parts/000001.json",
+            "parts/complete.json",
+            "clip/tokens/zarr.json",
+            "region/start/zarr.json",
+        )
+    )
     document = json.loads((bad / name).read_bytes())
     if name == "parts/plan.json" and rng.random() < 0.7:
         document[_outside(rng, outside)] = rng.choice(list(document.values()))
@@ -417,8 +453,9 @@ def _png(width: int, height: int, *, extra: bytes = b"") -> bytes:
 def _image(rng: random.Random, place: Path, outside: str) -> Words:
     bad = Path("bad.png")
     good = (place / "world/train/000001.png").read_bytes()
-    what = rng.choice(("pipe", "device", "cut", "flipped", "bomb", "sides", "text", "folder", "other",
-                       "exif"))  # fmt: skip
+    what = rng.choice(
+        ("pipe", "device", "cut", "flipped", "bomb", "sides", "text", "folder", "other", "exif")
+    )
     if what == "pipe":
         os.mkfifo(bad)
     elif what == "device":
@@ -446,8 +483,19 @@ def _image(rng: random.Random, place: Path, outside: str) -> Words:
     elif what == "exif":
         bad.write_bytes(b"\xff\xd8\xff\xe1\xff\xffExif\0\0" + rng.randbytes(200))
     else:
-        bad.write_bytes(rng.choice((b"", b"GIF89a", b"%!PS-Adobe\nshowpage\n", b"P6 99999 99999 255\n",
-                                    b"RIFF0000WEBP", b"II*\0\xff\xff\xff\xff", rng.randbytes(99))))  # fmt: skip
+        bad.write_bytes(
+            rng.choice(
+                (
+                    b"",
+                    b"GIF89a",
+                    b"%!PS-Adobe\nshowpage\n",
+                    b"P6 99999 99999 255\n",
+                    b"RIFF0000WEBP",
+                    b"II*\0\xff\xff\xff\xff",
+                    rng.randbytes(99),
+                )
+            )
+        )
     if rng.random() < 0.5:
         return ["evaluate", "predict", "bad.png", "--head", "{place}/run", "--names", "a,b",
                 "--box", "0,0,1,1", "--out", "out"]  # fmt: skip
@@ -530,8 +578,16 @@ def _study(rng: random.Random, place: Path, outside: str) -> Words:
             f"DROP TABLE {table}",
         ))  # fmt: skip
         try:
-            study.execute(change, ([simple.encode("utf-8", "replace").decode()]
-                                   if isinstance(simple, str) else [simple]) if "?" in change else [])  # fmt: skip
+            study.execute(
+                change,
+                (
+                    [simple.encode("utf-8", "replace").decode()]
+                    if isinstance(simple, str)
+                    else [simple]
+                )
+                if "?" in change
+                else [],
+            )
         except sqlite3.Error:
             study.execute(f"DELETE FROM {table}")
     study.close()

@@ -13,8 +13,28 @@ OUTSIDE = ("../outside/kept.txt", "../../outside/kept.txt", "out/../../outside/k
            "..\\outside\\kept.txt", "C:\\kept.txt", "{outside}/kept.txt", "{outside}/new.txt",
            "/proc/self/mem", "kept\0.txt")  # fmt: skip
 """Paths out of a folder; ``{outside}`` stands for the absolute one of a folder that is not ours."""
-TEXTS = ("", " ", "\0", "a\0b", "\ud800", ESCAPES, "a\nb\rc\td", "\u202eflipped", "x" * 100_000,
-         "é" * 300, "😀", "null", "-1", "nan", "[]", "%s%n", "{}", "=1+1", "../..", *OUTSIDE)  # fmt: skip
+TEXTS = (
+    "",
+    " ",
+    "\0",
+    "a\0b",
+    "\ud800",
+    ESCAPES,
+    "a\nb\rc\td",
+    "\u202eflipped",
+    "x" * 100_000,
+    "é" * 300,
+    "😀",
+    "null",
+    "-1",
+    "nan",
+    "[]",
+    "%s%n",
+    "{}",
+    "=1+1",
+    "../..",
+    *OUTSIDE,
+)
 NUMBERS = (0, -1, 1, 2, -(2**31), 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400,
            0.5, -0.0, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"))  # fmt: skip
 DEPTH = 100_000
@@ -35,8 +55,16 @@ def nasty(rng: random.Random, outside: str = "") -> Any:
         return rng.choice(
             (None, True, False, [], {}, [[]], {"": None}, [None] * 3, [0, -1, "2", {}])
         )
-    return rng.choice((Raw("[" * DEPTH + "]" * DEPTH), Raw('{"a":' * DEPTH + "1" + "}" * DEPTH),
-                       Raw("9" * 5_000), Raw("1e999999"), Raw('"\\ud800"'), Raw("NaN")))  # fmt: skip
+    return rng.choice(
+        (
+            Raw("[" * DEPTH + "]" * DEPTH),
+            Raw('{"a":' * DEPTH + "1" + "}" * DEPTH),
+            Raw("9" * 5_000),
+            Raw("1e999999"),
+            Raw('"\\ud800"'),
+            Raw("NaN"),
+        )
+    )
 
 
 def mutated(rng: random.Random, document: Any, outside: str = "") -> Any:
