@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x9b1m"
@@ -38,6 +40,10 @@ TEXTS = (
 NUMBERS = (0, -1, 1, 2, -(2**31), 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400,
            0.5, -0.0, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"))  # fmt: skip
 DEPTH = 100_000
+
+
+Words = list[str]
+"""A command's."""
 
 
 class Raw(str):
@@ -143,3 +149,18 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**300:
         return "1" + "0" * 400
     return json.dumps(value)
+
+
+def write_json(rng: random.Random, good: Path, to: str, outside: str) -> None:
+    """Write a good JSON file, mutated."""
+    document = json.loads(good.read_bytes())
+    Path(to).write_bytes(as_json(rng, mutated(rng, document, outside)))
+
+
+def copied(place: Path, name: str, to: str) -> Path:
+    """Copy a file or folder of the place here."""
+    if (place / name).is_dir():
+        shutil.copytree(place / name, to)
+    else:
+        shutil.copy(place / name, to)
+    return Path(to)
