@@ -11,7 +11,7 @@ from campaign.place import Contents
 
 ERROR = "regionspot: error: "
 _RAW = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
-"""Bytes by which text could command a terminal: control characters but tab and the ends of lines."""
+"""Bytes by which text commands a terminal: control characters but tab and the ends of lines."""
 _WARNING = re.compile(r"^\S*(Warning|WARNING)\b|\w+Warning:", re.MULTILINE)
 
 
