@@ -99,8 +99,8 @@ class ClassBank:
             for fingerprint in (self.clip, clip)
         )
         require_equal(
-            ours,
             theirs,
+            ours,
             what=f"{what} was made by another CLIP than this",
             advice="Make it again with `regionspot extract text` and this --clip",
         )

@@ -199,8 +199,8 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 def _require_plan(there: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     require_equal(
-        there,
         wanted,
+        there,
         what=f"{path} was made otherwise than this run would",
         advice="Choose another --out, or delete it",
     )

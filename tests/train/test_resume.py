@@ -206,7 +206,7 @@ def test_another_run_is_not_resumed(store: Path, tmp_path: Path) -> None:
     fit(store, tmp_path / "run", "steps=12")
     with pytest.raises(CheckpointError, match="go on with it by --resume, or choose another"):
         fit(store, tmp_path / "run", "steps=12")
-    with pytest.raises(FingerprintError, match=r"config\.optimiser\.lr: expected 0\.003, found 0"):
+    with pytest.raises(FingerprintError, match=r"config\.optimiser\.lr: expected 0\.1, found 0"):
         fit(store, tmp_path / "run", "steps=12", "optimiser.lr=0.1", resume=True)
     make_cache(tmp_path / "other", [2, 3, 1, 2], seed=5)
     with pytest.raises(FingerprintError, match=r"data\.datasets\.0\."):

@@ -30,8 +30,14 @@ def fit(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="Folder for the head, its log and curve.")
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="RUN",
+            help="New or empty folder for the head, its log and curve; with --resume, a run's. "
+            "Only --dry-run needs none.",
+        ),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +86,7 @@ def fit(
     143 or 130, and the same command with --resume goes on. On several GPUs:
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
+    from regionspot_core.errors import InputError
     from regionspot_core.tables import facts_table, format_seconds, show
     from regionspot_train.config import load_settings
     from regionspot_train.run import run_training
@@ -90,6 +97,10 @@ def fit(
 
         print_forecast(settings, cache)
         return
+    if out is None:
+        raise InputError(
+            "--out is missing: give a new folder for the run, or --dry-run to see what it would be"
+        )
     report = run_training(
         settings, store=cache, out=out, validate_on=val, resume=resume, start_from=start_from
     )

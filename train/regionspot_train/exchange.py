@@ -7,6 +7,7 @@ from pathlib import Path
 from regionspot_core import __version__
 from regionspot_core.checkpoint import (
     RECORD,
+    WEIGHTS,
     HeadRecord,
     load_head,
     read_record,
@@ -14,12 +15,7 @@ from regionspot_core.checkpoint import (
     verify_head,
 )
 from regionspot_core.errors import CheckpointError
-from regionspot_core.files import (
-    file_sha256,
-    folder_written_aside,
-    require_folder_or_nothing,
-    require_place_for_file,
-)
+from regionspot_core.files import file_sha256, folder_written_aside, require_place_for_file
 from regionspot_core.published import (
     PublishedHead,
     published_backbones,
@@ -27,6 +23,7 @@ from regionspot_core.published import (
     read_published,
     write_published,
 )
+from regionspot_train.record.claim import require_empty
 
 
 def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> PublishedHead:
@@ -43,7 +40,7 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
         CheckpointError: It holds no whole head, or ``out`` holds one already.
         InputError: The models named are not those of published heads, or do not fit this one.
     """
-    require_folder_or_nothing(out)
+    require_empty(out, but=(WEIGHTS, RECORD))
     published = read_published(file)
     backbones = published_backbones(published.head.config, sam=sam, clip=clip)
     origin = {

@@ -189,8 +189,8 @@ class RunFolder:
         except CheckpointError as error:
             raise CheckpointError(f"{error}, so the run cannot be resumed") from None
         require_equal(
-            _with_new_settings({key: before.get(key) for key in asked}),
             asked,
+            _with_new_settings({key: before.get(key) for key in asked}),
             what=f"{self.path} was asked for another run than this",
             advice="Resume it with what it was asked for, or choose another --out",
         )
