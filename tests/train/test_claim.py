@@ -70,9 +70,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(
 
 def test_the_root_of_the_file_system_is_no_place(store: Path) -> None:
     before = sorted(Path("/").iterdir())
-    with pytest.raises(
-        InputError, match=r"--out /: (expected a new or|no permission)"
-    ):
+    with pytest.raises(InputError, match=r"--out /: (expected a new or|no permission)"):
         fit(store, Path("/"), resume=True)
     assert sorted(Path("/").iterdir()) == before
 
@@ -226,53 +224,46 @@ regionspot_cli.main()
 """The command line, whose heads learn once a file is there."""
 
 
-@pytest.mark.parametrize("verb", ["fit", "sweep"])
-def test_two_processes_resume_one_folder(store: Path, tmp_path: Path, verb: str) -> None:
-    """The first goes on to its end, the second is refused or finds it finished; nothing is lost."""
+@pytest.mark.parametrize(("verb", "patience"), [("fit", BOUND), ("sweep", 0.1)])
+def test_two_processes_resume_one_folder(
+    store: Path, tmp_path: Path, verb: str, patience: float
+) -> None:
+    """The second waits for the first, and finds the run finished; or it is refused."""
     out, gate, space = tmp_path / "out", tmp_path / "gate", tmp_path / "space.toml"
     space.write_text("[space]\nseed = { low = 0, high = 9 }\n")
     more = ["--space", str(space), "--trials", "2"] if verb == "sweep" else []
-
-    def start(patience: float) -> subprocess.Popen[str]:
-        options = [word for each in SETTINGS for word in ("--set", each)]
-        return subprocess.Popen(
-            [
-                sys.executable, "-c", PROGRAM, str(patience), str(gate), "train", verb, "--cache",
-                str(store), "--val", str(store), "--out", str(out), "--config", "demo", "--resume",
-                *more, *options,
-            ],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    processes = [start(BOUND)]
+    options = [word for each in SETTINGS for word in ("--set", each)]
+    command = [
+        sys.executable, "-c", PROGRAM, str(patience), str(gate), "train", verb, "--cache",
+        str(store), "--val", str(store), "--out", str(out), "--config", "demo", "--resume", *more,
+        *options,
+    ]  # fmt: skip
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(command, **pipes)
+    wait_until(gate.with_name("gate.reached"), first)
+    second = subprocess.Popen(command, **pipes)
     try:
-        wait_until(gate.with_name("gate.reached"), processes[0])
-        refused = start(0.1)
-        processes.append(refused)
-        _, errors = refused.communicate(timeout=BOUND)
-        assert refused.returncode == 2, errors
-        assert f"process {processes[0].pid} on" in errors
-        assert "two cannot write one run" in " ".join(errors.split())
-        assert "Traceback" not in errors
-
-        waiting = start(BOUND)
-        processes.append(waiting)
-        assert waiting.stderr is not None
-        first_words = waiting.stderr.readline()
-        assert f"process {processes[0].pid} on" in first_words, first_words
-        assert f"waiting up to {BOUND} s" in first_words
+        assert second.stderr is not None
+        words = second.stderr.readline()
+        assert f"process {first.pid} on" in words, words
+        assert f"waiting up to {patience:.0f} s" in words
+        if verb == "sweep":
+            _, refused = second.communicate(timeout=BOUND)
+            assert second.returncode == 2
+            assert "two cannot write one run" in " ".join(refused.split())
+            assert "Traceback" not in refused
         gate.touch()
-        for process in (processes[0], waiting):
+        for process in (first, second) if verb == "fit" else (first,):
             printed, errors = process.communicate(timeout=BOUND)
             assert process.returncode == 0, errors
             assert "Traceback" not in errors
-            assert ("2: 2 finished" if verb == "sweep" else "4 in") in printed
+            assert ("4 in" if verb == "fit" else "2: 2 finished") in printed
     finally:
-        for process in processes:
+        for process in (first, second):
             process.kill()
             process.communicate(timeout=BOUND)
     assert not (out / LOCK).exists()
-    head = out / "trials" / "0000" if verb == "sweep" else out
+    head = out if verb == "fit" else out / "trials" / "0001"
     assert (head / "head.safetensors").exists()
 
 
