@@ -137,6 +137,9 @@ def main() -> NoReturn:
 
 def _usage_message(error: Exception) -> str:
     message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    about = getattr(getattr(error, "param", None), "help", None)
+    if about and message.startswith("Missing "):  # then say what it is, and so how to get one
+        message = f"{message}. {about.rstrip('.')}"
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context is not None else ""
     return f"{message}{hint}"

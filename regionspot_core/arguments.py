@@ -58,39 +58,41 @@ def _bounded(then: Any) -> Any:  # noqa: ANN401
     return check
 
 
-def existing_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """Refuse a path where no folder is.
+def existing(what: str, *, folder: bool = False, file: bool = False, url: bool = False) -> Any:  # noqa: ANN401
+    """Return the callback of an option that refuses a path where nothing of that kind is.
+
+    A pipe, a socket or a device is never of that kind: it could be waited for endlessly.
+
+    Args:
+        what: What is expected, for the message: ``a folder``.
+        folder: Whether a folder will do.
+        file: Whether a regular file will do.
+        url: Whether a URL will do; nothing looks whether it is there.
 
     Raises:
-        InputError: If it is none; the option is named.
+        InputError: By the callback, if there is none; the option is named.
     """
-    if value is not None and not value.is_dir():
-        raise InputError(f"{_name(param)} {value}: expected a folder, found {kind_of(value)}")
-    return value
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:  # noqa: ANN401 - a path, several, or None
+        given = value if isinstance(value, list | tuple) else [value]
+        for each in given:
+            path = Path(each) if each is not None else None
+            if path is None or (url and "://" in str(each)):
+                continue
+            if not ((folder and path.is_dir()) or (file and path.is_file())):
+                raise InputError(f"{_name(param)} {each}: expected {what}, found {kind_of(path)}")
+        return value
+
+    return check
 
 
-def existing_file(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """Refuse a path where no regular file is. A pipe or a device could be waited for endlessly.
-
-    Raises:
-        InputError: If it is none; the option is named.
-    """
-    if value is not None and not value.is_file():
-        raise InputError(f"{_name(param)} {value}: expected a file, found {kind_of(value)}")
-    return value
-
-
-def existing_path(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """Refuse a path where neither a folder nor a regular file is.
-
-    Raises:
-        InputError: If it is none; the option is named.
-    """
-    if value is not None and not (value.is_file() or value.is_dir()):
-        raise InputError(
-            f"{_name(param)} {value}: expected a file or a folder, found {kind_of(value)}"
-        )
-    return value
+existing_folder = existing("a folder", folder=True)
+existing_file = existing("a file", file=True)
+existing_path = existing("a file or a folder", file=True, folder=True)
+existing_store = existing("a feature cache, the folder or URL of a store", folder=True, url=True)
+existing_head = existing(
+    "a trained head, a folder that `train fit` or `train import` wrote", folder=True
+)
 
 
 def kind_of(path: Path) -> str:
@@ -113,5 +115,5 @@ def kind_of(path: Path) -> str:
 
 
 def _name(param: typer.CallbackParam) -> str:
-    option = param.opts[0]
+    option: str = param.opts[0]
     return option if option.startswith("-") else str(param.metavar or option)

@@ -8,19 +8,26 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_file, existing_path, existing_store
 from regionspot_evaluate import naming_options as naming
 
 
 def cached(
     cache: Annotated[
         str,
-        typer.Option("--cache", metavar="STORE", help="What `extract run` wrote: folder or URL."),
+        typer.Option(
+            "--cache",
+            callback=existing_store,
+            metavar="STORE",
+            help="What `extract run` wrote: folder or URL.",
+        ),
     ],
     heads: naming.Heads,
     annotations: Annotated[
         Path | None,
         typer.Option(
             "--annotations",
+            callback=existing_path,
             metavar="FILE",
             show_default="the store's own boxes",
             help="The store's LVIS annotation JSON: scores with its areas, exactly as `run` does.",
@@ -34,6 +41,7 @@ def cached(
         Path | None,
         typer.Option(
             "--bank",
+            callback=existing_file,
             metavar="FILE",
             show_default="the store's",
             help="Class embeddings that `extract text` wrote.",

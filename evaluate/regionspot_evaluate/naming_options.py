@@ -1,4 +1,4 @@
-"""Command-line options of the commands that name regions. Only typer is imported here."""
+"""Command-line options of the commands that name regions. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_head
+
 Head = Annotated[
     Path,
     typer.Option(
-        "--head", metavar="HEAD", help="A folder that `train fit` or `train import` wrote."
+        "--head",
+        metavar="HEAD",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run.",
+        callback=existing_head,
     ),
 ]
 Heads = Annotated[
@@ -18,7 +23,9 @@ Heads = Annotated[
     typer.Option(
         "--head",
         metavar="HEAD",
-        help="A folder that `train fit` or `train import` wrote; several score what is read once.",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; "
+        "several score what is read once.",
+        callback=existing_head,
     ),
 ]
 Pairs = Annotated[

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_path
 from regionspot_evaluate import naming_options as naming
 
 
 def run(
     images: options.Images,
     annotations: Annotated[
-        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+        Path,
+        typer.Option(
+            "--annotations", callback=existing_path, metavar="FILE", help="LVIS annotation JSON."
+        ),
     ],
     heads: naming.Heads,
     out: Annotated[
@@ -63,6 +67,7 @@ def run(
     compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
+    max_pixels: options.MaxPixels = 100_000_000,
     pairs: naming.Pairs = 900,
     detections: naming.Detections = 300,
     shard: Annotated[
@@ -134,9 +139,10 @@ def run(
             "backbones": backbones_of_head(heads[0], models, sam=sam, clip=clip),
             "batch_images": batch,
             "workers": workers,
+            "max_pixels": max_pixels,
             "pairs": pairs,
             "detections": detections,
-            "shard": Shard.from_text(shard or "1/1"),
+            "shard": Shard() if shard is None else Shard.from_text(shard),
             "retry_failed": retry_failed,
             "engine": engine,
             "ray": {

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_path
+
 Ious = Annotated[str, typer.Option("--iou", metavar="bbox,segm", help="Boxes, masks, or both.")]
 Protocol = Annotated[
     str,
@@ -25,11 +27,20 @@ def score(
     annotations: Annotated[
         Path,
         typer.Option(
-            "--annotations", metavar="FILE", help="LVIS annotation JSON; COCO's for --scorer coco."
+            "--annotations",
+            callback=existing_path,
+            metavar="FILE",
+            help="LVIS annotation JSON; COCO's for --scorer coco.",
         ),
     ],
     detections: Annotated[
-        Path, typer.Option("--detections", metavar="FILE", help="Results JSON, LVIS's or COCO's.")
+        Path,
+        typer.Option(
+            "--detections",
+            callback=existing_file,
+            metavar="FILE",
+            help="Results JSON, LVIS's or COCO's.",
+        ),
     ],
     iou: Ious = "bbox",
     protocol: Protocol = "standard",

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_store
+
 STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
 
 Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
-Store = Annotated[str, typer.Argument(metavar="STORE", help=f"What `run` wrote. {STORE}")]
+Store = Annotated[
+    str, typer.Argument(metavar="STORE", help=f"What `run` wrote. {STORE}", callback=existing_store)
+]
 
 
 def add_exchange(app: typer.Typer) -> None:
@@ -34,7 +38,10 @@ def add_exchange(app: typer.Typer) -> None:
 
     @app.command(name="import")
     def import_(
-        file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="What `export` wrote.")],
+        file: Annotated[
+            Path,
+            typer.Argument(metavar="FILE.h5", callback=existing_file, help="What `export` wrote."),
+        ],
         out: Out,
     ) -> None:
         """Make a store of an exported file again, byte for byte.
@@ -51,7 +58,9 @@ def add_exchange(app: typer.Typer) -> None:
         stores: Annotated[
             list[str],
             typer.Argument(
-                metavar="STORE", help="What runs of one plan wrote, each other parts of it."
+                metavar="STORE",
+                callback=existing_store,
+                help="What runs of one plan wrote, each other parts of it.",
             ),
         ],
         out: Out,
@@ -60,12 +69,12 @@ def add_exchange(app: typer.Typer) -> None:
 
         A part that several have is taken from the first. --out may have parts
         already; interrupted, the same command goes on. The exit code is 1 while
-        parts are missing.
+        parts are missing, or images that could not be read.
         """
         from regionspot_extract.exchange import merge_stores
         from regionspot_extract.tables import print_merge
 
         report = merge_stores(stores, out)
         print_merge(out, report)
-        if report.missing:
+        if report.missing or report.failed:
             raise typer.Exit(1)

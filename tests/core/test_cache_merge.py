@@ -94,6 +94,7 @@ def test_a_merge_holds_every_part_that_any_store_holds(
         parts_in_several=sum(sum(part in each for each in held) > 1 for part in range(PARTS)),
         parts_differing=0,
         missing=tuple(sorted(set(range(PARTS)) - there)),
+        failed=(),
     )
 
 

@@ -1,4 +1,4 @@
-"""`regionspot train`: fit, sweep, import, export."""
+"""`regionspot train`: fit, sweep, verify, import, export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_head, existing_store
+from regionspot_core.command_options import AsJson
 from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
@@ -21,6 +23,7 @@ def fit(
         list[str],
         typer.Option(
             "--cache",
+            callback=existing_store,
             metavar="STORE",
             help="What `extract run` wrote: a folder or a URL. Several, each with its own classes, "
             "are mixed, one a batch.",
@@ -51,13 +54,19 @@ def fit(
     val: Annotated[
         str | None,
         typer.Option(
-            "--val", metavar="STORE", help="Validate on this store, and keep the best head."
+            "--val",
+            callback=existing_store,
+            metavar="STORE",
+            help="Validate on this store, and keep the best head.",
         ),
     ] = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="HEAD", help="Begin with this head's weights, not with fresh ones."
+            "--from",
+            callback=existing_head,
+            metavar="HEAD",
+            help="Begin with this head's weights, not with fresh ones.",
         ),
     ] = None,
     resume: Annotated[
@@ -124,10 +133,33 @@ def fit(
 app.command()(sweep)
 
 
+@app.command()
+def verify(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="What `fit`, `sweep` or `import` wrote, or one head."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of a run's heads and checkpoints and name those that are damaged.
+
+    The exit code is 0 when everything that is there is whole, otherwise 1.
+    """
+    from regionspot_train.tables import print_verification
+    from regionspot_train.verify import verify_run
+
+    found = verify_run(run)
+    print_verification(found, as_json=as_json)
+    raise typer.Exit(1 if found.damaged else 0)
+
+
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.pth", help="A published RegionSpot checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="FILE.pth", callback=existing_file, help="A published RegionSpot checkpoint."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="HEAD", help="New folder for the head.")],
     sam: Annotated[
@@ -165,7 +197,10 @@ def import_(
 @app.command()
 def export(
     head: Annotated[
-        Path, typer.Argument(metavar="HEAD", help="A folder that `fit` or `import` wrote.")
+        Path,
+        typer.Argument(
+            metavar="HEAD", callback=existing_head, help="A folder that `fit` or `import` wrote."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE.pth", help="The file to write; must be new.")

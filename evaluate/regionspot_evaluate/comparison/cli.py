@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_path
 from regionspot_evaluate.score_cli import Ious, JsonFile, Protocol
 
 
@@ -20,7 +21,10 @@ def compare(
         ),
     ],
     annotations: Annotated[
-        Path, typer.Option("--annotations", metavar="FILE", help="LVIS annotation JSON.")
+        Path,
+        typer.Option(
+            "--annotations", callback=existing_path, metavar="FILE", help="LVIS annotation JSON."
+        ),
     ],
     iou: Ious = "bbox",
     protocol: Protocol = "standard",

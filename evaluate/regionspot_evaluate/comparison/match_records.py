@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from hotcoco import COCO, LVISEval
 from numpy.typing import NDArray
+from pycocotools import mask as codec
 
 from regionspot_evaluate.scoring.fast import categories, image_batches
 from regionspot_evaluate.scoring.figures import Iou
@@ -20,12 +21,20 @@ from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.stand_ins import StandIns
 from regionspot_evaluate.scoring.truth import Truth
 
-AREAS = ("all", "small", "medium", "large")
+AREAS = {
+    "all": (0, 1e10),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
+"""LVIS's, in square pixels; both ends belong to them."""
 THRESHOLDS = 10
 """IoU 0.50, 0.55 … 0.95."""
 BATCH_IMAGES = 256
 """hotcoco's records are Python objects, so few images have them at a time."""
+EVERY_THRESHOLD = np.uint16((1 << THRESHOLDS) - 1)
 _BITS = (1 << np.arange(THRESHOLDS)).astype(np.uint16)
+_Columns = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,23 @@ class MatchRecords:
 def match_images(
     truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
 ) -> MatchRecords:
-    """Match the detections that are ``kept``, (N,), by hotcoco, some images at a time."""
-    found = [
-        _match(truth, *batch, iou)
-        for batch in image_batches(truth, results, kept, iou, size=BATCH_IMAGES)
-    ]  # an entry a batch: seven columns
-    image, class_index, score, right, counts, place, regions = (
-        np.concatenate(column, axis=-1) for column in zip(*found, strict=True)
+    """Match the detections that are ``kept``, (N,), to the regions of their image and class.
+
+    hotcoco matches where an image has regions of the class, some images at a time. Elsewhere
+    nothing can match, and making hotcoco's records of it would take most of the time.
+    """
+    regions = truth.image[truth.counts] * len(truth.class_id) + truth.class_index[truth.counts]
+    pairs = results.image.astype(np.int64) * len(truth.class_id) + results.class_index
+    has_regions = np.isin(pairs, regions)
+    batches = image_batches(truth, results, kept & has_regions, iou, size=BATCH_IMAGES)
+    matched = [_match(truth, *batch, iou) for batch in batches]
+    image, class_index, score, right, counts, place, region_counts = (
+        np.concatenate(column, axis=-1) for column in zip(*matched, strict=True)
+    )
+    wrong = _without_regions(truth, results, kept & ~has_regions)
+    image, class_index, score, right, counts = (
+        np.concatenate(columns, axis=-1)
+        for columns in zip((image, class_index, score, right, counts), wrong, strict=True)
     )
     order = np.lexsort((image, -score, class_index))
     return MatchRecords(
@@ -75,13 +94,49 @@ def match_images(
         counts=counts[:, order],
         region_image=place[0],
         region_class=place[1],
-        regions=regions,
+        regions=region_counts,
     )
 
 
-def _match(
-    truth: Truth, stand_ins: StandIns, batch: Mapping[str, Any], iou: Iou
-) -> tuple[NDArray[Any], ...]:
+def _without_regions(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> _Columns:
+    """Return image, class, score, ``right`` and ``counts`` where there is nothing to match.
+
+    All detections are wrong there, but for those that LVIS lets be: outside the sizes that are
+    measured, and of classes that are not annotated exhaustively in the image.
+    """
+    rows = np.flatnonzero(kept[results.judged])
+    area = _areas(truth, results, rows)
+    rows, area = rows[area > 0], area[area > 0]
+    places = results.judged[rows]
+    image, class_index = results.image[places], results.class_index[places]
+    partly = [
+        number * len(truth.class_id) + int(np.searchsorted(truth.class_id, class_id))
+        for number, ids in enumerate(truth.not_exhaustive)
+        for class_id in ids
+    ]
+    pairs = image.astype(np.int64) * len(truth.class_id) + class_index
+    exhaustive = ~np.isin(pairs, np.array(partly, dtype=np.int64))
+    counts = [exhaustive & (area >= low) & (area <= high) for low, high in AREAS.values()]
+    return (
+        image,
+        class_index,
+        results.score[places],
+        np.zeros((len(AREAS), len(rows)), dtype=np.uint16),
+        np.array(counts) * EVERY_THRESHOLD,
+    )
+
+
+def _areas(truth: Truth, results: Results, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the areas of judged detections: of boxes, or of masks where a file has no boxes."""
+    if results.box is not None:
+        area: NDArray[np.float64] = results.box[rows, 2:].prod(axis=1)
+        return area
+    sizes = truth.image_size[results.image[results.judged[rows]]].tolist()
+    masks = (results.rle(row, (h, w)) for row, (h, w) in zip(rows.tolist(), sizes, strict=True))
+    return np.fromiter(map(codec.area, masks), np.float64, len(rows))
+
+
+def _match(truth: Truth, stand_ins: StandIns, batch: Mapping[str, Any], iou: Iou) -> _Columns:
     annotated = COCO(
         {
             "images": batch["images"],
@@ -91,7 +146,7 @@ def _match(
     )
     evaluation = LVISEval(annotated, annotated.load_res(_entries(batch)), iou)
     evaluation.evaluate()
-    area_of = {tuple(limits): a for a, limits in enumerate(evaluation.params.area_rng)}
+    area_of = {limits: a for a, limits in enumerate(AREAS.values())}
     by_area: list[list[dict[str, Any]]] = [[] for _ in AREAS]
     for entry in evaluation.eval_imgs:
         if entry is not None:

@@ -11,11 +11,12 @@ from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.progress import progress_line
 from regionspot_evaluate.comparison.config import CompareConfig
 from regionspot_evaluate.comparison.match_records import match_images
+from regionspot_evaluate.comparison.precision_curves import drawn_figures
 from regionspot_evaluate.comparison.published import published_beside
-from regionspot_evaluate.comparison.report import CompareReport, Draws, Row
-from regionspot_evaluate.comparison.resampling import draw_images, drawn_figures
+from regionspot_evaluate.comparison.region_naming import naming_beside
+from regionspot_evaluate.comparison.report import CompareReport, Figures, Kind, Row
+from regionspot_evaluate.comparison.resampling import draw_halves
 from regionspot_evaluate.comparison.rows import find_rows
-from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.scorer import LvisScorer
 from regionspot_evaluate.scoring.selection import kept_detections
@@ -34,27 +35,34 @@ def run_comparison(config: CompareConfig) -> CompareReport:
     files = find_rows(config.runs)
     scorer = LvisScorer(config.annotations, ious=config.iou)
     published = published_beside(scorer.truth, config.protocol) if config.published else ()
-    times_NI = draw_images(len(scorer.truth.image_id), times=config.bootstrap, seed=config.seed)
+    images = len(scorer.truth.image_id)
+    halves_NI = draw_halves(images, times=config.bootstrap, seed=config.seed)
     rows = {}
     with progress_line("compare", total=len(files), unit="rows") as advance:
         for name, path in files.items():
-            rows[name] = _row(config, scorer, path, times_NI)
+            rows[name] = _row(config, scorer, path, halves_NI)
             advance(1)
-    report = CompareReport(config, rows, published)
+    report = CompareReport(config, rows, images, published)
     if config.json_file is not None:
         write_json(config.json_file, report.to_json())
     return report
 
 
-def _row(config: CompareConfig, scorer: LvisScorer, path: Path, times_NI: NDArray[np.int32]) -> Row:
+def _row(
+    config: CompareConfig, scorer: LvisScorer, path: Path, halves_NI: NDArray[np.uint8]
+) -> Row:
     by_protocol = scorer.score_all(path, ious=config.iou, protocols=(config.protocol,))
     scores = by_protocol[config.protocol]
-    draws: dict[Iou, Draws] = {}
+    figures: dict[Kind, Figures] = {iou: Figures(scores[iou].values, {}) for iou in config.iou}
     # What hotcoco cannot match as LVIS's API does has no intervals, and the report says so.
     if config.bootstrap and not any(score.fallback for score in scores.values()):
         results = read_results(path, scorer.truth, ious=config.iou)
         kept = kept_detections(results, config.protocol)
         for iou in config.iou:
             records = match_images(scorer.truth, results, kept, iou=iou)
-            draws[iou] = drawn_figures(records, times_NI)
-    return Row(path, scores, draws)
+            figures[iou] = Figures(scores[iou].values, drawn_figures(records, halves_NI))
+    naming = naming_beside(path, scorer.truth)
+    if naming is not None:
+        draws = naming.drawn_figures(halves_NI) if config.bootstrap else {}
+        figures["regions"] = Figures(naming.figures(), draws)
+    return Row(path, scores, figures)

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core import command_options as options
+from regionspot_core.arguments import existing_folder, existing_path
+
 
 def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
             metavar="RUN [RUN2]",
+            callback=existing_path,
             help="One or two folders that `evaluate run` wrote, or results files of any detector.",
         ),
     ],
@@ -20,6 +24,7 @@ def report(
         Path | None,
         typer.Option(
             "--annotations",
+            callback=existing_path,
             metavar="FILE",
             show_default="what RUN was scored on, where it says so",
             help="LVIS annotation JSON.",
@@ -29,6 +34,7 @@ def report(
         Path | None,
         typer.Option(
             "--images",
+            callback=existing_folder,
             metavar="DIR",
             show_default="RUN's, where it says so",
             help="Folder of the images; without it there are no pictures.",
@@ -43,6 +49,7 @@ def report(
     gallery: Annotated[
         int, typer.Option("--gallery", metavar="N", help="Best, worst and random images, each.")
     ] = 12,
+    max_pixels: options.MaxPixels = 100_000_000,
 ) -> None:
     """Write one HTML page on a run, or on two side by side; JSON and CSV beside it.
 
@@ -60,6 +67,7 @@ def report(
             "images": images,
             "out": out,
             "gallery": gallery,
+            "max_pixels": max_pixels,
         },
         source="regionspot evaluate report",
     )

@@ -7,19 +7,36 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.arguments import existing_file, existing_store
+
 
 def sweep(
     cache: Annotated[
         list[str],
-        typer.Option("--cache", metavar="STORE", help="What all heads learn from, as for `fit`."),
+        typer.Option(
+            "--cache",
+            callback=existing_store,
+            metavar="STORE",
+            help="What all heads learn from, as for `fit`.",
+        ),
     ],
     val: Annotated[
         str,
-        typer.Option("--val", metavar="STORE", help="The store that says how good a head is."),
+        typer.Option(
+            "--val",
+            callback=existing_store,
+            metavar="STORE",
+            help="The store that says how good a head is.",
+        ),
     ],
     space: Annotated[
         Path,
-        typer.Option("--space", metavar="FILE", help="TOML: settings to try, and their values."),
+        typer.Option(
+            "--space",
+            callback=existing_file,
+            metavar="FILE",
+            help="TOML: settings to try, and their values.",
+        ),
     ],
     trials: Annotated[
         int, typer.Option("--trials", metavar="N", min=1, help="Heads to try in all.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import warnings
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from regionspot_core.csv_cells import write_csv
 from regionspot_core.files import written_aside
 from regionspot_train.config import load_settings
 from regionspot_train.record.folder import BEST
@@ -128,21 +128,22 @@ def write_results(
 
 
 def _write_table(report: SweepReport, path: Path) -> None:
-    with written_aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["head", "state", "best", "steps", FIRST_BATCH, *report.settings, REASON])
-        for each in report.trials:
-            rows.writerow(
-                [
-                    each.number,
-                    STATES[each.state],
-                    "" if each.value is None else each.value,
-                    max(each.intermediate_values, default=0),
-                    each.user_attrs.get(FIRST_BATCH, ""),
-                    *(each.params.get(key, "") for key in report.settings),
-                    each.user_attrs.get(REASON, ""),
-                ]
-            )
+    write_csv(
+        path,
+        ["head", "state", "best", "steps", FIRST_BATCH, *report.settings, REASON],
+        (
+            [
+                each.number,
+                STATES[each.state],
+                "" if each.value is None else each.value,
+                max(each.intermediate_values, default=0),
+                each.user_attrs.get(FIRST_BATCH, ""),
+                *(each.params.get(key, "") for key in report.settings),
+                each.user_attrs.get(REASON, ""),
+            ]
+            for each in report.trials
+        ),
+    )
 
 
 def _draw(study: Study, report: SweepReport, path: Path) -> None:
