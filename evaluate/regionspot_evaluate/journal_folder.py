@@ -61,7 +61,7 @@ def remove_gathered(folder: Path) -> None:
     folder.rename(gathered)
     remove_ours(gathered)
     for left in folder.parent.glob(f"{_GATHERED}*"):  # by a process that was killed here
-        if _foreign(left, recorded=True) is None:
+        if (left / MARK).is_file() and _foreign(left, recorded=False) is None:
             remove_ours(left)
 
 
