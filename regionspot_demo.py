@@ -43,11 +43,11 @@ class DemoSize:
 
 FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=2_000)
 QUICK = DemoSize(
-    train_scenes=1_200,
+    train_scenes=1_600,
     val_scenes=120,
-    steps=450,
-    # Of so few scenes the recipe's head learns less than CLIP knows of crops: 65 AP beside 88. One
-    # that is told where things are, and sees all of SAM's tokens, is past that in as many steps.
+    steps=500,
+    # In so few steps the recipe's head learns less than CLIP knows of crops. One that is told where
+    # regions are, and sees all of SAM's tokens, is past that (benchmarks/LOG.md, 2026-11-28).
     settings=("head.box_geometry=true", "head.image_positions=sincos", "head.region_tokens=all"),
 )
 
