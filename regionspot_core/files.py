@@ -200,17 +200,25 @@ def _sync_folder(folder: Path) -> None:
 
 
 def require_folder_or_nothing(path: Path) -> None:
-    """Refuse to write into a folder that is a file, below one, or not ours to write to.
+    """Refuse to write into a folder that is a file, below one, not ours to write to, or the root.
 
     Raises:
         InputError: If it is; the message names it.
     """
+    if path.resolve() == path.resolve().parent:
+        raise InputError(f"--out {path}: expected a folder of its own, got the root of all files")
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         what = "got a file" if nearest == path else f"but {nearest} is a file"
         raise InputError(f"--out {path}: expected a folder, or a new name for one; {what}")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {path}: no permission to write in {nearest}")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:  # as in /proc, whatever its permissions say
+        raise InputError(
+            f"--out {path}: nothing can be written in {nearest}: {reason_of(error)}"
+        ) from None
 
 
 def require_empty_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.ray_crew import (
     RayOptions,
     models_anywhere,
@@ -37,6 +38,13 @@ def _source_of_proposals(value: object) -> str:
     return value
 
 
+def absolute_source(proposals: str) -> str:
+    """Return where proposals come from, meant the same from any folder."""
+    if proposals in (GROUND_TRUTH, AUTOMATIC):
+        return proposals
+    return str(Path(proposals).absolute())
+
+
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
@@ -57,6 +65,8 @@ class EvaluateConfig(Config):
     """Images that the frozen models take together, and what an interrupted run loses at most."""
     workers: int = Field(4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Images of more pixels are not decoded, and count as such that cannot be read."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
     retry_failed: bool = False
@@ -105,9 +115,6 @@ class EvaluateConfig(Config):
 
     def with_absolute_paths(self) -> Self:
         """The same, meant the same from any folder."""
-        proposals = self.proposals
-        if proposals not in (GROUND_TRUTH, AUTOMATIC):
-            proposals = str(Path(proposals).absolute())
         return self.model_copy(
             update={
                 "images": self.images.absolute(),
@@ -115,7 +122,7 @@ class EvaluateConfig(Config):
                 "head": self.head.absolute(),
                 "more_heads": tuple(head.absolute() for head in self.more_heads),
                 "out": self.out.absolute(),
-                "proposals": proposals,
+                "proposals": absolute_source(self.proposals),
                 "bank": self.bank and self.bank.absolute(),
                 "backbones": models_anywhere(self.backbones, on_gpu=False),
             }
@@ -185,4 +192,6 @@ class PredictConfig(Config):
     """Names given for each region."""
     least: float = Field(0.0, ge=0, le=1)
     """Regions whose best name is less probable are left out."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """An image, or a mask's picture, of more pixels is not decoded."""
     backbones: BackboneConfig = BackboneConfig()
