@@ -202,6 +202,12 @@ def require_folder_or_nothing(path: Path) -> None:
         raise InputError(f"--out {path}: expected a folder, or a new name for one; {what}")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {path}: no permission to write in {nearest}")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:  # as in /proc, whatever its permissions say
+        raise InputError(
+            f"--out {path}: nothing can be written in {nearest}: {reason_of(error)}"
+        ) from None
 
 
 def require_empty_folder(path: Path) -> None:

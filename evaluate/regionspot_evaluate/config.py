@@ -11,6 +11,7 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.ray_crew import (
     RayOptions,
     models_anywhere,
@@ -57,6 +58,8 @@ class EvaluateConfig(Config):
     """Images that the frozen models take together, and what an interrupted run loses at most."""
     workers: int = Field(4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Images of more pixels are not decoded, and count as such that cannot be read."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
     retry_failed: bool = False
@@ -185,4 +188,6 @@ class PredictConfig(Config):
     """Names given for each region."""
     least: float = Field(0.0, ge=0, le=1)
     """Regions whose best name is less probable are left out."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """An image, or a mask's picture, of more pixels is not decoded."""
     backbones: BackboneConfig = BackboneConfig()

@@ -197,7 +197,7 @@ def _picture(
     size = annotations.size(record.position)
     names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
     return Picture(
-        image=shrunk(read_image(path, size=size)),
+        image=shrunk(read_image(path, size=size, max_pixels=config.max_pixels)),
         size=size,
         boxes=record.boxes,
         masks=[mask for mask in record.masks if mask is not None],

@@ -81,7 +81,7 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         CheckpointError: There is no readable head.
     """
     require_folder_or_nothing(config.out)
-    image = read_image(config.image)
+    image = read_image(config.image, max_pixels=config.max_pixels)
     size = image.shape[:2]
     prompts = _prompts(config, size)
     make_bank = _bank_maker(config)
@@ -155,7 +155,7 @@ def _prompts(config: PredictConfig, size: Size) -> dict[str, Prompts]:
         points = [_numbers("--point", text, "x,y") for text in config.points]
         prompts["point"] = PointPrompts.create(points, size)
     if config.masks:
-        masks = [_read_mask(path, size) for path in config.masks]
+        masks = [_read_mask(path, size, config.max_pixels) for path in config.masks]
         prompts["mask"] = MaskPrompts.create(np.stack(masks), size)
     return prompts
 
@@ -170,8 +170,8 @@ def _numbers(option: str, text: str, form: str) -> list[float]:
     return numbers
 
 
-def _read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
-    gray = read_image(path).max(axis=2)
+def _read_mask(path: Path, size: Size, max_pixels: int) -> NDArray[np.bool_]:
+    gray = read_image(path, max_pixels=max_pixels).max(axis=2)
     mask = gray > gray.max() / 2  # a JPEG's black is not all zeros
     if mask.shape != size or not mask.any():
         height, width = mask.shape

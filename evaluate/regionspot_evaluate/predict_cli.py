@@ -66,6 +66,7 @@ def predict(
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
+    max_pixels: options.MaxPixels = 100_000_000,
 ) -> None:
     """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
 
@@ -106,6 +107,7 @@ def predict(
             "overlap": overlap,
             "top": top,
             "least": least,
+            "max_pixels": max_pixels,
             "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
         },
         source="regionspot evaluate predict",

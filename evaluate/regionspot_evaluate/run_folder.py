@@ -40,10 +40,10 @@ CLAIM_SECONDS = 60.0
 """How long another process may take to write the record."""
 _NOT_RECORDED = frozenset(
     {"head", "more_heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
-    | {"protocol", "scorer"}
+    | {"max_pixels", "protocol", "scorer"}
 )
-"""Settings that decide no detection: how the work was split, and what it is scored by, which may
-change and stands in metrics.json."""
+"""Settings that decide no detection: how the work was split, how large an image may be, and what
+it is scored by, which may change and stands in metrics.json."""
 
 
 class _Asked(BaseModel):

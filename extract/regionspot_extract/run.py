@@ -14,10 +14,13 @@ from regionspot_core.backbones.text import build_class_bank, load_class_bank, pa
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.markers import FailedImage, failed_images
 from regionspot_core.cache.plan import CachePlan, Part
+from regionspot_core.cache.schema import GROUP
+from regionspot_core.cache.store import FolderStore, Location, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import InputError
+from regionspot_core.files import require_folder_or_nothing
 from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Engine, do_parts, find_engine, local_engine
@@ -72,10 +75,27 @@ def run_extraction(
             "several processes: expected models that the configuration names, got loaded ones; "
             "workers load theirs themselves. Use engine local on one device"
         )
+    _require_place(config.out)
     extraction = prepare(config, backbones=backbones, clock=clock)
     writer = open_writer(extraction)
     share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
     return fill(extraction, writer, share, engine)
+
+
+def _require_place(out: Location) -> None:
+    """Refuse, before models are loaded, a place where no store is and none can be made.
+
+    Raises:
+        InputError: It is a file, a folder of something else, or not ours to write to.
+    """
+    store = open_store(out)
+    if isinstance(store, FolderStore) and store.read(GROUP) is None:
+        require_folder_or_nothing(store.folder)
+        if store.folder.is_dir():
+            raise InputError(
+                f"--out {out}: expected a store or a new name for one, found a folder that is no "
+                f"store; give a name in it, such as {store.folder / 'store.zarr'}"
+            )
 
 
 def fill(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -86,9 +85,7 @@ class FolderClaims(Claims):
         path = self._lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # In a place that takes no files, as /proc, a lock would be tried for ever.
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}."):
-                pass
+            path.touch()  # where no file can be made, as in /proc, FileLock would try for ever
             with FileLock(path):
                 try:
                     yield

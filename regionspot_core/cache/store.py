@@ -136,7 +136,12 @@ class FolderStore(Store):
     """A folder on a local or shared disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Its lock and what it is built in lie beside it, under names that begin with its own.
+        self.folder = folder if folder.name not in ("", "..") else folder.resolve()
+        if not self.folder.name:
+            raise CacheError(
+                f"{folder}: expected a folder for a store, got the root of the file system"
+            )
 
     @property
     def name(self) -> str:

@@ -133,6 +133,18 @@ def test_a_shard_tells_of_the_whole_store(
     assert lost(data.run(out, shard=shards[0], retry_failed=True)) == ([2, 7], [])
 
 
+def test_images_of_too_many_pixels_are_left_out_until_more_are_allowed(
+    data: Data, tmp_path: Path
+) -> None:
+    data.mend()
+    image = json.loads(data.world.train_annotations.read_text())["images"][0]
+    bound = image["height"] * image["width"] - 1  # all scenes are of one size
+    report = data.run(tmp_path / "store", max_pixels=bound)
+    assert lost(report) == ([*range(SCENES)], [*range(SCENES)])
+    assert f"are more than --max-pixels {bound:,}; give a larger one" in report.failed[0].reason
+    assert data.run(tmp_path / "store", retry_failed=True).failed == ()
+
+
 def test_the_exit_code_says_it(regionspot: Callable[..., Any], data: Data, tmp_path: Path) -> None:
     for share in (1, 2):
         data.run(tmp_path / f"{share}", shard=Shard(index=share, of=2))

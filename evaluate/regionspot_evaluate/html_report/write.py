@@ -122,6 +122,7 @@ def _gallery(
         images,
         [RunToShow(each.run.results, each.detections, each.naming) for each in analyses],
         chosen,
+        max_pixels=config.max_pixels,
     )
     return {
         "parts": [
