@@ -52,7 +52,7 @@ def read_state_dict(
         wrapped = [state[key] for key in wrappers if isinstance(state.get(key), dict)]
         state = wrapped[0] if wrapped else state
     if not isinstance(state, dict) or not all(map(_is_weight, state.items())):
-        raise WeightsError(f"{path}: expected a state dict, names and plain tensors only")
+        raise WeightsError(f"{path}: expected a state dict, names and tensors only")
     return state
 
 
@@ -82,8 +82,10 @@ def read_tensors(file: Path | BinaryIO) -> Any:  # noqa: ANN401 - what the file 
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            unpacked = sum(each.file_size for each in archive.infolist())
-            packed = sum(each.compress_size for each in archive.infolist())
+            # TorchScript's code may be packed; such an archive is refused for that.
+            records = [e for e in archive.infolist() if e.filename.split("/")[1:2] != ["code"]]
+            unpacked = sum(record.file_size for record in records)
+            packed = sum(record.compress_size for record in records)
         if unpacked > packed:  # torch.save never packs: a small file could unpack to all memory
             raise ValueError(f"{packed:,} bytes that unpack to {unpacked:,}")
     if not isinstance(file, Path):

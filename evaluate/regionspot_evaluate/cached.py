@@ -18,6 +18,7 @@ from regionspot_core.box_precision import BoxPrecision
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.read_ahead import ReadAhead
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
 from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
@@ -73,8 +74,8 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
                 _record(config, config.out, names)  # before anything there gets its name
         report = CachedReport(
             heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
-            cache=str(config.cache),
-            annotations=None if config.annotations is None else str(config.annotations),
+            cache=_absolute(config.cache),
+            annotations=_absolute(config.annotations),
             images=len(cache),
             regions=int(cache.region_counts.sum()),
             failed=len(cache.failed),
@@ -109,18 +110,22 @@ def _was_scored_from_a_cache(metrics: Path) -> bool:
 
 def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
     """Have each head's folder say what it is of."""
-    cache = str(config.cache)
-    cache = cache if "://" in cache else str(Path(cache).absolute())
-    annotations = config.annotations and str(config.annotations.absolute())
     for name, head in zip(names, config.heads, strict=True):
         configuration = {
-            "cache": cache, "head": str(head.absolute()), "annotations": annotations,
-            "bank": config.bank and str(config.bank.absolute()),
+            "cache": _absolute(config.cache), "head": _absolute(head),
+            "annotations": _absolute(config.annotations), "bank": _absolute(config.bank),
         }  # fmt: skip
         write_json(
             _own(out, name, names) / CACHED_RECORD,
             {"configuration": configuration, "version": __version__},
         )
+
+
+def _absolute(place: Location | None) -> str | None:
+    """A path that is meant the same from any folder, or a URL."""
+    if place is None:
+        return None
+    return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
 def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:

@@ -38,7 +38,7 @@ class CachedReport:
     """The figures of every head, in the order they were given."""
 
     heads: dict[str, HeadFigures]
-    cache: str
+    cache: str | None
     annotations: str | None
     """What was scored by; None: the cache's own boxes."""
     images: int

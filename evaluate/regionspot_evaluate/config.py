@@ -38,6 +38,13 @@ def _source_of_proposals(value: object) -> str:
     return value
 
 
+def absolute_source(proposals: str) -> str:
+    """Return where proposals come from, meant the same from any folder."""
+    if proposals in (GROUND_TRUTH, AUTOMATIC):
+        return proposals
+    return str(Path(proposals).absolute())
+
+
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
@@ -108,9 +115,6 @@ class EvaluateConfig(Config):
 
     def with_absolute_paths(self) -> Self:
         """The same, meant the same from any folder."""
-        proposals = self.proposals
-        if proposals not in (GROUND_TRUTH, AUTOMATIC):
-            proposals = str(Path(proposals).absolute())
         return self.model_copy(
             update={
                 "images": self.images.absolute(),
@@ -118,7 +122,7 @@ class EvaluateConfig(Config):
                 "head": self.head.absolute(),
                 "more_heads": tuple(head.absolute() for head in self.more_heads),
                 "out": self.out.absolute(),
-                "proposals": proposals,
+                "proposals": absolute_source(self.proposals),
                 "bank": self.bank and self.bank.absolute(),
                 "backbones": models_anywhere(self.backbones, on_gpu=False),
             }

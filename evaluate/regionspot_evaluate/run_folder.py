@@ -76,6 +76,7 @@ class RunFolder:
         self.journals = config.out / JOURNALS
         self._config = config
         self._names = names
+        self._require_names()
         self._asked = _asked(config, names, annotations)
         recorded = (self.path / RUN_RECORD).exists()
         if recorded:
@@ -176,6 +177,16 @@ class RunFolder:
             if len(self._names) > 1:
                 yield own / RUN_RECORD
         yield from (Path(results_file(name)) for name in self._config.baselines)
+
+    def _require_names(self) -> None:
+        """Refuse heads whose folders would have the name of something else of an evaluation's."""
+        taken = {RUN_RECORD, *(str(file) for file in self._files() if file.parent == Path())}
+        for name, head in zip(self._names, self._config.heads, strict=True):
+            if len(self._names) > 1 and (name.startswith(JOURNALS) or name in taken):
+                raise InputError(
+                    f"--head {head}: an evaluation has files named {name} of its own; give the "
+                    f"head's folder another name"
+                )
 
     def _require_free(self) -> None:
         """Refuse to write over, or among, the files of something else."""

@@ -26,7 +26,7 @@ from regionspot_core.cache.markers import (
     read_plan_files,
 )
 from regionspot_core.cache.plan import CachePlan, PlanRecord
-from regionspot_core.cache.records import SHOWN, parse_object, validated
+from regionspot_core.cache.records import SHOWN, Int64, parse_object, validated
 from regionspot_core.cache.schema import (
     ATTRIBUTE,
     CHUNK,
@@ -113,7 +113,7 @@ class _Fingerprint(BaseModel):
 
 class _Vocabulary(BaseModel):
     names: tuple[str, ...]
-    ids: tuple[int, ...]
+    ids: tuple[Int64, ...]
     frequencies: tuple[str, ...]
     kinds: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...] = ()
@@ -344,5 +344,5 @@ def first_line(error: Exception) -> str:
 
 def _what_is_there(store: Store) -> str:
     if isinstance(store, FolderStore) and store.folder.exists():
-        return "a file" if store.folder.is_file() else "a folder that holds none"
+        return "a folder that holds none" if store.folder.is_dir() else "a file"
     return "nothing"

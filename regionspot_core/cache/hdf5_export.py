@@ -15,7 +15,7 @@ import numpy as np
 
 from regionspot_core.cache.arrays import read_header
 from regionspot_core.cache.copying import read_checked, require_plan_files
-from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES
+from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES, Hdf5Store
 from regionspot_core.cache.markers import PLAN_FILES, FileSum, Marker, marker_key, require_markers
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.schema import CHUNK, CLASS_LISTS, GROUP, PartArray, part_arrays
@@ -54,6 +54,20 @@ class Export:
     def nbytes(self) -> int:
         """Bytes of all parts' files."""
         return sum(file.size for marker in self._markers for file in marker.files.values())
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a file is there that an export of this very store wrote.
+
+        It has the store's checksums; it is not read whole.
+        """
+        if not path.is_file():
+            return False
+        try:
+            with Hdf5Store(path) as there:
+                keys = [PLAN_FILES, *(marker_key(marker.part) for marker in self._markers)]
+                return there.read_many(keys) == self._store.read_many(keys)
+        except (CacheError, InputError):
+            return False
 
     def write(self, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write the file, whole or not at all. At most a part's file of an array is in memory.

@@ -23,7 +23,7 @@ from regionspot_core.cache.schema import CLASS_BANK, CLASS_LISTS, GROUP
 from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.cache.writer import build_plan_files, require_same_origin
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.class_bank import HEADER_BYTES, ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheDamagedError, CacheError
 
@@ -60,6 +60,10 @@ def restore_plan_files(
         build_plan_files(Path(folder), plan, annotations, sizes, bank, fingerprint)
         built = FolderStore(Path(folder))
         rebuilt = read_plan_files(built)
+        before = FileSum.of([bank.content()[HEADER_BYTES:]])
+        if sums.get(CLASS_BANK) == before:  # the store is older than the checksums of banks
+            built.write(CLASS_BANK, [bank.content()[HEADER_BYTES:]])
+            rebuilt[CLASS_BANK] = before
         for key in sorted(wrong or {GROUP}):
             there = sums[key] if sums else FileSum.of([group or b""])
             if rebuilt.get(key) != there:

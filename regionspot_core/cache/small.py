@@ -194,7 +194,7 @@ def _metadata(name: str, content: bytes | None, source: object) -> _ArrayMetadat
     try:
         values = parse_object(content)
     except ValueError:
-        raise damaged(source, f"{name}/{GROUP}", "damaged") from None
+        raise not_ours(source, f"{name}/{GROUP}")("it is no JSON object") from None
     return validated(_ArrayMetadata, values, not_ours(source, f"{name}/{GROUP}"))
 
 

@@ -52,7 +52,8 @@ class Verification:
     @property
     def repairable(self) -> bool:
         """Whether there is anything that a repair would do."""
-        return bool(self.damages or self.leftovers)
+        unfinished = self.parts is not None and not (self.unwritten or self.complete)
+        return bool(self.damages or self.leftovers or unfinished)
 
     @property
     def damaged_parts(self) -> list[int]:

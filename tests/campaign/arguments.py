@@ -28,13 +28,47 @@ NUMBERS = (
     "1/1000000", "-1/2",
 )  # fmt: skip
 WORDS = (
-    "None", "null", "true", "[]", "{}", "a=b", "a=b=c", "=", "=1", "a.b=1", ",", ",,,", "a,,b", "a,a",
-    "1,2,3", "nan,nan,1,1", "1e30,0,1e31,5", "0,0,0,0", "steps=0", "steps=-1", f"steps={10**30}",
-    f"seed={10**30}", "head.layers=9999999", f"head.ffn_width={10**12}", "head.heads=7", "device=x",
-    "device=cuda:99", "precision=int4", "optimiser.lr=nan", "optimiser.lr=inf", "batch_images=99999999",
-    "log.tensorboard=2", "data.weights=[1,", 'loss.kind="\x1b[31m"', "steps=" + "[" * 20_000,
-    "pieces=0", "head.width=7", "checkpoint_every=0", "keep_checkpoints=-1", "reading.memory_mib=0",
-)  # fmt: skip
+    "None",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "a=b",
+    "a=b=c",
+    "=",
+    "=1",
+    "a.b=1",
+    ",",
+    ",,,",
+    "a,,b",
+    "a,a",
+    "1,2,3",
+    "nan,nan,1,1",
+    "1e30,0,1e31,5",
+    "0,0,0,0",
+    "steps=0",
+    "steps=-1",
+    f"steps={10**30}",
+    f"seed={10**30}",
+    "head.layers=9999999",
+    f"head.ffn_width={10**12}",
+    "head.heads=7",
+    "device=x",
+    "device=cuda:99",
+    "precision=int4",
+    "optimiser.lr=nan",
+    "optimiser.lr=inf",
+    "batch_images=99999999",
+    "log.tensorboard=2",
+    "data.weights=[1,",
+    'loss.kind="\x1b[31m"',
+    "steps=" + "[" * 20_000,
+    "pieces=0",
+    "head.width=7",
+    "checkpoint_every=0",
+    "keep_checkpoints=-1",
+    "reading.memory_mib=0",
+)
 NEVER = {"--compile", "--help", "--version"}
 """Compiling takes minutes, and the others print and end."""
 UNREACHABLE = {
@@ -108,7 +142,7 @@ def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> lis
     long = name.startswith(LONG)
     limit = {"cpu_seconds": 3} if long else {}
     ended = place.forks.command(*words, cwd=work, writes=folder, **limit)
-    wrong = problems(ended, may_be_cut=long)
+    wrong = problems(ended, given=words, may_be_cut=long)
     wrong += changes(before, contents(folder), allowed=_given(words, folder, ended.code, long))
     return [say(words), *wrong] if wrong else []
 

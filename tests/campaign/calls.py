@@ -122,7 +122,7 @@ def read_store(store: str) -> None:
     try:
         cache = FeatureCache(store)
         batch = cache.read(np.arange(len(cache)))
-        bank = cache.class_bank
+        bank = cache.class_bank()
         for name, value in sorted({**vars(batch), "bank": bank.embeddings}.items()):
             digest.update(name.encode() + np.asarray(value).tobytes())
         digest.update(repr((cache.vocabulary, bank.text, cache.failed)).encode())

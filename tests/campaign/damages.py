@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from campaign.forks import Ended
@@ -18,25 +19,22 @@ Damage = Callable[[random.Random, Path, Sequence[Path]], str]
 
 def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> list[str]:
     """Damage one file of one thing and read it in every way that there is."""
-    names = list(THINGS)
-    name = names[number % len(names)]
-    thing = folder / name
-    original = place.folder / name
+    thing = THINGS[number % len(THINGS)]
+    original, copy = place.folder / thing.name, folder / thing.name
     if original.is_dir():
-        shutil.copytree(original, thing, symlinks=True)
+        shutil.copytree(original, copy)
     else:
-        shutil.copy(original, thing)
-    files = [path for path in sorted(thing.rglob("*")) if path.is_file()] or [thing]
+        shutil.copy(original, copy)
+    files = [path for path in sorted(copy.glob(thing.files)) if path.is_file()] or [copy]
     file = rng.choice(files)
     others = [path for path in files if path != file]
     damage = rng.choice([each for each in DAMAGES if others or each not in (_swap, _copy)])
     before = contents(folder)
     how = damage(rng, file, others)
     if contents(folder) == before:
-        return []
-    wrong = THINGS[name](place, folder)
-    what = f"{file.relative_to(folder)}: {how}"
-    return [what, *wrong] if wrong else []
+        return []  # a byte that became what it was
+    wrong = thing.read(place, folder)
+    return [f"{file.relative_to(folder)}: {how}", *wrong] if wrong else []
 
 
 def _flip(rng: random.Random, file: Path, others: Sequence[Path]) -> str:
@@ -84,7 +82,7 @@ def _copy(rng: random.Random, file: Path, others: Sequence[Path]) -> str:
 
 
 def _alike(file: Path, others: Sequence[Path]) -> list[Path]:
-    """Files of the same size if there are any: nothing but a sum of the content tells them apart."""
+    """Files of the same size if there are any: only a sum of the content tells them apart."""
     same = [path for path in others if path.stat().st_size == file.stat().st_size]
     near = [path for path in others if path.suffix == file.suffix]
     return same or near or list(others)
@@ -124,6 +122,7 @@ def _store(place: Place, folder: Path) -> list[str]:
     call = place.forks.call
     read = call("read_store", cwd=folder, store="store.zarr")
     whole = call("read_store", cwd=place.folder, store="store.zarr")
+    assert whole.code == 0, whole.errors
     wrong = _refused_or_equal("reading it", read, read.stdout == whole.stdout)
     verify = ["extract", "verify", "store.zarr"]
     verified = place.forks.command(*verify, "--json", cwd=folder)
@@ -150,7 +149,17 @@ def _export(place: Place, folder: Path) -> list[str]:
 
 def _head(place: Place, folder: Path) -> list[str]:
     words = place.words([*CACHED, "--head", "run"])
-    return _cached(place, folder, words)
+    return [*_cached(place, folder, words), *_verified(place, folder, "run")]
+
+
+def _verified(place: Place, folder: Path, run: str) -> list[str]:
+    """Whether `train verify` sees that something is wrong."""
+    words = ["train", "verify", run]
+    ended = place.forks.command(*words, cwd=folder)
+    wrong = problems(ended)
+    if ended.code == 0:
+        wrong.append("found nothing")
+    return _told(say(words), wrong)
 
 
 def _bank(place: Place, folder: Path) -> list[str]:
@@ -165,12 +174,16 @@ def _cached(place: Place, folder: Path, words: list[str]) -> list[str]:
     return _refused_or_equal(say(words), ended, found.exists() and found.read_bytes() == whole)
 
 
-def _checkpoint(place: Place, folder: Path) -> list[str]:
+def _run(place: Place, folder: Path) -> list[str]:
     words = place.words([*FIT, "--out", "half-run"])
     ended = place.forks.command(*words, cwd=folder)
     whole = (place.folder / "run" / "head.safetensors").read_bytes()
     found = folder / "half-run" / "head.safetensors"
     return _refused_or_equal(say(words), ended, found.is_file() and found.read_bytes() == whole)
+
+
+def _checkpoint(place: Place, folder: Path) -> list[str]:
+    return [*_verified(place, folder, "half-run"), *_run(place, folder)]
 
 
 def _evaluation(place: Place, folder: Path) -> list[str]:
@@ -195,15 +208,29 @@ def _results(found: Contents) -> Contents:
     return {name: found.get(name) for name in names}
 
 
-THINGS: dict[str, Callable[[Place, Path], list[str]]] = {
-    "store.zarr": _store,
-    "store.h5": _export,
-    "run": _head,
-    "half-run": _checkpoint,
-    "bank.h5": _bank,
-    "results": _evaluation,
-    "half-results": _half_evaluation,
-}
+@dataclass(frozen=True)
+class Thing:
+    """Something of the place that is damaged."""
+
+    name: str
+    read: Callable[[Place, Path], list[str]]
+    """Reads it in a folder; what was wrong with that."""
+    files: str = "**/*"
+    """Which of its files are damaged."""
+
+
+THINGS = (
+    Thing("store.zarr", _store),
+    Thing("run", _head, "head.*"),
+    Thing("half-run", _checkpoint, "checkpoints/*/*"),
+    Thing("store.zarr", _store, "parts/*"),
+    Thing("store.h5", _export),
+    Thing("results", _evaluation),
+    Thing("bank.h5", _bank),
+    Thing("store.zarr", _store),
+    Thing("half-results", _half_evaluation),
+    Thing("half-run", _run),
+)
 
 
 def _refused_or_equal(

@@ -43,7 +43,7 @@ MODULES = (
     "regionspot_evaluate.predict",
 )
 CPU_SECONDS, SECONDS = 30, 120
-"""Of one call: more is a hang. A command here takes one or two; the clock is for those that wait."""
+"""Of one call, where one or two are usual: more is a hang. The clock is for those that wait."""
 MEMORY, FILE = 2 << 30, 1 << 28
 """Bytes of address space beyond the server's, and of one file."""
 

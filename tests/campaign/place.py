@@ -52,7 +52,7 @@ pruner_startup = 1
 "loss.kind" = ["focal", "softmax"]
 """
 Contents = Mapping[str, bytes | None]
-"""Everything below a folder by its relative name: a file's bytes, a link's aim, None of a folder."""
+"""All below a folder by its relative name: a file's bytes, a link's aim, None of a folder."""
 
 
 @dataclass
@@ -128,15 +128,10 @@ MERGE = ["extract", "merge", "{place}/shard1.zarr", "{place}/shard2.zarr"]
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Everything below a folder, by relative name."""
     found: dict[str, bytes | None] = {}
-    for parent, folders, files in os.walk(os.fsencode(folder)):
-        for name in folders + files:
-            path = os.path.join(parent, name)
-            key = os.fsdecode(os.path.relpath(path, os.fsencode(folder)))
-            if os.path.islink(path):
-                found[key] = b"-> " + os.readlink(path)
-            elif os.path.isfile(path):
-                with open(path, "rb") as file:
-                    found[key] = file.read()
-            else:
-                found[key] = None
+    for path in folder.rglob("*"):
+        key = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[key] = b"-> " + os.fsencode(path.readlink())
+        else:
+            found[key] = path.read_bytes() if path.is_file() else None
     return found

@@ -42,8 +42,9 @@ def test_case(family: str, number: int, place: Place, request: pytest.FixtureReq
         shutil.rmtree(folder)
         return
     again = f"pytest tests/campaign --size {size} --campaign-seed {seed} -k '{family}-{number}]'"
-    story = "\n  ".join(problems)
-    pytest.fail(f"seed {seed}: {story}\n  its files: {folder}\n  again: {again}", pytrace=False)
+    story = "\n  ".join([f"seed {seed}", *problems, f"its files: {folder}", f"again: {again}"])
+    (folder / "problems.txt").write_text(story, errors="backslashreplace")
+    pytest.fail(story, pytrace=False)
 
 
 def test_every_command_has_arguments() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x9b1m"
@@ -13,11 +15,35 @@ OUTSIDE = ("../outside/kept.txt", "../../outside/kept.txt", "out/../../outside/k
            "..\\outside\\kept.txt", "C:\\kept.txt", "{outside}/kept.txt", "{outside}/new.txt",
            "/proc/self/mem", "kept\0.txt")  # fmt: skip
 """Paths out of a folder; ``{outside}`` stands for the absolute one of a folder that is not ours."""
-TEXTS = ("", " ", "\0", "a\0b", "\ud800", ESCAPES, "a\nb\rc\td", "\u202eflipped", "x" * 100_000,
-         "é" * 300, "😀", "null", "-1", "nan", "[]", "%s%n", "{}", "=1+1", "../..", *OUTSIDE)  # fmt: skip
+TEXTS = (
+    "",
+    " ",
+    "\0",
+    "a\0b",
+    "\ud800",
+    ESCAPES,
+    "a\nb\rc\td",
+    "\u202eflipped",
+    "x" * 100_000,
+    "é" * 300,
+    "😀",
+    "null",
+    "-1",
+    "nan",
+    "[]",
+    "%s%n",
+    "{}",
+    "=1+1",
+    "../..",
+    *OUTSIDE,
+)
 NUMBERS = (0, -1, 1, 2, -(2**31), 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400,
            0.5, -0.0, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"))  # fmt: skip
 DEPTH = 100_000
+
+
+Words = list[str]
+"""A command's."""
 
 
 class Raw(str):
@@ -35,8 +61,16 @@ def nasty(rng: random.Random, outside: str = "") -> Any:
         return rng.choice(
             (None, True, False, [], {}, [[]], {"": None}, [None] * 3, [0, -1, "2", {}])
         )
-    return rng.choice((Raw("[" * DEPTH + "]" * DEPTH), Raw('{"a":' * DEPTH + "1" + "}" * DEPTH),
-                       Raw("9" * 5_000), Raw("1e999999"), Raw('"\\ud800"'), Raw("NaN")))  # fmt: skip
+    return rng.choice(
+        (
+            Raw("[" * DEPTH + "]" * DEPTH),
+            Raw('{"a":' * DEPTH + "1" + "}" * DEPTH),
+            Raw("9" * 5_000),
+            Raw("1e999999"),
+            Raw('"\\ud800"'),
+            Raw("NaN"),
+        )
+    )
 
 
 def mutated(rng: random.Random, document: Any, outside: str = "") -> Any:
@@ -115,3 +149,18 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**300:
         return "1" + "0" * 400
     return json.dumps(value)
+
+
+def write_json(rng: random.Random, good: Path, to: str, outside: str) -> None:
+    """Write a good JSON file, mutated."""
+    document = json.loads(good.read_bytes())
+    Path(to).write_bytes(as_json(rng, mutated(rng, document, outside)))
+
+
+def copied(place: Path, name: str, to: str) -> Path:
+    """Copy a file or folder of the place here."""
+    if (place / name).is_dir():
+        shutil.copytree(place / name, to)
+    else:
+        shutil.copy(place / name, to)
+    return Path(to)

@@ -36,3 +36,11 @@ def test_no_text_begins_a_formula(text: str) -> None:
 def test_half_characters_are_escaped(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", ["\udcff"], [])
     assert (tmp_path / "t.csv").read_bytes() == b"\\udcff\r\n"
+
+
+def test_every_table_is_written_here() -> None:
+    root = Path(__file__).parents[2]
+    folders = ("regionspot_core", "extract", "train", "evaluate")
+    sources = [path for folder in folders for path in (root / folder).rglob("*.py")]
+    writing = {path.name for path in sources if "csv.writer" in path.read_text(encoding="utf-8")}
+    assert writing == {"csv_cells.py"}

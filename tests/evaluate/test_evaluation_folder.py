@@ -92,11 +92,22 @@ def test_folders_of_several_heads_are_looked_into(
         run_folder(asked, annotations)
 
 
+@pytest.mark.parametrize("name", ["parts", "parts.kept", "run.json", "baseline_clip_pool.json"])
+def test_heads_named_as_an_evaluations_files_are_refused(
+    place: Path, annotations: AnnotationSet, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / WEIGHTS).write_text(name)
+    asked = config(place, tmp_path / "out", more_heads=[tmp_path / name])
+    with pytest.raises(InputError, match=f"--head .*{name}: an evaluation has files named"):
+        run_folder(asked, annotations)
+
+
 def test_only_our_journals_are_removed(
     place: Path, annotations: AnnotationSet, tmp_path: Path
 ) -> None:
     write(tmp_path / "parts.gathered" / "thesis.tex")
-    write(tmp_path / "parts.gathered-1234" / "thesis.tex")
+    write(tmp_path / "parts.gathered-1234" / "1-of-1.jsonl")
     folder = run_folder(config(place, tmp_path), annotations)
     folder.claim()
     with open_journal(folder.journals, WHOLE) as journal:
@@ -427,6 +438,7 @@ def test_a_damaged_list_of_images_is_refused(
     [
         {"batch_images": 10**6}, {"workers": 10**5}, {"pairs": 10**12}, {"detections": 2**62},
         {"gallery": 61}, {"propose": {"points_per_side": 10**4}}, {"proposals": ""},
+        {"ray": {"actors": 10**9}}, {"ray": {"threads": 10**9}}, {"ray": {"gpus": 1e9}},
         {"shard": {"index": 1, "of": 10**9}}, {"baseline": [""]}, {"protocol": ""},
     ],
 )  # fmt: skip

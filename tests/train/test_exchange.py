@@ -125,16 +125,16 @@ def test_an_import_takes_an_empty_folder(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (3, torch.ones(1), "names and plain tensors only"),
-        ("to_clip.bias", "x", "names and plain tensors only"),
-        ("to_clip.bias", torch.ones(768).to_sparse(), "names and plain tensors only"),
-        ("to_clip.bias", torch.ones(768, device="meta"), "names and plain tensors only"),
+        (3, torch.ones(1), "names and tensors only"),
+        ("to_clip.bias", "x", "names and tensors only"),
+        ("to_clip.bias", torch.ones(768).to_sparse(), "names and tensors only"),
+        ("to_clip.bias", torch.ones(768, device="meta"), "names and tensors only"),
         ("to_clip.bias", torch.ones(768, dtype=torch.int32), "to_clip.bias is of int32"),
         ("decoder.layers.99999999.norm1.bias", torch.ones(1), "unexpected decoder.layers.9999999"),
         ("decoder.layers.9999.norm1.bias", torch.ones(1), "layers: .* equal to 128, got 10000"),
         ("decoder.layers." + "9" * 5000 + ".x", torch.ones(1), "unexpected decoder.layers.999"),
         ("decoder.layers.0.linear1.weight", torch.ones(10**5, 1), "ffn_width: .* equal to 65536"),
-        ("to_clip.weight", torch.ones(1, 1).expand(10**6, 10**6), "names and plain tensors only"),
+        ("to_clip.weight", torch.ones(1, 1).expand(10**6, 10**6), "names and tensors only"),
     ],
 )
 def test_a_file_of_any_content_is_one_sentence(

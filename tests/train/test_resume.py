@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from regionspot_core.checkpoint import read_record
-from regionspot_core.errors import CheckpointError, FingerprintError
+from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError
 from regionspot_core.testing import make_cache
-from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
@@ -27,6 +27,7 @@ from regionspot_train.record.folder import read_checkpoint
 from regionspot_train.record.state import read_state
 from regionspot_train.run import TrainReport, run_training
 from regionspot_train.training_run import TrainingRun
+from regionspot_train.validation import Validator
 from regionspot_train.verify import verify_run
 
 STEPS = 60
@@ -263,6 +264,21 @@ def test_no_changed_bit_of_a_checkpoint_is_gone_on_from(stopped: Path, tmp_path:
     read_checkpoint(folder, 20, shape, config)
 
 
+def test_verify_names_damaged_checkpoints(stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(stopped, out)
+    found = verify_run(out)
+    assert (found.finished, found.damaged, found.unsealed) == (False, [], [])
+    assert [each.path.name for each in found.checked] == [
+        "run.json", "step_0000010", "step_0000020"
+    ]  # fmt: skip
+    flip(out / "checkpoints" / "step_0000020" / "state.pt", 2000)
+    (damaged,) = verify_run(out).damaged
+    assert damaged.path.name == "step_0000020"
+    shutil.copytree(out / "checkpoints" / "step_0000010", out / "checkpoints" / "step_0000030")
+    assert "step 10, expected 30" in str(verify_run(out).damaged[-1].problem)
+
+
 def test_a_run_without_a_whole_checkpoint_is_refused(
     store: Path, stopped: Path, tmp_path: Path
 ) -> None:
@@ -414,6 +430,55 @@ def test_a_run_whose_record_is_lost_is_refused(
         (out / "run.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         fit(store, out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("head", None, "head: required"),
+        ("caches", [], "expected the data sets of 0 caches"),
+        ("caches", [{"store": 3}], r"caches\.0\.store"),
+        ("git", {"commit": 7}, r"git\.commit"),
+        ("versions", [], r"versions: .*, got \[\]"),
+    ],
+)
+def test_a_record_that_no_report_can_be_made_of_is_told_of_before_the_work(
+    store: Path, stopped: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(stopped, out)
+    record = json.loads((out / "run.json").read_text())
+    record |= {key: value}
+    if value is None:
+        del record[key]
+    (out / "run.json").write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match=message):
+        fit(store, out, resume=True)
+    assert not (out / "head.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[]", "expected a JSON object, got a list; expected the record of a training run"),
+        (b"[" * 100_000, "nested too deep.*expected the record of a training run"),
+        (b"{}", "config: required, .*expected the record of a training run"),
+        (b'{"config": []}', "config: .*expected the record of a training run"),
+    ],
+)
+def test_settings_are_taken_from_a_runs_record_alone(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_settings(str(tmp_path), ["steps=3"])
+
+
+def test_damaged_validations_are_refused(tmp_path: Path) -> None:
+    for line in (b"{", b"[]", b"\xff", b'{"step": "x", "top1": 0, "class_mean": 0}', b"[" * 10**5):
+        (tmp_path / "validation.jsonl").write_bytes(line + b"\n")
+        with pytest.raises(CheckpointError, match=r"validation\.jsonl: damaged"):
+            Validator(settings().validation).keep(tmp_path, 10)
 
 
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionOptions
+from regionspot_core.records import Record, read_json_object
 
 RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 """Configurations shipped with the package, by name."""
@@ -161,6 +161,23 @@ class TrainConfig(Config):
     log: LogConfig = LogConfig()
 
 
+class RunRecord(Record, extra="allow"):
+    """What a run's or a sweep's ``run.json`` holds for others; the rest is for its own resuming."""
+
+    config: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ConfigError: It is not such a record.
+        """
+        values = read_json_object(path, error=ConfigError)
+        return cls.parse(values, source=str(path), error=ConfigError)
+
+
 def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
     """The settings called ``name``, changed by ``key.subkey=value`` overrides.
 
@@ -175,10 +192,10 @@ def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
     if name is None or run is None or not run.is_file():
         return TrainConfig.load(None if name is None else recipe_or_file(name), overrides)
     try:
-        values = json.loads(run.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run}: expected the record of a training run") from None
-    return TrainConfig.build(values, overrides, source=str(run))
+        record = RunRecord.read(run)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; expected the record of a training run") from None
+    return TrainConfig.build(record.config, overrides, source=str(run))
 
 
 def recipe_or_file(name: str) -> Path:
