@@ -255,6 +255,13 @@ def read_record(folder: Path | str) -> HeadRecord:
     return _described(Path(folder)).record
 
 
+def _is_sealed(values: dict[str, Any], content: bytes) -> bool:
+    try:
+        return sealed(values) == content
+    except UnicodeEncodeError:  # half of a surrogate pair: nothing of ours has one
+        return False
+
+
 def _described(folder: Path) -> _Described:
     path = folder / RECORD
     try:
@@ -270,7 +277,11 @@ def _described(folder: Path) -> _Described:
         raise CheckpointError(f"{path}: expected a {FORMAT!r} file")
     if values["format"] == FORMAT:
         seal = values.pop(SEAL, None)
-        if seal is None or sealed(values) != content or WEIGHTS not in values.get("files", ()):
+        if (
+            seal is None
+            or not _is_sealed(values, content)
+            or WEIGHTS not in values.get("files", ())
+        ):
             raise CheckpointError(
                 f"{path}: damaged, it is not, byte for byte, what was written; take another copy "
                 f"of the head, or train it again"

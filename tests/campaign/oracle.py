@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from fnmatch import fnmatch
 
 from campaign.forks import Ended
 from campaign.place import Contents
@@ -56,7 +57,9 @@ def changes(before: Contents, after: Contents, *, allowed: Collection[str]) -> l
     """What was made, changed or removed outside of what a command was given to write."""
     found = []
     for name in sorted(before.keys() | after.keys()):
-        if any(name == each or name.startswith(f"{each}/") for each in allowed):
+        if any(
+            name == each or name.startswith(f"{each}/") or fnmatch(name, each) for each in allowed
+        ):
             continue
         if name not in after:
             found.append(f"{name!r} was removed")

@@ -64,10 +64,9 @@ class Place:
     events: dict[str, int] = field(default_factory=dict)
     """How many events each stage had."""
 
-    def words(self, words: Sequence[str], **places: str) -> list[str]:
-        """A command's words, with the names of folders put in."""
-        names = {"place": str(self.folder), **places}
-        return [word.format_map(_Names(names)) for word in words]
+    def words(self, words: Sequence[str]) -> list[str]:
+        """A command's words, with the place's folder for ``{place}``."""
+        return [word.replace("{place}", str(self.folder)) for word in words]
 
     def make(self, *words: str, **arguments: object) -> Ended:
         """Run a command that has to work."""
@@ -76,13 +75,6 @@ class Place:
         if ended.code != (-9 if killed else 0):
             raise RuntimeError(f"{' '.join(words)}: code {ended.code}\n{ended.errors}")
         return ended
-
-
-class _Names(dict[str, str]):
-    """Leaves braces alone that are no names of ours."""
-
-    def __missing__(self, key: str) -> str:
-        return "{" + key + "}"
 
 
 def make_place(folder: Path, forks: Forks) -> Place:

@@ -146,6 +146,10 @@ def a_pipe(folder: Path) -> None:
         (text("[" * 100_000), "nested too deep"),
         (text('{"a":' * 100_000 + "1" + "}" * 100_000), "nested too deep"),
         (text('{"format": "regionspot head 2"}'), "damaged, it is not, byte for byte"),
+        (
+            text('{"format": "regionspot head 2", "training": {"\\ud800": 1}, "crc32c": "0"}'),
+            "damaged, it is not, byte for byte",
+        ),
         (record(format="regionspot head 3"), "expected a 'regionspot head 2' file"),
         (record(files={}), "damaged, it is not, byte for byte"),
         (record(files={"head.safetensors": 1}), r"files\.head\.safetensors: "),
