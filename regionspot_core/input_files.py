@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,9 +18,9 @@ def open_input(path: Path) -> BinaryIO:
         IsADirectoryError: It is a folder.
         OSError: It is missing, cannot be read, or is no regular file; ``strerror`` says so.
     """
-    path.stat()
-    if path.is_dir():
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, f"expected a file, found {kind_of(path)}", str(path))
     return path.open("rb")

@@ -39,17 +39,21 @@ class Block:
 
 
 def blocks(file: Path, language: str) -> list[Block]:
-    """A file's fenced blocks of a language, in order."""
+    """A file's fenced blocks of a language, in order.
+
+    Blocks of ``sh`` are also the commands, behind ``$``, of blocks that show what they print.
+    """
     text = file.read_text(encoding="utf-8")
-    return [
-        Block(
-            f"{file.name}:{text.count(chr(10), 0, match.start('language')) + 1}",
-            match["text"],
-            match["reason"],
-        )
-        for match in _FENCE.finditer(text)
-        if match["language"] == language
-    ]
+    found = []
+    for match in _FENCE.finditer(text):
+        content = match["text"]
+        if language == "sh" and match["language"] == "" and content.startswith("$ "):
+            content = "".join(re.findall(r"^\$ (.*\n)", content, re.MULTILINE))
+        elif match["language"] != language:
+            continue
+        line = text.count("\n", 0, match.start("language")) + 1
+        found.append(Block(f"{file.name}:{line}", content, match["reason"]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Call:
 
 
 # Every command that is no builtin of bash asks for its exit status. A block that is not run gets a
-# subshell and asks without waiting, so that nothing of it reaches the next block.
+# subshell and asks without waiting, so that nothing of it reaches the next block; there no program
+# is found, neither by its name nor by its path.
 _PRELUDE = r"""
 set -e
 ask() {
@@ -88,6 +93,12 @@ torchrun() {
 for name in make git pip python3 curl unzip; do
   eval "$name() { ask $name \"\$@\"; }"
 done
+look_only() {
+  set +e
+  PATH=/nowhere
+  shopt -s extdebug
+  trap '[[ ${BASH_COMMAND%% *} != */* ]]' DEBUG
+}
 """
 
 
@@ -116,7 +127,7 @@ def run_shell(
     lines = [f"exec 3>&{asked[1]} 4<&{told[0]}", _PRELUDE]
     for block in script:
         lines.append(f"place={block.place} to_run={int(block.not_run is None)}")
-        lines.append(block.text if block.not_run is None else f"( set +e\n{block.text}\n); true")
+        lines.append(block.text if block.not_run is None else f"(look_only\n{block.text}\n) || true")
     calls: list[Call] = []
     with tempfile.TemporaryFile() as errors:
         shell = subprocess.Popen(

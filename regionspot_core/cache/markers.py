@@ -273,7 +273,7 @@ def unsealed_marker(
         raise CacheDamagedError(f"{store}: {key} is the marker of part {marker.part}")
     here = plan.part(part)
     arrays = list(part_arrays(plan).values()) if arrays is None else arrays
-    sizes = {each.name: each.file_bytes(here) for each in arrays if each.file_bytes(here)}
+    sizes = {each.name: size for each in arrays if (size := each.file_bytes(here))}
     sums = {each.name: 8 * each.chunk_count(here) for each in arrays if each.name in sizes}
     lost = {failure.position for failure in marker.failed}
     if (

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from regionspot_core.cache.local_array import ANOTHERS
 from regionspot_core.cache.markers import Complete, Marker, damaged, marker_key, unsealed_marker
 from regionspot_core.cache.plan import CachePlan
+from regionspot_core.cache.records import parse_object
 from regionspot_core.cache.schema import PartArray, part_arrays
-from regionspot_core.cache.sealed import seal_of
+from regionspot_core.cache.sealed import SEAL
 from regionspot_core.cache.store import Store
 
 
@@ -68,7 +69,7 @@ class PartSums:
             if content is None:
                 raise damaged(self._store, key, "missing")
             marker = unsealed_marker(self._store, self._plan, part, content, self._arrays)
-            if seal_of(marker.to_json()) != self._seals[8 * part : 8 * part + 8]:
+            if parse_object(content)[SEAL] != self._seals[8 * part : 8 * part + 8]:
                 raise damaged(self._store, key, "not the one that the store was finished with")
             self._keep(marker)
 

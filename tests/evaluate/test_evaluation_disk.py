@@ -52,13 +52,13 @@ def assert_said(done: Done, *names: str) -> None:
 
 
 def test_an_evaluation_goes_on_when_there_is_room(place: Path, tmp_path: Path) -> None:
-    """Full when it begins, while images are named, and while files are gathered."""
+    """Full while the first images are named, and while the files are gathered."""
     disk, whole = place / "disk", tmp_path / "whole"
     (first,) = run_steps([evaluate(place, whole)], mounting=False)
     assert first.returncode == 0, first.text
     needed = pages(*whole.iterdir())
     steps: list[Step] = []
-    for number, room in enumerate((4, needed // 2, needed)):
+    for number, room in enumerate((12, needed)):
         steps += [
             mount(disk, room),
             evaluate(place, disk / "out"),
