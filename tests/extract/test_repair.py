@@ -78,6 +78,11 @@ def loop_in_place_of_a_marker(store: Path, other: Path) -> None:
     (store / marker_key(1)).symlink_to(store / marker_key(1))
 
 
+def loop_in_place_of_a_plan_file(store: Path, other: Path) -> None:
+    (store / "image/file_start/zarr.json").unlink()
+    (store / "image/file_start/zarr.json").symlink_to("zarr.json")
+
+
 def link_in_place_of_a_token_file(store: Path, other: Path) -> None:
     path = store / "clip/tokens/c/1/0/0"
     path.unlink()
@@ -93,6 +98,7 @@ def link_in_place_of_a_token_file(store: Path, other: Path) -> None:
         put_anothers_list,
         put_anothers_list_and_group,
         loop_in_place_of_a_marker,
+        loop_in_place_of_a_plan_file,
         link_in_place_of_a_token_file,
     ],
 )
