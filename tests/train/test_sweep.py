@@ -279,6 +279,26 @@ def test_a_killed_sweep_goes_on_with_its_heads(
         require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
 
 
+@pytest.mark.parametrize("position", [None, 20])
+def test_heads_begun_after_a_resumption_are_those_of_a_sweep_that_was_not_stopped(
+    stores: list[Path], tmp_path: Path, position: int | None
+) -> None:
+    """Extended from three heads to five, or killed when three had ended."""
+    whole, out = tmp_path / "whole", tmp_path / "sweep"
+    sweep(stores, whole, trials=5)
+    if position is None:
+        sweep(stores, out, trials=3)
+    else:
+        kill_at(position, stores, out, trials=5)
+    left = out / "trials" / "0000" / "checkpoints"
+    left.mkdir()  # as of a sweep that was killed when the study had just been told
+    sweep(stores, out, trials=5, resume=True)
+    assert not left.exists()
+    for number in range(5):
+        head = Path("trials") / f"{number:04d}" / "head.safetensors"
+        assert (out / head).read_bytes() == (whole / head).read_bytes()
+
+
 PROGRAM = """
 import time
 from regionspot_train.lockstep import Lockstep

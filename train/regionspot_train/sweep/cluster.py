@@ -40,6 +40,11 @@ class RemoteStudy:
         found: list[Trial] = self._call("begun", group, groups)
         return found
 
+    def next_begins(self, group: int, groups: int, count: int) -> int:
+        """See :meth:`Study.next_begins`."""
+        position: int = self._call("next_begins", group, groups, count)
+        return position
+
     def ask(self, first_batch: int, group: int) -> Trial | None:
         """See :meth:`Study.ask`."""
         trial: Trial | None = self._call("ask", first_batch, group)

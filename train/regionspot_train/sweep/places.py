@@ -88,17 +88,26 @@ class Places:
             place.log.close()
 
     def position(self, start: int) -> int:
-        """The first batch that a head needs; ``start`` where none is learning."""
-        return min((place.position for place in self._places), default=start)
+        """The first batch that a head needs; ``start`` or later where none is learning."""
+        return min(
+            (place.position for place in self._places), default=max(start, self._next_begins())
+        )
 
     def fill(self, position: int) -> bool:
         """Begin new heads at the batch ``position`` where there is room; whether any learns."""
-        while len(self._places) < self._count and not self._all_begun:
+        while (
+            len(self._places) < self._count
+            and not self._all_begun
+            and position >= self._next_begins()
+        ):
             trial = self._study.ask(position, self._group)
             self._all_begun = trial is None
             if trial is not None:
                 self._begin(trial)
         return bool(self._places)
+
+    def _next_begins(self) -> int:
+        return self._study.next_begins(self._group, self._groups, self._count)
 
     def learn(self, position: int, batch: TrainBatch) -> None:
         """Give the batch at ``position`` to the heads that need it next, and look how they do."""
@@ -167,8 +176,12 @@ class Places:
         place.log.close()
         self._places.remove(place)
         self.ended += 1
-        # Nobody goes on with it, and hundreds of heads' optimisers would fill the disk.
-        shutil.rmtree(place.run.out / CHECKPOINTS, ignore_errors=True)
+        remove_checkpoints(place.run.out)
+
+
+def remove_checkpoints(head: Path) -> None:
+    """Remove those of a head that has ended: hundreds of heads' optimisers would fill the disk."""
+    shutil.rmtree(head / CHECKPOINTS, ignore_errors=True)
 
 
 def trial_folder(out: Path, number: int) -> Path:

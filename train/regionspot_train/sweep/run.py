@@ -15,6 +15,7 @@ from regionspot_train.record.claim import claimed
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
+from regionspot_train.sweep.places import remove_checkpoints, trial_folder
 from regionspot_train.sweep.report import SweepReport, write_results
 from regionspot_train.sweep.space import Space, SweepSize
 from regionspot_train.sweep.study import Study
@@ -77,6 +78,9 @@ def run_sweep(
     with claimed(out, resume=resume, sweep=True):
         RunFolder(out, _asked(config, space, inputs), facts, resume=resume)
         study = Study(out, space, size.trials)
+        for trial in study.trials():  # a sweep that was killed left those of heads that had ended
+            if trial.state.is_finished():
+                remove_checkpoints(trial_folder(out, trial.number))
         began = time.perf_counter()
         with (
             stop_request() as stop,

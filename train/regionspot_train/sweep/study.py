@@ -35,6 +35,7 @@ class Asking(Protocol):
     """What a group of heads asks a study, wherever that is."""
 
     def begun(self, group: int, groups: int) -> list[Trial]: ...  # noqa: D102 - see Study
+    def next_begins(self, group: int, groups: int, count: int) -> int: ...  # noqa: D102
     def ask(self, first_batch: int, group: int) -> Trial | None: ...  # noqa: D102
     def report(self, number: int, value: float, step: int) -> bool: ...  # noqa: D102
     def finish(self, number: int, value: float) -> None: ...  # noqa: D102
@@ -74,6 +75,21 @@ class Study:
             for each in self._begun_trials()
             if each.state == TrialState.RUNNING and each.user_attrs[GROUP] % groups == group
         ]
+
+    def next_begins(self, group: int, groups: int, count: int) -> int:
+        """The batch that the next head of a group begins at, of which ``count`` learn at one time.
+
+        It is the one that made room for it: a sweep that was killed, or is extended, goes on as one
+        that was not.
+        """
+        mine = [each for each in self._begun_trials() if each.user_attrs[GROUP] % groups == group]
+        ends = sorted(
+            each.user_attrs[FIRST_BATCH] + max(each.intermediate_values, default=0)
+            for each in mine
+            if each.state.is_finished()
+        )
+        followed = len(mine) - count
+        return ends[followed] if 0 <= followed < len(ends) else 0
 
     def ended(self) -> int:
         """How many heads have ended, one way or another."""
