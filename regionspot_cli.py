@@ -92,7 +92,7 @@ def demo(
     ],
     seed: Annotated[int, typer.Option("--seed", help="Of the scenes and of the head.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer scenes and steps: lower figures, about a minute.")
+        bool, typer.Option("--quick", help="Fewer scenes and steps, in less than half the time.")
     ] = False,
 ) -> None:
     """Run all three stages on the embedded tiny world, with nothing to download."""

@@ -61,20 +61,24 @@ def remove_gathered(folder: Path) -> None:
     folder.rename(gathered)
     remove_ours(gathered)
     for left in folder.parent.glob(f"{_GATHERED}*"):  # by a process that was killed here
-        if _foreign(left, recorded=True) is None:
+        if (left / MARK).is_file() and _foreign(left, recorded=False) is None:
             remove_ours(left)
 
 
 def _foreign(folder: Path, *, recorded: bool) -> str | None:
-    """What shows that a folder is not ours; None where nothing does."""
-    if folder.is_symlink() or not folder.is_dir():
+    """What shows that a folder is not ours; None where nothing does, or where it is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    except FileNotFoundError:  # another process has just gathered it
+        return None
+    except OSError:
         return folder.name
-    names = sorted(path.name for path in folder.iterdir())
-    for name in names:
-        path = folder / name
-        known = name == MARK or _OURS.fullmatch(name)
-        if not known or path.is_symlink() or not path.is_file():
+    if folder.is_symlink():
+        return folder.name
+    for name in sorted(is_file):
+        if not is_file[name] or not (name == MARK or _OURS.fullmatch(name)):
             return f"{folder.name}/{name}"
-    if names and MARK not in names and not recorded:
-        return f"{folder.name}/{names[0]}"
+    if is_file and MARK not in is_file and not recorded:
+        return f"{folder.name}/{min(is_file)}"
     return None

@@ -54,7 +54,7 @@ from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
-from regionspot_core.files import folder_written_aside, reason_of
+from regionspot_core.files import folder_written_aside, reason_of, remove_left_behind
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class CacheWriter:
 
     def __init__(self, location: Location | Store, plan: CachePlan) -> None:
         self.store = open_store(location)
+        if isinstance(self.store, FolderStore):
+            remove_left_behind(self.store.folder)
         self.plan = plan
         self._claims = claims_on(self.store)
         self._features = features(plan)

@@ -142,7 +142,7 @@ def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> lis
     long = name.startswith(LONG)
     limit = {"cpu_seconds": 3} if long else {}
     ended = place.forks.command(*words, cwd=work, writes=folder, **limit)
-    wrong = problems(ended, may_be_cut=long)
+    wrong = problems(ended, given=words, may_be_cut=long)
     wrong += changes(before, contents(folder), allowed=_given(words, folder, ended.code, long))
     return [say(words), *wrong] if wrong else []
 

@@ -37,7 +37,9 @@ def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> lis
     words = place.words(json.loads(made.stdout))
     before = contents(folder)
     ended = place.forks.command(*words, cwd=work, writes=folder)
-    wrong = problems(ended) + changes(before, contents(folder), allowed=("work/out", *_made(words)))
+    wrong = problems(ended, given=words) + changes(
+        before, contents(folder), allowed=("work/out", *_made(words))
+    )
     return [f"{name}: {say(words)}", *wrong] if wrong else []
 
 

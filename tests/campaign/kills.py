@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from campaign.oracle import ERROR, differing, problems, say
@@ -19,11 +20,11 @@ class Stage:
     whole: str
     """What it made, in the place."""
     timed: tuple[str, ...] = ()
-    """Names of files that hold times, and so differ from run to run."""
+    """Files that hold times, and so differ from run to run."""
 
 
-_LOGS = ("metrics.jsonl", "report.html", "loss.png", "run.json", "study.db", "trials.csv",
-         "parallel.png", "validation.jsonl", "state.pt")  # fmt: skip
+_LOGS = ("*metrics.jsonl", "*report.html", "*.png", "*run.json", "*study.db", "*trials.csv",
+         "*validation.jsonl", "*/checkpoints/*/state.pt", "*/checkpoints/*/head.json")  # fmt: skip
 STAGES = {
     "extract run": Stage(EXTRACT, "store.zarr"),
     "extract export": Stage(["extract", "export", "{place}/store.zarr"], "store.h5"),
@@ -31,7 +32,7 @@ STAGES = {
     "extract merge": Stage(MERGE, "merged.zarr"),
     "train fit": Stage(FIT, "run", _LOGS),
     "train sweep": Stage(SWEEP, "sweep", _LOGS),
-    "evaluate run": Stage(EVALUATE, "results", ("run.json",)),
+    "evaluate run": Stage(EVALUATE, "results", ("*run.json",)),
 }
 
 
@@ -72,6 +73,6 @@ def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> lis
 def _comparable(found: Contents, stage: Stage) -> Contents:
     """What must be equal: of files that hold times, that they are there."""
     return {
-        key: None if key.rsplit("/", 1)[-1] in stage.timed else value
+        key: None if any(fnmatch(key, name) for name in stage.timed) else value
         for key, value in found.items()
     }

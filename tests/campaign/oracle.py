@@ -12,14 +12,14 @@ from campaign.place import Contents
 ERROR = "regionspot: error: "
 _RAW = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 """Bytes by which text commands a terminal: control characters but tab and the ends of lines."""
-_WARNING = re.compile(r"^\S*(Warning|WARNING)\b|\w+Warning:", re.MULTILINE)
 
 
-def problems(ended: Ended, *, may_be_cut: bool = False) -> list[str]:
+def problems(ended: Ended, *, given: Sequence[str] = (), may_be_cut: bool = False) -> list[str]:
     """What is wrong with how a command ended.
 
     Args:
         ended: How it did.
+        given: The command's words, which it may say again.
         may_be_cut: Whether it may have real work for longer than it was given.
     """
     if ended.code < 0 or ended.timed_out:
@@ -36,9 +36,11 @@ def problems(ended: Ended, *, may_be_cut: bool = False) -> list[str]:
     lines = [line for line in errors.splitlines() if line.startswith(ERROR)]
     if len(lines) != (ended.code == 2) and not (ended.code == 1 and len(lines) <= 1):
         found.append(f"exit code {ended.code} with {len(lines)} error lines")
-    found += [f"a line of {len(line):,} characters" for line in lines if len(line) > 2_000]
-    if warning := _WARNING.search(errors):
-        found.append(f"a warning: {errors[warning.start() : warning.start() + 150]!r}")
+    length = 2_000 + 4 * sum(map(len, given))  # a word may be printed escaped
+    found += [f"a line of {len(line):,} characters" for line in lines if len(line) > length]
+    if "Warning: " in errors:  # Python's own, and libraries'
+        at = errors.index("Warning: ")
+        found.append(f"a warning: {errors[max(0, at - 60) : at + 150]!r}")
     return found + _printed(ended)
 
 

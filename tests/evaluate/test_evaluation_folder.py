@@ -107,7 +107,7 @@ def test_only_our_journals_are_removed(
     place: Path, annotations: AnnotationSet, tmp_path: Path
 ) -> None:
     write(tmp_path / "parts.gathered" / "thesis.tex")
-    write(tmp_path / "parts.gathered-1234" / "thesis.tex")
+    write(tmp_path / "parts.gathered-1234" / "1-of-1.jsonl")
     folder = run_folder(config(place, tmp_path), annotations)
     folder.claim()
     with open_journal(folder.journals, WHOLE) as journal:

@@ -31,7 +31,9 @@ def compare(
     bootstrap: Annotated[
         int,
         typer.Option(
-            "--bootstrap", metavar="N", help="Draws of the images for 95 % intervals; 0: none."
+            "--bootstrap",
+            metavar="N",
+            help="Draws of half of the images for 95 % intervals; 0: none.",
         ),
     ] = 200,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of these draws.")] = 0,
@@ -43,8 +45,9 @@ def compare(
 ) -> None:
     """Score several detectors by one protocol, a row each.
 
-    Intervals are over images drawn with replacement; every row sees the same
-    draws, and so does its difference from the first row.
+    Rows keep the order given. Intervals say what other sets of as many images
+    would give; every row has the same draws of images, and so has its
+    difference from the first row.
     """
     from regionspot_core.tables import show
     from regionspot_evaluate.comparison.config import CompareConfig

@@ -21,7 +21,7 @@ class CompareConfig(Config):
     iou: Ious = ("bbox",)
     protocol: Protocol = "standard"
     bootstrap: int = Field(200, ge=0, le=5_000)
-    """How often the images are drawn anew for the intervals; 0: no intervals."""
+    """How many halves of the images are drawn for the intervals; 0: no intervals."""
     seed: int = Field(0, ge=0)
     """Of the draws."""
     published: bool = False

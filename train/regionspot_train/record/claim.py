@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from regionspot_core.checkpoint import RECORD
 from regionspot_core.errors import CheckpointError, InputError
-from regionspot_core.files import require_folder_or_nothing
+from regionspot_core.files import PARTIAL, require_folder_or_nothing
 from regionspot_core.progress import say
 from regionspot_train.config import RUN_RECORD
 from regionspot_train.record.disk import disk_errors_said
@@ -120,13 +120,12 @@ def require_empty(folder: Path, *, but: tuple[str, ...] = (), instead: str = "")
     require_folder_or_nothing(folder)
     with disk_errors_said(folder):
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    begun = tuple(f"{name}." for name in (*but, RUN_RECORD))
     for name in names:
-        unfinished = name.startswith(begun) and name.endswith(".partial")
-        if not (unfinished or name in but or name == LOCK):
+        begun = PARTIAL.fullmatch(name)
+        if (begun["name"] if begun else name) not in (*but, RUN_RECORD, LOCK):
             raise InputError(
-                f"--out {folder}: expected a new or empty folder{instead}, found {name!r} in it; "
-                f"choose another"
+                f"--out {folder}: expected a new or empty folder{instead}, found files in it "
+                f"({name}); choose another"
             )
 
 

@@ -23,7 +23,12 @@ from regionspot_core.checkpoint import (
     verify_head,
 )
 from regionspot_core.errors import CheckpointError, ConfigError
-from regionspot_core.files import folder_written_aside, require_folder_or_nothing, write_json
+from regionspot_core.files import (
+    folder_written_aside,
+    remove_left_behind,
+    require_folder_or_nothing,
+    write_json,
+)
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.progress import say
 from regionspot_core.records import read_json_object
@@ -75,6 +80,8 @@ class RunFolder:
                     f"another --out"
                 )
             self._require_asked(asked)
+            for step in self._steps():
+                remove_left_behind(self._folder(step))
             return
         with disk_errors_said(path):
             path.mkdir(parents=True, exist_ok=True)

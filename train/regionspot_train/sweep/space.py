@@ -107,7 +107,7 @@ class Span(Config):
     def value(self, place: int) -> int | float:
         """Return the value at a place, counted from 0, of a span that has a count."""
         step = 1 if self.step is None else self.step
-        return self.low + place * step if self.whole else float(self.low + place * step)
+        return min(self.low + place * step, self.last)  # 3 × 0.1 is a bit more than 0.3
 
     def place(self, value: float) -> int:
         """Return the place of a value; the nearest where it is none of them."""
