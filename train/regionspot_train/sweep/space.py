@@ -44,7 +44,7 @@ class SweepSize(Config):
 
     trials: int = Field(ge=1, le=100_000)
     at_once: int = Field(ge=1, le=1_024)
-    ray_groups: int | None = Field(None, ge=1, le=1_024)
+    ray_groups: int | None = Field(default=None, ge=1, le=1_024)
 
 
 class Span(Config):
@@ -54,7 +54,7 @@ class Span(Config):
     high: int | float
     log: bool = False
     """Whether small numbers are tried as often as large ones, decade by decade."""
-    step: int | float | None = Field(None, gt=0)
+    step: int | float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _numbers_are_kept(self) -> Span:
@@ -143,11 +143,11 @@ class SearchConfig(Config):
     """Optuna's: tree-structured Parzen estimators, or by chance."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "median"
     """Optuna's, asked after each validation."""
-    pruner_startup: int = Field(5, ge=0)
+    pruner_startup: int = Field(default=5, ge=0)
     """Of ``median``: heads that are not pruned, to begin with."""
-    pruner_warmup: int = Field(0, ge=0)
+    pruner_warmup: int = Field(default=0, ge=0)
     """Of ``median``: steps of each head before it may be pruned."""
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class Space(Config):
