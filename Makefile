@@ -1,5 +1,6 @@
-# make demo    the whole pipeline on the embedded world, about five minutes
-# make test    the tests
+# make demo      the whole pipeline on the embedded world, about five minutes
+# make test      the tests
+# make campaign  kills, damages, hostile files and arguments: minutes of them
 # Each makes the virtual environment first; Python 3.11 or newer and make are all they need.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= demo-out
 
-.PHONY: help demo test lint wheel clean
+.PHONY: help demo test campaign lint wheel clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -18,6 +19,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadfile
+
+campaign: $(INSTALLED)
+	$(BIN)/pytest -n 2 tests/campaign --size ci
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

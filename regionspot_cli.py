@@ -92,7 +92,7 @@ def demo(
     ],
     seed: Annotated[int, typer.Option("--seed", help="Of the scenes and of the head.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer scenes and steps: lower figures, about a minute.")
+        bool, typer.Option("--quick", help="Fewer scenes and steps, in less than half the time.")
     ] = False,
 ) -> None:
     """Run all three stages on the embedded tiny world, with nothing to download."""
@@ -137,6 +137,9 @@ def main() -> NoReturn:
 
 def _usage_message(error: Exception) -> str:
     message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    about = getattr(getattr(error, "param", None), "help", None)
+    if about and message.startswith("Missing "):  # then say what it is, and so how to get one
+        message = f"{message}. {about.rstrip('.')}"
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context is not None else ""
     return f"{message}{hint}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from rich.table import Table
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
-from regionspot_core.tables import format_bytes, show
+from regionspot_core.tables import format_bytes, show, show_unbroken
 from regionspot_core.tiny.world import write_world
 from regionspot_evaluate.backbone_choice import backbones_of_head
 from regionspot_evaluate.baselines.names import BASELINES
@@ -34,10 +37,19 @@ class DemoSize:
     train_scenes: int
     val_scenes: int
     steps: int
+    settings: tuple[str, ...] = ()
+    """Settings of training that differ from the recipe's."""
 
 
 FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=2_000)
-QUICK = DemoSize(train_scenes=800, val_scenes=120, steps=450)
+QUICK = DemoSize(
+    train_scenes=1_600,
+    val_scenes=120,
+    steps=500,
+    # In so few steps the recipe's head learns less than CLIP knows of crops. One that is told where
+    # regions are, and sees all of SAM's tokens, is past that (benchmarks/LOG.md, 2026-11-28).
+    settings=("head.box_geometry=true", "head.image_positions=sincos", "head.region_tokens=all"),
+)
 
 
 def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
@@ -59,7 +71,9 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
         )
     with clock("train"):
         run_training(
-            TrainConfig.load(recipe_or_file("demo"), [f"seed={seed}", f"steps={size.steps}"]),
+            TrainConfig.load(
+                recipe_or_file("demo"), [f"seed={seed}", f"steps={size.steps}", *size.settings]
+            ),
             store=store,
             out=run,
         )
@@ -91,8 +105,8 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
         "",
         _costs(metrics),
         "",
-        _next_steps(out, quick=quick),
     )
+    show_unbroken(next_steps(out, quick=quick))
 
 
 class _Clock:
@@ -126,16 +140,71 @@ def _costs(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def _next_steps(out: Path, *, quick: bool) -> str:
-    smaller = "\nThis was --quick: without it the figures are higher." if quick else ""
-    return f"""Look at {out / "predictions.png"} and {out / "run" / "report.html"}.{smaller}
+def next_steps(out: Path, *, quick: bool) -> str:
+    """Return what to look at, and commands to paste into the shell that the demo was run in."""
+    world = out / "world"
+    fit = (
+        "regionspot train fit --config demo",
+        "--set steps=400 --set head.box_geometry=true",
+        "--set head.image_positions=sincos",
+        _shell("--cache", out / "store.zarr"),
+        _shell("--out", out / "head2"),
+    )
+    evaluate = (
+        "regionspot evaluate run",
+        _shell("--images", world / "val"),
+        _shell("--annotations", world / "val.json"),
+        _shell("--head", out / "head2"),
+        _shell("--out", out / "scores2"),
+    )
+    predict = (
+        "regionspot evaluate predict",
+        _shell(world / "val" / "000004.png"),
+        "--names 'solid lime square,striped teal circle,dotted red star'",
+        "--iou-threshold 0.7",
+        _shell("--head", out / "run"),
+        _shell("--out", out),
+    )
+    lines = [f"Look at {out / 'predictions.png'} and {out / 'run' / 'report.html'}."]
+    if quick:
+        lines.append("This was --quick: fewer scenes, and a head with options that learns faster.")
+    activate = _activation()
+    if activate is not None:
+        lines += ["", "First let this shell find `regionspot`:", _command([activate])]
+    lines += [
+        "",
+        "Next, train another head on the same store, without the models:",
+        _command(fit),
+        _command(evaluate),
+        "or look at one image, in whatever words you like:",
+        _command(predict),
+    ]
+    return "\n".join(lines)
 
-Next, train another head on the same store, in a minute and without the models:
-  regionspot train fit --config demo --set head.layers=2 \\
-    --cache {out / "store.zarr"} --out {out / "run2"}
-  regionspot evaluate run --head {out / "run2"} --out {out / "results2"} \\
-    --images {out / "world" / "val"} --annotations {out / "world" / "val.json"}
-or look at one image, in whatever words you like:
-  regionspot evaluate predict {out / "world" / "val" / "000001.png"} \\
-    --names "striped red star,dotted blue ring,solid green circle" \\
-    --head {out / "run"} --out {out}"""
+
+def _activation() -> str | None:
+    """Return the command that puts this environment's `regionspot` on the PATH; None if it is."""
+    scripts = Path(sys.prefix, "bin")
+    found = shutil.which("regionspot")
+    if found is not None and Path(found).resolve() == (scripts / "regionspot").resolve():
+        return None
+    script = scripts / "activate"
+    if not script.is_file():
+        return None
+    here = Path.cwd()
+    return f". {_shell(script.relative_to(here) if script.is_relative_to(here) else script)}"
+
+
+def _shell(*words: str | Path) -> str:
+    return shlex.join(map(str, words))
+
+
+def _command(parts: Sequence[str], *, width: int = 78) -> str:
+    """Return a command as lines of a shell; a part is never divided."""
+    lines = [f"  {parts[0]}"]
+    for part in parts[1:]:
+        if len(lines[-1]) + 1 + len(part) <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"    {part}")
+    return " \\\n".join(lines)

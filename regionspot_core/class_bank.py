@@ -1,24 +1,39 @@
-"""Class embeddings: one unit vector a class, kept with its vocabulary in an HDF5 file."""
+"""Class embeddings: one unit vector a class, kept with its vocabulary in an HDF5 file.
+
+The file's first 512 bytes are what HDF5 calls a user block, which its readers pass over. Ours holds
+a checksum of the rest, so that a changed bit is found before HDF5 reads any of it.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, Json
 
 from regionspot_core.cache.fingerprint import require_equal
+from regionspot_core.cache.markers import FileSum
 from regionspot_core.class_text import ClassText
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.files import written_aside
+from regionspot_core.progress import say
+from regionspot_core.records import Record, read_small
 from regionspot_core.vocabulary import Vocabulary
 
 FORMAT = "regionspot class bank 2"
+HEADER_BYTES = 512
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""What every HDF5 file begins with, behind its user block."""
+MOST_BYTES = 2**35
+MOST_CLASSES = 10**7
+WIDEST = 65_536
 IMAGE_FIELDS = frozenset({"input", "resize", "mean", "std"})
 """Of a CLIP's fingerprint, what says how images reach it: texts do not depend on it."""
 
@@ -47,22 +62,31 @@ class ClassBank:
                 f"classes, got an array of shape {shape}"
             )
 
-    def save(self, path: Path) -> None:
-        """Write the bank to ``path``, replacing it in one step."""
-        # No timestamps: the same bank is the same bytes.
-        with written_aside(path) as partial, h5py.File(partial, "w") as file:
+    def content(self) -> bytes:
+        """Return the bytes of the bank's file: the same bank gives the same bytes."""
+        vocabulary = self.vocabulary.to_json()
+        with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
             file.attrs["format"] = FORMAT
             file.attrs["logit_scale"] = self.logit_scale
             file.attrs["wording"] = self.text.wording
             file.attrs["synonyms"] = self.text.synonyms
             file.attrs["precision"] = self.precision
             file.attrs["clip"] = json.dumps(self.clip, sort_keys=True)
-            vocabulary = self.vocabulary.to_json()
             _write_texts(file, "names", vocabulary.pop("names"))
             _write_texts(file, "templates", self.text.templates)
             _write_texts(file, "words", [_dump(words) for words in self.text.words])
             _write_texts(file, "vocabulary", [_dump(vocabulary)])
             file.create_dataset("embeddings", data=self.embeddings, track_times=False)
+            file.flush()
+            image = bytes(file.id.get_file_image())
+        return _header(image) + image
+
+    def save(self, path: Path) -> None:
+        """Write the bank to ``path``, replacing it in one step."""
+        # Written by HDF5 itself, a full disk would be an error without a name.
+        content = self.content()
+        with written_aside(path) as partial:
+            partial.write_bytes(content)
 
     def require_clip(self, clip: dict[str, Any], *, what: str) -> None:
         """Refuse a CLIP other than the one that made the bank, whatever its image input.
@@ -75,8 +99,8 @@ class ClassBank:
             for fingerprint in (self.clip, clip)
         )
         require_equal(
-            ours,
             theirs,
+            ours,
             what=f"{what} was made by another CLIP than this",
             advice="Make it again with `regionspot extract text` and this --clip",
         )
@@ -106,42 +130,126 @@ class ClassBank:
             InputError: The file is missing or is not a class bank.
         """
         name = name or str(file)
-        if isinstance(file, Path) and (
-            file.is_dir() or (file.is_file() and not h5py.is_hdf5(file))
-        ):
-            found = "a folder" if file.is_dir() else "another file"
-            raise InputError(
-                f"{name}: expected a class bank, the HDF5 file that `regionspot extract text` "
-                f"writes; got {found}"
-            )
+        if isinstance(file, Path):
+            try:
+                content = read_small(file, most_bytes=MOST_BYTES)
+            except (FileNotFoundError, NotADirectoryError):
+                raise InputError(
+                    f"{name}: no such class bank; `regionspot extract text` writes one"
+                ) from None
+        else:
+            content = file.read()
+        image = _image(content, name)
+        if image is content and isinstance(file, Path):
+            say(f"{name}: written before class banks had checksums; damage could not be told")
         try:
-            with h5py.File(file, "r") as opened:
-                if opened.attrs.get("format") != FORMAT:
-                    found = opened.attrs.get("format", "no format mark")
-                    raise InputError(f"expected a {FORMAT!r} file, got {found!r}")
-                names = {"names": _read_texts(opened, "names")}
-                (vocabulary,) = _read_texts(opened, "vocabulary")
-                return cls(
-                    vocabulary=Vocabulary.from_json(json.loads(vocabulary) | names),
-                    embeddings=np.asarray(opened["embeddings"][...], dtype=np.float32),
-                    logit_scale=float(opened.attrs["logit_scale"]),
-                    text=ClassText(
-                        words=tuple(tuple(json.loads(w)) for w in _read_texts(opened, "words")),
-                        templates=tuple(_read_texts(opened, "templates")),
-                        wording=str(opened.attrs["wording"]),
-                        synonyms=bool(opened.attrs["synonyms"]),
-                    ),
-                    clip=json.loads(opened.attrs["clip"]),
-                    precision=str(opened.attrs["precision"]),
-                )
-        except FileNotFoundError:
-            raise InputError(
-                f"{name}: no such class bank; `regionspot extract text` writes one"
-            ) from None
+            with h5py.File(io.BytesIO(image), "r") as opened:
+                values, embeddings = _read(opened)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         except Exception as error:  # h5py raises whatever a damaged file leads it to
             raise InputError(f"{name}: not a readable class bank ({error})") from None
+        found = _BankFile.parse(values, source=name)
+        try:
+            return cls(
+                vocabulary=found.vocabulary.named(found.names),
+                embeddings=embeddings,
+                logit_scale=found.logit_scale,
+                text=ClassText(
+                    tuple(map(tuple, found.words)), tuple(found.templates), found.wording,
+                    found.synonyms,
+                ),
+                clip=found.clip,
+                precision=found.precision,
+            )  # fmt: skip
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+
+class _VocabularyRecord(Record):
+    """What a bank keeps of its vocabulary beside the names."""
+
+    ids: list[int]
+    frequencies: list[str]
+    kinds: list[str]
+    synonyms: list[list[str]] = Field(default_factory=list)
+
+    def named(self, names: Sequence[str]) -> Vocabulary:
+        return Vocabulary.from_json({**self.model_dump(), "names": names})
+
+
+class _BankFile(Record):
+    """The content of a bank's file, but for the embeddings."""
+
+    logit_scale: float = Field(gt=0, le=1e6)
+    wording: str
+    synonyms: bool
+    precision: str
+    clip: Json[dict[str, Any]]
+    names: list[str]
+    templates: list[str]
+    words: list[Json[Annotated[list[str], Field(min_length=1)]]]
+    vocabulary: Json[_VocabularyRecord]
+
+
+def _header(image: bytes) -> bytes:
+    """The user block before an HDF5 file's bytes."""
+    total = FileSum.of([image])
+    text = f"{FORMAT}, HDF5 from byte {HEADER_BYTES}: {total.size} bytes, XXH3 {total.xxh3}\n"
+    return text.encode().ljust(HEADER_BYTES, b"\0")
+
+
+def _image(content: bytes, name: str) -> bytes:
+    """The HDF5 file in a bank's content, whole; ``content`` itself if it is without a checksum.
+
+    Raises:
+        InputError: It is damaged, or another file.
+    """
+    if content.startswith(HDF5):
+        return content
+    image = content[HEADER_BYTES:]
+    if content[:HEADER_BYTES] == _header(image):
+        return image
+    if image.startswith(HDF5) or content.startswith(FORMAT.encode()):
+        raise InputError(
+            f"{name}: the class bank is damaged; take another copy, or delete it and make it again "
+            f"with `regionspot extract text`"
+        )
+    raise InputError(
+        f"{name}: expected a class bank, the HDF5 file that `regionspot extract text` writes; got "
+        f"another file"
+    )
+
+
+def _read(file: h5py.File) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """All values, not yet checked but for their shapes, and the embeddings.
+
+    Raises:
+        InputError: The file has another format, or arrays that it does not hold itself.
+    """
+    if file.attrs.get("format") != FORMAT:
+        found = file.attrs.get("format", "no format mark")
+        raise InputError(f"expected a {FORMAT!r} file, got {found!r}")
+    texts = {name: _read_texts(file, name) for name in ("names", "templates", "words")}
+    vocabulary = _read_texts(file, "vocabulary")
+    if len(vocabulary) != 1 or len(texts["words"]) != len(texts["names"]):
+        raise InputError(
+            f"expected the words of {len(texts['names'])} classes and one vocabulary, got "
+            f"{len(texts['words'])} and {len(vocabulary)}"
+        )
+    names = ("logit_scale", "wording", "synonyms", "precision", "clip")
+    attributes = {name: file.attrs[name] for name in names if name in file.attrs}
+    plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in attributes.items()}
+    embeddings = _dataset(file, "embeddings", ndim=2)
+    if embeddings.dtype.kind != "f" or not 1 <= embeddings.shape[1] <= WIDEST:
+        raise InputError(
+            f"expected floating-point embeddings of a width up to {WIDEST:,}, got "
+            f"{embeddings.dtype} {embeddings.shape}"
+        )
+    values_KD = np.asarray(embeddings[...], dtype=np.float32)
+    if not np.isfinite(values_KD).all():
+        raise InputError("expected finite embeddings, got some that are not (NaN or infinite)")
+    return {**plain, **texts, "vocabulary": vocabulary[0]}, values_KD
 
 
 def average_templates(embeddings_KPD: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -164,4 +272,27 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
 
 
 def _read_texts(file: h5py.File, name: str) -> list[str]:
-    return list(file[name].asstr()[...])
+    texts = _dataset(file, name, ndim=1)
+    if h5py.check_string_dtype(texts.dtype) is None:
+        raise InputError(f"expected texts as {name}, got {texts.dtype}")
+    return list(texts.asstr()[...])
+
+
+def _dataset(file: h5py.File, name: str, *, ndim: int) -> h5py.Dataset:
+    """An array whose every value is in the file itself, so that it is no larger than that.
+
+    Raises:
+        InputError: There is none, or it is of another shape; it is a link, kept in another file,
+            or packed.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise InputError(f"expected an array {name} in the file itself, got none or a link")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or len(found.shape or ()) != ndim:
+        raise InputError(f"expected an array {name} of {ndim} axes, got {found}")
+    elsewhere = found.external or found.is_virtual or found.chunks
+    if elsewhere or found.id.get_storage_size() < found.size * found.dtype.itemsize:
+        raise InputError(f"expected the values of {name} in the file itself, plain")
+    if found.shape[0] > MOST_CLASSES:
+        raise InputError(f"expected at most {MOST_CLASSES:,} {name}, got {found.shape[0]:,}")
+    return found

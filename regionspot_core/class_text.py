@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
+from regionspot_core.input_files import open_input
 from regionspot_core.vocabulary import Vocabulary
 
 PLACE = "{}"
@@ -101,7 +102,8 @@ def read_lines(path: Path, *, what: str) -> list[tuple[int, str]]:
         InputError: The file is missing, a folder, not UTF-8, or has no such line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_input(path) as file:
+            text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: expected {what}, got no such file") from None
     except UnicodeDecodeError:

@@ -146,6 +146,14 @@ BatchImages = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", metavar="N", help="Threads that decode and resize images.")
 ]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="Images of more are not read: a small file may stand for gigabytes of pixels.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 RAY = "On a Ray cluster"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from regionspot_core.errors import ConfigError, RegionSpotError
+from regionspot_core.records import Record, shown
 
-from regionspot_core.errors import ConfigError
+MOST_TOML_BYTES = 1024**2
+MOST_KEY_PARTS = 32
+"""Of a key, ``a.b.c``: tomllib takes the square of their number in time."""
+MOST_SHOWN = 200
+"""Characters of an override in a message."""
+_PART = r"""(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*\.[ \t]*"""
+_ENDLESS_KEY = re.compile(rf"(?:{_PART}){{{MOST_KEY_PARTS}}}")
 
 
-class Config(BaseModel):
+class Config(Record):
     """Base of all configurations. Unknown keys are errors, and a built config never changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Sequence[str] = ()) -> Self:
@@ -39,7 +45,7 @@ class Config(BaseModel):
         for override in overrides:
             _apply_override(values, override)
         sources = [source] if source else []
-        sources += [f"--set {override}" for override in overrides]
+        sources += [f"--set {override[:MOST_SHOWN]}" for override in overrides]
         return cls.parse(values, source=" ".join(sources) or "configuration")
 
     def with_values(self, values: dict[str, Any], *, source: str = "space") -> Self:
@@ -54,16 +60,15 @@ class Config(BaseModel):
         return self.parse(changed, source=source)
 
     @classmethod
-    def parse(cls, values: dict[str, Any], *, source: str) -> Self:
+    def parse(
+        cls, values: object, *, source: str, error: type[RegionSpotError] = ConfigError
+    ) -> Self:
         """Build from plain values; ``source`` names where they come from in an error.
 
         Raises:
-            ConfigError: As for :meth:`load`.
+            ConfigError: As for :meth:`load`, or another ``error`` that is given.
         """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(_first_problem(cls, error, source)) from None
+        return super().parse(values, source=source, error=error)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; ``parse`` reads them back."""
@@ -72,19 +77,28 @@ class Config(BaseModel):
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_TOML_BYTES + 1)
+        if len(content) > MOST_TOML_BYTES:
+            raise ConfigError(f"{path}: expected a TOML file of at most {MOST_TOML_BYTES:,} bytes")
+        text = content.decode("utf-8")
+        if _ENDLESS_KEY.search(text):
+            raise ConfigError(f"{path}: expected keys of at most {MOST_KEY_PARTS} parts, got more")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: expected a TOML file, got one nested too deep") from None
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected a TOML file ({error})") from None
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     path = key.strip().split(".")
-    if not separator or not all(path):
-        raise ConfigError(f"--set {override!r}: expected key.subkey=value")
-    _set(values, path, _parse_value(text.strip()), source=f"--set {override!r}")
+    if not separator or not all(path) or len(path) > MOST_KEY_PARTS:
+        raise ConfigError(f"--set {shown(override)}: expected key.subkey=value")
+    _set(values, path, _parse_value(text.strip()), source=f"--set {shown(override)}")
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any, *, source: str) -> None:  # noqa: ANN401 - any TOML value
@@ -102,30 +116,5 @@ def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
-
-
-def _first_problem(config: type[BaseModel], error: ValidationError, source: str) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(config, problem["loc"][:-1]))
-        return f"{source}: unknown key {key!r}; expected one of {known}{more}"
-    if problem["type"] == "missing":
-        return f"{source}: {key}: required, but not given{more}"
-    if problem["type"] == "value_error":  # a check of ours, which says what came
-        return f"{source}: {key + ': ' if key else ''}{problem['ctx']['error']}{more}"
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{source}: {key}: {message}, got {problem['input']!r}{more}"
-
-
-def _known_keys(config: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    fields = config.model_fields
-    for part in path:
-        annotation = fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        fields = annotation.model_fields
-    return sorted(fields)

@@ -13,7 +13,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from regionspot_core.errors import InputError
@@ -70,7 +70,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             _sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
-        _remove_left_behind(path)
+        remove_left_behind(path)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
     """
     with _errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(path)
+        remove_left_behind(path)
         partial = _partial_name(path)
         partial.mkdir()
         try:
@@ -97,7 +97,7 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
             content.rename(path)
             _sync_folder(path.parent)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            _remove_marked(partial)
 
 
 def _kind(path: Path) -> str:
@@ -131,7 +131,7 @@ def _host() -> str:
     return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:6]
 
 
-def _remove_left_behind(path: Path) -> None:
+def remove_left_behind(path: Path) -> None:
     """Remove what processes of this machine that are gone were writing for ``path``."""
     for other in _siblings(path):
         found = PARTIAL.fullmatch(other.name)
@@ -142,7 +142,16 @@ def _remove_left_behind(path: Path) -> None:
         if other.is_file() and not other.is_symlink():
             other.unlink(missing_ok=True)
         elif (other / MARK).is_file():
-            shutil.rmtree(other, ignore_errors=True)
+            _remove_marked(other)
+        else:  # of a process that was killed before it set its mark, or after it removed it
+            with suppress(OSError):
+                other.rmdir()
+
+
+def _remove_marked(partial: Path) -> None:
+    """Remove a folder of ours, its mark last: killed meanwhile, it is still known as ours."""
+    shutil.rmtree(partial / "content", ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _siblings(path: Path) -> list[Path]:
@@ -191,17 +200,25 @@ def _sync_folder(folder: Path) -> None:
 
 
 def require_folder_or_nothing(path: Path) -> None:
-    """Refuse to write into a folder that is a file, below one, or not ours to write to.
+    """Refuse to write into a folder that is a file, below one, not ours to write to, or the root.
 
     Raises:
         InputError: If it is; the message names it.
     """
+    if path.resolve() == path.resolve().parent:
+        raise InputError(f"--out {path}: expected a folder of its own, got the root of all files")
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         what = "got a file" if nearest == path else f"but {nearest} is a file"
         raise InputError(f"--out {path}: expected a folder, or a new name for one; {what}")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {path}: no permission to write in {nearest}")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:  # as in /proc, whatever its permissions say
+        raise InputError(
+            f"--out {path}: nothing can be written in {nearest}: {reason_of(error)}"
+        ) from None
 
 
 def require_empty_folder(path: Path) -> None:

@@ -7,6 +7,7 @@ outer dict and the prefix ``model.`` may be missing (arXiv 2311.01373's released
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from regionspot_core.weight_files import read_state_dict, state_problems
 PREFIX = "model."
 HEAD_PIECES = ("to_clip", "decoder", "projector")
 PROBLEMS_SHOWN = 8
+_LAYER = re.compile(r"decoder\.layers\.([0-9]{1,4})\.")
+"""A layer of a longer number is none of any head's."""
 NOT_ASKED_OF_A_FILE = {"layers", "ffn_width", "dropout", "initial_scale", "initial_bias"}
 """Options that a reader sees in the tensors' shapes, or that matter in training alone. All others
 are the paper's in every published file."""
@@ -115,8 +118,10 @@ def read_published(path: Path) -> PublishedHead:
     return PublishedHead(head.eval(), dict(sorted(others.items())), tuple(sorted(types)))
 
 
-def write_published(path: Path, head: FusionHead) -> None:
-    """Write a head as the published files have it: ``{"model": {"model.to_clip.weight": …}}``.
+def published_content(head: FusionHead) -> bytes:
+    """Return a head's file as published: ``{"model": {"model.to_clip.weight": …}}``.
+
+    The same head gives the same bytes.
 
     Raises:
         CheckpointError: The head has an option that the layout has no place for.
@@ -128,8 +133,20 @@ def write_published(path: Path, head: FusionHead) -> None:
             f"take every head for one with the paper's options"
         )
     weights = {f"{PREFIX}{name}": v.detach().cpu() for name, v in head.state_dict().items()}
+    file = io.BytesIO()
+    torch.save({"model": weights}, file)
+    return file.getvalue()
+
+
+def write_published(path: Path, head: FusionHead) -> None:
+    """Write a head as the published files have it.
+
+    Raises:
+        CheckpointError: The head has an option that the layout has no place for.
+    """
+    content = published_content(head)
     with written_aside(path) as partial:
-        torch.save({"model": weights}, partial)
+        partial.write_bytes(content)
 
 
 def _unsaid_options(config: FusionConfig) -> list[str]:
@@ -150,7 +167,7 @@ def _piece(name: str) -> str:
 
 def _infer_config(path: Path, state: dict[str, torch.Tensor]) -> FusionConfig:
     """The shape of the head whose weights these are; the paper's where a tensor is missing."""
-    numbers = {int(m[1]) for name in state if (m := re.match(r"decoder\.layers\.(\d+)\.", name))}
+    numbers = {int(m[1]) for name in state if (m := _LAYER.match(name))}
     lengths = {
         "region_width": _length(state, "to_clip.weight", 1),
         "image_width": _length(state, "to_clip.weight", 0),

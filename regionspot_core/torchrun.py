@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-import torch
-
+from regionspot_core.devices import best_device
 from regionspot_core.shard import Shard
 
 PATIENCE = timedelta(days=20)
@@ -22,11 +21,10 @@ def own_share() -> Shard:
 
 def own_gpu(device: str) -> str:
     """``cuda``, and ``auto`` where there is one, become the GPU that is this process's."""
-    if device == "auto" and torch.cuda.is_available():
-        device = "cuda"
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        return f"cuda:{os.environ['LOCAL_RANK']}"
-    return device
+    chosen = best_device() if device == "auto" else device
+    if chosen != "cuda":
+        return device
+    return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else chosen
 
 
 def wait_for_all() -> None:

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from regionspot_core.errors import InputError
+
+
+def is_text(value: str) -> bool:
+    """Whether a string has a UTF-8 form, and holds no NUL, which ends a text in many a library.
+
+    JSON can spell half a character, ``"\\ud800"``, and an argument may hold any bytes.
+    """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,12 @@ class Vocabulary:
             raise InputError("a vocabulary needs at least one class, got none")
         if len(set(self.ids)) < len(self.ids):
             raise InputError("a vocabulary's class ids must differ; two classes share one")
+        words = chain(self.names, self.frequencies, self.kinds, *self.synonyms)
+        odd = next((word for word in words if not is_text(word)), None)
+        if odd is not None:
+            raise InputError(
+                f"a vocabulary's words must be text that UTF-8 can spell, without NUL; got {odd!r}"
+            )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -30,11 +32,7 @@ def read_state_dict(
         raise WeightsError(f"{path}: expected a weight file, got {found}")
     state: Any
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            with torch.serialization.safe_globals(_numpy_numbers()):
-                state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):  # the pickle opcode that names a class or function
             raise WeightsError(f"{path}: truncated or not a weight file") from None
@@ -53,9 +51,48 @@ def read_state_dict(
     if isinstance(state, dict):
         wrapped = [state[key] for key in wrappers if isinstance(state.get(key), dict)]
         state = wrapped[0] if wrapped else state
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(map(_is_weight, state.items())):
         raise WeightsError(f"{path}: expected a state dict, names and tensors only")
     return state
+
+
+def _is_weight(item: tuple[object, object]) -> bool:
+    """Whether a state dict's entry is a name and a tensor whose values are in memory, all of them.
+
+    Sparse, quantised and ``meta`` tensors, and such that repeat one value without end, which a
+    file may hold too, are no weights of ours.
+    """
+    name, value = item
+    return (
+        isinstance(name, str)
+        and isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and value.untyped_storage().nbytes() >= value.nbytes
+    )
+
+
+def read_tensors(file: Path | BinaryIO) -> Any:  # noqa: ANN401 - what the file holds
+    """Read what ``torch.save`` wrote of tensors and plain values; no code in it is run.
+
+    Raises:
+        ValueError: It is an archive that unpacks to more than its size.
+        Exception: What PyTorch's readers are led to by any other broken file.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            # TorchScript's code may be packed; such an archive is refused for that.
+            records = [e for e in archive.infolist() if e.filename.split("/")[1:2] != ["code"]]
+            unpacked = sum(record.file_size for record in records)
+            packed = sum(record.compress_size for record in records)
+        if unpacked > packed:  # torch.save never packs: a small file could unpack to all memory
+            raise ValueError(f"{packed:,} bytes that unpack to {unpacked:,}")
+    if not isinstance(file, Path):
+        file.seek(0)
+    with torch.serialization.safe_globals(_numpy_numbers()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of, sparse tensors say, is refused
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _numpy_numbers() -> list[Any]:
@@ -69,12 +106,14 @@ def _numpy_numbers() -> list[Any]:
 def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
     """What keeps ``state`` from being all of ``expected`` and no more, a phrase each."""
     problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
+    problems += [f"unexpected {name[:100]}" for name in state if name not in expected]
+    for name, value in expected.items():
+        given = state.get(name, value)
+        if given.shape != value.shape:
+            problems.append(f"{name} is {tuple(given.shape)}, expected {tuple(value.shape)}")
+        elif given.is_floating_point() != value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            problems.append(f"{name} is of {str(given.dtype).removeprefix('torch.')}, not {kind}")
     return problems
 
 

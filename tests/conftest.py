@@ -31,6 +31,13 @@ settings.register_profile("regionspot", deadline=None, derandomize=True)
 settings.load_profile("regionspot")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `tests/campaign`."""
+    group = parser.getgroup("campaign", "kills, damages, hostile files and arguments")
+    group.addoption("--size", choices=("quick", "ci", "full"), default="quick", help="How many.")
+    group.addoption("--campaign-seed", type=int, default=0, metavar="N", help="Of which cases.")
+
+
 @pytest.fixture(scope="session")
 def lvis_sample() -> Path:
     """The LVIS API's own sample of 100 images; skips where it is not there."""

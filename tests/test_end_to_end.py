@@ -16,7 +16,7 @@ import regionspot_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head
+from regionspot_core.checkpoint import load_head, read_record, save_head
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.images import read_image
@@ -248,12 +248,9 @@ def test_images_without_a_proposal_are_counted(demo: Path, tmp_path: Path) -> No
 
 
 def test_a_head_of_other_backbones_is_refused(demo: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "head.safetensors").write_bytes((demo / "run" / "head.safetensors").read_bytes())
-    record = json.loads((demo / "run" / "head.json").read_text())
-    record["backbones"]["image_text_encoder"]["weights"] = "f" * 64
-    (run / "head.json").write_text(json.dumps(record))
+    run, record = tmp_path / "run", read_record(demo / "run")
+    record.backbones["image_text_encoder"]["weights"] = "f" * 64
+    save_head(run, load_head(demo / "run"), record)
     with pytest.raises(FingerprintError, match=r"image_text_encoder\.weights: expected ffffffff"):
         run_evaluation(evaluate_config(demo, tmp_path / "out", head=run))
     assert not (tmp_path / "out").exists()

@@ -181,7 +181,7 @@ def test_the_wrong_thing_is_one_line(
         ([*PREDICT, "--names", "a", "--out", "text/deeper"], "text is a file"),
         (["train", "import", "published.pth", "--out", "text/deeper"], "text is a file"),
         (
-            ["evaluate", "compare", "a", "--annotations", "b", "--json", "absent/x.json"],
+            ["evaluate", "compare", "a", "--annotations", "lvis.json", "--json", "absent/x.json"],
             "--json absent/x.json: expected an existing folder",
         ),
         (["bench", "cache", "--dir", "absent"], "--dir absent: expected an existing folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core import __version__
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.box_precision import BoxPrecision
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.read_ahead import ReadAhead
 from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.store import Location
 from regionspot_core.cached_head import embed
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
@@ -30,11 +33,14 @@ from regionspot_evaluate.config import CachedConfig
 from regionspot_evaluate.detections import DETECTIONS, ResultsFile, image_detections
 from regionspot_evaluate.head_names import head_names
 from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.run_folder import IMAGES, METRICS, RUN_RECORD
+from regionspot_evaluate.records import read_json_record
+from regionspot_evaluate.run_folder import CACHED_RECORD, IMAGES, METRICS, RUN_RECORD
 from regionspot_evaluate.scoring import LvisScorer
 
 _OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
 """What a store, or a folder of `evaluate run`, has."""
+_OWN = (DETECTIONS, METRICS)
+"""What it writes of each head."""
 
 
 def run_cached_evaluation(config: CachedConfig) -> CachedReport:
@@ -46,9 +52,9 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         FingerprintError: A head or the class bank belongs to other frozen models.
         InputError: Another input is wrong.
     """
-    if config.out is not None:
-        _require_place(config.out)
     names = head_names(config.heads)
+    if config.out is not None:
+        _require_place(config.out, names)
     cache = FeatureCache(config.cache)
     images = np.flatnonzero(cache.region_counts > 0)
     if not len(images):
@@ -64,13 +70,16 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
                 for name in names
             ]
             _name_regions(config, cache, images, bank, heads, tallies, device)
+            if config.out is not None:
+                _record(config, config.out, names)  # before anything there gets its name
         report = CachedReport(
             heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
-            cache=str(config.cache),
-            annotations=None if config.annotations is None else str(config.annotations),
+            cache=_absolute(config.cache),
+            annotations=_absolute(config.annotations),
             images=len(cache),
             regions=int(cache.region_counts.sum()),
             failed=len(cache.failed),
+            federated=scorer is not None or cache.negative is not None,
         )
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -79,14 +88,44 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     return report
 
 
-def _require_place(out: Path) -> None:
+def _require_place(out: Path, names: list[str]) -> None:
+    """Refuse a folder of something else, and one whose files of these names are not ours."""
     require_folder_or_nothing(out)
-    found = next((name for name in _OTHERS if (out / name).exists()), None)
-    if found is not None:
-        raise InputError(
-            f"--out {out}: expected a new folder, or one of `evaluate cached`; this one has "
-            f"{found}. Choose another"
+    for name in names:
+        own = _own(out, name, names)
+        ours = (own / CACHED_RECORD).exists() or _was_scored_from_a_cache(own / METRICS)
+        others = _OTHERS if ours else (*_OTHERS, *_OWN)
+        found = next((p for f in others for p in {out / f, own / f} if os.path.lexists(p)), None)
+        if found is not None:
+            raise InputError(
+                f"--out {out}: expected a new folder, or one of `evaluate cached`; this one has "
+                f"{found.relative_to(out)}. Choose another"
+            )
+
+
+def _was_scored_from_a_cache(metrics: Path) -> bool:
+    """Whether an earlier version, which left no record, wrote these figures."""
+    return metrics.exists() and "cache" in read_json_record(metrics)
+
+
+def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
+    """Have each head's folder say what it is of."""
+    for name, head in zip(names, config.heads, strict=True):
+        configuration = {
+            "cache": _absolute(config.cache), "head": _absolute(head),
+            "annotations": _absolute(config.annotations), "bank": _absolute(config.bank),
+        }  # fmt: skip
+        write_json(
+            _own(out, name, names) / CACHED_RECORD,
+            {"configuration": configuration, "version": __version__},
         )
+
+
+def _absolute(place: Location | None) -> str | None:
+    """A path that is meant the same from any folder, or a URL."""
+    if place is None:
+        return None
+    return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
 def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:
@@ -153,7 +192,7 @@ def _results(
         return None
     own = _own(folder, name, names)
     own.mkdir(parents=True, exist_ok=True)
-    return files.enter_context(ResultsFile(own / DETECTIONS))
+    return files.enter_context(ResultsFile.written(own / DETECTIONS))
 
 
 def _name_regions(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core import __version__
+from regionspot_core.lvis_scoring import DETECTIONS
 from regionspot_core.tables import counted
 from regionspot_evaluate.classification import RegionFigures
 from regionspot_evaluate.report import naming_tables
@@ -15,6 +16,12 @@ from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, SHOWN
 from regionspot_evaluate.scoring.report import metrics_table, percent
 
 PROTOCOL = LVIS_PROTOCOLS["standard"]
+NOT_FEDERATED = "LVIS's AP without lists of absent classes"
+EVERY_CLASS_COUNTS = (
+    f"every class counts in every image, as in COCO; of an image the best {DETECTIONS} detections, "
+    f"all classes together, as in LVIS"
+)
+"""By a store whose annotations list no absent classes."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,20 @@ class CachedReport:
     """The figures of every head, in the order they were given."""
 
     heads: dict[str, HeadFigures]
-    cache: str
+    cache: str | None
     annotations: str | None
     """What was scored by; None: the cache's own boxes."""
     images: int
     regions: int
     failed: int
     """Images that extraction could not read."""
+    federated: bool
+    """Whether LVIS's lists say which classes are judged in an image."""
+
+    @property
+    def protocol(self) -> str:
+        """What the figures are scored by, in words."""
+        return PROTOCOL if self.federated else f"{NOT_FEDERATED}: {EVERY_CLASS_COUNTS}"
 
     def to_json(self, head: str) -> dict[str, Any]:
         """The content of a head's ``metrics.json``."""
@@ -46,7 +60,7 @@ class CachedReport:
             "proposals": "gt",
             "cache": self.cache,
             "annotations": self.annotations,
-            "scores": {"standard": {"bbox": {"protocol": PROTOCOL, "metrics": figures.box}}},
+            "scores": {"standard": {"bbox": {"protocol": self.protocol, "metrics": figures.box}}},
             "naming": figures.region.to_json(),
             "images": self.images,
             "regions": self.regions,
@@ -56,7 +70,7 @@ class CachedReport:
 
     def tables(self) -> list[Table]:
         """A row a head: average precision, and how regions are named."""
-        table = metrics_table(f"Box × 100, {PROTOCOL}", SHOWN)
+        table = metrics_table(f"Box × 100, {PROTOCOL if self.federated else NOT_FEDERATED}", SHOWN)
         for name, each in self.heads.items():
             table.add_row(name, *(percent(each.box[figure]) for figure in SHOWN))
         return [table, *naming_tables({name: each.region for name, each in self.heads.items()})]
@@ -66,6 +80,8 @@ class CachedReport:
         lines = [
             f"proposals: gt, {counted(self.regions, 'region')} of {counted(self.images, 'image')}"
         ]
+        if not self.federated:
+            lines.append(f"the store lists no absent classes: {EVERY_CLASS_COUNTS}")
         if self.failed:
             lines.append(
                 f"{counted(self.failed, 'image')} could not be read when the store was made"

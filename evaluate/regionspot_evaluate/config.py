@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
-from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
+from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.ray_crew import (
+    RayOptions,
+    models_anywhere,
+    require_ray_fits,
+    require_ray_is_used,
+)
 from regionspot_core.shard import Shard
 from regionspot_evaluate.baselines.names import BASELINES, NO_BASELINE, BaselineName
 from regionspot_evaluate.scoring.config import Protocols
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
+MOST_IMAGES = 4_096
+"""Of a batch: as many as that are in memory together."""
+MOST_WORKERS = 1_024
+MOST_PAIRS = 10_000_000
+"""Of an image: more than any has of regions and classes."""
+
+
+def _source_of_proposals(value: object) -> str:
+    """Take any path as it is: pydantic's own text would refuse one that is not UTF-8."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected gt, auto or a file, got {value!r}")
+    return value
+
+
+def absolute_source(proposals: str) -> str:
+    """Return where proposals come from, meant the same from any folder."""
+    if proposals in (GROUND_TRUTH, AUTOMATIC):
+        return proposals
+    return str(Path(proposals).absolute())
 
 
 class EvaluateConfig(Config):
@@ -29,17 +54,19 @@ class EvaluateConfig(Config):
     more_heads: tuple[Path, ...] = ()
     """Others that name the same regions; each gets a folder of its own below ``out``."""
     out: Path
-    proposals: str = GROUND_TRUTH
+    proposals: Annotated[str, PlainValidator(_source_of_proposals)] = GROUND_TRUTH
     """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
     propose: ProposeConfig = ProposeConfig()
     """How SAM looks for ``auto``."""
     bank: Path | None = None
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(8, ge=1)
+    batch_images: int = Field(8, ge=1, le=MOST_IMAGES)
     """Images that the frozen models take together, and what an interrupted run loses at most."""
-    workers: int = Field(4, ge=1)
+    workers: int = Field(4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Images of more pixels are not decoded, and count as such that cannot be read."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
     retry_failed: bool = False
@@ -47,9 +74,9 @@ class EvaluateConfig(Config):
     engine: Literal["local", "ray"] = "local"
     """Who names the images: this process, or workers on a Ray cluster."""
     ray: RayOptions = RayOptions()
-    pairs: int = Field(900, ge=1)
+    pairs: int = Field(900, ge=1, le=MOST_PAIRS)
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
-    detections: int = Field(300, ge=1)
+    detections: int = Field(300, ge=1, le=MOST_PAIRS)
     """How many of them an image keeps: LVIS's limit."""
     baseline: tuple[BaselineName, ...] | None = None
     """Which baselines name the regions too, () for none. None: CLIP's crops and pooled patches for
@@ -58,7 +85,7 @@ class EvaluateConfig(Config):
     protocol: Protocols = ("standard",)
     """What the detections are scored by; a finished evaluation may be scored again by another."""
     scorer: Literal["fast", "lvis"] = "fast"
-    gallery: int = Field(12, ge=0)
+    gallery: int = Field(12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
 
     @field_validator("engine")
@@ -85,6 +112,21 @@ class EvaluateConfig(Config):
         if self.baseline is None:
             return ("clip-crop", "clip-pool") if self.proposals == GROUND_TRUTH else ()
         return tuple(name for name in BASELINES if name in self.baseline)
+
+    def with_absolute_paths(self) -> Self:
+        """The same, meant the same from any folder."""
+        return self.model_copy(
+            update={
+                "images": self.images.absolute(),
+                "annotations": self.annotations.absolute(),
+                "head": self.head.absolute(),
+                "more_heads": tuple(head.absolute() for head in self.more_heads),
+                "out": self.out.absolute(),
+                "proposals": absolute_source(self.proposals),
+                "bank": self.bank and self.bank.absolute(),
+                "backbones": models_anywhere(self.backbones, on_gpu=False),
+            }
+        )
 
     @property
     def limit(self) -> int:
@@ -117,10 +159,10 @@ class CachedConfig(Config):
     bank: Path | None = None
     """Class embeddings; None takes the store's."""
     device: str = "auto"
-    batch_images: int = Field(32, ge=1)
-    pairs: int = Field(900, ge=1)
+    batch_images: int = Field(32, ge=1, le=MOST_IMAGES)
+    pairs: int = Field(900, ge=1, le=MOST_PAIRS)
     """As for `run`."""
-    detections: int = Field(300, ge=1)
+    detections: int = Field(300, ge=1, le=MOST_PAIRS)
     """As for `run`."""
 
 
@@ -143,8 +185,13 @@ class PredictConfig(Config):
     """Pictures of the image's size; the region is what is more than half as bright as they get."""
     propose: ProposeConfig = ProposeConfig()
     """How SAM looks where there is no prompt at all."""
-    top: int = Field(3, ge=1)
+    overlap: float = Field(default=0.5, ge=0, le=1)
+    """Largest IoU of the masks of two regions that SAM finds by itself; above it the one that SAM
+    is less sure of is left out."""
+    top: int = Field(3, ge=1, le=MOST_PAIRS)
     """Names given for each region."""
     least: float = Field(0.0, ge=0, le=1)
     """Regions whose best name is less probable are left out."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """An image, or a mask's picture, of more pixels is not decoded."""
     backbones: BackboneConfig = BackboneConfig()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.boxes import xyxy_to_xywh
+from regionspot_core.files import written_aside
 from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
 
@@ -87,13 +88,21 @@ class ScoredPairs:
 
 
 class ResultsFile:
-    """An LVIS results JSON written as it grows; it gets its name when it is whole."""
+    """An LVIS results JSON that grows entry by entry."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: IO[str]) -> None:
         self.path = path
         self.count = 0
-        self._partial = path.with_name(path.name + ".partial")
-        self._file: IO[str] = self._partial.open("w", encoding="utf-8")
+        self._file = file
+
+    @classmethod
+    @contextmanager
+    def written(cls, path: Path) -> Iterator[Self]:
+        """Yield the file to add to; it gets its name when it is whole."""
+        with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
+            results = cls(path, file)
+            yield results
+            file.write("\n]\n" if results.count else "[]\n")
 
     def add(self, entries: list[dict[str, Any]]) -> None:
         """Append entries.
@@ -105,19 +114,3 @@ class ResultsFile:
             self._file.write(",\n" if self.count else "[\n")
             self._file.write(json.dumps(entry, allow_nan=False))
             self.count += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.write("\n]\n" if self.count else "[]\n")
-        self._file.close()
-        if error is None:
-            self._partial.replace(self.path)
-        else:
-            self._partial.unlink()

@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
 
 from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import InputError
 from regionspot_core.files import written_aside
 from regionspot_core.images import read_image
-from regionspot_core.vocabulary import Vocabulary
 from regionspot_evaluate.baselines.names import BaselineName, results_file
 from regionspot_evaluate.classification import RegionNaming
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS, ResultsFile
 from regionspot_evaluate.gallery import Picture, draw_gallery, shrunk
-from regionspot_evaluate.image_records import Answer, ImageRecord
+from regionspot_evaluate.image_records import Answer, ImageRecord, RecordForm
 from regionspot_evaluate.journal import Done
-from regionspot_evaluate.run_folder import IMAGES, RunFolder
-
-GALLERY = "predictions.png"
+from regionspot_evaluate.run_folder import GALLERY, IMAGES, RunFolder
 
 
 def gather(
@@ -32,6 +31,7 @@ def gather(
     names: list[str],
     folder: RunFolder,
     done: Done,
+    form: RecordForm,
 ) -> None:
     """Write each head's detections, gallery and image list, images in the annotations' order.
 
@@ -45,19 +45,23 @@ def gather(
     with ExitStack() as lists:
         image_lists = [_open_list(head, lists) for head in heads]
         with ExitStack() as results:
-            detections = [results.enter_context(ResultsFile(head / DETECTIONS)) for head in heads]
+            detections = [
+                results.enter_context(ResultsFile.written(head / DETECTIONS)) for head in heads
+            ]
             baselines = {
-                name: results.enter_context(ResultsFile(folder.path / results_file(name)))
+                name: results.enter_context(ResultsFile.written(folder.path / results_file(name)))
                 for name in config.baselines
             }
             for number in sorted(done.batches):
-                for record in done.batches[number].records():
+                for record in done.batches[number].records(form):
                     _write(record, annotations, detections, baselines, image_lists)
                     if record.position in shown and len(record.boxes):
                         for mine, answer in zip(pictures, record.heads, strict=True):
                             mine.append(_picture(config, annotations, record, answer))
         for head, mine in zip(heads, pictures, strict=True):
-            draw_gallery(mine, head / GALLERY)
+            if mine:
+                with written_aside(head / GALLERY) as partial:
+                    draw_gallery(mine, partial)
         folder.record_heads()
 
 
@@ -76,23 +80,70 @@ class ImageList:
     baselines: dict[BaselineName, RegionNaming]
 
 
-def read_image_list(config: EvaluateConfig, path: Path, vocabulary: Vocabulary) -> ImageList:
-    """Sum up the list that :func:`gather` wrote."""
+class _ImageLine(msgspec.Struct):
+    """What the list says of one image."""
+
+    image_id: int
+    failed: str | None = None
+    regions: int = 0
+    true: list[int] = []
+    """Class indices of the regions whose class is known."""
+    ranks: list[int] = []
+    """Of these, the place the head gave the true class."""
+    baseline_ranks: dict[str, list[int]] = {}
+
+
+def read_image_list(config: EvaluateConfig, path: Path, annotations: AnnotationSet) -> ImageList:
+    """Sum up the list that :func:`gather` wrote.
+
+    Raises:
+        InputError: The list is damaged, or of other images than the annotations'.
+    """
+    vocabulary = annotations.vocabulary
     baselines = {name: RegionNaming(vocabulary) for name in config.baselines}
-    found = ImageList(0, 0, 0, [], RegionNaming(vocabulary), baselines)
-    with path.open(encoding="utf-8") as file:
+    total = ImageList(0, 0, 0, [], RegionNaming(vocabulary), baselines)
+    decode = msgspec.json.Decoder(_ImageLine).decode
+    with path.open("rb") as file:
         for line in file:
-            image = json.loads(line)
-            found.images += 1
-            if "failed" in image:
-                found.failed.append(image["failed"])
+            try:
+                image = decode(line)
+                _require_fit(image, annotations, total.images, config)
+            except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors too
+                raise _damaged(path, f"line {total.images + 1}: {error}") from None
+            total.images += 1
+            if image.failed is not None:
+                total.failed.append(image.failed)
                 continue
-            found.without_proposals += not image["regions"]
-            found.cut += image["regions"] * len(vocabulary) > config.limit
-            found.naming.add_ranks(image["ranks"], image["true"])
+            total.without_proposals += not image.regions
+            total.cut += image.regions * len(vocabulary) > config.limit
+            total.naming.add_ranks(image.ranks, image.true)
             for name, naming in baselines.items():
-                naming.add_ranks(image["baseline_ranks"][name], image["true"])
-    return found
+                naming.add_ranks(image.baseline_ranks[name], image.true)
+    if total.images != len(annotations):
+        raise _damaged(path, f"it has {total.images:,} of {len(annotations):,} images")
+    return total
+
+
+def _require_fit(
+    image: _ImageLine, annotations: AnnotationSet, place: int, config: EvaluateConfig
+) -> None:
+    """Refuse what :func:`gather` cannot have written of the image at this place."""
+    if place >= len(annotations) or image.image_id != annotations.image_id[place]:
+        raise ValueError(f"image {image.image_id} is not the next of the annotations")
+    if image.failed is not None:
+        return
+    classes = len(annotations.vocabulary)
+    ranks = [image.ranks, *(image.baseline_ranks.get(name, []) for name in config.baselines)]
+    if any(len(each) != len(image.true) for each in ranks):
+        raise ValueError("expected a rank for each true class")
+    if not all(0 <= value < classes for each in (image.true, *ranks) for value in each):
+        raise ValueError(f"expected true classes and ranks from 0 to {classes - 1}")
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path}: it is damaged ({why}); delete it, and the same command names the images again"
+    )
 
 
 def _open_list(head: Path, stack: ExitStack) -> IO[str]:
@@ -146,7 +197,7 @@ def _picture(
     size = annotations.size(record.position)
     names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
     return Picture(
-        image=shrunk(read_image(path, size=size)),
+        image=shrunk(read_image(path, size=size, max_pixels=config.max_pixels)),
         size=size,
         boxes=record.boxes,
         masks=[mask for mask in record.masks if mask is not None],

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets import AnnotationSet
 from regionspot_evaluate.baselines.names import BaselineName
 from regionspot_evaluate.classification import true_ranks
+from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import ScoredPairs
 from regionspot_evaluate.proposals import Proposals
+from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,6 @@ class Answer:
             "ranks": self.ranks,
         }
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Answer:
-        """From what :meth:`to_json` gave, equal to the last bit."""
-        return cls(
-            ScoredPairs(*values["pairs"]), values["best"], values["confidence"], values["ranks"]
-        )
-
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -90,18 +88,127 @@ class ImageRecord:
             "baselines": {name: answer.to_json() for name, answer in self.baselines.items()},
         }
 
+
+@dataclass(frozen=True)
+class RecordForm:
+    """What the records of one evaluation must fit."""
+
+    annotations: AnnotationSet
+    batches: Sequence[range]
+    """The positions of each batch's images."""
+    heads: int
+    baselines: tuple[BaselineName, ...]
+
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ImageRecord:
-        """From what :meth:`to_json` gave, equal to the last bit."""
-        if "failed" in values:
-            return cls(values["position"], values["failed"])
-        return cls(
-            position=values["position"],
-            boxes=np.array(values["boxes"], dtype=np.float32).reshape(-1, 4),
-            true=values["true"],
-            masks=values["masks"],
-            heads=[Answer.from_json(answer) for answer in values["heads"]],
-            baselines={
-                name: Answer.from_json(answer) for name, answer in values["baselines"].items()
-            },
+    def create(
+        cls, config: EvaluateConfig, annotations: AnnotationSet, batches: Sequence[range]
+    ) -> RecordForm:
+        """Return the form of ``config``'s records."""
+        return cls(annotations, batches, len(config.heads), config.baselines)
+
+    def parse(self, line: bytes, batch: int) -> list[ImageRecord]:
+        """Read the records of a batch, equal to the last bit to those that were written.
+
+        Args:
+            line: JSON with ``images``, a list of what :meth:`ImageRecord.to_json` gave.
+            batch: The batch's number.
+
+        Raises:
+            ValueError: The line does not have this form, or does not fit the evaluation.
+        """
+        try:
+            images = msgspec.json.decode(line, type=_Batch).images
+        except RecursionError:
+            raise ValueError("it nests too deeply") from None
+        expected = self.batches[batch]
+        positions = [image.position for image in images]
+        if positions != list(expected):
+            raise ValueError(f"expected images {expected.start} to {expected.stop - 1}")
+        return [self._record(image) for image in images]
+
+    def _record(self, image: _Image) -> ImageRecord:
+        if image.failed is not None:
+            return ImageRecord(image.position, image.failed)
+        regions, classes = len(image.boxes), len(self.annotations.vocabulary)
+        _require(len(image.true) == len(image.masks) == regions, "a value a region")
+        _require_within(image.true, -1, classes, "true classes")
+        _require(len(image.heads) == self.heads, f"the answers of {self.heads} heads")
+        _require(image.baselines.keys() == set(self.baselines), "the answers of the baselines")
+        for answer in (*image.heads, *image.baselines.values()):
+            _require_fit(answer, regions, classes)
+            _require(all(image.masks[r] is not None for r in answer.pairs[0]), "a mask a detection")
+        self._require_masks([mask for mask in image.masks if mask is not None], image.position)
+        return ImageRecord(
+            position=image.position,
+            boxes=np.array(image.boxes, dtype=np.float32).reshape(-1, 4),
+            true=image.true,
+            masks=[None if mask is None else _rle(mask) for mask in image.masks],
+            heads=[_answer(answer) for answer in image.heads],
+            baselines={name: _answer(image.baselines[name]) for name in self.baselines},
         )
+
+    def _require_masks(self, masks: list[_Mask], position: int) -> None:
+        """Refuse masks of another size, and run lengths that pycocotools could not draw."""
+        height, width = self.annotations.size(position)
+        _require(all(mask.size == (height, width) for mask in masks), "masks of the image's size")
+        texts = [mask.counts.encode("utf-8", "replace") for mask in masks]
+        start = np.cumsum([0, *map(len, texts)]).astype(np.int64)
+        counts = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        pixels = np.full(len(masks), height * width, dtype=np.int64)
+        _require(bool(are_run_lengths(counts, start, pixels).all()), "run lengths of masks")
+
+
+class _Mask(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str
+
+
+class _Answer(msgspec.Struct):
+    pairs: tuple[list[int], list[int], list[float]]
+    best: list[int]
+    confidence: list[float]
+    ranks: list[int]
+
+
+class _Image(msgspec.Struct):
+    position: int
+    failed: str | None = None
+    boxes: list[tuple[float, float, float, float]] = []
+    true: list[int] = []
+    masks: list[_Mask | None] = []
+    heads: list[_Answer] = []
+    baselines: dict[BaselineName, _Answer] = {}
+
+
+class _Batch(msgspec.Struct):
+    images: list[_Image]
+
+
+def _rle(mask: _Mask) -> dict[str, Any]:
+    return {"size": list(mask.size), "counts": mask.counts}
+
+
+def _answer(answer: _Answer) -> Answer:
+    return Answer(ScoredPairs(*answer.pairs), answer.best, answer.confidence, answer.ranks)
+
+
+def _require_fit(answer: _Answer, regions: int, classes: int) -> None:
+    """Refuse an answer that is not of so many regions and classes."""
+    of_pair, class_of_pair, scores = answer.pairs
+    _require(len(of_pair) == len(class_of_pair) == len(scores), "pairs of region and class")
+    _require_within(of_pair, 0, regions, "regions")
+    _require_within(class_of_pair, 0, classes, "classes")
+    each = (answer.best, answer.confidence, answer.ranks)
+    _require(all(len(values) == regions for values in each), "a value a region")
+    _require_within(answer.best, 0, classes, "classes")
+    _require_within(answer.ranks, -1, classes, "ranks")
+
+
+def _require_within(values: list[int], least: int, end: int, what: str) -> None:
+    if values and not (least <= min(values) and max(values) < end):
+        raise ValueError(f"expected {what} from {least} to {end - 1}")
+
+
+def _require(fits: bool, what: str) -> None:
+    if not fits:
+        raise ValueError(f"expected {what}")

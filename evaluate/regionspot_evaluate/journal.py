@@ -1,31 +1,42 @@
 """Batches of images that are done, kept so that a process killed at any moment loses only one.
 
 A folder has a journal for each share of the work: a first line that says which frozen models made
-it, and then a line of JSON a batch. A line counts once its end is there; what a killed process
-left behind its last whole line is cut off when its share goes on.
+it, and then a line of JSON a batch, each with its CRC-32. A line counts once its end is there; what
+a killed process left behind its last whole line is cut off when its share goes on.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.errors import InputError
 from regionspot_core.shard import Shard
-from regionspot_evaluate.image_records import ImageRecord
+from regionspot_evaluate.image_records import ImageRecord, RecordForm
 
 WHOLE = Shard()
 PATIENCE_SECONDS = 2.0
-_BATCH = re.compile(rb'\{"batch": (\d+), "failed": (\d+), ')
+_BATCH = re.compile(rb'\{"batch": (\d{1,12}), "failed": (\d{1,12}), ')
 """How the line of a batch begins; its rest is long."""
+_SUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\n$')
+"""How a line ends: with the sum of all before. Earlier versions wrote none."""
+_SUM_BYTES = len(b', "crc32": "00000000"}\n')
+
+
+class _Header(msgspec.Struct):
+    models: dict[str, Any]
+    crc32: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,32 @@ class BatchLine:
     """Where a batch is written."""
 
     path: Path
+    line: int
+    """Counted from 1."""
     offset: int
     length: int
+    batch: int
     failed: int
     """Images of it that could not be read."""
 
-    def records(self) -> list[ImageRecord]:
-        """Its images."""
+    def records(self, form: RecordForm) -> list[ImageRecord]:
+        """Read its images.
+
+        Raises:
+            InputError: The line is not of this evaluation.
+        """
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            values = json.loads(file.read(self.length))
-        return [ImageRecord.from_json(each) for each in values["images"]]
+            line = file.read(self.length)
+        try:
+            if self.batch >= len(form.batches):
+                raise ValueError(f"expected one of {len(form.batches):,} batches")
+            records = form.parse(line, self.batch)
+            if sum(record.failed is not None for record in records) != self.failed:
+                raise ValueError(f"expected {self.failed} images that could not be read")
+        except ValueError as error:  # msgspec's are ValueErrors too
+            raise _damaged(self.path, self.line, str(error)) from None
+        return records
 
 
 @dataclass(frozen=True)
@@ -59,6 +85,12 @@ class Done:
         """How many images could not be read."""
         return sum(batch.failed for batch in self.batches.values())
 
+    def failures(self, form: RecordForm) -> tuple[str, ...]:
+        """Return why images could not be read, in the images' order."""
+        batches = (batch for _, batch in sorted(self.batches.items()) if batch.failed)
+        records = (record for batch in batches for record in batch.records(form))
+        return tuple(record.failed for record in records if record.failed is not None)
+
     def require_models(self, found: Fingerprint, *, what: Path) -> None:
         """Refuse to go on with frozen models other than those of what is done.
 
@@ -67,8 +99,8 @@ class Done:
         """
         if self.models is not None:
             require_equal(
-                self.models,
                 found,
+                self.models,
                 what=f"{what}: its images were named with other frozen models than these",
                 advice="Go on with the same --sam and --clip and their weights, or choose another "
                 "--out",
@@ -76,36 +108,67 @@ class Done:
 
 
 def read_journals(folder: Path) -> Done:
-    """What is done, by all shares together.
+    """Find what is done, by all shares together.
 
     Raises:
         FingerprintError: Shares were done by different frozen models.
+        InputError: A journal is damaged; the message names it and the line.
     """
     done = Done({}, None)
     for path in sorted(folder.glob("*.jsonl")):
-        for offset, line in _whole_lines(path):
-            number = _BATCH.match(line)
-            if number is None:
-                models = json.loads(line)["models"]
-                done.require_models(models, what=folder.parent)
-                done = Done(done.batches, models)
-            else:
-                batch = BatchLine(path, offset, len(line), failed=int(number[2]))
-                before = done.batches.get(int(number[1]))
-                if before is None or batch.failed <= before.failed:  # it may be done twice
-                    done.batches[int(number[1])] = batch
+        header: _Header | None = None
+        for number, (offset, line) in enumerate(_whole_lines(path), start=1):
+            has_sum = _check_sum(path, number, line)
+            if header is None:
+                header = _read_header(path, line)
+                done.require_models(header.models, what=folder.parent)
+                done = Done(done.batches, header.models)
+                continue
+            found = _BATCH.match(line)
+            if found is None:
+                raise _damaged(path, number, "expected a batch of images")
+            if header.crc32 is not None and not has_sum:
+                raise _damaged(path, number, "it has no checksum")
+            batch = BatchLine(
+                path, number, offset, len(line), batch=int(found[1]), failed=int(found[2])
+            )
+            before = done.batches.get(batch.batch)
+            if before is None or batch.failed <= before.failed:  # it may be done twice
+                done.batches[batch.batch] = batch
     return done
+
+
+def _check_sum(path: Path, number: int, line: bytes) -> bool:
+    """Hold a line against its checksum; whether it has one."""
+    found = _SUM.search(line, max(0, len(line) - _SUM_BYTES))
+    if found is not None and int(found[1], 16) != zlib.crc32(line[: found.start()]):
+        raise _damaged(path, number, "its bytes do not match its checksum")
+    return found is not None
+
+
+def _read_header(path: Path, line: bytes) -> _Header:
+    try:
+        return msgspec.json.decode(line, type=_Header)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, 1, f"expected the frozen models: {error}") from None
+
+
+def _damaged(path: Path, number: int, why: str) -> InputError:
+    return InputError(
+        f"{path}: line {number} is damaged ({why}); delete the file, and the same command names "
+        f"its images again"
+    )
 
 
 class Journal:
     """The journal of one share, open to add to."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self._path = path
 
     def start(self, models: Fingerprint) -> None:
-        """Say which frozen models the batches will be of, where the journal is empty."""
+        """Write which frozen models the batches will be of, where the journal is empty."""
         if not self._path.stat().st_size:
             self._write({"models": models})
 
@@ -114,14 +177,24 @@ class Journal:
 
         Raises:
             ValueError: A figure is not finite, which JSON cannot say.
+            OSError: The disk is full, or cannot be written to; the journal stays as it was.
         """
         failed = sum(record.failed is not None for record in records)
         images = [record.to_json() for record in records]
         self._write({"batch": batch, "failed": failed, "images": images})
 
     def _write(self, values: dict[str, Any]) -> None:
-        self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        body = json.dumps(values, allow_nan=False).encode()[:-1]
+        line = memoryview(body + b', "crc32": "%08x"}\n' % zlib.crc32(body))
+        before = self._path.stat().st_size
+        try:
+            while line:  # the system may take a part of it
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(before)
+            error.filename = str(self._path)
+            raise
 
 
 @contextmanager
@@ -152,10 +225,9 @@ def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
                 f"{folder.parent}: another process is at work on it (share {held}); wait for it, "
                 f"or choose another --out"
             ) from None
-        with path.open("ab") as file:
-            whole_lines = list(_whole_lines(path))
-            end = whole_lines[-1][0] + len(whole_lines[-1][1]) if whole_lines else 0
-            file.truncate(end)
+        with path.open("ab", buffering=0) as file:
+            ends = [offset + len(line) for offset, line in _whole_lines(path)]
+            file.truncate(ends[-1] if ends else 0)
             yield Journal(file, path)
     finally:
         for lock in locks:
@@ -170,11 +242,11 @@ def _locked(path: Path) -> FileLock:
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a journal with their offsets, up to the first that is torn."""
+    """The lines of a journal with their offsets, without what is torn at its end."""
     offset = 0
     with path.open("rb") as file:
         for line in file:
-            if not line.endswith(b"}\n"):
+            if not line.endswith(b"\n"):
                 return
             yield offset, line
             offset += len(line)

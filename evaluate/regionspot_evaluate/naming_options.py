@@ -14,7 +14,7 @@ Head = Annotated[
     typer.Option(
         "--head",
         metavar="HEAD",
-        help="A folder that `train fit` or `train import` wrote.",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run.",
         callback=existing_head,
     ),
 ]
@@ -23,7 +23,8 @@ Heads = Annotated[
     typer.Option(
         "--head",
         metavar="HEAD",
-        help="A folder that `train fit` or `train import` wrote; several score what is read once.",
+        help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; "
+        "several score what is read once.",
         callback=existing_head,
     ),
 ]

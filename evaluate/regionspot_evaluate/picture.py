@@ -1,4 +1,4 @@
-"""One image with its regions drawn: masks, boxes and names."""
+"""One image with its regions drawn: outlines, boxes and names."""
 
 from __future__ import annotations
 
@@ -61,9 +61,13 @@ def _annotate(
     )
     look = {"color": sv.ColorPalette.from_hex(list(PALETTE)), "color_lookup": sv.ColorLookup.INDEX}
     letters = max(11, round(max(height, width) / 64))
+    line = max(2, letters // 8)
+    # Outlines leave the region's own colours as they are: names are often about these. White
+    # below a line sets it off from a region of its own colour.
     painters = (
-        sv.MaskAnnotator(**look, opacity=0.35),
-        sv.BoxAnnotator(**look, thickness=max(2, letters // 8)),
+        sv.PolygonAnnotator(color=sv.Color.WHITE, thickness=2 * line),
+        sv.PolygonAnnotator(**look, thickness=line),
+        sv.BoxAnnotator(**look, thickness=max(1, line // 2)),
     )
     canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
     for painter in painters:

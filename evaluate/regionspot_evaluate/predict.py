@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.entry import TINY
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.text import build_class_bank, load_class_bank
@@ -17,10 +18,12 @@ from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import InputError
 from regionspot_core.files import require_folder_or_nothing, write_json
 from regionspot_core.images import read_image
+from regionspot_core.progress import say
 from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.transforms import Size
 from regionspot_core.vocabulary_files import load_vocabulary
 from regionspot_evaluate.config import PredictConfig
+from regionspot_evaluate.overlaps import without_overlaps
 from regionspot_evaluate.picture import draw_regions
 from regionspot_evaluate.recognizer import Recognition, Recognizer
 
@@ -59,6 +62,8 @@ class PredictReport:
     regions: tuple[NamedRegion, ...]
     left_out: int
     """Regions whose best name was not probable enough."""
+    overlapping: int
+    """Regions that SAM found by itself and that overlapped a surer one."""
     json_file: Path
     picture_file: Path
 
@@ -76,10 +81,12 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         CheckpointError: There is no readable head.
     """
     require_folder_or_nothing(config.out)
-    image = read_image(config.image)
+    image = read_image(config.image, max_pixels=config.max_pixels)
     size = image.shape[:2]
     prompts = _prompts(config, size)
     make_bank = _bank_maker(config)
+    if TINY in (config.backbones.sam, config.backbones.clip):
+        say("predict: the tiny models know only the shapes that `regionspot demo` draws")
     backbones = backbones or load_backbones(config.backbones)
     recognizer = Recognizer.load(
         config.head,
@@ -88,10 +95,14 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         device=Runtime.create(config.backbones.device).device,
     )
     (encoded,) = recognizer.encode([image])
+    overlapping = 0
     if prompts:
         said = {kind: recognizer.recognize(encoded, some) for kind, some in prompts.items()}
     else:
-        said = {"auto": recognizer.recognize_everything(encoded, config.propose)}
+        seen = recognizer.look_everywhere(encoded, config.propose)
+        distinct = without_overlaps(seen, config.overlap)
+        overlapping = len(seen.masks) - len(distinct.masks)
+        said = {"auto": recognizer.name([encoded], [distinct])[0]}
     found = [
         region
         for kind, recognition in said.items()
@@ -106,6 +117,7 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
         size=size,
         regions=tuple(kept),
         left_out=len(found) - len(kept),
+        overlapping=overlapping,
         json_file=stem.with_name(f"{stem.name}.json"),
         picture_file=stem.with_name(f"{stem.name}.png"),
     )
@@ -143,7 +155,7 @@ def _prompts(config: PredictConfig, size: Size) -> dict[str, Prompts]:
         points = [_numbers("--point", text, "x,y") for text in config.points]
         prompts["point"] = PointPrompts.create(points, size)
     if config.masks:
-        masks = [_read_mask(path, size) for path in config.masks]
+        masks = [_read_mask(path, size, config.max_pixels) for path in config.masks]
         prompts["mask"] = MaskPrompts.create(np.stack(masks), size)
     return prompts
 
@@ -158,8 +170,8 @@ def _numbers(option: str, text: str, form: str) -> list[float]:
     return numbers
 
 
-def _read_mask(path: Path, size: Size) -> NDArray[np.bool_]:
-    gray = read_image(path).max(axis=2)
+def _read_mask(path: Path, size: Size, max_pixels: int) -> NDArray[np.bool_]:
+    gray = read_image(path, max_pixels=max_pixels).max(axis=2)
     mask = gray > gray.max() / 2  # a JPEG's black is not all zeros
     if mask.shape != size or not mask.any():
         height, width = mask.shape

@@ -47,6 +47,15 @@ def predict(
         typer.Option("--least", metavar="P", help="Leave out regions with no name so probable."),
     ] = 0.0,
     points_per_side: naming.PointsPerSide = 32,
+    overlap: Annotated[
+        float,
+        typer.Option(
+            "--overlap",
+            metavar="IOU",
+            help="Of two regions whose masks overlap more, the surer one stays; 1 keeps both.",
+            rich_help_panel=naming.LOOKING,
+        ),
+    ] = 0.5,
     iou_threshold: naming.IouThreshold = None,
     stability_threshold: naming.StabilityThreshold = None,
     sam: options.RecordedSam = None,
@@ -57,13 +66,14 @@ def predict(
     clip_input: options.ClipInput = None,
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
+    max_pixels: options.MaxPixels = 100_000_000,
 ) -> None:
     """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
 
     Without --box, --point or --mask, SAM finds the regions by itself. A
     probability is a share among the given names: where none of them fits,
-    the nearest one is still said. Boxes of one call are looked at together,
-    as in training, so it depends a little on the others.
+    the nearest one is still the answer. Regions of one call are looked at
+    together, as in training, so it depends a little on the others.
     """
     from regionspot_evaluate.backbone_choice import backbones_of_head
     from regionspot_evaluate.config import PredictConfig
@@ -94,8 +104,10 @@ def predict(
                 "iou_threshold": iou_threshold,
                 "stability_threshold": stability_threshold,
             },
+            "overlap": overlap,
             "top": top,
             "least": least,
+            "max_pixels": max_pixels,
             "backbones": backbones_of_head(head, models, sam=sam, clip=clip),
         },
         source="regionspot evaluate predict",

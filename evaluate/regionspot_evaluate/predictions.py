@@ -142,7 +142,8 @@ def _read(
         name = annotations.image_file[position]
         path = config.images / name
         try:
-            image = read_image(path, size=annotations.size(position))
+            size = annotations.size(position)
+            image = read_image(path, size=size, max_pixels=config.max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the record.
             return ImageError(str(error).replace(str(path), name, 1))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from regionspot_core.arguments import kind_of
 from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.checks import short
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH
@@ -32,6 +34,8 @@ def read_proposals(path: Path, annotations: AnnotationSet) -> list[Proposals]:
     Raises:
         AnnotationError: The file is missing or malformed, or names an unknown image.
     """
+    if path.exists() and not path.is_file():
+        raise AnnotationError(f"--proposals {path}: expected {FORMAT}, got {kind_of(path)}")
     columns = _BoxColumns(path, annotations)
     try:
         with path.open("rb") as file:
@@ -68,10 +72,10 @@ def _add_result(path: Path, where: str, entry: object, columns: _BoxColumns) -> 
         if not isinstance(entry, dict):
             raise TypeError("not an object")
         if not isinstance(entry["image_id"], int):
-            raise TypeError(f"image_id {entry['image_id']!r}")
+            raise TypeError(f"image_id {short(entry['image_id'])}")
         x, y, width, height = _four_numbers("bbox", entry["bbox"])
         if min(width, height) < 0:
-            raise ValueError(f"bbox {entry['bbox']}")
+            raise ValueError(f"bbox {short(entry['bbox'])}")
         score = _score(entry["score"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise AnnotationError(
@@ -97,7 +101,7 @@ def _add_image(path: Path, key: str, value: object, columns: _BoxColumns) -> Non
         for box, score in zip(boxes, scores, strict=True):
             x1, y1, x2, y2 = _four_numbers("box", box)
             if x2 < x1 or y2 < y1:
-                raise ValueError(f"box {box}")
+                raise ValueError(f"box {short(box)}")
             columns.add(where, int(key), (x1, y1, x2, y2), _score(score))
         columns.require_image(where, int(key))
     except AnnotationError:
@@ -111,10 +115,10 @@ def _add_image(path: Path, key: str, value: object, columns: _BoxColumns) -> Non
 
 def _four_numbers(name: str, box: object) -> list[float]:
     if not isinstance(box, list):
-        raise TypeError(f"{name} {box!r}")
+        raise TypeError(f"{name} {short(box)}")
     numbers = [float(value) for value in box]
     if len(numbers) != 4 or not all(map(isfinite, numbers)):
-        raise ValueError(f"{name} {box}")
+        raise ValueError(f"{name} {short(box)}")
     return numbers
 
 
@@ -141,7 +145,7 @@ class _BoxColumns:
         """The position of the image with this id; ``where`` says where a file names it."""
         if image_id not in self._position:
             raise AnnotationError(
-                f"{self._path}: {where}: image {image_id} is not in {self._annotations.path}"
+                f"{self._path}: {where}: image {short(image_id)} is not in {self._annotations.path}"
             )
         return self._position[image_id]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,7 +19,7 @@ from regionspot_core.progress import Advance, progress_line
 from regionspot_core.ray_cluster import connected, first_words, require_answer
 from regionspot_core.ray_crew import Crew, cluster_nodes, models_anywhere
 from regionspot_core.shard import Shard
-from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
+from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.run import images_done, run_share
 
 TRIES = 3
@@ -62,21 +61,8 @@ def do_shares(config: EvaluateConfig) -> None:
 
 def anywhere(config: EvaluateConfig, *, on_gpu: bool) -> EvaluateConfig:
     """The configuration with paths that do not depend on the working folder."""
-    proposals = config.proposals
-    if proposals not in (GROUND_TRUTH, AUTOMATIC):
-        proposals = str(Path(proposals).absolute())
-    return config.model_copy(
-        update={
-            "images": config.images.absolute(),
-            "annotations": config.annotations.absolute(),
-            "head": config.head.absolute(),
-            "more_heads": tuple(head.absolute() for head in config.more_heads),
-            "out": config.out.absolute(),
-            "proposals": proposals,
-            "bank": config.bank and config.bank.absolute(),
-            "backbones": models_anywhere(config.backbones, on_gpu=on_gpu),
-        }
-    )
+    models = models_anywhere(config.backbones, on_gpu=on_gpu)
+    return config.with_absolute_paths().model_copy(update={"backbones": models})
 
 
 def _work(config: EvaluateConfig, crew: Crew, advance: Advance) -> None:

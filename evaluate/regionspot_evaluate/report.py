@@ -13,6 +13,7 @@ from regionspot_core import __version__
 from regionspot_core.tables import counted, show
 from regionspot_evaluate.baselines.names import LABELS, BaselineName
 from regionspot_evaluate.classification import RegionFigures
+from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.scoring.figures import SHOWN, Iou, Protocol, Score
 from regionspot_evaluate.scoring.report import percent, scores_table
 
@@ -66,7 +67,7 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """The content of ``metrics.json``."""
         return {
-            "proposals": self.proposals,
+            "proposals": absolute_source(self.proposals),
             **self.head.to_json(),
             "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
             "detections_an_image": self.limit,
@@ -192,6 +193,8 @@ def print_prediction(image: Path, report: PredictReport) -> None:
         )
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
+    if report.overlapping:
+        show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
     show(f"written: {report.json_file}, {report.picture_file}")
 
 

@@ -21,8 +21,9 @@ from regionspot_evaluate.baselines.load import load_baselines
 from regionspot_evaluate.baselines.names import results_file
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS
-from regionspot_evaluate.gather import gather, read_image_list
+from regionspot_evaluate.gather import ImageList, gather, read_image_list
 from regionspot_evaluate.head_names import head_names
+from regionspot_evaluate.image_records import RecordForm
 from regionspot_evaluate.journal import WHOLE, Done, open_journal, read_journals
 from regionspot_evaluate.predictions import Namers, image_batches, name_batches
 from regionspot_evaluate.proposal_sources import load_proposals
@@ -69,7 +70,7 @@ def run_evaluations(
     else:
         with _named(evaluation, WHOLE, backbones) as done:
             if done is not None:
-                gather(config, annotations, evaluation.names, folder, done)
+                gather(config, annotations, evaluation.names, folder, done, evaluation.form)
                 if done.failed:  # with --retry-failed these batches are done again
                     folder.set_aside()
                 else:
@@ -96,20 +97,17 @@ def run_share(
         CheckpointError: Likewise.
     """
     evaluation = _prepare(config)
-    batches = image_batches(config, evaluation.annotations)
-    mine = [number for number in range(len(batches)) if config.shard.has(number)]
-    images = sum(len(batches[number]) for number in mine)
-    if evaluation.folder.finished:
-        return ShareReport(images, (), 0)
-    with _named(evaluation, config.shard, backbones, show) as done:
-        if done is None:
-            return ShareReport(images, (), 0)
-        records = (record for number in mine for record in done.batches[number].records())
-        return ShareReport(
-            images=images,
-            failed=tuple(record.failed for record in records if record.failed is not None),
-            images_left=sum(len(b) for n, b in enumerate(batches) if n not in done.batches),
-        )
+    batches = evaluation.form.batches
+    images = sum(len(batch) for number, batch in enumerate(batches) if config.shard.has(number))
+    if not evaluation.folder.finished:
+        with _named(evaluation, config.shard, backbones, show) as done:
+            if done is not None:
+                return ShareReport(
+                    images=images,
+                    failed=done.failures(evaluation.form),
+                    images_left=sum(len(b) for n, b in enumerate(batches) if n not in done.batches),
+                )
+    return ShareReport(images, tuple(evaluation.image_list(evaluation.names[0]).failed), 0)
 
 
 def images_done(config: EvaluateConfig) -> tuple[int, int]:
@@ -124,7 +122,7 @@ def images_done(config: EvaluateConfig) -> tuple[int, int]:
     total = len(evaluation.annotations)
     if evaluation.folder.finished:
         return total, total
-    batches = image_batches(config, evaluation.annotations)
+    batches = evaluation.form.batches
     done = read_journals(evaluation.folder.journals)
     finished = [n for n in range(len(batches)) if _is_done(done, n, again=config.retry_failed)]
     return sum(len(batches[number]) for number in finished), total
@@ -137,7 +135,8 @@ class ShareReport:
     images: int
     """Of the share."""
     failed: tuple[str, ...]
-    """Images of it that could not be read, with the reason."""
+    """Images of the whole evaluation, as far as it is done, that could not be read, with the
+    reason."""
     images_left: int
     """Of all shares, not done yet."""
 
@@ -152,6 +151,11 @@ class _Evaluation:
     proposals: list[Proposals] | None
     names: list[str]
     folder: RunFolder
+    form: RecordForm
+
+    def image_list(self, name: str) -> ImageList:
+        """What a head's list of images says, once all are named."""
+        return read_image_list(self.config, self.folder.of_head(name) / IMAGES, self.annotations)
 
 
 def _prepare(config: EvaluateConfig) -> _Evaluation:
@@ -167,7 +171,8 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     scorer.truth.require_masks()  # before the models work for hours
     if config.retry_failed:
         folder.take_up()
-    return _Evaluation(config, annotations, scorer, proposals, names, folder)
+    form = RecordForm.create(config, annotations, image_batches(config, annotations))
+    return _Evaluation(config, annotations, scorer, proposals, names, folder, form)
 
 
 @contextmanager
@@ -182,7 +187,7 @@ def _named(
     None where another process finished everything while this one loaded the models.
     """
     config, annotations, folder = evaluation.config, evaluation.annotations, evaluation.folder
-    batches = image_batches(config, annotations)
+    batches = evaluation.form.batches
 
     def pending_batches(done: Done) -> dict[int, range]:
         return {
@@ -249,7 +254,7 @@ def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     reports = {}
     for name in evaluation.names:
         own = folder.of_head(name)
-        images = read_image_list(config, own / IMAGES, evaluation.annotations.vocabulary)
+        images = evaluation.image_list(name)
         reports[name] = EvaluationReport(
             head=Figures(scores(own / DETECTIONS), images.naming.figures()),
             baselines={

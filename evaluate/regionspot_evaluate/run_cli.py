@@ -67,6 +67,7 @@ def run(
     compiled: options.Compile = False,
     batch: options.BatchImages = 8,
     workers: options.Workers = 4,
+    max_pixels: options.MaxPixels = 100_000_000,
     pairs: naming.Pairs = 900,
     detections: naming.Detections = 300,
     shard: Annotated[
@@ -138,9 +139,10 @@ def run(
             "backbones": backbones_of_head(heads[0], models, sam=sam, clip=clip),
             "batch_images": batch,
             "workers": workers,
+            "max_pixels": max_pixels,
             "pairs": pairs,
             "detections": detections,
-            "shard": Shard.from_text(shard or "1/1"),
+            "shard": Shard() if shard is None else Shard.from_text(shard),
             "retry_failed": retry_failed,
             "engine": engine,
             "ray": {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from regionspot_core import __version__
 from regionspot_core.cache.fingerprint import require_equal
@@ -15,18 +16,41 @@ from regionspot_core.checkpoint import WEIGHTS
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.files import file_sha256, write_json
+from regionspot_evaluate.baselines.names import results_file
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.detections import DETECTIONS
+from regionspot_evaluate.journal_folder import (
+    JOURNALS,
+    KEPT,
+    make_ours,
+    remove_gathered,
+    remove_ours,
+    require_ours,
+)
+from regionspot_evaluate.records import read_json_record
 
 RUN_RECORD = "run.json"
+CACHED_RECORD = "cached.json"
+"""What `evaluate cached` leaves in place of a record."""
 METRICS = "metrics.json"
 IMAGES = "images.jsonl"
 """Image by image, how regions were named. It is written last: where it is, so is the rest."""
-JOURNALS = "parts"
-_KEPT = "parts.kept"
-_GATHERED = "parts.gathered"
-_OTHERS = ("zarr.json", DETECTIONS, METRICS, IMAGES)
-"""What a folder without our record has of a store, or of someone's results."""
+GALLERY = "predictions.png"
+CLAIM_SECONDS = 60.0
+"""How long another process may take to write the record."""
+_NOT_RECORDED = frozenset(
+    {"head", "more_heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
+    | {"max_pixels", "protocol", "scorer"}
+)
+"""Settings that decide no detection: how the work was split, how large an image may be, and what
+it is scored by, which may change and stands in metrics.json."""
+
+
+class _Asked(BaseModel):
+    """What the record of any evaluation has."""
+
+    annotations: str
+    heads: dict[str, str]
 
 
 class RunFolder:
@@ -52,11 +76,15 @@ class RunFolder:
         self.journals = config.out / JOURNALS
         self._config = config
         self._names = names
+        self._require_names()
         self._asked = _asked(config, names, annotations)
-        if (self.path / RUN_RECORD).exists():
+        recorded = (self.path / RUN_RECORD).exists()
+        if recorded:
             self._require_asked()
         else:
             self._require_free()
+        for folder in (self.journals, self.path / KEPT):
+            require_ours(folder, recorded=recorded)
 
     @property
     def finished(self) -> bool:
@@ -72,17 +100,30 @@ class RunFolder:
         return self.path if len(self._names) == 1 else self.path / name
 
     def claim(self) -> None:
-        """Make the folder, and record what it is for; processes may do so at once."""
-        self.journals.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.journals / "claim.lock"):
-            if (self.path / RUN_RECORD).exists():
-                self._require_asked()
-            else:
-                self._record(self.path, self._names)
+        """Make the folder, and record what it is for; processes may do so at once.
+
+        Raises:
+            InputError: Another process holds the record, or has put something else here.
+            FingerprintError: Another process has begun another evaluation here.
+        """
+        make_ours(self.journals)
+        try:
+            with FileLock(self.journals / "claim.lock", timeout=CLAIM_SECONDS):
+                if (self.path / RUN_RECORD).exists():
+                    self._require_asked()
+                else:
+                    self._require_free()
+                    self._record(self.path, self._names)
+        except Timeout:
+            raise InputError(
+                f"{self.path}: another process holds its record; wait for it, or choose another "
+                f"--out"
+            ) from None
 
     def set_aside(self) -> None:
         """Keep the journals of a finished evaluation, of which some images could not be read."""
-        self.journals.rename(self.path / _KEPT)
+        remove_ours(self.path / KEPT)
+        self.journals.rename(self.path / KEPT)
 
     def take_up(self) -> None:
         """Go on with what was set aside, if something was; processes may do so at once.
@@ -91,7 +132,7 @@ class RunFolder:
             InputError: Another process has begun something here.
         """
         try:
-            (self.path / _KEPT).rename(self.journals)
+            (self.path / KEPT).rename(self.journals)
         except FileNotFoundError:
             pass
         except OSError:
@@ -101,14 +142,11 @@ class RunFolder:
 
     def leave(self) -> None:
         """Remove what :meth:`claim` made, where another process had finished meanwhile."""
-        shutil.rmtree(self.journals, ignore_errors=True)
+        remove_ours(self.journals)
 
     def clear(self) -> None:
         """Remove the journals, in one step: never do only some of them remain."""
-        gathered = self.path / _GATHERED
-        shutil.rmtree(gathered, ignore_errors=True)
-        self.journals.rename(gathered)
-        shutil.rmtree(gathered, ignore_errors=True)
+        remove_gathered(self.journals)
 
     def record_heads(self) -> None:
         """Have each head's folder say what it is of, as if it had been evaluated alone."""
@@ -117,35 +155,73 @@ class RunFolder:
                 self._record(self.of_head(name), [name])
 
     def _record(self, folder: Path, names: list[str]) -> None:
+        facts = {"configuration": self._configuration(names), "version": __version__}
         heads = {name: self._asked["heads"][name] for name in names}
-        # What it is scored by may change, and metrics.json says it.
-        configuration = self._config.model_dump(mode="json", exclude={"protocol", "scorer"})
-        facts = {"configuration": configuration, "version": __version__}
         write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
 
+    def _configuration(self, names: list[str]) -> dict[str, Any]:
+        """The settings of the heads' evaluation, the same however the work was split."""
+        config = self._config.with_absolute_paths()
+        paths = dict(zip(self._names, config.heads, strict=True))
+        first, *others = (paths[name] for name in names)
+        models = config.backbones.model_dump(exclude={"device"})  # shares may have several
+        settings = config.model_dump(exclude={*_NOT_RECORDED, "backbones"})
+        chosen = {"head": first, "more_heads": others, **settings, "backbones": models}
+        return {key: _plain(value) for key, value in chosen.items()}
+
+    def _files(self) -> Iterator[Path]:
+        """What an evaluation writes, from ``path`` on, but for its record and the journals."""
+        for name in self._names:
+            own = self.of_head(name).relative_to(self.path)
+            yield from (own / file for file in (DETECTIONS, METRICS, IMAGES, GALLERY))
+            if len(self._names) > 1:
+                yield own / RUN_RECORD
+        yield from (Path(results_file(name)) for name in self._config.baselines)
+
+    def _require_names(self) -> None:
+        """Refuse heads whose folders would have the name of something else of an evaluation's."""
+        taken = {RUN_RECORD, *(str(file) for file in self._files() if file.parent == Path())}
+        for name, head in zip(self._names, self._config.heads, strict=True):
+            if len(self._names) > 1 and (name.startswith(JOURNALS) or name in taken):
+                raise InputError(
+                    f"--head {head}: an evaluation has files named {name} of its own; give the "
+                    f"head's folder another name"
+                )
+
     def _require_free(self) -> None:
-        """Refuse to write among the files of something else."""
-        found = next((name for name in _OTHERS if (self.path / name).exists()), None)
-        if found is not None:
-            raise InputError(
-                f"--out {self.path}: expected a new folder, or one of `evaluate run`; this one has "
-                f"{found} and no {RUN_RECORD}. Choose another"
-            )
+        """Refuse to write over, or among, the files of something else."""
+        for name in (Path("zarr.json"), *self._files()):
+            if os.path.lexists(self.path / name):
+                raise InputError(
+                    f"--out {self.path}: expected a new folder, or one of `evaluate run`; this one "
+                    f"has {name} and no {RUN_RECORD}. Choose another"
+                )
 
     def _require_asked(self) -> None:
         path = self.path / RUN_RECORD
+        before = read_json_record(path)
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); choose another --out") from None
-        if not isinstance(before, dict):
-            raise InputError(f"{path}: expected what an evaluation was asked; choose another --out")
+            _Asked.model_validate(before)
+        except ValueError:
+            raise InputError(
+                f"{path}: expected what an evaluation was asked, with annotations and heads; "
+                f"choose another --out"
+            ) from None
         require_equal(
-            {key: before.get(key) for key in self._asked},
             self._asked,
+            {key: before.get(key) for key in self._asked},
             what=f"{self.path} was asked for another evaluation than this",
             advice="Go on with what it was asked for, or choose another --out",
         )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """Settings as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet) -> dict[str, Any]:

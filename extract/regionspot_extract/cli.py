@@ -122,6 +122,7 @@ def plan(
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
+    max_pixels: options.MaxPixels = 100_000_000,
     dtype: Dtype = "float16",
     sam_tokens: SamTokens = "all",
     jitter: Jitter = 0,
@@ -163,6 +164,7 @@ def run(
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
+    max_pixels: options.MaxPixels = 100_000_000,
     dtype: Dtype = "float16",
     sam_tokens: SamTokens = "all",
     jitter: Jitter = 0,
@@ -189,8 +191,8 @@ def run(
 ) -> None:
     """Write the store. Interrupted, the same command goes on where it stopped.
 
-    Images that cannot be read are recorded and left out; the exit code is
-    then 1.
+    Images that cannot be read are recorded and left out. The exit code is 1 as
+    long as the store lacks images, whichever call could not read them.
     """
     given = dict(locals())
 
@@ -281,6 +283,7 @@ def verify(
     batch: options.BatchImages = 8,
     part_images: PartImages = 256,
     workers: options.Workers = 4,
+    max_pixels: options.MaxPixels = 100_000_000,
     dtype: Dtype = "float16",
     sam_tokens: SamTokens = "all",
     jitter: Jitter = 0,
@@ -332,7 +335,8 @@ def _config(given: dict[str, Any]) -> ExtractConfig:
     }
     return ExtractConfig.parse(
         {
-            **{name: given[name] for name in ("images", "annotations", "part_images", "workers")},
+            **{name: given[name] for name in ("images", "annotations", "part_images")},
+            **{name: given[name] for name in ("workers", "max_pixels")},
             "out": given.get("out", "(not written)"),
             "bank": given.get("bank"),
             "backbones": models,

@@ -11,8 +11,14 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.cache.plan import Keep
 from regionspot_core.cache.store import Location
 from regionspot_core.config import Config
+from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
 from regionspot_core.shard import Shard
+
+MOST_BATCH_IMAGES = 4_096
+"""As many as that are in memory together."""
+MOST_WORKERS = 1_024
+MOST_DEVICES = 64
 
 
 class ExtractConfig(Config):
@@ -25,9 +31,9 @@ class ExtractConfig(Config):
     bank: Path | None = None
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(8, ge=1)
+    batch_images: int = Field(8, ge=1, le=MOST_BATCH_IMAGES)
     """Images encoded together."""
-    part_images: int = Field(256, ge=1)
+    part_images: int = Field(256, ge=1, le=65_536)
     """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
     one that it writes."""
     keep: Keep = Keep()
@@ -36,8 +42,10 @@ class ExtractConfig(Config):
     """Which of the parts this run does."""
     retry_failed: bool = False
     """Whether parts of which images could not be read are done again."""
-    workers: int = Field(4, ge=1)
+    workers: int = Field(4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Images of more pixels are not decoded, and count as such that cannot be read."""
     engine: Literal["local", "ray"] = "local"
     """Who does the parts: this process, or workers on a Ray cluster."""
     devices: tuple[str, ...] = ()
@@ -59,6 +67,8 @@ class ExtractConfig(Config):
     @field_validator("devices")
     @classmethod
     def _devices_are_used(cls, devices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(devices) > MOST_DEVICES:
+            raise ValueError(f"expected at most {MOST_DEVICES} devices, got {len(devices):,}")
         if len(devices) > 1 and info.data.get("engine") == "ray":
             raise ValueError(
                 "expected one device with --engine ray, since Ray gives each worker its own GPU; "

@@ -10,13 +10,14 @@ from itertools import groupby
 from operator import itemgetter
 
 from regionspot_core.cache.claims import until_none_is_held
-from regionspot_core.cache.markers import Marker
+from regionspot_core.cache.markers import Marker, read_marker
 from regionspot_core.cache.plan import Part
 from regionspot_core.cache.writer import CacheWriter, StoredPart
 from regionspot_core.ray_cluster import require_answer, require_ray
 from regionspot_extract import stages
 from regionspot_extract.allocator import freed_memory_kept
 from regionspot_extract.config import ExtractConfig
+from regionspot_extract.pictures import UNKNOWN
 from regionspot_extract.planning import Extraction
 
 OnImages = Callable[[int], None]
@@ -108,6 +109,7 @@ def in_turn(
         parts: Which; each is asked for when its first image is due to be read.
         on_images: Told how it goes on.
     """
+    planned_bytes = writer.image_bytes.copy()
     with (
         ExitStack() as claims,
         _WriteBehind(extraction, writer) as behind,
@@ -118,7 +120,14 @@ def in_turn(
             claim = claims.enter_context(ExitStack())
             if not claim.enter_context(writer.claim(part)):
                 return _Taken(part, claim, Attempt(part, held=True))
-            return _Taken(part, claim, Attempt(part) if writer.is_committed(part) else None)
+            marker = read_marker(writer.store, writer.plan, part.index)
+            if marker is not None and not (marker.failed and extraction.config.retry_failed):
+                return _Taken(part, claim, Attempt(part))
+            if marker is not None:
+                # An image that could not be read is mended by another file, of another size.
+                planned_bytes[[failure.position for failure in marker.failed]] = UNKNOWN
+                writer.uncommit([part.index])
+            return _Taken(part, claim, None)
 
         def work() -> Iterator[tuple[_Taken, int | None]]:
             for taken in map(take, parts):
@@ -131,7 +140,7 @@ def in_turn(
 
         stack.enter_context(freed_memory_kept(extraction.device))
         read = stack.enter_context(
-            closing(extraction.pictures.read(work(), planned_bytes=writer.image_bytes))
+            closing(extraction.pictures.read(work(), planned_bytes=planned_bytes))
         )
         for taken, pictures in groupby(read, key=itemgetter(0)):
             if taken.attempt is None:

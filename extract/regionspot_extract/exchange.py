@@ -23,18 +23,29 @@ class ImportReport:
     """Those that were not there before."""
 
 
-def export_store(store: Location, out: Path) -> int:
-    """Write a finished store to one HDF5 file; returns how many parts it has.
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made."""
+
+    parts: int
+    written: bool
+    """False where the file was there already."""
+
+
+def export_store(store: Location, out: Path) -> ExportReport:
+    """Write a finished store to one HDF5 file; one of this very store that is there stays.
 
     Raises:
-        InputError: ``out`` exists, or its folder does not.
+        InputError: ``out`` is something else, or its folder does not exist.
         CacheError: There is no finished store, or the file cannot be written.
         CacheDamagedError: A file of the store is missing or damaged.
     """
     export = Export(store)
+    if export.is_at(out):
+        return ExportReport(export.parts, written=False)
     with progress_line("export", total=export.nbytes, unit=BYTES) as advance:
         export.write(out, advance)
-    return export.parts
+    return ExportReport(export.parts, written=True)
 
 
 def import_store(file: Path, out: Location) -> ImportReport:

@@ -69,12 +69,12 @@ def add_exchange(app: typer.Typer) -> None:
 
         A part that several have is taken from the first. --out may have parts
         already; interrupted, the same command goes on. The exit code is 1 while
-        parts are missing.
+        parts are missing, or images that could not be read.
         """
         from regionspot_extract.exchange import merge_stores
         from regionspot_extract.tables import print_merge
 
         report = merge_stores(stores, out)
         print_merge(out, report)
-        if report.missing:
+        if report.missing or report.failed:
             raise typer.Exit(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from regionspot_core.cache.arrays import read_attributes, read_plan
-from regionspot_core.cache.markers import FailedImage, read_markers, read_plan_files
+from regionspot_core.cache.arrays import read_header
+from regionspot_core.cache.markers import FailedImage, read_complete, read_markers, summarise
 from regionspot_core.cache.plan import Keep, TokenShape
 from regionspot_core.cache.store import Location, open_store
 
@@ -21,6 +21,8 @@ class StoreInfo:
     classes: int
     parts: int
     parts_written: int
+    complete: bool
+    """Whether all parts are written, and the store says so."""
     images_written: int
     regions_written: int
     failed: tuple[FailedImage, ...]
@@ -41,10 +43,10 @@ def describe_store(location: Location) -> StoreInfo:
         CacheDamagedError: A commit marker is damaged.
     """
     store = open_store(location)
-    attributes = read_attributes(store)
-    plan = read_plan(store, attributes)
+    header = read_header(store)
+    attributes, plan = header.attributes, header.plan
     written = [marker for marker in read_markers(store, plan) if marker is not None]
-    files = [*read_plan_files(store).values(), *(f for m in written for f in m.files.values())]
+    files = [*header.files.values(), *(f for m in written for f in m.files.values())]
     return StoreInfo(
         store=str(store),
         images=plan.image_count,
@@ -52,6 +54,8 @@ def describe_store(location: Location) -> StoreInfo:
         classes=len(attributes["vocabulary"]["names"]),
         parts=plan.part_count,
         parts_written=len(written),
+        complete=len(written) == plan.part_count
+        and read_complete(store, plan) == summarise(written),
         images_written=sum(marker.images for marker in written),
         regions_written=sum(marker.regions for marker in written),
         failed=tuple(failure for marker in written for failure in marker.failed),

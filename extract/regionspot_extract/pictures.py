@@ -45,6 +45,7 @@ class PictureReader:
         *,
         flip: bool,
         workers: int,
+        max_pixels: int,
         bus: Bus,
         clock: Clock = no_clock,
     ) -> None:
@@ -53,6 +54,7 @@ class PictureReader:
         self._backbones = backbones
         self._flip = flip
         self._workers = workers
+        self._max_pixels = max_pixels
         self._bus = bus
         self._clock = clock
 
@@ -90,7 +92,8 @@ class PictureReader:
         try:
             if planned_bytes is not None:
                 _require_bytes(path, int(planned_bytes[position]))
-            image = read_image(path, size=self._annotations.size(position))
+            size = self._annotations.size(position)
+            image = read_image(path, size=size, max_pixels=self._max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
             return FailedImage(position, name, str(error).replace(f"{path}: ", "", 1))

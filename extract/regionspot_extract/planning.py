@@ -71,6 +71,7 @@ def prepare(
         backbones,
         flip=keep.flip,
         workers=config.workers,
+        max_pixels=config.max_pixels,
         bus=bus,
         clock=clock,
     )

@@ -204,7 +204,8 @@ class _Pool:
         self._on_images(len(attempt.part.images))
         if attempt.marker is None and self._deaths[attempt.part.index]:
             # The worker committed it, and died before it said so.
-            return Attempt(attempt.part, read_marker(self._writer.store, attempt.part.index))
+            writer, part = self._writer, attempt.part
+            return Attempt(part, read_marker(writer.store, writer.plan, part.index))
         return attempt
 
     def _bury(self, slot: _Slot, error: Exception) -> None:

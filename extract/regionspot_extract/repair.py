@@ -68,7 +68,7 @@ def repair_store(
         restored=tuple(restored),
         parts=tuple(parts),
         deleted=tuple(deleted),
-        failed=report.failed,
+        failed=report.failed_now,
         after=verify_store(config.out, parts),
     )
 

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
 from regionspot_core.cache.fingerprint import Fingerprint
-from regionspot_core.cache.markers import FailedImage
+from regionspot_core.cache.markers import FailedImage, failed_images
 from regionspot_core.cache.plan import CachePlan, Part
+from regionspot_core.cache.schema import GROUP
+from regionspot_core.cache.store import FolderStore, Location, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import InputError
+from regionspot_core.files import require_folder_or_nothing
 from regionspot_core.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Engine, do_parts, find_engine, local_engine
@@ -40,7 +43,9 @@ class ExtractionReport:
     complete: bool
     """Whether every part of the store is committed now."""
     failed: tuple[FailedImage, ...]
-    """Images this run could not read."""
+    """Images of the whole store that could not be read, as far as its parts are committed."""
+    failed_now: tuple[FailedImage, ...]
+    """Those of them that this run tried."""
     dropped: dict[str, int]
     """What was left out of the annotations, by reason."""
 
@@ -70,22 +75,41 @@ def run_extraction(
             "several processes: expected models that the configuration names, got loaded ones; "
             "workers load theirs themselves. Use engine local on one device"
         )
+    _require_place(config.out)
     extraction = prepare(config, backbones=backbones, clock=clock)
     writer = open_writer(extraction)
     share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
-    if config.retry_failed:
-        failed = writer.failed_parts()
-        writer.uncommit(part.index for part in share if part.index in failed)
     return fill(extraction, writer, share, engine)
+
+
+def _require_place(out: Location) -> None:
+    """Refuse, before models are loaded, a place where no store is and none can be made.
+
+    Raises:
+        InputError: It is a file, a folder of something else, or not ours to write to.
+    """
+    store = open_store(out)
+    if isinstance(store, FolderStore) and store.read(GROUP) is None:
+        require_folder_or_nothing(store.folder)
+        if store.folder.is_dir():
+            raise InputError(
+                f"--out {out}: expected a store or a new name for one, found a folder that is no "
+                f"store; give a name in it, such as {store.folder / 'store.zarr'}"
+            )
 
 
 def fill(
     extraction: Extraction, writer: CacheWriter, share: list[Part], engine: Engine = local_engine
 ) -> ExtractionReport:
-    """Do those of a share of the parts that are not committed yet."""
+    """Do those of a share of the parts that are not committed yet, or are to be done again."""
     plan = extraction.plan
-    shared = {part.index for part in share}
-    pending = [part for part in writer.pending() if part.index in shared]
+    due = {part.index for part in writer.pending()}
+    if extraction.config.retry_failed:
+        again = {part.index for part in share}.intersection(writer.failed_parts())
+        if again:
+            writer.uncommit(())  # the store is not complete; each part is, until it is begun
+        due |= again
+    pending = [part for part in share if part.index in due]
     total = sum(len(part.images) for part in share)
     done = total - sum(len(part.images) for part in pending)
     if len(pending) not in (0, len(share)):
@@ -103,7 +127,8 @@ def fill(
         parts_resumed=len(share) - len(pending),
         parts_done=len(markers),
         complete=writer.finish(),
-        failed=tuple(failure for marker in markers for failure in marker.failed),
+        failed=failed_images(writer.store, plan),
+        failed_now=tuple(failure for marker in markers for failure in marker.failed),
         dropped=extraction.annotations.dropped,
     )
 

@@ -26,7 +26,7 @@ from regionspot_extract.info import StoreInfo
 
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.merge import MergeReport
-    from regionspot_extract.exchange import ImportReport
+    from regionspot_extract.exchange import ExportReport, ImportReport
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.planning import Extraction
     from regionspot_extract.repair import Repair
@@ -108,6 +108,10 @@ def print_report(store: str, report: ExtractionReport) -> None:
     if left_out:
         show(f"left out of the annotations: {left_out}")
     _print_failures(report.failed)
+    before = len(report.failed) - len(report.failed_now)
+    if before:
+        which = "they were" if before == len(report.failed) else f"{before:,} of them"
+        show(f"{which} left out before this run; --retry-failed tries again")
 
 
 def print_bank(path: Path, report: TextReport) -> None:
@@ -131,7 +135,7 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
         print(json.dumps(_jsonable(info), indent=2, sort_keys=True))  # noqa: T201 - the output
         return
     backbones = info.fingerprint["backbones"]
-    complete = "complete" if info.parts_written == info.parts else "NOT complete"
+    complete = "complete" if info.complete else "NOT complete"
     facts = {
         "parts": f"{info.parts_written:,} of {info.parts:,} written: {complete}",
         "part": counted(info.part_images, "image"),
@@ -192,9 +196,11 @@ def print_repair(repair: Repair, *, as_json: bool) -> None:
     print_verification(repair.after, as_json=False)
 
 
-def print_exported(file: Path, parts: int) -> None:
+def print_exported(file: Path, report: ExportReport) -> None:
     """What an export wrote."""
-    show(f"{file}: {counted(parts, 'part')}, {format_bytes(file.stat().st_size)}")
+    size = format_bytes(file.stat().st_size)
+    there = "" if report.written else ", already there"
+    show(f"{file}: {counted(report.parts, 'part')}, {size}{there}")
 
 
 def print_imported(store: str, report: ImportReport) -> None:
@@ -221,6 +227,7 @@ def print_merge(store: str, report: MergeReport) -> None:
             f"still missing: {_runs(report.missing)}; merge stores that have them, or go on with "
             f"`regionspot extract run`"
         )
+    _print_failures(report.failed)
 
 
 def print_weight_file(file: WeightFile) -> None:
@@ -256,7 +263,7 @@ def _found(found: Verification) -> dict[str, str]:
         written = found.parts - len(found.unwritten)
         state = "complete" if found.complete else "NOT complete"
         if not (found.complete or found.unwritten or found.damages):
-            state += ": `extract run` again completes it"
+            state += ": `extract run` again, or --repair, completes it"
         facts["parts"] = f"{written:,} of {found.parts:,} written: {state}"
     images = {image.position for damage in found.damages for image in damage.images}
     facts["damaged"] = (

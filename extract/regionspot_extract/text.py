@@ -26,6 +26,7 @@ from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.files import write_json
 from regionspot_core.progress import progress_line, say
+from regionspot_core.records import read_json_object
 from regionspot_core.vocabulary import Vocabulary
 
 
@@ -157,8 +158,12 @@ class RowsOnDisk:
 
     def append(self, rows: NDArray[np.float32]) -> None:
         """Add (n, D) rows behind those that are there."""
-        with self._file.open("ab") as file:
-            file.write(rows.astype("<f4").tobytes())
+        try:
+            with self._file.open("ab") as file:
+                file.write(rows.astype("<f4").tobytes())
+        except OSError as error:
+            error.filename = str(self._file)  # a write that fails names none
+            raise
 
     def read(self) -> NDArray[np.float32]:
         """All rows, (K, D)."""
@@ -185,18 +190,17 @@ def _plan(
 
 def _read_plan(path: Path) -> dict[str, Any]:
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        plan = None
-    if not isinstance(plan, dict):
-        raise InputError(f"{path}: expected the plan of an unfinished bank; delete {path.parent}")
-    return plan
+        return read_json_object(path)
+    except InputError as error:
+        raise InputError(
+            f"{error}: expected the plan of an unfinished bank; delete {path.parent}"
+        ) from None
 
 
 def _require_plan(there: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     require_equal(
-        there,
         wanted,
+        there,
         what=f"{path} was made otherwise than this run would",
         advice="Choose another --out, or delete it",
     )

@@ -21,6 +21,9 @@ from regionspot_core.backbones.runtime import Precision, Runtime, best_precision
 from regionspot_core.config import Config
 from regionspot_core.transforms import RGBImage, Size
 
+LARGEST_INPUT = 8_192
+"""Pixels of a side: eight times SAM's own, whose position table then takes 800 MB."""
+
 
 class BackboneConfig(Config):
     """Which frozen models, and where and how they run."""
@@ -29,15 +32,15 @@ class BackboneConfig(Config):
     sam_checkpoint: Path | None = None
     clip: str = TINY
     clip_pretrained: str | None = None
-    sam_input: int | None = Field(None, ge=1)
+    sam_input: int | None = Field(default=None, ge=1, le=LARGEST_INPUT)
     """Side of SAM's input in pixels; None is the pretraining one."""
-    clip_input: int | None = Field(None, ge=1)
+    clip_input: int | None = Field(default=None, ge=1, le=LARGEST_INPUT)
     """Side of CLIP's input in pixels; None is the pretraining one."""
     device: str = "auto"
     precision: Precision = "float32"
     """``auto`` is taken too, and is then what :func:`best_precision` says of the device; the tiny
     models stay in float32, so that their figures are the same on every processor."""
-    compile: int = Field(0, ge=0)
+    compile: int = Field(default=0, ge=0, le=65_536)
     """Images of the batches for which ``torch.compile`` makes kernels of the image encoders."""
 
     @model_validator(mode="before")

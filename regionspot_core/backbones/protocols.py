@@ -42,11 +42,11 @@ class SegmentedRegions:
 class ProposeConfig(Config):
     """How SAM looks for regions by itself. A threshold of None is the model's own."""
 
-    points_per_side: int = Field(32, ge=1)
+    points_per_side: int = Field(default=32, ge=1, le=256)
     """A grid of so many points a side is tried."""
-    iou_threshold: float | None = Field(None, ge=0, le=1)
+    iou_threshold: float | None = Field(default=None, ge=0, le=1)
     """Least predicted IoU of a mask that is kept; segment-anything's is 0.88."""
-    stability_threshold: float | None = Field(None, ge=0, le=1)
+    stability_threshold: float | None = Field(default=None, ge=0, le=1)
     """Least IoU of a mask with itself when the logits' threshold moves; its is 0.95."""
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from regionspot_core.compiling import CompiledBatches, why_not
+from regionspot_core.devices import best_device, open_device
 from regionspot_core.errors import InputError
 from regionspot_core.transforms import Size
 
@@ -35,22 +36,17 @@ class Runtime:
     def create(
         cls, device: str = "auto", precision: Precision = "float32", *, compile: int = 0
     ) -> Runtime:
-        """``auto`` takes CUDA, then Apple's MPS, then the CPU.
+        """Open a device and see that what is asked of it can be done.
+
+        Args:
+            device: As :func:`open_device` takes it.
+            precision: Of matrix products.
+            compile: Images of the batches that kernels are made for; 0: none.
 
         Raises:
             InputError: The device does not exist on this machine, or nothing can be compiled.
         """
-        if device == "auto":
-            if torch.cuda.is_available():
-                device = "cuda"
-            else:
-                device = "mps" if torch.backends.mps.is_available() else "cpu"
-        try:
-            chosen = torch.device(device)
-            torch.empty(1, device=chosen).tolist()  # `meta`, say, has no values to give
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"device {device!r} cannot be used here ({reason})") from None
+        chosen = open_device(device)
         if compile and (obstacle := why_not(chosen)):
             raise InputError(
                 f"--compile: torch.compile cannot make kernels here ({obstacle}); install a C++ "
@@ -97,13 +93,14 @@ def best_precision(device: str) -> Precision:
     Args:
         device: As :meth:`Runtime.create` takes it; one that does not exist gives float32.
     """
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+    device = best_device() if device == "auto" else device
+    if device.startswith("cuda"):
         if not torch.cuda.is_available():
             return "float32"
         index = device.partition(":")[2]
         capability = torch.cuda.get_device_capability(int(index) if index.isdecimal() else None)
         return "bfloat16" if capability >= AMPERE else "float16"
-    if device == "cpu" or (device == "auto" and not torch.backends.mps.is_available()):
+    if device == "cpu":
         tell = getattr(torch.cpu, "get_capabilities", None)  # PyTorch's older ones do not say
         has: dict[str, Any] = tell() if tell else {}
         return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"

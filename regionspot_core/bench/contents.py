@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.markers import Marker, marker_key, write_complete
+from regionspot_core.cache.markers import FileSum, Marker, marker_key, write_complete
 from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.schema import part_arrays
 from regionspot_core.cache.sealed import sealed
 from regionspot_core.cache.store import open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
@@ -111,7 +112,13 @@ def create_store(store: Path, plan: CachePlan) -> CacheWriter:
 
 def commit_unwritten(store: Path, plan: CachePlan) -> None:
     """Commit every part without writing it or waiting for the disk: enough to open the store."""
+    arrays = list(part_arrays(plan).values())
     for part in plan.parts():
-        marker = Marker(part.index, len(part.images), part.rows, failed=(), files={})
-        (store / marker_key(part.index)).write_bytes(sealed(asdict(marker)))
+        sizes = {each.name: each.file_bytes(part) for each in arrays}
+        files = {name: FileSum(size, "0" * 16) for name, size in sizes.items() if size}
+        chunks = {
+            each.name: "00000000" * each.chunk_count(part) for each in arrays if sizes[each.name]
+        }
+        marker = Marker(part.index, len(part.images), part.rows, (), files, chunks)
+        (store / marker_key(part.index)).write_bytes(sealed(marker.to_json()))
     write_complete(open_store(store), plan)

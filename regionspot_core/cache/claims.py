@@ -20,6 +20,8 @@ LOCKS = "locks"
 """The folder of a store that is being filled where its locks lie; a finished one has none."""
 
 
+TRIES = 100
+"""To lock in a folder that others remove when they have completed the store."""
 LOOK_AGAIN_SECONDS = 2.0
 """How often a run that has nothing left to do looks whether another is done with its parts."""
 
@@ -83,6 +85,7 @@ class FolderClaims(Claims):
         path = self._lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # where no file can be made, as in /proc, FileLock would try for ever
             with FileLock(path):
                 try:
                     yield
@@ -112,14 +115,18 @@ class FolderClaims(Claims):
             lock.release()
 
     def _acquire(self, lock: BaseFileLock, path: Path) -> None:
-        while True:
+        for attempt in range(TRIES):
             path.parent.mkdir(exist_ok=True)
+            if path.parent.is_symlink():
+                raise OSError(None, f"{LOCKS} is a link; put a folder in its place")
             try:
                 lock.acquire()
             except FileNotFoundError:
                 # A run that has just completed the store removed the folder meanwhile.
-                continue
-            return
+                if attempt == TRIES - 1:
+                    raise
+            else:
+                return
 
     def clean_up(self) -> None:
         """See :class:`Claims`."""
@@ -144,7 +151,12 @@ class FolderClaims(Claims):
 
     @property
     def _lock(self) -> Path:
-        return self._folder.with_name(f"{self._folder.name}.lock")
+        folder = self._folder.absolute()  # the working directory's own name, where it is "."
+        if not folder.name:
+            raise CacheError(
+                f"{folder}: expected a folder of the store's own; choose another --out"
+            )
+        return folder.with_name(f"{folder.name}.lock")
 
 
 class NoClaims(Claims):

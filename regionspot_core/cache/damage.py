@@ -10,12 +10,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.arrays import read_array
+from regionspot_core.cache.markers import FileSum
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import PartArray
-from regionspot_core.cache.shards import damaged_chunks
+from regionspot_core.cache.shards import damaged_chunks, foreign_chunks
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import Store
-from regionspot_core.errors import CacheDamagedError
+from regionspot_core.errors import CacheError
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Damage:
 class Images:
     """The names of a store's images, as far as they can be read."""
 
-    def __init__(self, store: Store, plan: CachePlan) -> None:
+    def __init__(self, store: Store, plan: CachePlan, files: dict[str, FileSum]) -> None:
         self._store = store
+        self._files_of_plan = files
         self._count = plan.image_count
 
     def at(self, positions: list[int]) -> tuple[HitImage, ...]:
@@ -64,45 +66,52 @@ class Images:
     @cached_property
     def _ids(self) -> NDArray[np.int64] | None:
         try:
-            ids = read_array(self._store, "image/id")
-        except CacheDamagedError:
+            ids = read_small(self._store, "image/id", self._files_of_plan)
+        except CacheError:
             return None
         return ids if len(ids) == self._count else None
 
     @cached_property
     def _files(self) -> list[str] | None:
         try:
-            text = read_array(self._store, "image/file").tobytes()
-            starts = read_array(self._store, "image/file_start").tolist()
-        except CacheDamagedError:
+            text = read_small(self._store, "image/file", self._files_of_plan).tobytes()
+            starts = read_small(self._store, "image/file_start", self._files_of_plan).tolist()
+        except CacheError:
             return None
         names = [text[start:stop].decode(errors="replace") for start, stop in pairwise(starts)]
         return names if len(names) == self._count else None
 
 
 def damage_in_shard(
-    store: Store, plan: CachePlan, array: PartArray, part: Part
+    store: Store, plan: CachePlan, array: PartArray, part: Part, sums: str | None
 ) -> tuple[str, list[int]]:
     """What is wrong in a part's file of the right size, and the positions of the images it hits.
 
-    The file's chunks carry a checksum each, which tells one image from another.
+    The file's chunks carry a checksum each, which tells one image from another; ``sums`` are those
+    of the chunks that belong there, where the part's marker has them.
     """
     everything = images_of(plan, array, part, None)
     content = store.read(array.file(part.index)) or b""
-    places = damaged_chunks(content, chunk_count=math.prod(array.shard) // math.prod(array.chunk))
-    if places is None:
+    places = math.prod(array.shard) // math.prod(array.chunk)
+    damaged = damaged_chunks(content, places=places)
+    if damaged is None:
         return "its index of chunks is damaged, so none of them can be found", everything
-    if not places:
-        return "its chunks are whole, but not the part's: it is another part's file", everything
-    hit = images_of(plan, array, part, places)
-    return f"{len(places)} of its chunks damaged", hit
+    if damaged:
+        hit = images_of(plan, array, part, damaged)
+        return f"{len(damaged)} of its chunks damaged", hit
+    foreign = foreign_chunks(content, places=places, sums=sums) if sums else []
+    hit = images_of(plan, array, part, foreign) if foreign else everything
+    return "its chunks are whole, but not the part's: it is another part's file", hit
 
 
 def images_of(plan: CachePlan, array: PartArray, part: Part, places: list[int] | None) -> list[int]:
     """Positions of the images that have values in chunks of a part's file; None: in any."""
+    if places is None and not array.of_regions:
+        return list(part.images)
+    if places is None:
+        return [position for position in part.images if plan.region_count[position]]
     grid = [length // chunk for length, chunk in zip(array.shard, array.chunk, strict=True)]
-    first = range(grid[0]) if places is None else np.unravel_index(places, grid)[0].tolist()
-    chunks = set(first)
+    chunks = set(np.unravel_index(places, grid)[0].tolist())
     if not array.of_regions:
         return [position for position in part.images if position - part.image_start in chunks]
     return [

@@ -12,6 +12,9 @@ from typing import Any
 from regionspot_core.errors import FingerprintError
 
 Fingerprint = dict[str, Any]
+SHA256_DIGITS = 64
+LONGEST_SHOWN = 200
+"""Characters of a value that a message shows."""
 
 
 def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
@@ -27,8 +30,14 @@ def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
 def require_equal(expected: Fingerprint, found: Fingerprint, *, what: str, advice: str) -> None:
     """Refuse two fingerprints that differ.
 
+    Args:
+        expected: What is asked for, or needed.
+        found: What a file or folder has, or what was given.
+        what: Begins the message.
+        advice: Ends it.
+
     Raises:
-        FingerprintError: ``what`` differs, field by field, and then the ``advice``.
+        FingerprintError: They differ; the message names each field.
     """
     fields = differences(expected, found)
     if fields:
@@ -45,4 +54,6 @@ def _flatten(value: Fingerprint, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _show(value: object) -> str:
     text = "nothing" if value is None else str(value)
-    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
+    if len(text) == SHA256_DIGITS and text.isalnum():
+        return f"{text[:12]}…"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

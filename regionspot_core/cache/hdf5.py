@@ -9,6 +9,7 @@ The store's files follow from these, byte for byte.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,20 +18,23 @@ from types import TracebackType
 from typing import Any, Self
 
 import h5py
+import numpy as np
 
-from regionspot_core.cache.arrays import read_attributes
+from regionspot_core.cache.arrays import read_header
 from regionspot_core.cache.copying import read_checked, require_plan_files
 from regionspot_core.cache.markers import PLAN_FILES, marker_key, require_markers
 from regionspot_core.cache.plan import CachePlan
-from regionspot_core.cache.schema import GROUP, PartArray, part_arrays
+from regionspot_core.cache.schema import CHUNK, GROUP, SMALL_ARRAYS, PartArray, part_arrays
 from regionspot_core.cache.shards import Pieces
-from regionspot_core.cache.small import CHUNK, SmallArray
-from regionspot_core.cache.store import Store
+from regionspot_core.cache.small import SmallArray
+from regionspot_core.cache.store import Store, require_key
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError
 
 EXPORT_FORMAT = "regionspot feature cache in HDF5 1"
 FILES = "files/"
 """What the names of the datasets that hold whole files begin with."""
+MOST_COMPRESSED = 1032
+"""Times that deflate makes zeros smaller. We compress nothing, and whoever does is not refused."""
 EXPORTS = "expected a file that `regionspot extract export` wrote"
 
 
@@ -77,23 +81,26 @@ class Hdf5Store(Store):
     @cached_property
     def plan(self) -> CachePlan:
         """The plan of the store."""
-        attributes = read_attributes(self)
-        with self._explained("region/count"):
-            return CachePlan.from_json(attributes["plan"], self._file["region/count"][...])
+        return read_header(self).plan
 
     def read(self, key: str) -> bytes | None:
         """See :class:`Store`."""
+        require_key(key)
         with self._explained(key):
             name, chunk, place = key.partition(CHUNK)
             if not chunk:
-                found = self._file.get(FILES + key)
-                return None if found is None else found[...].tobytes()
+                found = self._dataset(FILES + key)
+                return None if found is None else found[...].astype(np.uint8).tobytes()
+            number = int(place.partition("/")[0]) if place[:1].isdecimal() else -1
+            if name in SMALL_ARRAYS:
+                return self._small_file(name, key, number)
             array = self._part_arrays.get(name)
-            if array is None:
-                small = self._small(name)
-                return small.content(self._file[name][small.rows(key)])
-            rows = array.rows(self.plan.part(int(place.split("/")[0])))
-            pieces = array.pieces(self._file[name][rows])
+            if array is None or not 0 <= number < self.plan.part_count:
+                return None
+            if key != array.file(number):
+                return None
+            rows = array.rows(self.plan.part(number))
+            pieces = array.pieces(self._values(name, array.shape, array.dtype)[rows])
             return None if pieces is None else b"".join(pieces)
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -134,8 +141,58 @@ class Hdf5Store(Store):
     def _part_arrays(self) -> dict[str, PartArray]:
         return part_arrays(self.plan)
 
-    def _small(self, name: str) -> SmallArray:
-        return SmallArray.from_metadata(name, self.read(f"{name}/{GROUP}") or b"")
+    def _small_file(self, name: str, key: str, number: int) -> bytes | None:
+        small = SmallArray.from_metadata(name, self.read(f"{name}/{GROUP}"), source=self)
+        if not 0 <= number < small.chunks or key != small.key(number):
+            return None
+        values = self._values(name, small.shape, small.dtype)
+        return small.content(values[small.rows(key)])
+
+    def _values(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:  # noqa: ANN401 - h5py is untyped
+        """An array's dataset.
+
+        Raises:
+            ExportDamagedError: It is missing, or of another shape or type than the store's.
+        """
+        found = self._dataset(name)
+        if found is None or found.shape != shape or found.dtype != np.dtype(dtype):
+            raise ExportDamagedError(self._path, f"{name}: not the array that the plan says")
+        return found
+
+    def _dataset(self, name: str) -> Any:  # noqa: ANN401
+        """The dataset of a name in this very file; None where there is none.
+
+        Raises:
+            InputError: A link on the way, or the dataset's content, leads to another place.
+            ExportDamagedError: There is something else, or less than a file of ours holds.
+        """
+        found = self._file
+        for part in name.split("/"):
+            link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                return None
+            if type(link) is not h5py.HardLink:
+                raise self._elsewhere(name, "is a link to another place")
+            found = found[part]
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf":
+            raise ExportDamagedError(self._path, f"{name}: expected numbers, found something else")
+        if found.is_virtual or found.external:
+            raise self._elsewhere(name, "keeps its values in another file")
+        if name.startswith(FILES):
+            self._require_there(name, found, found.size)
+        return found
+
+    def _require_there(self, name: str, dataset: Any, values: int) -> None:  # noqa: ANN401
+        """Refuse a dataset that says to have values that take more bytes than it has."""
+        packed = MOST_COMPRESSED if dataset.compression else 1
+        if values * dataset.dtype.itemsize > packed * dataset.id.get_storage_size():
+            raise ExportDamagedError(self._path, f"{name}: it has fewer bytes than it says")
+
+    def _elsewhere(self, name: str, how: str) -> InputError:
+        return InputError(
+            f"{self._path}: {EXPORTS}, which holds everything itself; {name} {how}, so do not use "
+            f"the file"
+        )
 
     def _require_whole(self) -> None:
         with self._explained("its attributes"):
@@ -145,7 +202,7 @@ class Hdf5Store(Store):
         if found != EXPORT_FORMAT:
             raise InputError(f"{self._path}: {EXPORTS} ({EXPORT_FORMAT!r}), got {found!r}")
         try:
-            if read_attributes(self)["fingerprint"] != told:
+            if read_header(self).attributes["fingerprint"] != told:
                 raise CacheError(f"the fingerprint is not the one in {FILES}{GROUP}")
             self._require_small_files()
         except ExportDamagedError:
@@ -159,12 +216,18 @@ class Hdf5Store(Store):
         for key, wanted in require_plan_files(self).items():
             read_checked(self, key, wanted)
         require_markers(self, self.plan)
+        regions = int(self.plan.region_count.sum())
+        for array in self._part_arrays.values():
+            rows = regions if array.of_regions else self.plan.image_count
+            with self._explained(array.name):
+                values = self._values(array.name, array.shape, array.dtype)
+                self._require_there(array.name, values, rows * math.prod(array.shape[1:]))
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
-        except CacheError:
+        except (CacheError, InputError):
             raise
         except Exception as error:  # h5py raises whatever a damaged file leads it to
             raise ExportDamagedError(self._path, f"{what}: {_line(error)}") from None

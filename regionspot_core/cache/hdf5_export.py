@@ -13,14 +13,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from regionspot_core.cache.arrays import read_attributes, read_plan
+from regionspot_core.cache.arrays import read_header
 from regionspot_core.cache.copying import read_checked, require_plan_files
-from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES
+from regionspot_core.cache.hdf5 import EXPORT_FORMAT, FILES, Hdf5Store
 from regionspot_core.cache.markers import PLAN_FILES, FileSum, Marker, marker_key, require_markers
 from regionspot_core.cache.plan import Part
-from regionspot_core.cache.schema import CLASS_LISTS, GROUP, PartArray, part_arrays
+from regionspot_core.cache.schema import CHUNK, CLASS_LISTS, GROUP, PartArray, part_arrays
 from regionspot_core.cache.shards import shard_values
-from regionspot_core.cache.small import CHUNK, SmallArray
+from regionspot_core.cache.small import SmallArray
 from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.errors import CacheError, InputError
 from regionspot_core.files import written_aside
@@ -40,8 +40,8 @@ class Export:
 
     def __init__(self, location: Location | Store) -> None:
         self._store = open_store(location)
-        self._attributes = read_attributes(self._store)
-        self._plan = read_plan(self._store, self._attributes)
+        header = read_header(self._store)
+        self._attributes, self._plan = header.attributes, header.plan
         self._markers = require_markers(self._store, self._plan)
         self._arrays = part_arrays(self._plan)
 
@@ -54,6 +54,20 @@ class Export:
     def nbytes(self) -> int:
         """Bytes of all parts' files."""
         return sum(file.size for marker in self._markers for file in marker.files.values())
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a file is there that an export of this very store wrote.
+
+        It has the store's checksums; it is not read whole.
+        """
+        if not path.is_file():
+            return False
+        try:
+            with Hdf5Store(path) as there:
+                keys = [PLAN_FILES, *(marker_key(marker.part) for marker in self._markers)]
+                return there.read_many(keys) == self._store.read_many(keys)
+        except (CacheError, InputError):
+            return False
 
     def write(self, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write the file, whole or not at all. At most a part's file of an array is in memory.
@@ -108,7 +122,8 @@ class Export:
         _write_file(file, PLAN_FILES, self._store.read(PLAN_FILES) or b"")
 
     def _create_small(self, file: Any, name: str) -> SmallArray:  # noqa: ANN401
-        array = SmallArray.from_metadata(name, self._store.read(f"{name}/{GROUP}") or b"")
+        content = self._store.read(f"{name}/{GROUP}")
+        array = SmallArray.from_metadata(name, content, source=self._store)
         if not array.shape[0]:  # HDF5 cuts nothing into chunks
             file.create_dataset(name, shape=array.shape, dtype=array.dtype, track_times=False)
             return array

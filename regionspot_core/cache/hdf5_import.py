@@ -9,7 +9,6 @@ from regionspot_core.cache.hdf5 import Hdf5Store
 from regionspot_core.cache.markers import (
     PLAN_FILES,
     Marker,
-    read_complete,
     read_markers,
     require_markers,
 )
@@ -23,14 +22,14 @@ class Import:
     """An exported file, and the store that it becomes, byte for byte.
 
     The store is unfinished, and no reader takes it, until its last part is committed. What an
-    interrupted import left is gone on with.
+    interrupted import left is gone on with, and a finished store of the same content stays.
 
     Args:
         source: The file.
         target: A store to create, or the one that an interrupted import of this file began.
 
     Raises:
-        CacheError: There is a finished store, or another.
+        CacheError: There is another store.
         CacheDamagedError: The file is damaged.
     """
 
@@ -72,15 +71,13 @@ class Import:
 
 
 def _require_begun_by(source: Hdf5Store, markers: list[Marker], store: Store) -> None:
-    """Refuse a store that an interrupted import of the same file would not have left."""
-    if read_complete(store) is not None:
-        raise CacheError(f"{store}: there is a finished store already; choose another --out")
-    there = read_markers(store, source.plan)
-    same = store.read(PLAN_FILES) == source.read(PLAN_FILES) and all(
-        found in (None, wanted) for found, wanted in zip(there, markers, strict=True)
-    )
+    """Refuse a store that an import of the same file would not have left, or begun."""
+    same = store.read(PLAN_FILES) == source.read(PLAN_FILES)
+    if same:
+        there = read_markers(store, source.plan)
+        same = all(found in (None, wanted) for found, wanted in zip(there, markers, strict=True))
     if not same:
         raise CacheError(
-            f"{store}: expected no store, or the beginning of an import of {source}, found another "
-            f"store; choose another --out"
+            f"{store}: expected no store, or what an import of {source} began or made, found "
+            f"another store; choose another --out"
         )

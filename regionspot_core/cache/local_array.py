@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.schema import PartArray
 from regionspot_core.cache.shards import MISSING
+from regionspot_core.cache.store import open_regular
 
 OPEN_FILES = 256
 """Shard files of an array that stay open, and their indices in memory: systems allow 1 024."""
@@ -28,8 +29,13 @@ CALL_BYTES = 1 << 20
 """What is read in one call is still in the processor's cache when its checksum is made."""
 CHUNKS_A_CALL = 256
 """With two buffers each: systems take no more than 1 024 in one call (IOV_MAX)."""
+ANOTHERS = "a chunk is whole, but belongs to another part or image"
 SUM_BYTES = 4
 """A CRC-32C behind each chunk and behind the shard's index."""
+
+
+ChunkSums = Callable[[int, str], NDArray[np.uint32] | None]
+"""From a part and an array's name: the CRC-32C of each chunk of the part's file, in order."""
 
 
 class LocalArray:
@@ -38,12 +44,16 @@ class LocalArray:
     Args:
         folder: The store's.
         array: One whose inner chunks are cut along axis 0 alone.
+        sums: Gives the CRC-32C of each of a part's chunks, in order, where it is known: a chunk
+            that is whole may still be another part's.
     """
 
-    def __init__(self, folder: Path, array: PartArray) -> None:
+    def __init__(
+        self, folder: Path, array: PartArray, sums: ChunkSums = lambda _part, _name: None
+    ) -> None:
         self.array = array
         self.chunk_bytes = math.prod(array.chunk) * np.dtype(array.dtype).itemsize
-        self._shard = lru_cache(OPEN_FILES)(partial(_Shard, folder, array, self.chunk_bytes))
+        self._shard = lru_cache(OPEN_FILES)(partial(_Shard, folder, array, self.chunk_bytes, sums))
 
     def begin(self, rows: NDArray[np.int64]) -> LocalRows:
         """Tell the system which rows will be read, so that the disk has all of them at once.
@@ -74,7 +84,7 @@ class LocalArray:
             if last is not None and shard is last.shard and offset == follows:
                 last.count += 1
             else:
-                last = _Run(shard, offset, first)
+                last = _Run(shard, offset, first, chunk % shard_chunks)
                 runs.append(last)
             follows = offset + step if last.count < at_once else -1
         return runs
@@ -133,10 +143,13 @@ class LocalRows:
         chunks = list(content)
         sums = [bytearray(SUM_BYTES) for _ in chunks]
         run.read([each for pair in zip(chunks, sums, strict=True) for each in pair])
-        for chunk, stored in zip(chunks, sums, strict=True):
-            if google_crc32c.value(chunk) != int.from_bytes(stored, "little"):
-                name = self._source.array.name
+        name, wanted = self._source.array.name, run.sums()
+        for place, (chunk, stored) in enumerate(zip(chunks, sums, strict=True)):
+            found = google_crc32c.value(chunk)
+            if found != int.from_bytes(stored, "little"):
                 raise ValueError(f"{name}: a chunk does not match its CRC-32C checksum")
+            if wanted is not None and found != wanted[place]:
+                raise ValueError(f"{name}: {ANOTHERS}")
 
     def _rows(self, content: NDArray[np.uint8]) -> NDArray[Any]:
         array = self._source.array
@@ -153,7 +166,14 @@ class _Run:
     """In the file."""
     first: int
     """Of its chunks, among those that are read."""
+    place: int
+    """Of its first chunk in the shard's index."""
     count: int = 1
+
+    def sums(self) -> list[int] | None:
+        """What its chunks' checksums must be; None where that is not known."""
+        known = self.shard.sums
+        return None if known is None else known[self.place : self.place + self.count].tolist()
 
     def announce(self, size: int) -> None:
         """Have the system fetch the bytes, if it can, without waiting for them."""
@@ -175,17 +195,22 @@ class _Shard:
 
     file = -1
 
-    def __init__(self, folder: Path, array: PartArray, chunk_bytes: int, part: int) -> None:
+    def __init__(
+        self, folder: Path, array: PartArray, chunk_bytes: int, sums: ChunkSums, part: int
+    ) -> None:
+        self.sums = sums(part, array.name)
         self.path = folder / array.file(part)
-        self.file = os.open(self.path, os.O_RDONLY)
+        self.file = open_regular(self.path)
         chunks = array.shard[0] // array.chunk[0]
         size = 16 * chunks + SUM_BYTES
-        content = os.pread(self.file, size, max(0, os.fstat(self.file).st_size - size))
+        before = os.fstat(self.file).st_size - size
+        content = os.pread(self.file, size, before) if before >= 0 else b""
         table, stored = content[:-SUM_BYTES], content[-SUM_BYTES:]
         if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
             raise ValueError(f"{self.path}: the shard's index does not match its checksum")
         offset, length = np.frombuffer(table, dtype="<u8").reshape(chunks, 2).T
         there = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
+        there &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
         self._offset: list[int] = np.where(there, offset.astype(np.int64), -1).tolist()
 
     def __del__(self) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regionspot_core.cache.arrays import read_attributes, read_plan
-from regionspot_core.cache.copying import Copied, copy_parts, create_copy, require_plan_files
+from regionspot_core.cache.arrays import read_header
+from regionspot_core.cache.copying import Copied, copy_parts, create_copy
 from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.cache.markers import Marker, read_markers
-from regionspot_core.cache.schema import CLASS_LISTS, start_name
-from regionspot_core.cache.small import CHUNK
+from regionspot_core.cache.markers import FailedImage, Marker, failed_images, read_markers
+from regionspot_core.cache.schema import CHUNK, CLASS_LISTS, start_name
 from regionspot_core.cache.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import InputError
@@ -37,6 +36,8 @@ class MergeReport:
     The first store's are taken."""
     missing: tuple[int, ...]
     """Parts that the target still lacks."""
+    failed: tuple[FailedImage, ...]
+    """Images of the target's parts that could not be read when they were extracted."""
 
 
 class Merge:
@@ -64,7 +65,7 @@ class Merge:
             _require_same(first, made, other)
         create_copy(first, self._store)
         _require_same(first, made, self._store)
-        plan = read_plan(self._store, read_attributes(self._store))
+        plan = read_header(self._store).plan
         self._writer = CacheWriter(self._store, plan)
         held = [read_markers(source, plan) for source in self._sources]
         self._committed = [
@@ -103,22 +104,23 @@ class Merge:
             parts_in_several=len(several),
             parts_differing=sum(_differ(markers) for markers in several),
             missing=missing,
+            failed=failed_images(self._store, self._writer.plan),
         )
 
 
 def _made_from(store: Store) -> dict[str, Any]:
     """What stores that are merged must have in common."""
-    attributes = read_attributes(store)
+    header = read_header(store)
     arrays: dict[str, list[str]] = {}
-    for key, file in sorted(require_plan_files(store).items()):
+    for key, file in sorted(header.files.items()):
         name, chunk, _ = key.partition(CHUNK)
         # The metadata and the class bank are left out: versions of zarr-python differ in the
         # former's text, and processors in the latter's last bits.
         if chunk and name != MAY_DIFFER:
             arrays.setdefault(name, []).append(file.xxh3)
     return {
-        "fingerprint": attributes["fingerprint"],
-        "plan": attributes["plan"],
+        "fingerprint": header.attributes["fingerprint"],
+        "plan": header.attributes["plan"],
         "checksum": {name: " ".join(sums) for name, sums in arrays.items()},
     }
 

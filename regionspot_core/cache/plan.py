@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from regionspot_core.cache.records import KNOWN_KEYS_ONLY, Axis, Length
 from regionspot_core.config import Config
+from regionspot_core.errors import InputError
 from regionspot_core.region_tokens import PAPER_TOKEN, KeptTokens
 
+MOST_VALUES = 1 << 27
+"""Of one image's or region's tokens: two hundred times those of L/14 at 336 pixels."""
 REGION_CHUNK = 16
 """Region rows in one inner chunk: a random image touches one or two."""
 
@@ -34,16 +38,37 @@ class Keep(Config):
 class TokenShape:
     """The shapes of one image's and one region's tokens."""
 
-    image_tokens: int
+    __pydantic_config__: ClassVar[ConfigDict] = KNOWN_KEYS_ONLY
+
+    image_tokens: Axis
     """T"""
-    image_width: int
+    image_width: Axis
     """C"""
-    region_tokens: int
+    region_tokens: Axis
     """M"""
-    region_width: int
+    region_width: Axis
     """S"""
-    ious: int
+    ious: Axis
     """Q, predicted IoUs of a region's mask tokens."""
+
+    def __post_init__(self) -> None:
+        image, region = (
+            self.image_tokens * self.image_width,
+            self.region_tokens * self.region_width,
+        )
+        if max(image, region) > MOST_VALUES:
+            raise InputError(
+                f"expected at most {MOST_VALUES:,} values of an image or a region, got "
+                f"{max(image, region):,}"
+            )
+
+
+class PlanRecord(Config):
+    """What a store's attributes say of its plan; ``region/count`` says the rest."""
+
+    part_images: Length
+    shape: TokenShape
+    keep: Keep
 
 
 @dataclass(frozen=True)
@@ -146,11 +171,11 @@ class CachePlan:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], region_count: NDArray[np.int64]) -> Self:
+    def from_record(cls, record: PlanRecord, region_count: NDArray[np.int64]) -> Self:
         """The plan that :meth:`to_json` told of, with the store's ``region/count``."""
         return cls(
             region_count=region_count,
-            shape=TokenShape(**values["shape"]),
-            part_images=values["part_images"],
-            keep=Keep.parse(values["keep"], source="the store's plan"),
+            shape=record.shape,
+            part_images=record.part_images,
+            keep=record.keep,
         )

@@ -11,14 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.arrays import parse_attributes, read_array
+from regionspot_core.cache.arrays import (
+    parse_attributes,
+    problem_of_list,
+    require_listed_as_planned,
+)
 from regionspot_core.cache.fingerprint import Fingerprint
 from regionspot_core.cache.markers import FileSum, read_plan_files, write_plan_files
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import CLASS_BANK, CLASS_LISTS, GROUP
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.cache.writer import build_plan_files, require_same_origin
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.class_bank import HEADER_BYTES, ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheDamagedError, CacheError
 
@@ -42,7 +47,7 @@ def restore_plan_files(
         FingerprintError: The store was made otherwise; the fields are named.
         CacheError: They come out otherwise, or nothing is left that says what the store was.
     """
-    sums = _intact_sums(store)
+    sums = _intact_sums(store, plan)
     group = store.read(GROUP)
     if not _has_class_lists(sums, group):
         annotations = replace(annotations, negative=None, not_exhaustive=None)
@@ -50,11 +55,15 @@ def restore_plan_files(
         require_same_origin(store, parse_attributes(store, group), plan, fingerprint)
     wrong = {key for key, each in sums.items() if not _is_whole(store, key, each)}
     with tempfile.TemporaryDirectory() as folder:
-        sizes = _image_bytes(store, len(annotations), image_bytes)
+        sizes = _image_bytes(store, sums, len(annotations), image_bytes)
         bank = make_bank() if not sums or CLASS_BANK in wrong else _bank(store)
         build_plan_files(Path(folder), plan, annotations, sizes, bank, fingerprint)
         built = FolderStore(Path(folder))
         rebuilt = read_plan_files(built)
+        before = FileSum.of([bank.content()[HEADER_BYTES:]])
+        if sums.get(CLASS_BANK) == before:  # the store is older than the checksums of banks
+            built.write(CLASS_BANK, [bank.content()[HEADER_BYTES:]])
+            rebuilt[CLASS_BANK] = before
         for key in sorted(wrong or {GROUP}):
             there = sums[key] if sums else FileSum.of([group or b""])
             if rebuilt.get(key) != there:
@@ -67,11 +76,14 @@ def restore_plan_files(
     return sorted(wrong)
 
 
-def _intact_sums(store: Store) -> dict[str, FileSum]:
+def _intact_sums(store: Store, plan: CachePlan) -> dict[str, FileSum]:
+    """The list of the plan's files; empty where it is damaged, another's, or cannot be."""
     try:
-        return read_plan_files(store)
-    except CacheDamagedError:
+        files = read_plan_files(store)
+        require_listed_as_planned(store, files, plan)
+    except CacheError:
         return {}
+    return {} if problem_of_list(store, files) else files
 
 
 def _has_class_lists(sums: dict[str, FileSum], group: bytes | None) -> bool:
@@ -89,11 +101,14 @@ def _is_whole(store: Store, key: str, expected: FileSum) -> bool:
 
 
 def _image_bytes(
-    store: Store, images: int, measure: Callable[[], NDArray[np.int64]]
+    store: Store,
+    sums: dict[str, FileSum],
+    images: int,
+    measure: Callable[[], NDArray[np.int64]],
 ) -> NDArray[np.int64]:
     """The sizes of the images' files when the store was made; those of now where they are lost."""
     try:
-        planned = read_array(store, "image/bytes")
+        planned = read_small(store, "image/bytes", sums)
     except CacheDamagedError:
         return measure()
     return planned if len(planned) == images else measure()

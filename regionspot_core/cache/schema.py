@@ -6,15 +6,17 @@ one shard file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.plan import REGION_CHUNK, CachePlan, Part
-from regionspot_core.cache.shards import Pieces, shard_pieces
+from regionspot_core.cache.plan import REGION_CHUNK, CachePlan, Keep, Part, TokenShape
+from regionspot_core.cache.shards import Pieces, chunk_count, shard_bytes, shard_pieces
 from regionspot_core.datasets import AnnotationSet
 
 FORMAT = 2
@@ -23,6 +25,8 @@ ATTRIBUTE = "regionspot"
 GROUP = "zarr.json"
 """The group's own file, with all arrays' metadata: it is written last, and makes a store one."""
 CLASS_BANK = "classes.h5"
+CHUNK = "/c/"
+"""Between an array's name and the place of a chunk in its grid, in a file's key."""
 PARTS = "parts"
 """The folder of the parts' commit markers."""
 FLIPPED = "flipped/"
@@ -32,6 +36,42 @@ NOT_EXHAUSTIVE = "image/not_exhaustive"
 CLASS_LISTS = (NEGATIVE, NOT_EXHAUSTIVE)
 """Lists of classes, of data sets that have them: no other store has the arrays. Format 2 is theirs
 as well, since whoever does not know them reads past them."""
+
+
+@dataclass(frozen=True)
+class SmallKind:
+    """What the plan says of a small array."""
+
+    dtype: str
+    length: Literal["images", "images + 1", "rows", "any"]
+    """Of axis 0."""
+    trailing: tuple[int, ...] = ()
+    """Shape behind axis 0."""
+
+    def rows(self, plan: CachePlan) -> int | None:
+        """The length of axis 0; None where the plan does not say."""
+        images = plan.image_count
+        lengths = {"images": images, "images + 1": images + 1, "rows": plan.row_count}
+        return lengths.get(self.length)
+
+
+SMALL_ARRAYS = {
+    "image/id": SmallKind("int64", "images"),
+    "image/size": SmallKind("int32", "images", (2,)),
+    "image/bytes": SmallKind("int64", "images"),
+    "image/file": SmallKind("uint8", "any"),
+    "image/file_start": SmallKind("int64", "images + 1"),
+    "region/start": SmallKind("int64", "images"),
+    "region/count": SmallKind("int64", "images"),
+    "region/box": SmallKind("float32", "rows", (4,)),
+    "region/class": SmallKind("int32", "rows"),
+    "region/annotation": SmallKind("int64", "rows"),
+    NEGATIVE: SmallKind("int32", "any"),
+    f"{NEGATIVE}_start": SmallKind("int64", "images + 1"),
+    NOT_EXHAUSTIVE: SmallKind("int32", "any"),
+    f"{NOT_EXHAUSTIVE}_start": SmallKind("int64", "images + 1"),
+}
+"""By name; the lists of classes are not in every store."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +110,18 @@ class PartArray:
         if self.of_regions:
             return slice(part.row_start, part.row_stop)
         return slice(part.image_start, part.image_stop)
+
+    def file_bytes(self, part: Part) -> int:
+        """Size of the part's file; 0 where the part has no rows."""
+        rows = self.rows(part)
+        return shard_bytes(
+            rows.stop - rows.start, chunk=self.chunk, shard=self.shard, dtype=self.dtype
+        )
+
+    def chunk_count(self, part: Part) -> int:
+        """How many chunks the part's file has."""
+        rows = self.rows(part)
+        return chunk_count(rows.stop - rows.start, chunk=self.chunk, shard=self.shard)
 
     def pieces(self, values: NDArray[Any]) -> Pieces | None:
         """The content of a part's file; None where the part has no rows."""
@@ -110,6 +162,54 @@ def part_arrays(plan: CachePlan) -> dict[str, PartArray]:
             del trailing[feature.scale_axis - 1]
             arrays.append(_part_array(plan, feature, scale_name(feature.name), tuple(trailing)))
     return {array.name: array for array in arrays}
+
+
+def written_arrays(plan: CachePlan, part: Part) -> list[PartArray]:
+    """The arrays that a part has a file of."""
+    return [each for each in part_arrays(plan).values() if part.rows or not each.of_regions]
+
+
+def is_planned_file(key: str) -> bool:
+    """Whether any plan yields a file of this name: a small array's, metadata, the class bank.
+
+    What a store lists as its plan's files is a file that somebody may have sent: a key that is
+    none of ours is never followed.
+    """
+    if key in _metadata_keys() or key == CLASS_BANK:
+        return True
+    name, _, place = key.partition(CHUNK)
+    kind = SMALL_ARRAYS.get(name)
+    return kind is not None and bool(
+        re.fullmatch(r"(0|[1-9][0-9]{0,9})" + "/0" * len(kind.trailing), place)
+    )
+
+
+def is_part_array(name: str) -> bool:
+    """Whether any plan yields a part array of this name."""
+    return name in _all_part_arrays()
+
+
+def groups_of(names: Iterable[str]) -> set[str]:
+    """The groups above arrays, without the uppermost."""
+    return {
+        "/".join(parts[:end])
+        for parts in (name.split("/") for name in names)
+        for end in range(1, len(parts))
+    }
+
+
+@cache
+def _all_part_arrays() -> frozenset[str]:
+    everything = Keep(dtype="int8", jitter=1, flip=True)
+    return frozenset(
+        part_arrays(CachePlan(np.zeros(1, np.int64), TokenShape(1, 1, 1, 1, 1), 1, everything))
+    )
+
+
+@cache
+def _metadata_keys() -> frozenset[str]:
+    arrays = SMALL_ARRAYS.keys() | _all_part_arrays()
+    return frozenset({GROUP, *(f"{name}/{GROUP}" for name in arrays | groups_of(arrays))})
 
 
 def scale_name(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import google_crc32c
 
+from regionspot_core.cache.records import parse_object
 from regionspot_core.cache.store import Store
 from regionspot_core.errors import CacheDamagedError
 
@@ -34,23 +35,28 @@ def unsealed(content: bytes, *, name: str) -> dict[str, Any]:
     Raises:
         CacheDamagedError: It is not, byte for byte, what was written.
     """
+    values: dict[str, Any] = {}
     try:
-        values = json.loads(content)
+        values = parse_object(content)
         del values[SEAL]
         whole = sealed(values) == content
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         whole = False
     if not whole:
         raise CacheDamagedError(
             f"{name} is damaged; `regionspot extract verify` tells what else is"
         )
-    return dict(values)
+    return values
 
 
 def sealed(values: dict[str, Any]) -> bytes:
     """The file's content."""
-    checksum = google_crc32c.value(_text(values))
-    return _text(values | {SEAL: f"{checksum:08x}"})
+    return _text(values | {SEAL: seal_of(values)})
+
+
+def seal_of(values: dict[str, Any]) -> str:
+    """The checksum that :func:`sealed` adds."""
+    return f"{google_crc32c.value(_text(values)):08x}"
 
 
 def _text(values: dict[str, Any]) -> bytes:

@@ -49,22 +49,70 @@ def shard_pieces(
     return [*pieces, table, _crc32c(table)]
 
 
-def damaged_chunks(content: bytes, *, chunk_count: int) -> list[int] | None:
+def shard_bytes(length: int, *, chunk: Sequence[int], shard: Sequence[int], dtype: str) -> int:
+    """Size of the file that :func:`shard_pieces` puts together of ``length`` rows.
+
+    0 where there are none.
+    """
+    if not length:
+        return 0
+    size = math.prod(chunk) * np.dtype(dtype).itemsize + 4
+    index = 16 * (math.prod(shard) // math.prod(chunk)) + 4
+    return chunk_count(length, chunk=chunk, shard=shard) * size + index
+
+
+def chunk_count(length: int, *, chunk: Sequence[int], shard: Sequence[int]) -> int:
+    """How many chunks :func:`shard_pieces` makes of ``length`` rows; the first of its index."""
+    beside = math.prod(n // c for n, c in zip(shard[1:], chunk[1:], strict=True))
+    return -(-length // chunk[0]) * beside
+
+
+def chunk_sums(pieces: Pieces) -> str:
+    """The CRC-32C of every chunk of :func:`shard_pieces`, in order: eight digits each, as stored.
+
+    They tell a part's chunks from any other's, which are as whole.
+    """
+    return b"".join(pieces[1:-2:2]).hex()
+
+
+def foreign_chunks(content: bytes, *, places: int, sums: str) -> list[int]:
+    """The places in a shard's index of the chunks that are not those of :func:`chunk_sums`.
+
+    Args:
+        content: The shard file, its index whole.
+        places: How many the index has.
+        sums: Of the chunks that belong there.
+    """
+    ends = [start + size for start, size in _index(content, places).tolist()]
+    wanted = bytes.fromhex(sums)
+    return [
+        place
+        for place in range(len(wanted) // 4)
+        if content[ends[place] - 4 : ends[place]] != wanted[4 * place : 4 * place + 4]
+    ]
+
+
+def _index(content: bytes, places: int) -> NDArray[np.uint64]:
+    """(places, 2) offset and length of each chunk."""
+    return np.frombuffer(content[-16 * places - 4 : -4], dtype="<u8").reshape(-1, 2)
+
+
+def damaged_chunks(content: bytes, *, places: int) -> list[int] | None:
     """The places in a shard's index of the chunks that do not match their checksum.
 
     Args:
         content: The shard file, of the size it was written with.
-        chunk_count: Places in its index, unwritten ones included.
+        places: How many its index has, unwritten ones included.
 
     Returns None where the index is damaged, so that no chunk can be found.
     """
-    table = content[-16 * chunk_count - 4 :]
-    if len(table) != 16 * chunk_count + 4 or _crc32c(table[:-4]) != table[-4:]:
+    table = content[-16 * places - 4 :]
+    if len(table) != 16 * places + 4 or _crc32c(table[:-4]) != table[-4:]:
         return None
-    index = np.frombuffer(table[:-4], dtype="<u8").reshape(-1, 2)
+    index = _index(content, places)
     written = np.flatnonzero(index[:, 0] != MISSING).tolist()
-    places = ((place, *index[place].tolist()) for place in written)
-    return [place for place, start, size in places if not _whole(content[start : start + size])]
+    chunks = ((place, *index[place].tolist()) for place in written)
+    return [place for place, start, size in chunks if not _whole(content[start : start + size])]
 
 
 def _whole(chunk: bytes) -> bool:

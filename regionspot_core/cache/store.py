@@ -1,12 +1,14 @@
 """Where a store's files lie: a folder, or a URL that TensorStore reaches.
 
-Files are named by keys, relative to the store with ``/`` between, on every system.
+Files are named by keys, relative to the store with ``/`` between, on every system. A key comes
+from a file that somebody may have sent, so that no kind of store takes one that leads out of it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,8 @@ from regionspot_core.files import reason_of, written_aside
 
 SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
+_OUTSIDE = re.compile(r"[\x00\\:]|(^|/)(\.{0,2})(/|$)")
+"""In a key: NUL, what separates folders or drives on Windows, ``/a``, ``a//b``, ``.``, ``..``."""
 _PIECES_A_CALL = 1024
 """POSIX lets a system take no more buffers in one call (IOV_MAX)."""
 _BLOCK = 1 << 22
@@ -32,6 +36,35 @@ RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
 
 Location = Path | str
 """A folder, or a URL such as ``s3://bucket/path``."""
+
+
+def require_key(key: str) -> str:
+    """Return the key of a file inside a store, whatever the system.
+
+    Raises:
+        CacheError: The key is absolute, has ``..`` or an empty name in it, a backslash, a colon or
+            NUL.
+    """
+    if _OUTSIDE.search(key):
+        raise CacheError(
+            f"{key!r}: expected the name of a file inside the store, such as 'image/id/c/0'; the "
+            f"store names a file outside of it, so do not use it"
+        )
+    return key
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading; the descriptor is the caller's to close.
+
+    Raises:
+        OSError: The system cannot open it, or it is a folder, a pipe or a device, of which a read
+            may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "expected a file, found a folder, a pipe or a device", str(path))
+    return descriptor
 
 
 class Store(ABC):
@@ -103,7 +136,12 @@ class FolderStore(Store):
     """A folder on a local or shared disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Its lock and what it is built in lie beside it, under names that begin with its own.
+        self.folder = folder if folder.name not in ("", "..") else folder.resolve()
+        if not self.folder.name:
+            raise CacheError(
+                f"{folder}: expected a folder for a store, got the root of the file system"
+            )
 
     @property
     def name(self) -> str:
@@ -114,7 +152,8 @@ class FolderStore(Store):
         """See :class:`Store`."""
         with self._explained(key):
             try:
-                return (self.folder / key).read_bytes()
+                with open(open_regular(self._path(key)), "rb", buffering=0) as file:
+                    return file.readall()
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -124,7 +163,7 @@ class FolderStore(Store):
 
     def write(self, key: str, pieces: Pieces) -> None:
         """See :class:`Store`."""
-        path = self.folder / key
+        path = self._path_to_write(key)
         with self._explained(key):
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_aside(path) as partial, partial.open("wb", buffering=0) as file:
@@ -132,8 +171,9 @@ class FolderStore(Store):
 
     def delete(self, key: str) -> None:
         """See :class:`Store`."""
+        path = self._path_to_write(key)
         with self._explained(key):
-            (self.folder / key).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def keys(self) -> list[str]:
         """See :class:`Store`."""
@@ -146,13 +186,43 @@ class FolderStore(Store):
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """See :class:`Store`."""
-        with self._explained(key), (self.folder / key).open("rb", buffering=0) as file:
+        with (
+            self._explained(key),
+            open(open_regular(self._path(key)), "rb", buffering=0) as file,
+        ):
             while block := file.read(_BLOCK):
                 yield block
 
     def kvstore(self, key: str) -> dict[str, Any]:
         """See :class:`Store`."""
-        return {"driver": "file", "path": f"{(self.folder / key).absolute()}/"}
+        return {"driver": "file", "path": f"{self._path(key).absolute()}/"}
+
+    def _path(self, key: str) -> Path:
+        return self.folder / require_key(key)
+
+    def _path_to_write(self, key: str) -> Path:
+        """Where a file is to be written or deleted, which no link may lead out of the store.
+
+        Raises:
+            CacheError: A folder on the way is such a link, or the place is taken by a folder, a
+                pipe or a device.
+        """
+        path = self._path(key)
+        with self._explained(key):
+            inside = Path(os.path.realpath(self.folder))
+            if not Path(os.path.realpath(path.parent)).is_relative_to(inside):
+                raise CacheError(
+                    f"{self.folder}: {key}: a link leads out of the store; nothing is written "
+                    f"through it. Put a folder in its place"
+                )
+            if path.is_symlink():
+                path.unlink()  # a new file takes a link's place, never that of what it points to
+            elif path.exists() and not path.is_file():
+                raise CacheError(
+                    f"{self.folder}: {key}: expected a file or nothing, found "
+                    f"{'a folder' if path.is_dir() else 'a pipe or a device'}; move it away"
+                )
+        return path
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
@@ -181,19 +251,19 @@ class ObjectStore(Store):
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See :class:`Store`."""
         with self._explained(keys[0] if keys else ""):
-            pending = [self._objects.read(key) for key in keys]
+            pending = [self._objects.read(require_key(key)) for key in keys]
             found = [read.result() for read in pending]
         return [bytes(each.value) if each.state == "value" else None for each in found]
 
     def write(self, key: str, pieces: Pieces) -> None:
         """See :class:`Store`."""
         with self._explained(key):
-            self._objects.write(key, b"".join(pieces)).result()
+            self._objects.write(require_key(key), b"".join(pieces)).result()
 
     def delete(self, key: str) -> None:
         """See :class:`Store`."""
         with self._explained(key):
-            self._objects.write(key, None).result()
+            self._objects.write(require_key(key), None).result()
 
     def keys(self) -> list[str]:
         """See :class:`Store`."""

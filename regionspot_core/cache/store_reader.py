@@ -18,9 +18,7 @@ from regionspot_core.cache.arrays import (
     READ_ERRORS,
     begin_open,
     first_line,
-    read_array,
-    read_attributes,
-    read_plan,
+    read_header,
 )
 from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.encoding import restore, restore_blocks
@@ -29,11 +27,13 @@ from regionspot_core.cache.local_array import LocalArray, LocalRows
 from regionspot_core.cache.markers import (
     Complete,
     FileSum,
+    Marker,
+    damaged,
     read_complete,
-    read_plan_files,
     require_markers,
     summarise,
 )
+from regionspot_core.cache.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.schema import (
     CLASS_BANK,
@@ -44,6 +44,7 @@ from regionspot_core.cache.schema import (
     scale_name,
     start_name,
 )
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets.class_lists import ClassLists
@@ -62,12 +63,15 @@ class StoreReader:
     """
 
     def __init__(self, store: Store) -> None:
-        attributes = read_attributes(store)
+        header = read_header(store)
         self.store = store
-        self.fingerprint: Fingerprint = attributes["fingerprint"]
-        self.vocabulary = Vocabulary.from_json(attributes["vocabulary"])
-        self.plan = read_plan(store, attributes)
-        self.failed = _complete(store, self.plan).failed
+        self.fingerprint: Fingerprint = header.attributes["fingerprint"]
+        self.vocabulary = Vocabulary.from_json(header.attributes["vocabulary"])
+        self.plan = header.plan
+        self._files = header.files
+        complete, markers = _complete(store, self.plan)
+        self.failed = complete.failed
+        self._sums = PartSums(store, self.plan, complete, markers)
         present = np.ones(self.plan.image_count, dtype=bool)
         present[[failure.position for failure in self.failed]] = False
         self._positions = np.flatnonzero(present)
@@ -121,12 +125,8 @@ class StoreReader:
             CacheDamagedError: The file is missing, or is not what was written.
         """
         content = self.store.read(CLASS_BANK)
-        if content is None or FileSum.of([content]) != read_plan_files(self.store)[CLASS_BANK]:
-            how = "missing" if content is None else "damaged"
-            raise CacheDamagedError(
-                f"{self.store}: {CLASS_BANK} is {how}; `regionspot extract verify` tells what "
-                f"else is"
-            )
+        if content is None or FileSum.of([content]) != self._files[CLASS_BANK]:
+            raise damaged(self.store, CLASS_BANK, "missing" if content is None else "damaged")
         return ClassBank.load(io.BytesIO(content), name=f"{self.store}/{CLASS_BANK}")
 
     def begin_read(
@@ -149,30 +149,32 @@ class StoreReader:
         Raises:
             CacheDamagedError: It is not what was written.
         """
-        if f"{name}/{GROUP}" not in read_plan_files(self.store):
+        if f"{name}/{GROUP}" not in self._files:
             return None
-        planned = ClassLists(read_array(self.store, name), read_array(self.store, start_name(name)))
+        values, start = (self._read_small(each) for each in (name, start_name(name)))
+        planned = ClassLists(values, start)
         return ClassLists.of([planned[position] for position in self._positions.tolist()])
 
     def begin_rows(self, name: str, rows: NDArray[np.int64]) -> PendingRows:
         """Begin to read rows of a feature."""
         if isinstance(self.store, FolderStore) and DIRECT:
             return self._begin(name, lambda each: self._local(each).begin(rows), taken=0)
-        return self._begin(name, lambda each: self._array(each)[rows].read(), taken=0)
+        return self._begin(name, lambda each: self._checked(each, rows), taken=0)
 
     def begin_copies(
         self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64]
     ) -> PendingRows:
         """Begin to read one jittered copy of each of a feature's rows, counted from 0."""
-        return self._begin(
-            name, lambda each: self._array(each).vindex[rows, copies].read(), taken=1
-        )
+        return self._begin(name, lambda each: self._checked(each, rows, copies), taken=1)
 
     @cached_property
     def small(self) -> dict[str, NDArray[Any]]:
         """The small arrays that batches are made of, by name."""
         names = ("image/id", "image/size", "region/class", "region/box", "region/annotation")
-        return {name: read_array(self.store, name) for name in names}
+        return {name: self._read_small(name) for name in names}
+
+    def _read_small(self, name: str) -> NDArray[Any]:
+        return read_small(self.store, name, self._files)
 
     def damaged(self, positions: NDArray[np.int64], error: Exception) -> CacheDamagedError:
         """The error that names parts and images of chunks that cannot be read."""
@@ -194,8 +196,14 @@ class StoreReader:
     def _local(self, name: str) -> LocalArray:
         assert isinstance(self.store, FolderStore)
         if name not in self._local_opened:
-            self._local_opened[name] = LocalArray(self.store.folder, self._stored[name])
+            array = self._stored[name]
+            self._local_opened[name] = LocalArray(self.store.folder, array, self._sums)
         return self._local_opened[name]
+
+    def _checked(
+        self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64] | None = None
+    ) -> CheckedRows:
+        return CheckedRows(self._array(name), self._stored[name], self._sums, rows, copies)
 
     def _array(self, name: str) -> Any:  # noqa: ANN401 - TensorStore is untyped
         if name not in self._opened:
@@ -339,9 +347,11 @@ def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
     return out
 
 
-def _complete(store: Store, plan: CachePlan) -> Complete:
-    complete = read_complete(store)
+def _complete(store: Store, plan: CachePlan) -> tuple[Complete, list[Marker]]:
+    """The store's summary, and the markers that had to be read for it."""
+    complete = read_complete(store, plan)
     if complete is not None:
-        return complete
+        return complete, []
     # All parts may be there, and the run that wrote the last one killed before it said so.
-    return summarise(require_markers(store, plan))
+    markers = require_markers(store, plan)
+    return summarise(markers), markers

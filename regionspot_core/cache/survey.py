@@ -6,11 +6,17 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from regionspot_core.cache.arrays import parse_attributes, read_array, read_attributes
+from regionspot_core.cache.arrays import (
+    parse_attributes,
+    parse_plan,
+    problem_of_list,
+    read_header,
+)
 from regionspot_core.cache.claims import LOCKS
 from regionspot_core.cache.damage import Damage, Images
 from regionspot_core.cache.markers import (
     COMPLETE,
+    NOT_OURS,
     PLAN_FILES,
     Complete,
     FileSum,
@@ -23,14 +29,15 @@ from regionspot_core.cache.markers import (
 )
 from regionspot_core.cache.plan import CachePlan, Part
 from regionspot_core.cache.schema import CLASS_BANK, GROUP, PartArray, part_arrays
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import Store
-from regionspot_core.errors import CacheDamagedError, CacheError
+from regionspot_core.errors import CacheError
 
 _LIKE_OURS = re.compile(
     rf"(.*/)?{re.escape(GROUP)}|.*/c(/\d+)+|{re.escape(CLASS_BANK)}|parts/(\d{{6,}}|plan|complete)\.json"
 )
 _LEFT_BEHIND = re.compile(
-    rf"(?P<key>.+?)((\.[0-9a-f]{{6}}-\d+-[0-9a-f]{{8}})?\.partial|\.__lock)|{LOCKS}/.+"
+    rf"(?P<key>.+?)((\.[0-9a-f]{{6}}-\d+-[0-9a-f]{{8}})?\.partial|\.__lock)|{LOCKS}/\d{{6,}}\.lock"
 )
 """What a killed run leaves: files not yet renamed, TensorStore's locks, and ours."""
 
@@ -59,7 +66,18 @@ class Survey:
     @cached_property
     def images(self) -> Images | None:
         """Their names; None where the plan is not known."""
-        return Images(self.store, self.plan) if self.plan else None
+        return Images(self.store, self.plan, self.plan_files) if self.plan else None
+
+    @property
+    def known_plan(self) -> CachePlan:
+        """The plan.
+
+        Raises:
+            CacheError: It is not known.
+        """
+        if self.plan is None:
+            raise CacheError(f"{self.store}: the plan is not known")
+        return self.plan
 
     @property
     def arrays(self) -> dict[str, PartArray]:
@@ -68,9 +86,7 @@ class Survey:
 
     def part(self, index: int) -> Part:
         """A part of the plan, which must be known."""
-        if self.plan is None:
-            raise CacheError(f"{self.store}: the plan is not known")
-        return self.plan.part(index)
+        return self.known_plan.part(index)
 
     def strangers(self) -> tuple[list[str], list[str]]:
         """Files that belong to nothing: what killed runs left, and what is not ours."""
@@ -103,16 +119,20 @@ def survey_store(store: Store) -> Survey:
     """
     damages: list[Damage] = []
     plan_files = _plan_files(store, damages)
+    _look_over(store, damages)
+    if PLAN_FILES in {damage.key for damage in damages}:
+        plan_files = {}
+    plan = _plan(store, plan_files)
     # Before the listing: a part that is being committed meanwhile is only looked at if its files
     # were there when they were listed.
-    complete, markers = _complete(store, damages), {}
-    plan = _plan(store, plan_files)
-    contents = [] if plan is None else store.read_many([*map(marker_key, range(plan.part_count))])
+    complete = None if plan is None else _complete(store, plan, damages)
+    keys = [] if plan is None else [marker_key(part) for part in range(plan.part_count)]
+    contents = _read_each(store, keys)
     survey = Survey(store, frozenset(store.keys()), plan_files, plan, damages=damages)
+    arrays = list(survey.arrays.values())
     for part, content in enumerate(contents):
         if content is not None:
-            markers[part] = _marker(survey, part, content)
-    survey.markers = {part: marker for part, marker in markers.items() if marker is not None}
+            _take_marker(survey, part, content, arrays)
     survey.unwritten = tuple(part for part, content in enumerate(contents) if content is None)
     _compare(survey, complete)
     if not plan_files:
@@ -125,56 +145,91 @@ def survey_store(store: Store) -> Survey:
 
 
 def _plan_files(store: Store, damages: list[Damage]) -> dict[str, FileSum]:
+    """The list of the plan's files if it can be trusted; else empty, and the damage noted."""
+    problem: str | None = "missing"
+    files: dict[str, FileSum] = {}
     try:
-        found = read_plan_files(store)
-    except CacheDamagedError:
-        damages.append(Damage(PLAN_FILES, "damaged"))
-        return {}
-    if not found:
+        files = read_plan_files(store)
+        if files:
+            problem = problem_of_list(store, files)
+    except CacheError as error:
+        problem = _words(error, store, PLAN_FILES)
+    if problem == "missing":
         content = store.read(GROUP)
         if content is None:
-            read_attributes(store)  # says what is there instead of a store
+            read_header(store)  # says what is there instead of a store
         else:
             parse_attributes(store, content)  # refuses another format, which has no such file
-        damages.append(Damage(PLAN_FILES, "missing"))
-    return found
-
-
-def _complete(store: Store, damages: list[Damage]) -> Complete | None:
-    try:
-        return read_complete(store)
-    except CacheDamagedError:
-        damages.append(Damage(COMPLETE, "damaged"))
-        return None
+    if problem:
+        damages.append(Damage(PLAN_FILES, problem))
+        return {}
+    return files
 
 
 def _plan(store: Store, plan_files: dict[str, FileSum]) -> CachePlan | None:
     """The store's plan if the files that say it are what was written."""
-    needed = [GROUP, f"region/count/{GROUP}", "region/count/c/0"]
-    contents = dict(zip(needed, store.read_many(needed), strict=True))
-    for key, content in contents.items():
-        if content is None or (plan_files and plan_files.get(key) != FileSum.of([content])):
+    try:
+        content = store.read(GROUP)
+        if content is None or (plan_files and FileSum.of([content]) != plan_files.get(GROUP)):
             return None
-    try:
-        attributes = parse_attributes(store, contents[GROUP] or b"")
-        return CachePlan.from_json(attributes["plan"], read_array(store, "region/count"))
-    except (CacheDamagedError, LookupError, TypeError, ValueError):
+        attributes = parse_attributes(store, content)
+        return parse_plan(attributes, read_small(store, "region/count", plan_files), source=store)
+    except CacheError:
         return None
 
 
-def _marker(survey: Survey, part: int, content: bytes) -> Marker | None:
+def _look_over(store: Store, damages: list[Damage]) -> None:
+    """Note what a file says that cannot be; of wrong checksums the reading of every byte tells."""
     try:
-        marker = unsealed_marker(survey.store, part, content)
-    except CacheDamagedError as error:
-        problem = str(error).partition(f"{marker_key(part)} is ")[2].partition(";")[0]
+        read_header(store)
+    except CacheError as error:
+        key, how, _ = str(error).removeprefix(f"{store}: ").partition(f" is {NOT_OURS}")
+        if how and key not in {damage.key for damage in damages}:
+            damages.append(Damage(key, _words(error, store, key)))
+
+
+def _complete(store: Store, plan: CachePlan, damages: list[Damage]) -> Complete | None:
+    try:
+        return read_complete(store, plan)
+    except CacheError as error:
+        damages.append(Damage(COMPLETE, _words(error, store, COMPLETE)))
+        return None
+
+
+def _read_each(store: Store, keys: list[str]) -> list[bytes | CacheError | None]:
+    """Each file's content; its error where it cannot be read, as a folder in its place."""
+    try:
+        return [*store.read_many(keys)]
+    except CacheError:
+        return [_read_or_error(store, key) for key in keys]
+
+
+def _read_or_error(store: Store, key: str) -> bytes | CacheError | None:
+    try:
+        return store.read(key)
+    except CacheError as error:
+        return error
+
+
+def _take_marker(
+    survey: Survey, part: int, content: bytes | CacheError, arrays: list[PartArray]
+) -> None:
+    """Keep a part's marker, or note the damage to it."""
+    try:
+        if isinstance(content, CacheError):
+            raise content
+        survey.markers[part] = unsealed_marker(
+            survey.store, survey.known_plan, part, content, arrays
+        )
+    except CacheError as error:
+        problem = _words(error, survey.store, marker_key(part))
         survey.damages.append(_whole_part(survey, part, problem))
-        return None
-    here = survey.part(part)
-    names = {a.name for a in survey.arrays.values() if here.rows or not a.of_regions}
-    if marker.files.keys() != names:
-        survey.damages.append(_whole_part(survey, part, "of another plan"))
-        return None
-    return marker
+
+
+def _words(error: CacheError, store: Store, key: str) -> str:
+    """What an error says of a file, without the file's name and without advice."""
+    text = str(error).removeprefix(f"{store}: {key}").removeprefix(": ").removeprefix(" is ")
+    return text.partition(";")[0]
 
 
 def _compare(survey: Survey, complete: Complete | None) -> None:

@@ -52,7 +52,8 @@ class Verification:
     @property
     def repairable(self) -> bool:
         """Whether there is anything that a repair would do."""
-        return bool(self.damages or self.leftovers)
+        unfinished = self.parts is not None and not (self.unwritten or self.complete)
+        return bool(self.damages or self.leftovers or unfinished)
 
     @property
     def damaged_parts(self) -> list[int]:
@@ -137,7 +138,8 @@ def _described(survey: Survey, check: Check, problem: str) -> Damage:
         return Damage(check.key, problem)
     part = survey.part(check.part)
     if problem == CHANGED:
-        details, hit = damage_in_shard(survey.store, survey.plan, check.array, part)
+        sums = survey.markers[part.index].chunks.get(check.array.name)
+        details, hit = damage_in_shard(survey.store, survey.plan, check.array, part, sums)
         problem = f"{problem}: {details}"
     else:
         hit = images_of(survey.plan, check.array, part, None)

@@ -18,7 +18,6 @@ from regionspot_core.cache.arrays import (
     consolidate,
     create_array,
     create_small,
-    read_array,
     read_attributes,
 )
 from regionspot_core.cache.claims import claims_on
@@ -33,6 +32,7 @@ from regionspot_core.cache.markers import (
     read_complete,
     read_marker,
     read_markers,
+    read_plan_files,
     write_complete,
     write_marker,
     write_plan_files,
@@ -48,11 +48,13 @@ from regionspot_core.cache.schema import (
     scale_name,
     small_arrays,
 )
+from regionspot_core.cache.shards import chunk_sums
+from regionspot_core.cache.small import read_small
 from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
-from regionspot_core.files import folder_written_aside, reason_of
+from regionspot_core.files import folder_written_aside, reason_of, remove_left_behind
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class CacheWriter:
 
     def __init__(self, location: Location | Store, plan: CachePlan) -> None:
         self.store = open_store(location)
+        if isinstance(self.store, FolderStore):
+            remove_left_behind(self.store.folder)
         self.plan = plan
         self._claims = claims_on(self.store)
         self._features = features(plan)
@@ -121,7 +125,7 @@ class CacheWriter:
     @cached_property
     def image_bytes(self) -> NDArray[np.int64]:
         """(I,) size of each image's file when the store was created; -1 where unknown."""
-        return read_array(self.store, "image/bytes")
+        return read_small(self.store, "image/bytes", read_plan_files(self.store))
 
     def pending(self) -> list[Part]:
         """The parts that are not committed, in order."""
@@ -134,7 +138,7 @@ class CacheWriter:
 
     def is_committed(self, part: Part) -> bool:
         """Whether the part is there."""
-        return read_marker(self.store, part.index) is not None
+        return read_marker(self.store, self.plan, part.index) is not None
 
     def claim(self, part: Part) -> AbstractContextManager[bool]:
         """Try to hold a part against other runs; whether it is held.
@@ -175,6 +179,7 @@ class CacheWriter:
             regions=part.rows - int(sum(self.plan.region_count[position] for position in lost)),
             failed=given.failed,
             files={name: FileSum.of(pieces) for name, pieces in files.items()},
+            chunks={name: chunk_sums(pieces) for name, pieces in files.items()},
         )
         write_marker(self.store, marker)
         return marker
@@ -192,9 +197,11 @@ class CacheWriter:
 
     def finish(self) -> bool:
         """Complete the store if every part is committed; whether it is."""
-        if read_complete(self.store) is None:
+        if read_complete(self.store, self.plan) is None:
             with self._claims.whole():
-                if read_complete(self.store) is None and not write_complete(self.store, self.plan):
+                if read_complete(self.store, self.plan) is None and not write_complete(
+                    self.store, self.plan
+                ):
                     return False
         self._claims.clean_up()
         return True
@@ -229,8 +236,8 @@ def require_same_origin(
         FingerprintError: It was; the fields are named.
     """
     require_equal(
-        {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
         {"fingerprint": fingerprint, "plan": plan.to_json()},
+        {"fingerprint": attributes["fingerprint"], "plan": attributes["plan"]},
         what=f"{store} was made otherwise than this run would",
         advice="Choose another --out, or run with the options the store was made with",
     )

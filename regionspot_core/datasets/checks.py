@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.errors import AnnotationError
+from regionspot_core.input_files import open_input
 
 Number = TypeVar("Number", bound=np.generic)
 LONGEST_SIDE = 2**24
@@ -23,10 +24,10 @@ def open_annotations(path: Path) -> Iterator[BinaryIO]:
     """The file's bytes.
 
     Raises:
-        AnnotationError: The file is missing, a folder, or cannot be read.
+        AnnotationError: The file is missing, a folder, no regular file, or cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             yield file
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such annotation file") from None
@@ -38,17 +39,11 @@ def open_annotations(path: Path) -> Iterator[BinaryIO]:
 
 def short(value: object) -> str:
     """A value as an error shows it."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def is_text(value: str) -> bool:
-    """Whether a string has a UTF-8 form; JSON can spell half a character, ``"\\ud800"``."""
     try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        text = repr(value)
+    except (RecursionError, ValueError):  # it nests too deeply, or a number has too many digits
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def whole_number(path: Path, what: str, value: object) -> int:

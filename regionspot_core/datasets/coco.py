@@ -12,7 +12,6 @@ import numpy as np
 
 from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.checks import (
-    is_text,
     open_annotations,
     require_unique,
     short,
@@ -21,7 +20,7 @@ from regionspot_core.datasets.checks import (
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.vocabulary import Vocabulary, is_text
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
@@ -230,10 +229,10 @@ class CategoryTable:
             _Category(
                 class_id=whole_number(self._path, "a category's id", category["id"]),
                 name=self._name(category),
-                frequency=str(category.get("frequency", "")),
-                kind=_kind(category),
+                frequency=self._label(category, "frequency"),
+                kind=self._kind(category),
                 synonyms=self._synonyms(category),
-                above=str(category.get("supercategory", "")),
+                above=self._label(category, "supercategory"),
             )
         )
 
@@ -272,16 +271,28 @@ class CategoryTable:
 
     def _synonyms(self, category: Entry) -> tuple[str, ...]:
         words = category.get("synonyms") or ()
-        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        if not isinstance(words, list | tuple) or not all(
+            isinstance(word, str) and is_text(word) for word in words
+        ):
             raise AnnotationError(
                 f"{self._path}: category {category['id']}: expected a list of words as synonyms, "
                 f"got {short(words)}"
             )
         return tuple(words)
 
+    def _kind(self, category: Entry) -> str:
+        """The file's ``kind``, or V3Det's split of its classes into novel and base ones."""
+        if "kind" in category or "novel" not in category:
+            return self._label(category, "kind")
+        return "novel" if category["novel"] else "base"
 
-def _kind(category: Entry) -> str:
-    """The file's ``kind``, or V3Det's split of its classes into novel and base ones."""
-    if "kind" in category or "novel" not in category:
-        return str(category.get("kind", ""))
-    return "novel" if category["novel"] else "base"
+    def _label(self, category: Entry, key: str) -> str:
+        """A word that a category may have; empty where it has none."""
+        value = category.get(key, "")
+        label = value if isinstance(value, str) else short(value)
+        if not is_text(label):
+            raise AnnotationError(
+                f"{self._path}: category {category['id']}: expected a text as {key}, got "
+                f"{short(label)}"
+            )
+        return label

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from regionspot_core.errors import ImageError
+from regionspot_core.images import opened_image
 from regionspot_core.prefetch import in_batches, map_ahead
 from regionspot_core.progress import progress_line
 from regionspot_core.transforms import Size
@@ -32,7 +32,7 @@ def read_sizes(folder: Path, names: Sequence[str]) -> list[Size]:
 
 def _size(path: Path) -> Size:
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             return image.height, image.width
-    except Exception:  # Pillow raises whatever a broken file leads it to
+    except ImageError:
         return NOT_READABLE

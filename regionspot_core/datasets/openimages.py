@@ -18,7 +18,7 @@ from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotatio
 from regionspot_core.datasets.image_headers import read_sizes
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.vocabulary import Vocabulary, is_text
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 SIZE_COLUMNS = ("ImageID", "Width", "Height")
@@ -155,7 +155,7 @@ def _read_classes(
     for number, row in enumerate(_read_rows(path, digest)):
         if number == 0 and row[:2] == ["LabelName", "DisplayName"]:
             continue
-        if len(row) != 2:
+        if len(row) != 2 or not all(map(is_text, row)):
             raise AnnotationError(
                 f"{path}: row {number}: expected a label and its name, got {short(row)}"
             )

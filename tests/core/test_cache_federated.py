@@ -15,17 +15,24 @@ from hypothesis import strategies as st
 from regionspot_core.cache.hdf5 import Hdf5Store
 from regionspot_core.cache.hdf5_export import Export
 from regionspot_core.cache.hdf5_import import Import
-from regionspot_core.cache.markers import PLAN_FILES
+from regionspot_core.cache.markers import (
+    PLAN_FILES,
+    FileSum,
+    read_plan_files,
+    write_plan_files,
+)
 from regionspot_core.cache.merge import Merge
 from regionspot_core.cache.order import BatchOrder
 from regionspot_core.cache.part_reader import PartReader
 from regionspot_core.cache.plan import CachePlan
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.restore import restore_plan_files
+from regionspot_core.cache.schema import CLASS_BANK
 from regionspot_core.cache.store import open_store
 from regionspot_core.cache.survey import survey_store
 from regionspot_core.cache.verify import Verification, checks, verify
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.class_bank import HEADER_BYTES
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
@@ -241,6 +248,20 @@ def test_a_store_is_restored_as_it_was_written(tmp_path: Path, kept: bool) -> No
         (path / key).write_bytes(b"damaged")
         restore_plan_files(open_store(path), **made)  # type: ignore[arg-type]
         assert files_of(path) == before, key
+
+
+def test_a_class_bank_from_before_checksums_is_restored_too(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    made = write(path, annotated())
+    content = (path / CLASS_BANK).read_bytes()[HEADER_BYTES:]
+    sums = read_plan_files(open_store(path)) | {CLASS_BANK: FileSum.of([content])}
+    (path / CLASS_BANK).write_bytes(content)
+    write_plan_files(open_store(path), sums)
+    before = files_of(path)
+    (path / CLASS_BANK).write_bytes(b"damaged")
+    restore_plan_files(open_store(path), **made)  # type: ignore[arg-type]
+    assert files_of(path) == before
+    assert len(FeatureCache(path).class_bank().embeddings) == len(annotated().vocabulary)
 
 
 def test_an_earlier_store_is_gone_on_with(tmp_path: Path) -> None:

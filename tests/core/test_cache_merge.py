@@ -1,5 +1,6 @@
 """Stores of one plan become one: every part from the first that has it, checked on the way."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_a_merge_holds_every_part_that_any_store_holds(
         parts_in_several=sum(sum(part in each for each in held) > 1 for part in range(PARTS)),
         parts_differing=0,
         missing=tuple(sorted(set(range(PARTS)) - there)),
+        failed=(),
     )
 
 
@@ -273,3 +275,12 @@ def test_the_command_says_what_is_missing(regionspot, tmp_path: Path) -> None:  
     assert second.returncode == 0
     assert "2 parts in several stores: the first store's taken" in " ".join(second.stdout.split())
     assert files_of(tmp_path / "out") == files_of(tmp_path / "b")
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "/proc/self/x", "/"])
+def test_a_place_that_takes_no_store_is_refused_at_once(tmp_path: Path, out: str) -> None:
+    make_store(tmp_path / "a", [0])
+    began = time.monotonic()
+    with pytest.raises(CacheError, match=out):
+        merge([tmp_path / "a"], Path(out))
+    assert time.monotonic() - began < 10

@@ -115,7 +115,7 @@ def test_failed_images_are_left_out(tmp_path: Path) -> None:
     assert len(cache) == len(kept)
     assert cache.read(range(7)).image_ids.tolist() == annotations.image_id[kept].tolist()
     assert [failure.position for failure in cache.failed] == [0, 4]
-    marker = read_marker(open_store(tmp_path / "s"), 0)
+    marker = read_marker(open_store(tmp_path / "s"), FeatureCache(tmp_path / "s").plan, 0)
     assert marker is not None
     assert (marker.images, marker.regions) == (3, 4)
 
@@ -170,8 +170,8 @@ def test_another_fingerprint_is_refused_field_by_field(store: Path) -> None:
             fingerprint={"backbones": {"region_encoder": {"name": "another"}}},
         )
     message = str(caught.value)
-    assert "backbones.region_encoder.name: expected generated, found another" in message
-    assert "plan.part_images: expected 4, found 5" in message
+    assert "backbones.region_encoder.name: expected another, found generated" in message
+    assert "plan.part_images: expected 5, found 4" in message
 
 
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Every file kind is hit in every way: a flipped bit at either end and at random p
 byte and by half, emptied, deleted; and whole files where they do not belong.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,6 +23,7 @@ from regionspot_core.cache.schema import GROUP, part_arrays
 from regionspot_core.cache.store import open_store
 from regionspot_core.cache.survey import survey_store
 from regionspot_core.cache.verify import Verification, checks, verify
+from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CacheDamagedError, CacheError
 from regionspot_core.testing import make_annotations, make_cache
@@ -249,6 +251,62 @@ def test_a_lost_marker_of_a_finished_store_is_damage(store: Path, tmp_path: Path
     (damage,) = result.damages
     assert (damage.key, damage.problem, damage.part) == (marker_key(1), "missing", 1)
     assert [image.position for image in damage.images] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("what", ["a folder", "a full folder", "a loop of links", "a pipe"])
+@pytest.mark.parametrize("key", [marker_key(1), COMPLETE, PLAN_FILES, GROUP, "image/id/c/0"])
+def test_what_stands_in_a_files_place_is_damage_and_ends_nothing(
+    store: Path, tmp_path: Path, key: str, what: str
+) -> None:
+    copy = shutil.copytree(store, tmp_path / "s")
+    shard = copy / "clip/tokens/c/0/0/0"
+    shard.write_bytes(flipped(shard.read_bytes(), 20))
+    (copy / key).unlink()
+    if what == "a loop of links":
+        (copy / key).symlink_to(copy / key)
+    elif what == "a pipe":
+        os.mkfifo(copy / key)
+    else:
+        (copy / key).mkdir()
+        if what == "a full folder":
+            (copy / key / "notes.txt").touch()
+    result = verified(copy)
+    damages = {each.key: each for each in result.damages}
+    looked_at = {key} if key == GROUP else {key, "clip/tokens/c/0/0/0"}
+    assert damages.keys() == looked_at
+    assert damages[key].part == part_of(key)
+    assert result.foreign == ((f"{key}/notes.txt",) if what == "a full folder" else ())
+
+
+def test_a_store_whose_summary_is_missing_is_to_be_completed(store: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(store, tmp_path / "s")
+    content = (copy / COMPLETE).read_bytes()
+    (copy / COMPLETE).unlink()
+    result = verified(copy)
+    assert (result.complete, result.damages, result.repairable) == (False, (), True)
+    assert not verified(store).repairable
+    writer = CacheWriter(copy, FeatureCache(copy).plan)
+    assert writer.finish()
+    assert (copy / COMPLETE).read_bytes() == content
+
+
+def test_of_an_unfinished_store_nothing_is_to_be_repaired(tmp_path: Path) -> None:
+    make_cache(tmp_path / "s", COUNTS, part_images=4, parts=1)
+    assert not verified(tmp_path / "s").repairable
+
+
+@pytest.mark.parametrize("other", [{"seed": 3}, {"part_images": 2}, {"failed": [0], "seed": 1}])
+def test_another_stores_list_is_blamed_and_not_the_files_that_it_lists(
+    store: Path, tmp_path: Path, keep: Keep, other: dict[str, object]
+) -> None:
+    make_cache(tmp_path / "o", COUNTS, keep=keep, **{"part_images": PART_IMAGES} | other)  # type: ignore[arg-type]
+    copy = shutil.copytree(store, tmp_path / "s")
+    shutil.copy(tmp_path / "o" / PLAN_FILES, copy / PLAN_FILES)
+    (damage,) = verified(copy).damages
+    assert (damage.key, damage.part) == (PLAN_FILES, None)
+    assert damage.problem.startswith("another store's")
+    with pytest.raises(CacheDamagedError, match=r"parts/plan\.json is another store's"):
+        FeatureCache(copy)
 
 
 @pytest.mark.parametrize("key", [GROUP, "region/count/c/0", f"region/count/{GROUP}", PLAN_FILES])

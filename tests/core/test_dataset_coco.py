@@ -1,9 +1,11 @@
 """Files of COCO's layout: what is read from good ones, and one clear sentence about bad ones."""
 
+import contextlib
 import copy
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,6 +319,16 @@ def test_file_names(image: Content, name: str, save: Save) -> None:
     assert read_annotations(save(content)).image_file[0] == name
 
 
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value in a JSON document."""
+    items: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    return [path, *(deeper for key, child in items for deeper in places(child, (*path, key)))]
+
+
 def change(*path: str | int, to: object) -> Callable[[Content], None]:
     """A spoiler that sets one value, or with ``to=DELETE`` takes it away."""
 
@@ -338,7 +350,18 @@ SPOILED: list[tuple[Callable[[Content], None], str]] = [
     (change("annotations", 0, "iscrowd", to=2), "expected 0 or 1 as iscrowd, got 2"),
     (change("categories", 0, "name", to=None), "category 90: expected a text as name, got None"),
     (change("categories", 0, "name", to="\ud800"), "expected a text as name"),
+    (change("categories", 0, "name", to="brush\0"), "category 90: expected a text as name"),
+    (
+        change("categories", 0, "frequency", to="\ud800"),
+        "category 90: expected a text as frequency",
+    ),
+    (change("categories", 0, "kind", to="\ud800"), "category 90: expected a text as kind"),
+    (change("categories", 0, "synonyms", to=["\ud800"]), "category 90: expected a list of words"),
+    (change("categories", 0, "synonyms", to=["\0"]), "category 90: expected a list of words as"),
     (change("images", 0, "file_name", to="\ud800.png"), "image 30: expected a file name"),
+    (change("images", 0, "file_name", to="a\0.png"), "image 30: expected a file name"),
+    (change("images", 0, "width", to=1e308), "whole number as an image's width"),
+    (change("annotations", 1, "bbox", to=[1e308, 2, 1e308, 4]), "not finite"),
     (change("images", to=[]), "at least one image"),
     (change("categories", to=[]), "at least one category"),
     (change("images", to=DELETE), "object with lists images, annotations, categories"),
@@ -443,6 +466,40 @@ def test_bytes_that_are_no_annotation_file(raw: bytes, tmp_path: Path) -> None:
         read_annotations(path)
 
 
+@pytest.mark.parametrize("depth", [400, 900, 980, 100_000])
+@pytest.mark.parametrize("place", places(coco())[1:], ids=str)
+def test_nesting_of_any_depth_anywhere_is_read_or_refused(
+    place: tuple[str | int, ...], depth: int, save: Save
+) -> None:
+    """Near Python's own limit a value can be read and yet not be shown."""
+    content = coco()
+    change(*place, to="deep")(content)
+    path = save(content)
+    path.write_text(path.read_text().replace('"deep"', "[" * depth + "]" * depth))
+    with contextlib.suppress(AnnotationError):
+        read_annotations(path, masks=True)
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), [(os.mkfifo, "a pipe"), (a_device, "a device")], ids=["pipe", "device"]
+)
+@pytest.mark.parametrize("name", ["instances.json", "class-descriptions-boxable.csv"])
+def test_what_is_no_regular_file_is_refused_at_once(
+    make: Callable[[Path], None], kind: str, name: str, tmp_path: Path
+) -> None:
+    """Opening a pipe waits for its writer, and /dev/zero never ends."""
+    make(tmp_path / name)
+    (tmp_path / "boxes.csv").touch()
+    path = tmp_path / ("boxes.csv" if name.endswith("csv") else name)
+    for read in (read_annotations, read_vocabulary):
+        with pytest.raises(AnnotationError, match=f"{name}: .*expected a file, found {kind}"):
+            read(path)
+
+
 def test_every_truncation_is_refused(save: Save) -> None:
     path = save(coco())
     raw = path.read_bytes()
@@ -459,23 +516,14 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_annotations(tmp_path)
 
 
-def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The path of every value in a JSON document."""
-    items: list[tuple[str | int, Any]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    return [path, *(deeper for key, child in items for deeper in places(child, (*path, key)))]
-
-
 anything = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-3, 100)
     | st.sampled_from([2**31, 2**63, -(2**63), 10**400, 1e30, -0.0])
     | st.floats(-1e9, 1e9)
-    | st.text(max_size=4),
+    | st.text(max_size=4)
+    | st.sampled_from(["\0", "\ud800", "a\udcff", "\x1b]0;x\x07"]),
     lambda child: st.lists(child, max_size=4) | st.dictionaries(st.text(max_size=3), child),
     max_leaves=5,
 )
@@ -497,6 +545,8 @@ def test_any_value_anywhere_is_read_or_refused(
     assert len(data.box) == data.region_start[-1] == len(data.annotation_id)
     assert (data.box[:, 2:] > data.box[:, :2]).all()
     assert data.class_index.max(initial=0) < len(data.vocabulary)
+    json.dumps([data.vocabulary.to_json(), data.image_file], ensure_ascii=False).encode()
+    assert "\0" not in "".join(data.image_file)
 
 
 number = st.floats(-50, 250, allow_nan=False, width=32)

@@ -176,6 +176,7 @@ def sizes(*rows: str, header: str = "ImageID,Width,Height") -> Callable[[Release
         (classes("LabelName,DisplayName"), "at least one class"),
         (classes("/m/1,a", "/m/2,b", "/m/1,c"), "labels must differ; '/m/1' occurs more than once"),
         (classes("/m/1,a,b"), "row 0: expected a label and its name, got"),
+        (classes("/m/1,a\0"), "row 0: expected a label and its name, got"),
         (classes("/m/1,Hat"), "row 1: label '/m/02dl1y' is not in the class descriptions"),
         (
             boxes(header="ImageID,LabelName,XMin"),
@@ -195,6 +196,8 @@ def sizes(*rows: str, header: str = "ImageID,Width,Height") -> Callable[[Release
         (sizes(f"{FIRST},80,0"), r"row 1: expected whole pixels .*, got \['80', '0'\]"),
         (sizes(f"{FIRST},80,4.5"), "row 1: expected whole pixels"),
         (sizes(f"{FIRST},80,{10**12}"), "row 1: expected whole pixels"),
+        (sizes(f"{FIRST},80,{'9' * 5000}"), "row 1: expected whole pixels"),
+        (boxes(row(FIRST, HAT, 0, 1, 0, "9" * 5000)), "annotation 1 has a box .* not finite"),
         (sizes(header="ImageID,Width"), "expected a header .*; Height missing"),
         (unlist_sizes, "none of the 3 images that .* can be read there"),
         (other_images, "none of the 3 images"),

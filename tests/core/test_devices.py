@@ -7,7 +7,9 @@ import torch
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.runtime import best_precision, require_device
+from regionspot_core.devices import best_device, open_device
 from regionspot_core.errors import ConfigError, InputError
+from regionspot_train.processes import local_device
 
 REAL = {"sam": "vit_b", "clip": "ViT-B-16"}
 
@@ -47,6 +49,36 @@ def test_each_device_has_its_own(
     assert best_precision(device) == precision
     given = {**REAL, "device": device, "precision": "auto"}
     assert BackboneConfig.parse(given, source="test").precision == precision
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cpu", "device"),
+    [((9, 0), "avx2", "cuda"), ((9, 0), "mps", "cuda"), (None, "mps", "mps"), (None, "x", "cpu")],
+)
+def test_auto_is_one_rule(
+    monkeypatch: pytest.MonkeyPatch, cuda: tuple[int, int] | None, cpu: str, device: str
+) -> None:
+    pretend(monkeypatch, cuda, cpu)
+    assert best_device() == device
+
+
+@pytest.mark.parametrize("name", ["quantum", "gpu!", "meta", "cuda:99", ""])
+@pytest.mark.parametrize("opened", [open_device, local_device])
+def test_a_device_that_is_not_there(opened: Any, name: str) -> None:
+    """The frozen models, scoring and training say the same of it."""
+    with pytest.raises(InputError, match=f"device '{name}' cannot be used here .* expected auto"):
+        opened(name)
+
+
+def test_auto_computes_here() -> None:
+    assert open_device("auto") == local_device("auto") == torch.device(best_device())
+    assert local_device("cpu") == torch.device("cpu")
+
+
+def test_processes_that_gloo_joins_learn_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, None, "mps")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert local_device("auto") == torch.device("cpu")
 
 
 def test_an_older_pytorch_says_nothing_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

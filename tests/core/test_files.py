@@ -18,6 +18,7 @@ from regionspot_core.errors import InputError
 from regionspot_core.files import (
     MARK,
     folder_written_aside,
+    remove_left_behind,
     require_empty_folder,
     require_place_for_file,
     write_json,
@@ -215,6 +216,25 @@ def test_what_a_killed_process_left_is_removed_and_what_another_has_stays(
     assert all((each / "data").read_bytes() == b"theirs" for each in theirs)
     running.kill()
     running.join(timeout=60)
+
+
+@pytest.mark.parametrize("inside", [(), (MARK,), (MARK, "content"), (MARK, "content/deeper")])
+def test_what_a_process_left_is_removed_wherever_it_was_killed(
+    inside: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Before it set its mark, and after it gave the content its name."""
+    path = tmp_path / "out"
+    with folder_written_aside(path) as content:
+        name = content.parent.name
+    killed = multiprocessing.get_context("fork").Process(target=int)
+    killed.start()
+    killed.join(timeout=60)
+    left = tmp_path / name.replace(f"-{os.getpid()}-", f"-{killed.pid}-")
+    left.mkdir()
+    for each in inside:
+        (left / each).mkdir(parents=True) if each != MARK else (left / each).touch()
+    remove_left_behind(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -1,7 +1,13 @@
 """Reading pictures as they lie in the world: many modes, turned ones and broken ones."""
 
 import contextlib
+import os
+import socket
+import struct
+import warnings
+import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,25 +208,43 @@ def a_broken_png_chunk(path: Path) -> None:
     path.write_bytes(raw[:second] + b"\x11~\xd5\xa9" + raw[second + 4 :])
 
 
+def postscript(path: Path) -> None:
+    """Pillow hands it to Ghostscript, where there is one."""
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 80\n%%EndComments\nshowpage\n")
+
+
+def a_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)  # the whole path may be longer than a socket's may be
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_bytes, "cannot be decoded"),
+        (no_bytes, "expected an image, got an empty file"),
         (lambda path: None, "no such image file"),
         (Path.mkdir, "expected an image, got a folder"),
         (half_a_jpeg, "truncated"),
-        (a_web_page, "cannot be decoded"),
+        (a_web_page, r"cannot be decoded \(no known format\)"),
         (a_broken_png_chunk, "broken PNG file"),
+        (postscript, "expected an image of pixels, got PostScript"),
+        (os.mkfifo, "expected a file, found a pipe"),
+        (a_socket, "expected a file, found a socket"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a file, found a device"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
     ],
-    ids=["empty", "missing", "folder", "truncated", "not an image", "broken chunk"],
-)
+    ids=[
+        "empty", "missing", "folder", "truncated", "not an image", "broken chunk", "postscript",
+        "pipe", "socket", "device", "link loop",
+    ],
+)  # fmt: skip
 def test_an_unreadable_file_is_an_image_error_of_one_line(
     spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.jpg"
     spoil(path)
     with pytest.raises(ImageError, match=message) as caught:
-        read_image(path, size=(80, 80))
+        read_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -236,3 +260,103 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, data: st.DataOb
     path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
     with contextlib.suppress(ImageError):
         assert read_image(path, size=(HEIGHT, WIDTH)).shape == (HEIGHT, WIDTH, 3)
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    """A PNG of one bit a pixel whose compressed pixels are ``data``."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("side", [13_000, 60_000])
+def test_a_few_bytes_of_very_many_pixels_are_refused_before_they_are_decoded(
+    side: int, tmp_path: Path
+) -> None:
+    """Pixels that cannot be decoded show that nobody tried. Pillow warns of the first side, and
+    refuses the second by itself."""
+    (tmp_path / "bomb.png").write_bytes(png(side, side, b"no pixels"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ImageError, match=f"^{tmp_path}/bomb.png: ") as caught:
+            read_image(tmp_path / "bomb.png", size=(side, side))
+    assert str(caught.value).endswith(
+        f"bomb.png: {side:,} × {side:,} pixels are more than --max-pixels 100,000,000; give a "
+        f"larger one, or make the image smaller"
+    )
+    assert not warned
+
+
+def test_the_bound_on_pixels_can_be_set(tmp_path: Path) -> None:
+    as_rgb(tmp_path / "picture.png")
+    count = HEIGHT * WIDTH
+    read_image(tmp_path / "picture.png", max_pixels=count)
+    with pytest.raises(ImageError, match=f"9 × 6 pixels are more than --max-pixels {count - 1};"):
+        read_image(tmp_path / "picture.png", max_pixels=count - 1)
+
+
+def test_an_image_larger_than_pillow_takes_is_read_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = as_rgb(tmp_path / "picture.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # as a program that uses Pillow may
+    assert np.array_equal(read_image(tmp_path / "picture.png"), expected)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "picture.png")
+
+
+def test_pillows_own_bound_and_the_programs_warnings_stay_as_they_were(tmp_path: Path) -> None:
+    as_rgb(tmp_path / "picture.png")
+    bound, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: read_image(tmp_path / "picture.png"), range(200)))
+    assert (bound, filters) == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+
+
+def test_another_size_than_annotated_is_told_from_the_header(tmp_path: Path) -> None:
+    (tmp_path / "wrong.png").write_bytes(png(13_000, 13_000, b"no pixels"))
+    with pytest.raises(ImageError, match="is 13000 × 13000 pixels, its annotation says 8 × 8"):
+        read_image(tmp_path / "wrong.png", size=(8, 8))
+
+
+X_RESOLUTION = 0x011A
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_broken_field_beside_the_orientation_does_not_matter(
+    orientation: int, tmp_path: Path
+) -> None:
+    """XResolution -1/0: a fraction that Pillow cannot write back, were it asked to."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    exif[X_RESOLUTION] = 77.25
+    raw = exif.tobytes()
+    for before, after in [
+        (struct.pack(">II", 309, 4), struct.pack(">iI", -1, 0)),
+        (struct.pack(">HH", X_RESOLUTION, 5), struct.pack(">HH", X_RESOLUTION, 10)),  # signed
+    ]:
+        assert raw.count(before) == 1
+        raw = raw.replace(before, after)
+    pixels = np.kron(picture(), np.ones((16, 16, 1), dtype=np.uint8))  # JPEG blurs smaller ones
+    Image.fromarray(pixels).save(tmp_path / "scan.jpg", exif=raw, quality=100)
+    expected = np.rot90(pixels, 3) if orientation == 6 else pixels
+    found = read_image(tmp_path / "scan.jpg")
+    assert np.abs(found.astype(int) - expected).mean() < 3
+
+
+def test_exif_that_is_no_exif_is_as_none(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "odd.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert np.array_equal(read_image(tmp_path / "odd.png"), picture())
+
+
+def test_a_turned_picture_of_sixteen_bits(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    gray = picture()[..., 0]
+    Image.fromarray(gray.astype(np.uint16) << 8).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "turned.png")[..., 0], np.rot90(gray, 3))

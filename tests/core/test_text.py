@@ -85,7 +85,9 @@ def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path:
     replace(bank, clip=bank.clip | {"input": 448, "mean": [0.5] * 3}).save(tmp_path / "larger.h5")
     for name in ("own.h5", "larger.h5"):
         assert load_class_bank(tmp_path / name, encoder, VOCABULARY).text == bank.text
-    with pytest.raises(FingerprintError, match=r"another CLIP than this: weights: expected 0000"):
+    with pytest.raises(
+        FingerprintError, match=r"another CLIP than this: weights: expected \w+…, found 0000"
+    ):
         load_class_bank(tmp_path / "foreign.h5", encoder)
     others = Vocabulary(names=VOCABULARY.names[::-1], ids=VOCABULARY.ids)
     with pytest.raises(FingerprintError, match="expected the annotations' 2 classes"):

@@ -1,7 +1,7 @@
 """A vocabulary: order, ids and what it refuses."""
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from regionspot_core.errors import InputError
 from regionspot_core.vocabulary import Vocabulary
 
 T = TypeVar("T")
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
 @st.composite
@@ -21,11 +22,11 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
         return tuple(draw(values) for _ in ids)
 
     return Vocabulary(
-        names=one_each(st.text()),
+        names=one_each(texts),
         ids=tuple(ids),
         frequencies=one_each(st.sampled_from(["r", "c", "f", ""])),
-        kinds=one_each(st.text(max_size=3)),
-        synonyms=one_each(st.lists(st.text(), max_size=3).map(tuple)),
+        kinds=one_each(texts),
+        synonyms=one_each(st.lists(texts, max_size=3).map(tuple)),
     )
 
 
@@ -68,3 +69,12 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Vocabulary(**fields)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "caf\udce9", "a\0b"])
+@pytest.mark.parametrize("field", ["names", "frequencies", "kinds", "synonyms"])
+def test_what_no_file_can_spell_is_refused(field: str, odd: str) -> None:
+    """An argument that is not UTF-8, as the system hands it over, and half of a JSON escape."""
+    values: dict[str, Any] = {"names": ("a",), "ids": (1,)}
+    with pytest.raises(InputError, match="must be text that UTF-8 can spell, without NUL; got"):
+        Vocabulary(**values | {field: ((odd,),) if field == "synonyms" else (odd,)})

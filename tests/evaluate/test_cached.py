@@ -220,9 +220,49 @@ def test_no_backbone_is_needed(place: Path) -> None:
     assert "34 regions of 8 images" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["run.json", "images.jsonl", "zarr.json"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "images.jsonl", "zarr.json", "detections.json", "metrics.json"]
+)
 def test_a_folder_of_something_else_is_left_alone(place: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match=f"this one has {name}"):
-        run_cached_evaluation(config(place, "head", out=tmp_path))
+        run_cached_evaluation(config(place, "first", out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_own_folder_is_written_again(place: Path, tmp_path: Path) -> None:
+    asked = config(place, "first", out=tmp_path / "out")
+    run_cached_evaluation(asked)
+    record = json.loads((tmp_path / "out" / "cached.json").read_text())
+    assert record["configuration"]["cache"] == str(place / "store")
+    run_cached_evaluation(asked)
+    (tmp_path / "out" / "cached.json").unlink()  # earlier versions left none
+    run_cached_evaluation(asked)
+
+
+def test_several_heads_leave_others_files(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "detections.json").write_text("mine")
+    with pytest.raises(InputError, match=r"this one has second/detections\.json"):
+        run_cached_evaluation(config(place, "first", "second", out=tmp_path))
+    assert (tmp_path / "second" / "detections.json").read_text() == "mine"
+
+
+def test_without_lists_of_absent_classes_it_is_not_lvis(
+    place: Path, tmp_path: Path, regionspot: Callable[..., Any]
+) -> None:
+    make_cache(tmp_path / "store", COUNTS)
+    arguments = ["evaluate", "cached", "--head", str(place / "first")]
+    plain = regionspot(
+        *arguments, "--cache", str(tmp_path / "store"), "--out", str(tmp_path / "plain")
+    )
+    assert plain.returncode == 0, plain.stderr
+    title = plain.stdout.splitlines()[0].rstrip()
+    assert title == "Box × 100, LVIS's AP without lists of absent classes"
+    assert "every class counts in every image" in " ".join(plain.stdout.split())
+    assert all(len(line) <= 80 for line in plain.stdout.splitlines())
+    scored = json.loads((tmp_path / "plain" / "metrics.json").read_text())["scores"]["standard"]
+    assert scored["bbox"]["protocol"].startswith("LVIS's AP without lists of absent classes: every")
+    lvis = regionspot(*arguments, "--cache", str(place / "store"))
+    title = lvis.stdout.splitlines()[0].rstrip()
+    assert title == "Box × 100, LVIS standard, at most 300 detections an image"

@@ -97,7 +97,7 @@ def test_no_proposals_no_detections() -> None:
 )
 def test_the_file_is_json_of_all_entries(batches: list[list[dict]], tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    with ResultsFile(path) as results:
+    with ResultsFile.written(path) as results:
         for batch in batches:
             results.add(batch)
             assert not path.exists()
@@ -107,7 +107,7 @@ def test_the_file_is_json_of_all_entries(batches: list[list[dict]], tmp_path: Pa
 
 
 def add_and_stop(path: Path) -> None:
-    with ResultsFile(path) as results:
+    with ResultsFile.written(path) as results:
         results.add([{"old": 1}])
         raise KeyboardInterrupt
 
@@ -126,7 +126,7 @@ def test_the_next_run_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     with pytest.raises(KeyboardInterrupt):
         add_and_stop(path)
-    with ResultsFile(path) as results:
+    with ResultsFile.written(path) as results:
         results.add([{"new": 1}])
     assert json.loads(path.read_text()) == [{"new": 1}]
 
@@ -134,6 +134,9 @@ def test_the_next_run_starts_afresh(tmp_path: Path) -> None:
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_figures_json_cannot_say_are_refused(figure: float, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    with pytest.raises(ValueError, match="not JSON compliant"), ResultsFile(path) as results:
+    with (
+        pytest.raises(ValueError, match="not JSON compliant"),
+        ResultsFile.written(path) as results,
+    ):
         results.add([{"score": figure}])
     assert not path.exists()

@@ -211,7 +211,7 @@ def test_another_evaluation_is_refused_before_any_worker(
     place: Path, alone: tuple[Path, EvaluationReport]
 ) -> None:
     pytest.importorskip("ray")
-    with pytest.raises(FingerprintError, match="pairs: expected 900, found 40"):
+    with pytest.raises(FingerprintError, match="pairs: expected 40, found 900"):
         evaluate_together(with_ray(place, alone[0], pairs=40))
 
 

@@ -1,4 +1,4 @@
-"""The picture of predictions: large images are held and drawn small."""
+"""The pictures of predictions: large images are drawn small, and regions keep their colours."""
 
 from pathlib import Path
 
@@ -8,6 +8,9 @@ from PIL import Image
 from pycocotools import mask as codec
 
 from regionspot_evaluate.gallery import DRAWN_PIXELS, Picture, draw_gallery, shrunk
+from regionspot_evaluate.picture import draw_regions
+
+ORANGE = (245, 140, 30)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,34 @@ def test_an_image_is_divided_by_a_whole_number(
     draw_gallery([picture], tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn:
         assert drawn.width > 300
+
+
+def orange_square() -> tuple[np.ndarray, dict[str, object], np.ndarray]:
+    """A scene, the square's mask, and its box."""
+    image = np.full((96, 96, 3), 90, np.uint8)
+    image[20:80, 10:70] = ORANGE
+    inside = np.zeros((96, 96), np.uint8, order="F")
+    inside[20:80, 10:70] = 1
+    return image, codec.encode(inside), np.array([[10.0, 20, 70, 80]], np.float32)
+
+
+def share_of(colour: tuple[int, int, int], drawn: Path) -> float:
+    """How much of a picture has this very colour."""
+    pixels = np.asarray(Image.open(drawn).convert("RGB"))
+    return float((pixels == colour).all(axis=2).mean())
+
+
+def test_a_region_keeps_the_colour_that_its_name_is_about(tmp_path: Path) -> None:
+    image, mask, box = orange_square()
+    path = tmp_path / "regions.png"
+    draw_regions(path, image, boxes=box, masks=[mask], labels=["solid orange square"])
+    assert share_of(ORANGE, path) > 0.8 * (60 / 96) ** 2
+    empty = codec.encode(np.zeros((96, 96), np.uint8, order="F"))
+    pictures = [
+        Picture(image, (96, 96), box, [each], ["orange"], [0.9], ["orange"], [False])
+        for each in (mask, empty)
+    ]
+    for name, picture in zip(("outlined.png", "plain.png"), pictures, strict=True):
+        draw_gallery([picture], tmp_path / name)
+    outlined, plain = (share_of(ORANGE, tmp_path / name) for name in ("outlined.png", "plain.png"))
+    assert 0.8 * plain < outlined < plain  # a line is drawn, and no more

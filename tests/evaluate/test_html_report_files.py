@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pycocotools import mask as codec
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.files import file_sha256
 from regionspot_core.testing import files_of
 from regionspot_evaluate.html_report.config import ReportConfig
 from regionspot_evaluate.html_report.gallery import (
@@ -35,7 +38,12 @@ from regionspot_evaluate.html_report.gallery import (
     thumbnail,
 )
 from regionspot_evaluate.html_report.naming import Naming, name_regions
-from regionspot_evaluate.html_report.run_folder import open_run, read_detections, read_masks
+from regionspot_evaluate.html_report.run_folder import (
+    Metrics,
+    open_run,
+    read_detections,
+    read_masks,
+)
 from regionspot_evaluate.html_report.write import write_html_report
 from regionspot_evaluate.scoring import LvisScorer
 
@@ -113,7 +121,7 @@ def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
     assert (run.name, run.figures("bbox"), run.figures("segm")) == ("first", {"AP": 0.5}, None)
     assert run.provenance()["proposals"] == "gt"
     alone = open_run(folder / "detections.json")
-    assert (alone.name, alone.metrics, alone.record) == ("detections", {}, {})
+    assert (alone.name, alone.metrics, alone.told) == ("detections", Metrics(), {})
     with pytest.raises(InputError, match="no such run"):
         open_run(tmp_path / "none")
     with pytest.raises(InputError, match="several runs; name one: first"):
@@ -122,7 +130,7 @@ def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"with detections\.json in it"):
         open_run(tmp_path / "empty")
     (folder / "metrics.json").write_text("{")
-    with pytest.raises(InputError, match=r"metrics\.json: expected the JSON"):
+    with pytest.raises(InputError, match=r"metrics\.json: cannot be read as JSON"):
         open_run(folder)
 
 
@@ -259,7 +267,7 @@ def test_what_the_run_recorded_is_used(world: dict[str, Path]) -> None:
 
 
 def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="give --annotations"):
+    with pytest.raises(InputError, match=r"does not say which .* give --annotations"):
         report(world, "run", annotations=None)
     with pytest.raises(InputError, match="expected the folder of images"):
         report(world, "run", images=tmp_path / "none")
@@ -371,3 +379,178 @@ def test_a_results_file_that_has_the_reports_name_is_kept(world: dict[str, Path]
     own.write_bytes((world["other"] / "detections.json").read_bytes())
     with pytest.raises(InputError, match=r"report\.json would be written beside it"):
         report(world | {"own": own}, "own")
+
+
+@pytest.mark.parametrize("recorded", ["absolute", "to the record", "to where it was started"])
+def test_annotations_are_found_from_any_folder(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    """Absolute or relative to the record; earlier versions recorded what was typed."""
+    prefix = {"absolute": f"{tmp_path}/", "to the record": "../", "to where it was started": ""}
+    configuration = {
+        "annotations": f"{prefix[recorded]}val.json",
+        "images": f"{prefix[recorded]}images",
+    }
+    (world["run"] / "run.json").write_text(json.dumps({"configuration": configuration}))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path if recorded == "to where it was started" else elsewhere)
+    page, *_ = report(world, "run", annotations=None, images=None)
+    assert len(page_data(page)["gallery"]["pictures"]) == 12
+
+
+def test_annotations_that_are_gone_are_named(world: dict[str, Path], tmp_path: Path) -> None:
+    configuration = {"annotations": str(tmp_path / "gone.json"), "images": "gone"}
+    (world["run"] / "run.json").write_text(json.dumps({"configuration": configuration}))
+    with pytest.raises(InputError, match=r"are not at .*/gone\.json; give --annotations"):
+        report(world, "run", annotations=None)
+    page, *_ = report(world, "run", images=None)
+    assert "no images at " in page_data(page)["gallery"]["note"]
+    assert str(world["run"] / "gone") in page_data(page)["gallery"]["note"]
+
+
+def test_other_annotations_of_the_recorded_name_are_not_taken(world: dict[str, Path]) -> None:
+    record = {"annotations": "0" * 64, "configuration": {"annotations": str(world["annotations"])}}
+    (world["run"] / "run.json").write_text(json.dumps(record))
+    with pytest.raises(
+        InputError, match=r"val\.json is another file than the one it was scored on"
+    ):
+        report(world, "run", annotations=None)
+    record["annotations"] = file_sha256(world["annotations"])
+    (world["run"] / "run.json").write_text(json.dumps(record))
+    report(world, "run", annotations=None)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "run.json"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("[]", "expected a JSON object"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deep"),
+        ('{"a":' * 300 + "1" + "}" * 300, "at most 100 levels"),
+        ('{"a": ' + "9" * 5000 + "}", "cannot be read as JSON"),
+        ("\x80", "cannot be read as JSON"),
+    ],
+)
+def test_records_of_another_form_are_refused(
+    world: dict[str, Path], name: str, content: str, why: str
+) -> None:
+    (world["run"] / name).write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=rf"{name}: .*{why}") as caught:
+        open_run(world["run"])
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("metrics.json", {"scores": 3}, "scores"),
+        ("metrics.json", {"scores": {"standard": {"bbox": {"metrics": {"AP": "0.5"}}}}}, "AP"),
+        ("metrics.json", {"scores": {"standard": {"bbox": {"metrics": {"AP": None}}}}}, None),
+        ("metrics.json", {"naming": {"top1": {"all": float("nan")}}}, "top1.all"),
+        ("metrics.json", {"naming": {"top1": {"all": 10**400}}}, "top1.all"),
+        ("metrics.json", {"proposals": ["gt"]}, "proposals"),
+        ("metrics.json", {"baselines": []}, "baselines"),
+        ("run.json", {"configuration": {"annotations": 5}}, "configuration.annotations"),
+        ("run.json", {"configuration": []}, "configuration"),
+        ("run.json", {"configuration": {"images": "\x00"}}, None),
+    ],
+)
+def test_values_of_wrong_types_are_named(
+    world: dict[str, Path], name: str, content: dict[str, Any], where: str | None
+) -> None:
+    (world["run"] / name).write_text(json.dumps(content))
+    if where is None:
+        report(world, "run")
+        return
+    with pytest.raises(InputError, match=rf"{name}: .*{where}: "):
+        report(world, "run")
+
+
+def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path]) -> None:
+    os.mkfifo(world["run"] / "run.json")
+    with pytest.raises(InputError, match=r"run\.json: expected a file, got a pipe"):
+        open_run(world["run"])
+    (world["run"] / "run.json").unlink()
+    (world["run"] / "detections.json").unlink()
+    os.mkfifo(world["run"] / "detections.json")
+    with pytest.raises(InputError, match=r"with detections\.json in it"):
+        report(world, "run")
+
+
+MEASURED = {
+    "scores": {
+        "standard": {
+            "bbox": {"metrics": {"AP": 0.123, "AP50": None}},
+            "segm": {"metrics": {"AP": 0.077}},
+        }
+    },
+    "naming": {"top1": {"all": 0.456}},
+}
+
+
+def test_annotated_boxes_and_clip_are_told_at_the_top(world: dict[str, Path]) -> None:
+    metrics = {"proposals": "gt", "naming": {"top1": {"all": 0.987}}}
+    metrics["baselines"] = {"clip-crop": MEASURED, "clip-pool": {}}
+    (world["run"] / "metrics.json").write_text(json.dumps(metrics))
+    page, figures, *_ = report(world, "run")
+    text = page.read_text(encoding="utf-8")
+    header, rest = text.split("</header>")
+    assert "The boxes are the annotated ones" in header
+    table = re.sub(r"<[^>]+>", " ", rest.split("<table>")[1].split("</table>")[0]).split()
+    rows = " ".join(table)
+    assert "CLIP crop, box 12.3 – " in rows
+    assert "CLIP crop, mask 7.7 – " in rows
+    assert "45.6" in table
+    assert "98.7" in table
+    told = json.loads(figures.read_text())
+    assert told["runs"][0]["annotated_boxes"] is True
+    assert [each["name"] for each in told["runs"][0]["baselines"]] == ["CLIP crop", "CLIP pool"]
+
+
+def test_runs_of_annotated_boxes_and_of_proposals_are_not_compared(
+    world: dict[str, Path],
+) -> None:
+    _, figures, *_ = report(world, "run", "other")
+    (warning,) = json.loads(figures.read_text())["warnings"]
+    assert "run was given the annotated boxes and the other run was not" in warning
+    _, figures, *_ = report(world, "other")
+    assert json.loads(figures.read_text())["warnings"] == []
+
+
+def test_files_beside_a_page_that_is_new_are_left(world: dict[str, Path]) -> None:
+    folder = world["run"].parent
+    for name in ("page.json", "page.classes.csv", "page.confusions.csv"):
+        (folder / name).write_text("mine")
+        with pytest.raises(InputError, match=f"{name} would be written beside it, and is there"):
+            report(world, "other", out=folder / "page.html")
+        (folder / name).unlink()
+    report(world, "other", out=folder / "page.html")
+    report(world, "other", out=folder / "page.html")  # its own are written again
+
+
+def test_names_that_begin_a_formula_are_text_in_the_tables(world: dict[str, Path]) -> None:
+    made = json.loads(world["annotations"].read_text())
+    names = ["=1+1", "+cmd|' /C calc'!A0", "-1.5", "@SUM(A1)", "\ttab"]
+    for category, name in zip(made["categories"], names, strict=True):
+        category["name"] = name
+    world["annotations"].write_text(json.dumps(made))
+    _, _, classes, confusions = report(world, "other")
+    with classes.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [
+        "'=1+1", "'+cmd|' /C calc'!A0", "-1.5", "'@SUM(A1)", "'\ttab"
+    ]  # fmt: skip
+    with confusions.open(encoding="utf-8", newline="") as file:
+        pairs = list(csv.DictReader(file))
+    assert pairs
+    assert not any(row[key].startswith(("=", "+", "@")) for row in pairs for key in row)
+
+
+def test_a_folder_whose_name_is_not_utf8(world: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    world["run"].rename(folder)
+    page, figures, classes, _ = report(world | {"run": folder}, "run")
+    assert json.loads(figures.read_text(encoding="utf-8"))["runs"][0]["name"] == folder.name
+    assert page_data(page)["runs"][0]["name"] == folder.name
+    assert "AP d\\udcff" in classes.read_text(encoding="utf-8")

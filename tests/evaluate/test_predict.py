@@ -348,6 +348,7 @@ def nothing(place: Path) -> None:
         (nothing, {"masks": ["absent.png"]}, "absent.png: no such image file"),
         (black, {"masks": ["mask.png"]}, "got a black one"),
         (small, {"masks": ["mask.png"]}, "expected a picture of 96 × 96 pixels"),
+        (nothing, {"max_pixels": 9215}, "96 × 96 pixels are more than --max-pixels 9,215; give a"),
         (nothing, {"names": None}, "one of --names A,B,C, --vocabulary or --bank"),
         (nothing, {"vocabulary": "x.txt"}, "one of --names A,B,C, --vocabulary or --bank"),
         (nothing, {"names": " , "}, "at least one class name"),

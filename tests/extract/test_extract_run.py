@@ -133,15 +133,15 @@ def test_broken_images_are_recorded_and_the_run_goes_on(world: World, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"part_images": 8}, "plan.part_images: expected 7, found 8"),
+        ({"part_images": 8}, "plan.part_images: expected 8, found 7"),
         (
             {"backbones": {"precision": "bfloat16"}},
-            "fingerprint.precision: expected float32, found bfloat16",
+            "fingerprint.precision: expected bfloat16, found float32",
         ),
-        ({"keep": {"dtype": "int8"}}, "plan.keep.dtype: expected float16, found int8"),
-        ({"keep": {"sam_tokens": "paper"}}, "plan.keep.sam_tokens: expected all, found paper"),
-        ({"keep": {"jitter": 2}}, "plan.keep.jitter: expected 0, found 2"),
-        ({"keep": {"flip": True}}, "plan.keep.flip: expected False, found True"),
+        ({"keep": {"dtype": "int8"}}, "plan.keep.dtype: expected int8, found float16"),
+        ({"keep": {"sam_tokens": "paper"}}, "plan.keep.sam_tokens: expected paper, found all"),
+        ({"keep": {"jitter": 2}}, "plan.keep.jitter: expected 2, found 0"),
+        ({"keep": {"flip": True}}, "plan.keep.flip: expected True, found False"),
     ],
 )
 def test_other_options_on_a_store_are_refused(

@@ -86,10 +86,10 @@ def test_a_finished_bank_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "clip", "text", "message"),
     [
-        (Vocabulary.from_names(["a"]), FakeClip(), {}, "classes: expected 25, found 1"),
-        (NAMES, FakeClip(weights="b"), {}, "clip.weights: expected a, found b"),
-        (NAMES, FakeClip(), {"wording": "cleaned"}, "text.wording: expected raw, found cleaned"),
-        (NAMES, FakeClip(), {"templates": "openai"}, "text.templates: expected 7, found 80"),
+        (Vocabulary.from_names(["a"]), FakeClip(), {}, "classes: expected 1, found 25"),
+        (NAMES, FakeClip(weights="b"), {}, "clip.weights: expected b, found a"),
+        (NAMES, FakeClip(), {"wording": "cleaned"}, "text.wording: expected cleaned, found raw"),
+        (NAMES, FakeClip(), {"templates": "openai"}, "text.templates: expected 80, found 7"),
     ],
 )
 def test_another_bank_at_the_same_place_is_refused(
@@ -115,7 +115,7 @@ def test_two_arithmetics_are_not_mixed(tmp_path: Path) -> None:
     half = {"precision": "bfloat16"}
     with pytest.raises(InterruptedRunError):
         make_bank(config(out), NAMES, FakeClip(calls=2))
-    with pytest.raises(FingerprintError, match="precision: expected float32, found bfloat16"):
+    with pytest.raises(FingerprintError, match="precision: expected bfloat16, found float32"):
         make_bank(config(out, backbones=half), NAMES, FakeClip())
     made = make_bank(config(tmp_path / "half.h5", backbones=half), NAMES, FakeClip())
     assert ClassBank.load(tmp_path / "half.h5").precision == made.bank.precision == "bfloat16"

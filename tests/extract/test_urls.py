@@ -47,7 +47,7 @@ def test_a_store_at_a_url(world: World, local: Path, s3: s3_server.Bucket) -> No
     report = run_extraction(make_config(world, url))
     assert (report.parts_resumed, report.parts_done, report.complete) == (2, 2, True)
     assert files_of(url) == files_of(local)
-    with pytest.raises(FingerprintError, match=r"plan\.part_images: expected 4, found 5"):
+    with pytest.raises(FingerprintError, match=r"plan\.part_images: expected 5, found 4"):
         run_extraction(make_config(world, url, part_images=5))
 
     there, here = FeatureCache(url), FeatureCache(local)

@@ -1,6 +1,5 @@
 """Published checkpoints in and out: folders that other commands take, files bit for bit."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -87,17 +86,66 @@ def test_a_trained_head_is_held_against_everything(tmp_path: Path) -> None:
 
 def test_nothing_is_written_over(file: Path, tmp_path: Path) -> None:
     import_head(file, tmp_path / "head", sam=None, clip=None)
-    before = json.loads((tmp_path / "head" / "head.json").read_text())
+    before = (tmp_path / "head" / "head.json").read_bytes()
     with pytest.raises(CheckpointError, match="expected a new folder"):
         import_head(file, tmp_path / "head", sam="vit_h", clip=None)
     for out in (file, file / "deeper"):
         with pytest.raises(InputError, match="expected a folder"):
             import_head(file, out, sam="vit_h", clip=None)
-    assert json.loads((tmp_path / "head" / "head.json").read_text()) == before
+    assert (tmp_path / "head" / "head.json").read_bytes() == before
     with pytest.raises(CheckpointError, match="already exists"):
         export_head(tmp_path / "head", file)
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(InputError, match="expected an existing folder"):
         export_head(tmp_path / "head", tmp_path / "absent" / "x.pth")
+
+
+def test_what_is_there_already_is_done(file: Path, tmp_path: Path) -> None:
+    """The same command once more after a kill that came when all was written."""
+    head, back = tmp_path / "head", tmp_path / "back.pth"
+    for _ in range(2):
+        import_head(file, head, sam="vit_b", clip=None)
+        export_head(head, back)
+    files = {path: path.read_bytes() for path in (*head.iterdir(), back)}
+    assert {path.name for path in files} == {"head.json", "head.safetensors", "back.pth"}
+    content = bytearray((head / "head.safetensors").read_bytes())
+    content[-1] ^= 1
+    (head / "head.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"head\.safetensors: damaged"):
+        import_head(file, head, sam="vit_b", clip=None)
+    with pytest.raises(CheckpointError, match=r"head\.safetensors: damaged"):
+        export_head(head, tmp_path / "again.pth")
+
+
+def test_an_import_takes_an_empty_folder(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "head").mkdir()
+    import_head(file, tmp_path / "head", sam=None, clip=None)
+    assert load_head(tmp_path / "head").config == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (3, torch.ones(1), "names and tensors only"),
+        ("to_clip.bias", "x", "names and tensors only"),
+        ("to_clip.bias", torch.ones(768).to_sparse(), "names and tensors only"),
+        ("to_clip.bias", torch.ones(768, device="meta"), "names and tensors only"),
+        ("to_clip.bias", torch.ones(768, dtype=torch.int32), "to_clip.bias is of int32"),
+        ("decoder.layers.99999999.norm1.bias", torch.ones(1), "unexpected decoder.layers.9999999"),
+        ("decoder.layers.9999.norm1.bias", torch.ones(1), "layers: .* equal to 128, got 10000"),
+        ("decoder.layers." + "9" * 5000 + ".x", torch.ones(1), "unexpected decoder.layers.999"),
+        ("decoder.layers.0.linear1.weight", torch.ones(10**5, 1), "ffn_width: .* equal to 65536"),
+        ("to_clip.weight", torch.ones(1, 1).expand(10**6, 10**6), "names and tensors only"),
+    ],
+)
+def test_a_file_of_any_content_is_one_sentence(
+    file: Path, tmp_path: Path, name: object, value: object, message: str
+) -> None:
+    state = torch.load(file, weights_only=True)["model"]
+    torch.save({"model": state | {name: value}}, file)
+    with pytest.raises((CheckpointError, InputError), match=message) as caught:
+        import_head(file, tmp_path / "head", sam=None, clip=None)
+    assert len(str(caught.value)) < 1000
+    assert not (tmp_path / "head").exists()
 
 
 def test_a_file_that_is_refused_leaves_no_folder(file: Path, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from bad_disk import Step, can_mount, run_steps
 
+from regionspot_core.checkpoint import HeadRecord, save_head
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.published import write_published
 from regionspot_core.testing import make_cache
 
 SETTINGS = [
@@ -91,3 +94,32 @@ def test_a_full_disk(folder: Path, disk: Path, whole: Path, full_at: str, checkp
     assert (out / "head.safetensors").read_bytes() == (whole / "head.safetensors").read_bytes()
     assert losses(out) == losses(whole)
     assert (out / "report.html").stat().st_size > 0
+
+
+def test_a_head_in_and_out_on_a_full_disk(folder: Path, disk: Path) -> None:
+    """And a class bank: each names what it could not write, leaves nothing, and then goes on."""
+    config = FusionConfig(ffn_width=32, layers=1)
+    write_published(folder / "published.pth", FusionHead(config))
+    save_head(folder / "head", FusionHead(config), HeadRecord(config, {}, {}))
+    commands = [
+        ["regionspot", "train", "import", f"{folder}/published.pth", "--out", f"{disk}/imported"],
+        ["regionspot", "train", "export", f"{folder}/head", "--out", f"{disk}/exported.pth"],
+        ["regionspot", "extract", "text", "--names", "cat,dog", "--out", f"{disk}/bank.h5"],
+    ]
+    done = run_steps(
+        [
+            ["sh", f"mount -t tmpfs -o size=12k none {disk}"],
+            *commands[:2],
+            ["sh", f'test -z "$(ls -A {disk})"'],
+            commands[2],
+            ["sh", f"test ! -e {disk}/bank.h5 -a -z \"$(find {disk} -name '*.partial*')\""],
+            ["sh", f"mount -o remount,size=256m {disk}"],
+            *commands,
+        ],
+        mounting=True,
+    )
+    for each, name in zip(done, ("imported", "exported.pth", "bank.h5"), strict=False):
+        assert each.returncode == 1, each.text
+        assert f"regionspot: error: {disk}/{name}" in each.stderr
+        assert "No space left on device; free some and run the same command again" in each.text
+    assert [each.returncode for each in done[3:]] == [0, 0, 0], done[3:]

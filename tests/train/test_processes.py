@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from regionspot_core.errors import ConfigError
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
-from regionspot_train.processes import local_device
 from regionspot_train.run import run_training
 
 SETTINGS = [
@@ -92,16 +90,6 @@ def test_two_processes_learn_what_one_does(
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
-
-
-def test_devices() -> None:
-    assert local_device("cpu") == torch.device("cpu")
-    with pytest.raises(ConfigError, match="expected auto, cpu, cuda or another"):
-        local_device("gpu!")
-    if not torch.cuda.is_available():
-        assert local_device("auto") == torch.device("cpu")
-        with pytest.raises(ConfigError, match="PyTorch finds no GPU here"):
-            local_device("cuda")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -56,6 +56,8 @@ SPACE = {
 }
 
 
+BOUND = 300
+"""Seconds that a process of a test may take on a busy machine."""
 OPTIONS = [
     "head.region_tokens=all", "head.box_geometry=true", "head.image_positions=sincos",
     "head.shared_keys=true", "head.width=8",
@@ -238,6 +240,11 @@ def test_a_head_that_diverges_does_not_end_the_others(stores: list[Path], tmp_pa
     failed = [each for each in report.trials if each.state == optuna.trial.TrialState.FAIL]
     assert all("not finite" in each.user_attrs["reason"] for each in failed)
     assert {each.params["optimiser.lr"] for each in failed} == {1e30}
+    assert report.states == {"finished": 4, "failed": 4}  # no setting more often than the other
+    again = sweep(stores, tmp_path / "sweep", space=space, trials=8, at_once=4, resume=True)
+    for each in (report, again):
+        assert each.exit_code == 1
+        assert sorted(each.failures()) == sorted(f"head {trial.number}" for trial in failed)
 
 
 class Killed(BaseException):
@@ -285,6 +292,17 @@ regionspot_cli.main()
 """
 
 
+def wait_for_lines(log: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a log has so many lines, or for the process that writes it to end."""
+    for _ in range(BOUND * 100):
+        written = log.read_text().count("\n") if log.exists() else 0
+        if written >= count or process.poll() is not None:
+            return
+        time.sleep(0.01)
+    process.kill()
+    pytest.fail(f"{log}: no {count} lines in {BOUND} s")
+
+
 def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
     out, space = tmp_path / "sweep", tmp_path / "space.toml"
     space.write_text(
@@ -302,13 +320,12 @@ def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         log = out / "trials" / f"{head:04d}" / "metrics.jsonl"
-        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
-            time.sleep(0.01)
+        wait_for_lines(log, 2, process)
         process.send_signal(number)
-        printed, _ = process.communicate()
+        printed, _ = process.communicate(timeout=BOUND)
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped; the same command with --resume goes on" in " ".join(printed.split())
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=BOUND)
     assert "6: 6 finished" in done.stdout
     for number in (0, 3):
         head_folder = out / "trials" / f"{number:04d}"
@@ -320,7 +337,7 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
     with pytest.raises(CheckpointError, match="already holds a training run"):
         sweep(stores, tmp_path / "sweep", trials=1)
     other = space_of(search={"sampler": "random", "pruner": "none"})
-    with pytest.raises(FingerprintError, match=r"space\.search\.sampler: expected tpe, found ran"):
+    with pytest.raises(FingerprintError, match=r"space\.search\.sampler: expected random, f"):
         sweep(stores, tmp_path / "sweep", trials=1, space=other, resume=True)
     more = sweep(stores, tmp_path / "sweep", trials=3, resume=True)
     assert len(more.trials) == 3
@@ -344,11 +361,38 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
         ({"space": {"head.layers": [1, 0]}}, "head.layers: input should be greater than or equal"),
         ({"space": {"loss.kind": ["focal", "hinge"]}}, "loss.kind: input should be 'focal' or"),
         ({"search": {"sampler": "grid"}, "space": {"seed": [1]}}, "search.sampler: input should"),
+        ({"space": {"head.layers": [9_999_999]}}, "head.layers: input should be less than or eq"),
+        ({"space": {"head.layers": {"low": 1, "high": 9_999_999}}}, "head.layers: input should be"),
+        ({"space": {"steps": {"low": 1, "high": 10**12}}}, "steps: input should be less than or"),
+        ({"space": {"seed": {"low": 0, "high": 2**60}}}, "expected numbers from -9007199254740992"),
+        ({"space": {"seed": {"low": 0, "high": 10**40}}}, "expected numbers from -900719925474099"),
+        (
+            {"space": {"optimiser.lr": {"low": 1e-5, "high": 1e300}}},
+            "expected numbers from -1e",
+        ),
+        ({"space": {"head.dropout": {"low": 0.0, "high": 0.5, "step": 1e-300}}}, "expected a step"),
+        ({"space": {"head.dropout": {"low": 0.0, "high": 0.5, "step": 0.6}}}, "expected a step th"),
+        ({"space": {"head.layers": {"low": 1, "high": 4, "step": 0.5}}}, "needs a whole step, got"),
+        ({"space": {"seed": [1, 2, 1]}}, r"seed: expected each choice once, got \[1, 2, 1\]"),
+        ({"space": {"seed": list(range(1_001))}}, "seed.*at most 1000 items"),
+        ({"space": {f"head.{n}": [1] for n in range(101)}}, "at most 100 items"),
+        ({"search": {"seed": 10**30}, "space": {"seed": [1]}}, "search.seed: input should be less"),
     ],
 )
 def test_a_space_that_cannot_be_tried(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Space.parse(space, source="space.toml").require_allowed(settings())
+
+
+@pytest.mark.parametrize(
+    "size", [{"trials": 10**6}, {"trials": 0}, {"at_once": 10**9}, {"ray_groups": 10**4}]
+)
+def test_a_sweep_of_too_many_heads(
+    stores: list[Path], tmp_path: Path, size: dict[str, int]
+) -> None:
+    with pytest.raises(ConfigError, match=f"train sweep: {next(iter(size))}: input should be"):
+        sweep(stores, tmp_path / "sweep", **size)
+    assert not (tmp_path / "sweep").exists()
 
 
 def processes() -> Iterator[tuple[int, str]]:
@@ -370,12 +414,14 @@ def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
     def kill_one() -> None:
         # Ray names a worker's process after its task.
         workers: list[int] = []
-        while not workers:
+        for _ in range(BOUND * 50):
             time.sleep(0.02)
             if list(out.glob("trials/*/checkpoints/*/state.pt")):
                 workers = [pid for pid, name in processes() if name.startswith("ray::_learn")]
-        os.kill(workers[0], signal.SIGKILL)
-        killed.set()
+            if workers:
+                os.kill(workers[0], signal.SIGKILL)
+                killed.set()
+                return
 
     thread = threading.Thread(target=kill_one)
     thread.start()

@@ -1,4 +1,4 @@
-"""`regionspot train`: fit, sweep, import, export."""
+"""`regionspot train`: fit, sweep, verify, import, export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from regionspot_core.arguments import existing_file, existing_head, existing_store
+from regionspot_core.command_options import AsJson
 from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
@@ -29,8 +30,14 @@ def fit(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="Folder for the head, its log and curve.")
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="RUN",
+            help="New or empty folder for the head, its log and curve; with --resume, a run's. "
+            "Only --dry-run needs none.",
+        ),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +86,7 @@ def fit(
     143 or 130, and the same command with --resume goes on. On several GPUs:
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
+    from regionspot_core.errors import InputError
     from regionspot_core.tables import facts_table, format_seconds, show
     from regionspot_train.config import load_settings
     from regionspot_train.run import run_training
@@ -89,6 +97,10 @@ def fit(
 
         print_forecast(settings, cache)
         return
+    if out is None:
+        raise InputError(
+            "--out is missing: give a new folder for the run, or --dry-run to see what it would be"
+        )
     report = run_training(
         settings, store=cache, out=out, validate_on=val, resume=resume, start_from=start_from
     )
@@ -119,6 +131,26 @@ def fit(
 
 
 app.command()(sweep)
+
+
+@app.command()
+def verify(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="What `fit`, `sweep` or `import` wrote, or one head."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of a run's heads and checkpoints and name those that are damaged.
+
+    The exit code is 0 when everything that is there is whole, otherwise 1.
+    """
+    from regionspot_train.tables import print_verification
+    from regionspot_train.verify import verify_run
+
+    found = verify_run(run)
+    print_verification(found, as_json=as_json)
+    raise typer.Exit(1 if found.damaged else 0)
 
 
 @app.command("import")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
 from regionspot_core.fusion import FusionOptions
+from regionspot_core.records import Record, read_json_object
 
 RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 """Configurations shipped with the package, by name."""
@@ -20,6 +20,12 @@ RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 
 RUN_RECORD = "run.json"
 """The file in a run's folder that says what it was asked for."""
+
+
+MOST_STEPS = 10**9
+"""Of a run, and of everything that is counted in its steps."""
+MOST_SEED = 2**63 - 1
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 class LossConfig(Config):
@@ -30,10 +36,10 @@ class LossConfig(Config):
     """``paper``: mean over an image's regions, then the sum over images. ``mean``: over all
     regions of the batch, so that crowded images weigh by their regions."""
     alpha: float = Field(0.25, ge=0, le=1)
-    gamma: float = Field(2.0, ge=0)
+    gamma: float = Field(2.0, ge=0, le=100)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Of ``softmax``: this share of each target is spread over all classes alike."""
-    negatives: int | None = Field(None, ge=1)
+    negatives: int | None = Field(None, ge=1, le=10**9)
     """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
     so many others, drawn anew for each. None: over all."""
     federated: bool = False
@@ -53,15 +59,15 @@ class LossConfig(Config):
 class OptimiserConfig(Config):
     """AdamW, its warm-up and schedule. The defaults are the paper's."""
 
-    lr: float = Field(2.5e-5, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    lr: float = Field(2.5e-5, gt=0, le=1e30)
+    weight_decay: float = Field(1e-4, ge=0, le=1e6)
     """Of matrices; biases, norms and scales are not decayed."""
-    warmup_steps: int = Field(1_000, ge=0)
+    warmup_steps: int = Field(1_000, ge=0, le=MOST_STEPS)
     warmup_factor: float = Field(0.01, gt=0, le=1)
     schedule: Literal["constant", "steps", "cosine"] = "constant"
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Steps, ...] = Field((), max_length=1_000)
     """Where the ``steps`` schedule divides the rate by ten."""
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, gt=0, le=1e30)
     """Largest gradient norm of the whole head."""
     ema: float | None = Field(None, gt=0, lt=1)
     """The head that is validated and kept is the exponential mean of the weights after each step,
@@ -75,16 +81,16 @@ class ReadingConfig(Config):
     """``full``: any image next to any other, for local disks. ``windowed``: the images of
     ``window_parts`` parts are shuffled together and parts are read whole, for spinning disks and
     object stores."""
-    window_parts: int = Field(4, ge=1)
+    window_parts: int = Field(4, ge=1, le=10**6)
     """Two windows are in memory; ``extract info`` says how large a part is."""
-    memory_mib: int = Field(512, ge=1)
+    memory_mib: int = Field(512, ge=1, le=2**24)
     """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
 
 
 class DataConfig(Config):
     """Which images come how often, and which view of each."""
 
-    weights: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, Field(le=1e9)], ...] = Field((), max_length=10_000)
     """Share of the steps that each cache has, in the order they are given; they need not add up to
     1. Empty: by the caches' images."""
     repeat_threshold: float | None = Field(None, gt=0, le=1)
@@ -95,22 +101,22 @@ class DataConfig(Config):
     keeps, drawn anew each epoch."""
     flip: bool = False
     """Whether half of the images are read mirrored, drawn anew each epoch."""
-    seed: int | None = Field(None, ge=0)
+    seed: int | None = Field(None, ge=0, le=MOST_SEED)
     """Of the order of images and their views; None: the run's."""
-    first_batch: int = Field(0, ge=0)
+    first_batch: int = Field(0, ge=0, le=MOST_STEPS)
     """Where in that order the run begins: 0, or where a sweep began it."""
 
 
 class ValidationConfig(Config):
     """How often a run with ``--val`` looks at how good its head is."""
 
-    every: int = Field(500, ge=1)
-    """Steps; the last one is validated too."""
+    every: Steps = 500
+    """Steps between two; the last step is validated too."""
     ap: bool = False
     """Whether LVIS's average precision with the annotated boxes as proposals is measured too."""
     best_by: Literal["top1", "class_mean", "ap"] = "top1"
     """What the head in ``best/`` has the highest of."""
-    patience: int | None = Field(None, ge=1)
+    patience: Steps | None = None
     """Validations without a better one after which a run ends early; None: it never does."""
 
     @model_validator(mode="after")
@@ -132,19 +138,19 @@ class LogConfig(Config):
 class TrainConfig(Config):
     """One training run."""
 
-    steps: int = Field(20_000, ge=1)
-    batch_images: int = Field(16, ge=1)
-    seed: int = Field(0, ge=0)
+    steps: Steps = 20_000
+    batch_images: int = Field(16, ge=1, le=2**16)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the arithmetic under autocast; weights stay float32, float16 has a loss scale."""
-    pieces: int = Field(1, ge=1)
+    pieces: int = Field(1, ge=1, le=2**16)
     """A batch is worked off in so many pieces, one after another: less memory, the same step."""
     compile: bool = False
     """Whether ``torch.compile`` makes kernels of the head and its loss."""
-    log_every: int = Field(50, ge=1)
-    checkpoint_every: int = Field(1_000, ge=1)
-    keep_checkpoints: int = Field(3, ge=1)
+    log_every: Steps = 50
+    checkpoint_every: Steps = 1_000
+    keep_checkpoints: int = Field(3, ge=1, le=10**6)
     """How many stay: the last ones. Each is the head and, for ``--resume``, twice its size."""
     data: DataConfig = DataConfig()
     reading: ReadingConfig = ReadingConfig()
@@ -153,6 +159,23 @@ class TrainConfig(Config):
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
     log: LogConfig = LogConfig()
+
+
+class RunRecord(Record, extra="allow"):
+    """What a run's or a sweep's ``run.json`` holds for others; the rest is for its own resuming."""
+
+    config: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ConfigError: It is not such a record.
+        """
+        values = read_json_object(path, error=ConfigError)
+        return cls.parse(values, source=str(path), error=ConfigError)
 
 
 def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
@@ -169,10 +192,10 @@ def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
     if name is None or run is None or not run.is_file():
         return TrainConfig.load(None if name is None else recipe_or_file(name), overrides)
     try:
-        values = json.loads(run.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run}: expected the record of a training run") from None
-    return TrainConfig.build(values, overrides, source=str(run))
+        record = RunRecord.read(run)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; expected the record of a training run") from None
+    return TrainConfig.build(record.config, overrides, source=str(run))
 
 
 def recipe_or_file(name: str) -> Path:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from regionspot_core import __version__
-from regionspot_core.checkpoint import RECORD, HeadRecord, load_head, save_head
+from regionspot_core.checkpoint import (
+    RECORD,
+    WEIGHTS,
+    HeadRecord,
+    load_head,
+    read_record,
+    save_head,
+    verify_head,
+)
 from regionspot_core.errors import CheckpointError
-from regionspot_core.files import file_sha256, require_folder_or_nothing
+from regionspot_core.files import file_sha256, folder_written_aside, require_place_for_file
 from regionspot_core.published import (
     PublishedHead,
     published_backbones,
+    published_content,
     read_published,
     write_published,
 )
+from regionspot_train.record.claim import require_empty
 
 
 def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> PublishedHead:
@@ -30,27 +40,49 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
         CheckpointError: It holds no whole head, or ``out`` holds one already.
         InputError: The models named are not those of published heads, or do not fit this one.
     """
-    require_folder_or_nothing(out)
-    if (out / RECORD).exists():
-        raise CheckpointError(f"{out}: expected a new folder for the head; choose another --out")
+    require_empty(out, but=(WEIGHTS, RECORD))
     published = read_published(file)
     backbones = published_backbones(published.head.config, sam=sam, clip=clip)
     origin = {
         "imported": {"file": file.name, "sha256": file_sha256(file)},
         "version": __version__,
     }
-    save_head(out, published.head, HeadRecord(published.head.config, backbones, origin))
+    record = HeadRecord(published.head.config, backbones, origin)
+    if (out / RECORD).exists():
+        _require_same(out, record)
+    elif out.exists():
+        save_head(out, published.head, record)
+    else:
+        with folder_written_aside(out) as folder:
+            save_head(folder, published.head, record)
     return published
+
+
+def _require_same(folder: Path, record: HeadRecord) -> None:
+    """Refuse a folder with a head, unless an import that was then killed made this very one."""
+    found = read_record(folder)
+    if (found.config, found.backbones) != (record.config, record.backbones) or (
+        found.training.get("imported") != record.training["imported"]
+    ):
+        raise CheckpointError(
+            f"{folder}: expected a new folder for the head, found another head; choose another "
+            f"--out"
+        )
+    verify_head(folder)
 
 
 def export_head(folder: Path, out: Path) -> None:
     """Write the head in ``folder`` as a published checkpoint, every value bit for bit.
 
+    A file that holds this very head already is left as it is.
+
     Raises:
-        CheckpointError: There is no head, the layout cannot hold it, or ``out`` exists.
+        CheckpointError: There is no head, the layout cannot hold it, or ``out`` is another file.
+        InputError: ``out`` is in no folder, or in one that is not the user's to write to.
     """
-    if out.exists():
+    require_place_for_file(out, option="--out")
+    head = load_head(folder)
+    if not out.is_file():
+        write_published(out, head)
+    elif out.read_bytes() != published_content(head):
         raise CheckpointError(f"{out}: already exists; choose another --out")
-    if not out.parent.is_dir():
-        raise CheckpointError(f"{out}: the folder {out.parent} does not exist; make it first")
-    write_published(out, load_head(folder))

@@ -209,7 +209,11 @@ class Learner:
             self._learning.load_state_dict(state["learning"])
             self._average.n_averaged.copy_(state["averaged"])
         self.step = state["step"]
-        self._optimiser.load_state_dict(state["optimiser"])
+        # The groups' settings are the run's own; those of the file would be taken unchecked.
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict(
+            {"state": state["optimiser"]["state"], "param_groups": groups}
+        )
         self._scaler.load_state_dict(state["scaler"])
         if len(state["random"]) == self._processes.count:
             self._random.state = state["random"][self._processes.rank]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from regionspot_core.devices import open_device
 from regionspot_core.errors import ConfigError
 from regionspot_core.torchrun import own_gpu, own_share
 
@@ -68,21 +69,18 @@ class Processes:
 
 
 def local_device(name: str) -> torch.device:
-    """``auto``, or PyTorch's name: where this process computes; under torchrun a GPU each.
+    """Open the device that this process learns on; under torchrun each has a GPU of its own.
+
+    Args:
+        name: ``auto``, or PyTorch's name.
 
     Raises:
-        ConfigError: PyTorch knows no such device, or has none here.
+        InputError: If PyTorch knows no such device, or this machine has none.
     """
     own = own_gpu(name)
-    try:
-        device = torch.device("cpu" if own == "auto" else own)
-    except RuntimeError:
-        raise ConfigError(
-            f"device: expected auto, cpu, cuda or another that PyTorch knows, got {name!r}"
-        ) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda is asked for, and PyTorch finds no GPU here; use cpu")
-    return device
+    if own == "auto" and own_share().of > 1:
+        own = "cpu"  # what joins processes without CUDA, gloo, does not know Apple's GPU
+    return open_device(own)
 
 
 def require_alone() -> None:

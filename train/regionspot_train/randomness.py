@@ -40,9 +40,13 @@ class RandomStream:
         state = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self._device)
+        elif self._device.type == "mps":
+            state["mps"] = torch.mps.get_rng_state()
         return state
 
     def _set(self, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["cpu"])
         if "cuda" in state and self._device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], self._device)
+        elif "mps" in state and self._device.type == "mps":
+            torch.mps.set_rng_state(state["mps"])

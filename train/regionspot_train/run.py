@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from regionspot_core.cache.store import Location
@@ -13,6 +13,7 @@ from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
 from regionspot_train.processes import joined, local_device
+from regionspot_train.record.claim import claimed
 from regionspot_train.training_run import TrainingRun, TrainReport
 from regionspot_train.validation import ValidationSet
 
@@ -43,11 +44,13 @@ def run_training(
 
     Raises:
         CacheError: A cache is missing, unfinished, or has no regions.
-        CheckpointError: ``out`` already holds a run, and it is not to be resumed, or cannot be; or
-            the head to start from is of another shape.
+        CheckpointError: ``out`` already holds a run, and it is not to be resumed, or cannot be, or
+            another process is at it; or the head to start from is of another shape.
         ConfigError: The caches cannot give what is asked for.
         FingerprintError: The run in ``out`` was asked for something else, or the caches are of
             different backbones; the fields are named.
+        InputError: ``out`` holds something that is not a run, or a device is asked for that is not
+            here.
     """
     sources = open_sources(store, config.data)
     device = local_device(config.device)
@@ -60,7 +63,10 @@ def run_training(
             batch_images=config.batch_images,
             device=device,
         )
-    with joined(device) as processes:
+    with (
+        joined(device) as processes,
+        claimed(out, resume=resume) if processes.first else nullcontext(),
+    ):
         run = TrainingRun(
             config,
             sources,

@@ -1,7 +1,8 @@
-"""What `regionspot train` prints before a run."""
+"""What `regionspot train` prints before a run, and of one that is verified."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from regionspot_core.cache.store import Location
@@ -9,6 +10,10 @@ from regionspot_core.fusion import FusionConfig, token_grid
 from regionspot_core.tables import counted, facts_table, format_bytes, show
 from regionspot_train.config import TrainConfig
 from regionspot_train.forecast import forecast, settings
+from regionspot_train.record.folder import checkpoint_step
+from regionspot_train.verify import Checked, RunVerification
+
+SHOWN = 20
 
 
 def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
@@ -43,3 +48,49 @@ def _seen(head: FusionConfig, image_tokens: int) -> str:
     positions = f", {head.image_positions} positions" if head.image_positions else ""
     keys = ", keys and values shared by all layers" if head.shared_keys else ""
     return f"{region}{box} of each region; {image}{positions}{keys}"
+
+
+def print_verification(found: RunVerification, *, as_json: bool) -> None:
+    """What every byte of a run's heads and checkpoints says."""
+    if as_json:
+        values = {
+            "path": str(found.path),
+            "whole": not found.damaged,
+            "finished": found.finished,
+            "checked": [
+                {
+                    "path": str(each.path),
+                    "problem": each.problem,
+                    "checksums": each.has_checksums,
+                }
+                for each in found.checked
+            ],
+        }
+        print(json.dumps(values, indent=2))  # noqa: T201 - the output
+        return
+    checkpoints = [each for each in found.checked if checkpoint_step(each.path) is not None]
+    heads = [each for each in found.checked if each not in checkpoints and each.path.is_dir()]
+    facts = {
+        "heads": _whole(heads),
+        "checkpoints": _whole(checkpoints),
+        "finished": "yes" if found.finished else "no: the run has no head yet",
+        "damaged": f"{len(found.damaged)} of {len(found.checked)}" if found.damaged else "nothing",
+    }
+    show(facts_table(str(found.path), facts))
+    _print_checked("damaged:", found.damaged)
+    _print_checked("readable, but written before there were checksums:", found.unsealed)
+
+
+def _whole(checked: Sequence[Checked]) -> str:
+    whole = sum(each.problem is None for each in checked)
+    return f"{whole:,} of {len(checked):,} whole" if checked else "none"
+
+
+def _print_checked(title: str, checked: Sequence[Checked]) -> None:
+    if not checked:
+        return
+    show(title)
+    for each in checked[:SHOWN]:
+        show(f"  {each.problem or each.path}")
+    if len(checked) > SHOWN:
+        show(f"  … {len(checked) - SHOWN:,} more (--json lists all)")

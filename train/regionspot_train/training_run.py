@@ -23,7 +23,7 @@ from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.record.log import RunLog
-from regionspot_train.record.report import REPORT, Ending, write_report
+from regionspot_train.record.report import REPORT, Ending, read_run, write_report
 from regionspot_train.record.trackers import Trackers
 from regionspot_train.validation import Accuracy, ValidationSet, Validator
 
@@ -118,6 +118,8 @@ class TrainingRun:
             }
             facts = {"head": head, **run_facts(sources, device)}
             self._folder = RunFolder(out, self._asked(start_from), facts, resume=resume)
+            if pictured:
+                read_run(out)  # a report that cannot be made is told of now, not after the work
             self._log = RunLog(out, drawn=pictured)
         self._patience_lost = False
         self._rate = 0.0
@@ -272,9 +274,10 @@ class TrainingRun:
     def _found(self) -> _Found | None:
         if self._folder is None:
             return None
+        self._folder.look_at_best()
         if self._folder.finished:
             return _Found(self._folder.finished_step(), finished=True)
-        last = self._folder.latest()
+        last = self._folder.latest(self.learner.head.config, self.config)
         if last is None:
             return _Found(0, finished=False)
         step = int(last.state["learner"]["step"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from regionspot_core.box_precision import BoxPrecision
 from regionspot_core.cache.batch import FeatureBatch
@@ -19,7 +20,7 @@ from regionspot_core.cache.fingerprint import require_equal
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cache.store import Location
 from regionspot_core.cached_head import embed
-from regionspot_core.errors import CacheError
+from regionspot_core.errors import CacheError, CheckpointError
 from regionspot_core.files import written_aside
 from regionspot_core.fusion import FusionHead
 from regionspot_core.region_tokens import TokenChoice, chosen_count
@@ -51,6 +52,9 @@ class Accuracy:
     ap_r: float | None = None
     ap_c: float | None = None
     ap_f: float | None = None
+
+
+_ACCURACY = TypeAdapter(Accuracy)
 
 
 def accuracy(
@@ -205,10 +209,20 @@ class Validator:
         return float(getattr(each, self.config.best_by))
 
     def keep(self, folder: Path, step: int) -> None:
-        """Take over the history up to a step that an interrupted run left in its folder."""
+        """Take over the history up to a step that an interrupted run left in its folder.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
         path = folder / VALIDATION
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        history = [Accuracy(**json.loads(line)) for line in lines]
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        try:
+            history = [_ACCURACY.validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise CheckpointError(
+                f"{path}: damaged, expected a validation a line ({error.errors()[0]['msg']}); "
+                f"delete it, and --resume chooses the best head among those from here on"
+            ) from None
         self.history = [each for each in history if each.step <= step]
 
     def write(self, folder: Path) -> None:

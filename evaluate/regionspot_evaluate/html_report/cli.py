@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core import command_options as options
 from regionspot_core.arguments import existing_folder, existing_path
 
 
@@ -48,6 +49,7 @@ def report(
     gallery: Annotated[
         int, typer.Option("--gallery", metavar="N", help="Best, worst and random images, each.")
     ] = 12,
+    max_pixels: options.MaxPixels = 100_000_000,
 ) -> None:
     """Write one HTML page on a run, or on two side by side; JSON and CSV beside it.
 
@@ -65,6 +67,7 @@ def report(
             "images": images,
             "out": out,
             "gallery": gallery,
+            "max_pixels": max_pixels,
         },
         source="regionspot evaluate report",
     )

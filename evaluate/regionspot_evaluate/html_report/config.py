@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from regionspot_core.config import Config
+from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
 
 
 class ReportConfig(Config):
@@ -23,3 +24,5 @@ class ReportConfig(Config):
     """The HTML file; None: ``report.html`` in the first run's folder."""
     gallery: int = Field(12, ge=0, le=60)
     """Images of each kind in the gallery: best, worst and random ones."""
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Images of more pixels are not shown."""

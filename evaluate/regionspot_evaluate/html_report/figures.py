@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.baselines.names import LABELS, BaselineName
 from regionspot_evaluate.html_report.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.html_report.naming import (
     MISSED,
@@ -83,7 +84,19 @@ def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, A
         },
         "runs": [_run(each, annotations) for each in analyses],
         "classes": _classes(analyses, annotations),
+        "warnings": _comparison_warnings(analyses),
     }
+
+
+def _comparison_warnings(analyses: list[Analysis]) -> list[str]:
+    """Why two runs cannot be compared."""
+    given = [each.run for each in analyses if each.run.names_annotated_boxes]
+    if len(given) in (0, len(analyses)):
+        return []
+    return [
+        f"{given[0].name} was given the annotated boxes and the other run was not: their average "
+        f"precision and recall cannot be compared"
+    ]
 
 
 def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
@@ -96,6 +109,9 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "detections_beyond_limit": analysis.detections.beyond,
         "box": precision.figures,
         "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("segm"),
+        "top1": analysis.run.metrics.naming.top1.get("all"),
+        "baselines": _baselines(analysis.run),
+        "annotated_boxes": analysis.run.names_annotated_boxes,
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.said == MISSED),
         "curves": {
@@ -112,6 +128,19 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "provenance": analysis.run.provenance(),
         "warnings": _warnings(analysis),
     }
+
+
+def _baselines(run: Run) -> list[dict[str, Any]]:
+    """What the run measured of CLIP alone on the boxes that the head named."""
+    return [
+        {
+            "name": LABELS.get(cast("BaselineName", name), name),
+            "box": measured.of("bbox"),
+            "mask": measured.of("segm"),
+            "top1": measured.naming.top1.get("all"),
+        }
+        for name, measured in run.metrics.baselines.items()
+    ]
 
 
 def _warnings(analysis: Analysis) -> list[str]:

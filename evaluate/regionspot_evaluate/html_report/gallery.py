@@ -89,7 +89,12 @@ def choose_images(
 
 
 def make_pictures(
-    annotations: AnnotationSet, images: Path, runs: Sequence[RunToShow], chosen: Sequence[int]
+    annotations: AnnotationSet,
+    images: Path,
+    runs: Sequence[RunToShow],
+    chosen: Sequence[int],
+    *,
+    max_pixels: int,
 ) -> tuple[dict[int, dict[str, Any]], list[str]]:
     """The page's data of the chosen images, and the images that could not be read.
 
@@ -104,7 +109,8 @@ def make_pictures(
     for image in chosen:
         size = annotations.size(image)
         try:
-            pixels = read_image(images / annotations.image_file[image], size=size)
+            path = images / annotations.image_file[image]
+            pixels = read_image(path, size=size, max_pixels=max_pixels)
         except ImageError as error:
             failed.append(str(error))
             continue

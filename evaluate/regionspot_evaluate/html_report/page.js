@@ -314,9 +314,12 @@ function overlay(picture, what, width, named) {
     const x = Math.max(0, Math.min(x1, picture.width - wide)), y = named && y1 >= high ? y1 - high : Math.max(0, Math.min(y1, picture.height - high));
     const tag = element("text", {x: x + wide / 2, y: y + letter, fill: "#fff", "font-size": letter, "font-weight": 600, "text-anchor": "middle", "font-family": "inherit"}, word);
     if (named) { tag.setAttribute("textLength", wide - 0.5 * letter); tag.setAttribute("lengthAdjust", "spacingAndGlyphs"); }
+    // An outline, white below: a tint would change the colours that names are often about.
+    const path = region.mask.map(outline).join("");
+    const line = (stroke, width) => element("path", {d: path, fill: "none", stroke, "stroke-width": width, "vector-effect": "non-scaling-stroke"});
     svg.append(element("g", {},
-      masks && region.mask.length ? element("path", {d: region.mask.map(outline).join(""), fill: colour, "fill-opacity": 0.38, "fill-rule": "evenodd", stroke: colour, "stroke-opacity": 0.9, "vector-effect": "non-scaling-stroke"}) : null,
-      element("rect", {x: x1, y: y1, width: x2 - x1, height: y2 - y1, fill: "none", stroke: colour, "stroke-width": 2, "vector-effect": "non-scaling-stroke"}),
+      ...(masks && region.mask.length ? [line("#fff", 4), line(colour, 2)] : []),
+      element("rect", {x: x1, y: y1, width: x2 - x1, height: y2 - y1, fill: "none", stroke: colour, "stroke-width": 1, "vector-effect": "non-scaling-stroke"}),
       element("rect", {x, y, width: wide, height: high, fill: colour}), tag));
   });
   return svg;

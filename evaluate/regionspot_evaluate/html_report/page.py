@@ -43,7 +43,8 @@ def write_page(path: Path, figures: dict[str, Any], gallery: dict[str, Any]) -> 
         confusions_name=path.with_suffix(".confusions.csv").name,
     )
     with written_aside(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        # A run's name may have half a character, as a folder's may that is not of UTF-8.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _part(name: str) -> str:

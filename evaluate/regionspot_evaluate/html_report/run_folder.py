@@ -5,16 +5,16 @@ The only place that knows the run folder's files.
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from regionspot_core.boxes import xywh_to_xyxy
 from regionspot_core.datasets import AnnotationSet
@@ -22,12 +22,63 @@ from regionspot_core.datasets.checks import open_annotations, short, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.lvis_scoring import DETECTIONS as LIMIT
+from regionspot_core.records import Record
+from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.detections import DETECTIONS
+from regionspot_evaluate.records import read_json_record
+from regionspot_evaluate.run_folder import CACHED_RECORD, METRICS, RUN_RECORD
 from regionspot_evaluate.scoring.figures import Iou
 
-METRICS_FILE = "metrics.json"
-RECORD_FILE = "run.json"
+RECORDS = (RUN_RECORD, CACHED_RECORD)
 """How the run was made; not every folder has one."""
+
+
+class _Told(Record, extra="ignore", strict=True):
+    """What is read of a record. More may be in it."""
+
+
+class _Scores(_Told):
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+
+
+class _Naming(_Told):
+    top1: dict[str, float] = Field(default_factory=dict)
+
+
+class Measured(_Told):
+    """A head's figures, or a baseline's."""
+
+    scores: dict[str, dict[str, _Scores]] = Field(default_factory=dict)
+    """By protocol, and then for boxes and masks."""
+    naming: _Naming = _Naming()
+
+    def of(self, iou: Iou) -> dict[str, float | None] | None:
+        """The figures by LVIS's standard protocol; None where there are none."""
+        found = self.scores.get("standard", {}).get(iou)
+        return found.metrics if found and found.metrics else None
+
+
+class Metrics(Measured):
+    """The content of ``metrics.json``."""
+
+    proposals: str | None = None
+    baselines: dict[str, Measured] = Field(default_factory=dict)
+
+
+class _Configuration(_Told):
+    annotations: str | None = None
+    images: str | None = None
+
+
+class RunRecord(_Told):
+    """The content of ``run.json``."""
+
+    annotations: str | None = None
+    """The SHA-256 of the file that the run was scored on."""
+    configuration: _Configuration = _Configuration()
+
+
+Kind = TypeVar("Kind", bound=_Told)
 
 
 @dataclass(frozen=True)
@@ -58,55 +109,58 @@ class Detections:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, or a results file that stands alone."""
+    """What an evaluation, or any detector, left."""
 
     path: Path
     name: str
     results: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
     """The content of ``metrics.json``; empty for a results file alone, as ``record``."""
-    record: dict[str, Any]
-    """The content of ``run.json``."""
+    record: RunRecord
+    """The content of ``run.json``, or of ``cached.json``."""
+    told: dict[str, Any]
+    """Both as they are in the files, without figures."""
+
+    @property
+    def names_annotated_boxes(self) -> bool:
+        """Whether the run was given the annotated boxes, and so had nothing to find."""
+        return self.metrics.proposals == GROUND_TRUTH
 
     def files(self) -> list[Path]:
         """What of it is read."""
         if self.results == self.path:
             return [self.path]
-        annotations = self.recorded_path("annotations")
-        own = [self.results, self.path / METRICS_FILE, self.path / RECORD_FILE]
-        return own if annotations is None else [*own, annotations]
+        own = [self.results, *(self.path / name for name in (METRICS, *RECORDS))]
+        return [*own, *self.recorded_places("annotations")]
 
     def figures(self, iou: Iou) -> dict[str, float | None] | None:
         """What ``metrics.json`` says by the page's protocol, the standard one; None if nothing."""
-        found: Any = self.metrics
-        for key in ("scores", "standard", iou, "metrics"):
-            found = found.get(key) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) and found else None
+        return self.metrics.of(iou)
 
-    def recorded_path(self, key: str) -> Path | None:
-        """A path that the run's configuration names, where it is still there."""
-        configuration = self.record.get("configuration")
-        if not isinstance(configuration, dict) or not isinstance(configuration.get(key), str):
-            return None
-        path = Path(configuration[key])
-        return path if path.exists() else None
+    def recorded_places(self, key: Literal["annotations", "images"]) -> list[Path]:
+        """Where a path that the run's configuration names may be; none where it names none.
+
+        Earlier versions recorded what was typed, from the folder that the run was started in.
+        """
+        recorded = getattr(self.record.configuration, key)
+        if recorded is None:
+            return []
+        return list(dict.fromkeys([Path(recorded).absolute(), (self.path / recorded).absolute()]))
 
     def provenance(self) -> dict[str, str]:
         """How the run was made, as lines of a table."""
-        figures = {key for key, value in self.metrics.items() if isinstance(value, dict)}
-        told = {key: value for key, value in self.metrics.items() if key not in figures}
-        left_out = {"left out": self.metrics["left_out"]} if "left_out" in figures else {}
-        return {"detections": str(self.results), **dict(_lines(told | left_out | self.record))}
+        return {"detections": str(self.results), **dict(_lines(self.told))}
 
 
 def open_run(path: Path) -> Run:
     """Find a run's files; nothing large is read yet.
 
     Raises:
-        InputError: There is neither a folder with detections nor a results file.
+        InputError: There is neither a folder with detections nor a results file, or its records
+            are damaged.
     """
     if path.is_file():
-        return Run(path, path.stem, path, {}, {})
+        return Run(path, path.stem, path, Metrics(), RunRecord(), {})
     if not path.exists():
         raise InputError(f"{path}: no such run; expected a folder that `evaluate run` wrote")
     if not (path / DETECTIONS).is_file():
@@ -117,8 +171,22 @@ def open_run(path: Path) -> Run:
             f"{path}: expected a folder that `evaluate run` wrote, with {DETECTIONS} in it; "
             f"or name a results file itself"
         )
-    metrics, record = _read_record(path / METRICS_FILE), _read_record(path / RECORD_FILE)
-    return Run(path, path.resolve().name, path / DETECTIONS, metrics, record)
+    metrics, measured = _parsed(path / METRICS, Metrics)
+    record_file = next((path / name for name in RECORDS if (path / name).exists()), None)
+    record, asked = _parsed(record_file, RunRecord) if record_file else (RunRecord(), {})
+    figures = {key for key, value in measured.items() if isinstance(value, dict)}
+    told = {key: value for key, value in measured.items() if key not in figures}
+    left_out = {"left out": measured["left_out"]} if "left_out" in figures else {}
+    name = path.resolve().name
+    return Run(path, name, path / DETECTIONS, metrics, record, told | left_out | asked)
+
+
+def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
+    """A record's file as what is read of it, and as it is; both empty where there is none."""
+    if not path.exists():
+        return kind(), {}
+    values = read_json_record(path)
+    return kind.parse(values, source=str(path)), values
 
 
 def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
@@ -137,7 +205,7 @@ def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
             class_index.append(class_of[entry["category_id"]])
             x, y, width, height = entry["bbox"]
             row = (float(x), float(y), float(width), float(height), float(entry["score"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise _refused(path, place, entry, image_of, class_of) from None
         if not all(map(isfinite, row)):
             raise AnnotationError(f"{path}: entry {place}: a figure in it is not finite")
@@ -213,18 +281,6 @@ def _refused(
 
 def _known(name: object, places: dict[int, int]) -> bool:
     return isinstance(name, int) and name in places
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected the JSON that `evaluate run` wrote ({error})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: expected an object, got {short(found)}")
-    return found
 
 
 def _lines(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from regionspot_core.files import written_aside
+from regionspot_core.csv_cells import write_csv
 
 
 def table_files(report: Path) -> tuple[Path, Path]:
@@ -24,7 +22,7 @@ def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
     columns = [
         f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "mask AP", "named right")
     ]
-    _write(
+    write_csv(
         classes,
         ["id", "name", "frequency", "images", "regions", *columns],
         (
@@ -34,7 +32,7 @@ def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
         ),
     )
     names = [each["name"] for each in figures["classes"]]
-    _write(
+    write_csv(
         pairs,
         ["run", "true", "said", "regions", "of", "mean score"],
         (
@@ -44,10 +42,3 @@ def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
         ),
     )
     return [classes, pairs]
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with written_aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

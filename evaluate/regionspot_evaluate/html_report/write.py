@@ -7,7 +7,7 @@ from typing import Any
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import AnnotationError, InputError
-from regionspot_core.files import require_place_for_file, write_json
+from regionspot_core.files import file_sha256, require_place_for_file, write_json
 from regionspot_core.images import require_images
 from regionspot_evaluate.html_report.config import ReportConfig
 from regionspot_evaluate.html_report.figures import Analysis, analyse, collect
@@ -51,7 +51,7 @@ def _place(config: ReportConfig, run: Run) -> Path:
 
 
 def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> None:
-    """See that no file which the report is made from is written over."""
+    """See that nothing is written over that the report is made from, or that is not a report's."""
     read = {path.resolve() for run in runs for path in run.files()}
     if config.annotations is not None:
         read.add(config.annotations.resolve())
@@ -61,20 +61,23 @@ def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> N
                 f"--out {out}: {path.name} would be written beside it, over a file that the report "
                 f"is made from; choose another name"
             )
+        if path.exists() and not out.exists():  # the page is written first
+            raise InputError(
+                f"--out {out}: {path.name} would be written beside it, and is there already "
+                f"without a report; move it, or choose another name"
+            )
 
 
 def _images(config: ReportConfig, run: Run) -> Path | None:
     if config.images is not None and not config.images.is_dir():
         raise InputError(f"--images {config.images}: expected the folder of images, found none")
-    return (config.images or run.recorded_path("images")) if config.gallery else None
+    if config.images is not None or not config.gallery:
+        return config.images if config.gallery else None
+    return next((path for path in run.recorded_places("images") if path.is_dir()), None)
 
 
 def _annotations(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationSet:
-    path = config.annotations or run.recorded_path("annotations")
-    if path is None:
-        raise InputError(
-            f"{run.path}: it does not say which annotations it was scored on; give --annotations"
-        )
+    path = config.annotations or _recorded_annotations(run)
     annotations = read_annotations(path, masks=masks)
     if annotations.negative is None or annotations.path.suffix.lower() == ".csv":
         raise AnnotationError(
@@ -86,12 +89,32 @@ def _annotations(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationSe
     return annotations
 
 
+def _recorded_annotations(run: Run) -> Path:
+    """The file that the run was scored on, where it still is; never another of its name."""
+    places = run.recorded_places("annotations")
+    if not places:
+        raise InputError(
+            f"{run.path}: it does not say which annotations it was scored on; give --annotations"
+        )
+    there = [path for path in places if path.is_file()]
+    expected = run.record.annotations
+    for path in there:
+        if expected is None or file_sha256(path) == expected:
+            return path
+    problem = (
+        f"{there[0]} is another file than the one it was scored on (its SHA-256 differs)"
+        if there
+        else f"the annotations it was scored on are not at {' or '.join(map(str, places))}"
+    )
+    raise InputError(f"{run.path}: {problem}; give --annotations")
+
+
 def _gallery(
     config: ReportConfig, analyses: list[Analysis], annotations: AnnotationSet, images: Path | None
 ) -> dict[str, Any]:
     if images is None:
-        why = "left out (--gallery 0)" if not config.gallery else "give --images to have pictures"
-        return {"parts": [], "pictures": {}, "note": f"No pictures: {why}."}
+        note = _no_pictures(config, analyses[0].run)
+        return {"parts": [], "pictures": {}, "note": f"No pictures: {note}."}
     choices = choose_images(annotations, [each.naming for each in analyses], count=config.gallery)
     chosen = sorted({image for choice in choices for image in choice.images})
     pictures, failed = make_pictures(
@@ -99,6 +122,7 @@ def _gallery(
         images,
         [RunToShow(each.run.results, each.detections, each.naming) for each in analyses],
         chosen,
+        max_pixels=config.max_pixels,
     )
     return {
         "parts": [
@@ -112,3 +136,12 @@ def _gallery(
         "pictures": pictures,
         "note": f"{len(failed)} could not be read, first: {failed[0]}" if failed else "",
     }
+
+
+def _no_pictures(config: ReportConfig, run: Run) -> str:
+    if not config.gallery:
+        return "left out (--gallery 0)"
+    places = run.recorded_places("images")
+    if not places:
+        return "give --images to have pictures"
+    return f"no images at {' or '.join(map(str, places))}; give --images to have pictures"

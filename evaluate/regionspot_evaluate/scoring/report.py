@@ -44,8 +44,8 @@ class ScoreReport:
             **{score.iou: score.values for score in self.scores},
             "counts": first.counts.to_json(),
             "max_difference_to_lvis": self.reference_difference,
-            "annotations": str(self.annotations),
-            "detections": str(self.detections),
+            "annotations": str(self.annotations.absolute()),
+            "detections": str(self.detections.absolute()),
             "version": __version__,
         }
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.arguments import kind_of
 from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError
@@ -93,13 +94,13 @@ def read_results(
         AnnotationError: The file is missing, no such list, empty, or has detections that cannot be
             scored; the message counts them by what is wrong, and shows the first.
     """
+    if path.exists() and not path.is_file():
+        raise AnnotationError(f"{path}: expected a results file, got {kind_of(path)}")
     reader = _Reader(path, truth, ious, may_be_empty=may_be_empty)
     try:
         done = reader.read_fast()
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such results file") from None
-    except IsADirectoryError:
-        raise AnnotationError(f"{path}: expected a results file, got a folder") from None
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
     if not done:

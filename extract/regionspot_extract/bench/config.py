@@ -11,6 +11,7 @@ from pydantic import Field
 from regionspot_core.backbones.runtime import Precision
 from regionspot_core.compiling import BATCHES_TO_COMPILE
 from regionspot_core.config import Config
+from regionspot_extract.config import MOST_BATCH_IMAGES, MOST_WORKERS
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class ExtractBenchConfig(Config):
     device: str = "auto"
     precision: Precision = "bfloat16"
     """Of extraction and of the loop under autocast."""
-    batch: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1, le=MOST_BATCH_IMAGES)
     """Images that extraction takes together; None is what suits the device."""
-    images: int | None = Field(None, ge=1)
+    images: int | None = Field(None, ge=1, le=1_000_000)
     """By extraction; None for a number that takes minutes."""
-    workers: int = Field(4, ge=1)
+    workers: int = Field(4, ge=1, le=MOST_WORKERS)
     dir: Path | None = None
     compile: bool = False
     """Whether extraction's image encoders are compiled; it warms up until they are."""

@@ -32,12 +32,15 @@ class Mixture:
 
     def before(self, step: int) -> NDArray[np.int64]:
         """(N,) how many of the steps before ``step`` each cache has."""
+        counts = np.zeros(len(self._shares), dtype=np.int64)
+        if len(counts) == 1:
+            return counts + step
         whole, rest = divmod(step, BLOCK)
-        blocks = [self._block(number) for number in range(whole)]
+        for number in range(whole):
+            counts += np.bincount(self._block(number), minlength=len(counts))
         if rest:
-            blocks.append(self._block(whole)[:rest])
-        drawn = np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
-        return np.bincount(drawn, minlength=len(self._shares)).astype(np.int64)
+            counts += np.bincount(self._block(whole)[:rest], minlength=len(counts))
+        return counts
 
     def _block(self, number: int) -> NDArray[np.int64]:
         if len(self._shares) == 1:

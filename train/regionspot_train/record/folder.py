@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import pickle
 import re
 import shutil
 from contextlib import suppress
@@ -13,21 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.checkpoint import RECORD, WEIGHTS, HeadRecord, read_record, save_head
+from regionspot_core.checkpoint import (
+    RECORD,
+    HeadRecord,
+    read_beside,
+    read_record,
+    read_weights,
+    save_head,
+    verify_head,
+)
 from regionspot_core.errors import CheckpointError, ConfigError
-from regionspot_core.files import require_folder_or_nothing, write_json, written_aside
-from regionspot_core.fusion import FusionHead
+from regionspot_core.files import (
+    folder_written_aside,
+    remove_left_behind,
+    require_folder_or_nothing,
+    write_json,
+)
+from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.progress import say
+from regionspot_core.records import read_json_object
 from regionspot_train.config import RUN_RECORD, TrainConfig, ValidationConfig
 from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.state import read_state
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 STATE = "state.pt"
-_STEP = re.compile(r"step_(\d{7,})")
+_STEP = re.compile(r"step_([0-9]{7,18})")
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ class RunFolder:
                     f"another --out"
                 )
             self._require_asked(asked)
+            for step in self._steps():
+                remove_left_behind(self._folder(step))
             return
         with disk_errors_said(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -78,26 +92,34 @@ class RunFolder:
         """Whether the run ended, and its head is here."""
         return (self.path / RECORD).exists()
 
-    def latest(self) -> Checkpoint | None:
-        """The run after its last checkpoint; None where it has none.
+    def latest(self, shape: FusionConfig, config: TrainConfig) -> Checkpoint | None:
+        """The run after its last whole checkpoint; None where it has none.
+
+        Damaged ones are passed over, and named.
+
+        Args:
+            shape: The head's.
+            config: The run's.
 
         Raises:
-            CheckpointError: The checkpoint is damaged.
+            CheckpointError: There are checkpoints, and all of them are damaged.
         """
-        steps = self._steps()
-        if not steps:
-            return None
-        folder = self._folder(steps[-1])
-        try:
-            weights = load_file(folder / WEIGHTS)
-            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            reason = " ".join(str(error).split())[:100]
+        damaged: list[CheckpointError] = []
+        for step in reversed(self._steps()):
+            try:
+                whole = read_checkpoint(self._folder(step), step, shape, config)
+            except CheckpointError as error:
+                damaged.append(error)
+                continue
+            for problem in damaged:
+                say(f"train: {problem}. Going on from the checkpoint of step {step:,} instead")
+            return whole
+        if damaged:
             raise CheckpointError(
-                f"{folder}: the checkpoint is damaged ({reason}); delete it, and --resume goes on "
-                f"from the one before"
-            ) from None
-        return Checkpoint(weights, state)
+                f"{damaged[0]}, and none before it is whole; delete {self.path / CHECKPOINTS}, and "
+                f"--resume begins anew"
+            )
+        return None
 
     def save(
         self, head: FusionHead, record: HeadRecord, state: dict[str, Any], *, keep: int
@@ -107,19 +129,14 @@ class RunFolder:
         Raises:
             CheckpointError: The disk is full, or will not be written.
         """
-        folder = self._folder(int(record.training["step"]))
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with disk_errors_said(self.path):
-                save_head(partial, head, record)
-                with written_aside(partial / STATE) as file:
-                    file.write_bytes(_saved(state))
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
-        finally:  # of a full disk, half a checkpoint would take the last of the room
-            shutil.rmtree(partial, ignore_errors=True)
-        for old in self._steps()[:-keep]:
+        step = int(record.training["step"])
+        folder = self._folder(step)
+        with disk_errors_said(self.path), folder_written_aside(folder) as partial:
+            save_head(partial, head, record, beside={STATE: _saved(state)})
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, that was passed over
+        steps = self._steps()
+        behind = steps.index(step) + 1  # any later ones are damaged, and were passed over
+        for old in [*steps[: max(0, behind - keep)], *steps[behind:]]:
             shutil.rmtree(self._folder(old))
 
     def save_best(self, head: FusionHead, record: HeadRecord) -> None:
@@ -140,30 +157,79 @@ class RunFolder:
         return max(self._steps(), default=None)
 
     def finished_step(self) -> int:
-        """The step that the finished head was taken at."""
+        """The step that the finished head was taken at.
+
+        Raises:
+            CheckpointError: The head is damaged.
+        """
+        try:
+            verify_head(self.path)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}. The run is finished, and its head is damaged: delete "
+                f"{self.path / RECORD}, and --resume makes the head again from the last checkpoint"
+            ) from None
         return int(read_record(self.path).training["step"])
+
+    def look_at_best(self) -> None:
+        """Say so where the best head so far is damaged."""
+        if (self.path / BEST).exists():
+            try:
+                verify_head(self.path / BEST)
+            except CheckpointError as error:
+                say(f"train: {error}. Only a head that is better than it was takes its place")
 
     def _folder(self, step: int) -> Path:
         return self.path / CHECKPOINTS / f"step_{step:07d}"
 
     def _steps(self) -> list[int]:
         """Of the checkpoints, rising."""
-        names = [path.name for path in (self.path / CHECKPOINTS).glob("step_*")]
-        return sorted(int(found[1]) for found in map(_STEP.fullmatch, names) if found)
+        steps = map(checkpoint_step, (self.path / CHECKPOINTS).glob("step_*"))
+        return sorted(step for step in steps if step is not None)
 
     def _require_asked(self, asked: dict[str, Any]) -> None:
+        path = self.path / RUN_RECORD
         try:
-            before = json.loads((self.path / RUN_RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{self.path / RUN_RECORD}: cannot be read ({error}), so the run cannot be resumed"
-            ) from None
+            before = read_json_object(path, error=CheckpointError)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: missing, so the run cannot be resumed") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}, so the run cannot be resumed") from None
         require_equal(
-            _with_new_settings({key: before.get(key) for key in asked}),
             asked,
+            _with_new_settings({key: before.get(key) for key in asked}),
             what=f"{self.path} was asked for another run than this",
             advice="Resume it with what it was asked for, or choose another --out",
         )
+
+
+def checkpoint_step(folder: Path) -> int | None:
+    """The step that a checkpoint's folder is of by its name; None where it is none."""
+    found = _STEP.fullmatch(folder.name)
+    return int(found[1]) if found else None
+
+
+def read_checkpoint(
+    folder: Path, step: int, shape: FusionConfig, config: TrainConfig
+) -> Checkpoint:
+    """Read the checkpoint of a step.
+
+    Args:
+        folder: The checkpoint's.
+        step: It was taken at.
+        shape: The head's.
+        config: The run's.
+
+    Raises:
+        CheckpointError: It is damaged, or another run's.
+    """
+    try:
+        weights = read_weights(folder, shape)
+        content, source = read_beside(folder, STATE), str(folder / STATE)
+        state = read_state(content, step=step, shape=shape, config=config, source=source)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({error})") from None
+    return Checkpoint(weights, state)
 
 
 def _with_new_settings(before: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from regionspot_core.files import written_aside
 from regionspot_train.meter import LogLine
 from regionspot_train.record.disk import disk_errors_said
 
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"
+_LINE = TypeAdapter(LogLine)
 
 
 class RunLog:
@@ -66,7 +69,7 @@ class RunLog:
 def read_lines(folder: Path) -> list[LogLine]:
     """Those that a run has written into its folder so far."""
     path = folder / METRICS
-    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    there = path.read_bytes().splitlines() if path.exists() else []
     return [line for line in map(_parsed, there) if line]
 
 
@@ -74,11 +77,11 @@ def _written(line: LogLine) -> str:
     return json.dumps(asdict(line)) + "\n"
 
 
-def _parsed(text: str) -> LogLine | None:
+def _parsed(line: bytes) -> LogLine | None:
     """None for a line that a killed run did not write to its end."""
     try:
-        return LogLine(**json.loads(text))
-    except (ValueError, TypeError):
+        return _LINE.validate_json(line)
+    except ValidationError:
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
+from regionspot_core.errors import CheckpointError
 from regionspot_core.files import written_aside
+from regionspot_core.records import Record, read_json_object
 from regionspot_core.tables import format_bytes, format_seconds
-from regionspot_train.config import RUN_RECORD, TrainConfig
+from regionspot_train.config import RUN_RECORD, RunRecord, TrainConfig
 from regionspot_train.forecast import settings
 from regionspot_train.meter import LogLine
 from regionspot_train.record.curves import charts
@@ -67,7 +70,7 @@ def write_report(
     """
     from jinja2 import Environment, StrictUndefined
 
-    run = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
+    run = read_run(folder)
     config = TrainConfig.parse(run["config"], source=str(folder / RUN_RECORD))
     validations = validator.history if validator else []
     state, sentence = ending.words(config.steps)
@@ -91,6 +94,76 @@ def write_report(
     )
     with written_aside(folder / REPORT) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+class _Dataset(Record, extra="allow"):
+    annotations_sha256: str
+
+
+class _ValidationDataset(_Dataset):
+    images: int
+    regions: int
+
+
+class _Validation(Record, extra="allow"):
+    dataset: _ValidationDataset
+
+
+class _Cache(Record, extra="allow"):
+    store: str
+    images: int
+    regions: int
+    classes: int
+
+
+class _Data(Record, extra="allow"):
+    backbones: dict[str, dict[str, Any]]
+    datasets: dict[str, _Dataset]
+
+
+class _Head(Record, extra="allow"):
+    config: dict[str, Any]
+    parameters: int
+
+
+class _Git(Record, extra="allow"):
+    commit: str
+    uncommitted_changes: bool
+
+
+class _RunFile(RunRecord):
+    """What the report tells of ``run.json``."""
+
+    head: _Head
+    data: _Data
+    caches: list[_Cache]
+    versions: dict[str, str]
+    device: str
+    git: _Git | None
+    start_from: str | None
+    validation: _Validation | None
+
+    @model_validator(mode="after")
+    def _a_data_set_each(self) -> _RunFile:
+        expected = [str(number) for number in range(len(self.caches))]
+        if sorted(self.data.datasets) != sorted(expected):
+            raise ValueError(f"expected the data sets of {len(expected)} caches")
+        return self
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read what a run's ``run.json`` says of it.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = folder / RUN_RECORD
+    try:
+        values = read_json_object(path, error=CheckpointError)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; it says what the run was asked for") from None
+    _RunFile.parse(values, source=str(path), error=CheckpointError)
+    return values
 
 
 def _tiles(

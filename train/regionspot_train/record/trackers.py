@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
 from regionspot_core.errors import ConfigError
 from regionspot_core.files import write_json
+from regionspot_core.records import Record, read_json_object
 from regionspot_train.config import LogConfig
 from regionspot_train.meter import LogLine
 from regionspot_train.record.disk import disk_errors_said
@@ -103,13 +103,19 @@ class _TensorBoard:
         self._writer.close()
 
 
+class _Kept(Record, extra="allow"):
+    """What is written down of a run at W&B."""
+
+    id: str
+
+
 class _WandB:
     """A run at W&B, whose id is kept, so that a run that goes on is the same there."""
 
     def __init__(self, project: str, folder: Path, run: dict[str, Any]) -> None:
         wandb = importlib.import_module("wandb")
         kept = folder / WANDB
-        known = json.loads(kept.read_text(encoding="utf-8"))["id"] if kept.exists() else None
+        known = _Kept.parse(read_json_object(kept), source=str(kept)).id if kept.exists() else None
         try:
             self._run = wandb.init(
                 project=project,

@@ -42,7 +42,12 @@ def sweep(
         int, typer.Option("--trials", metavar="N", min=1, help="Heads to try in all.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="SWEEP", help="Folder for the study and its heads.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="SWEEP",
+            help="New or empty folder for the study and its heads; with --resume, a sweep's.",
+        ),
     ],
     config: Annotated[
         str | None,
@@ -97,6 +102,7 @@ def sweep(
 
     Optuna says what is tried next and what is given up; its study.db opens in
     optuna-dashboard. Each head is what `fit` would make of its settings.
+    Exit code 1 says that some heads failed, in this call or one before.
     """
     from regionspot_core.tables import facts_table, format_seconds, show
     from regionspot_train.config import load_settings
@@ -125,6 +131,9 @@ def sweep(
         + ("" if report.best is None else ", parallel.png, best/"),
     }
     show(report.table(), facts_table(str(out), facts))
+    if failures := report.failures():
+        show(facts_table("Failed", failures))
     if report.stopped is not None:
         show(f"{out}: stopped; the same command with --resume goes on")
-        raise typer.Exit(report.stopped)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import warnings
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from regionspot_core.csv_cells import write_csv
 from regionspot_core.files import written_aside
 from regionspot_train.config import load_settings
 from regionspot_train.record.folder import BEST
@@ -20,7 +20,8 @@ from regionspot_train.record.log import CURVE, draw_curve, read_lines
 from regionspot_train.record.report import Ending, write_report
 from regionspot_train.sweep.places import trial_folder
 from regionspot_train.sweep.space import Space
-from regionspot_train.sweep.study import FIRST_BATCH, REASON, Study
+from regionspot_train.sweep.study import Study
+from regionspot_train.sweep.study_file import FIRST_BATCH, REASON
 from regionspot_train.validation import Validator
 
 TABLE = "trials.csv"
@@ -61,6 +62,25 @@ class SweepReport:
         """How many heads finished, were pruned, failed."""
         counted = Counter(STATES[each.state] for each in self.trials)
         return {name: counted[name] for name in STATES.values() if counted[name]}
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with: 0 where every head of the sweep ended as it should."""
+        if self.stopped is not None:
+            return self.stopped
+        return int(any(self.states.get(name) for name in ("failed", "begun")))
+
+    def failures(self) -> dict[str, str]:
+        """Why heads failed, in this call or one before, by reason: the numbers of its heads."""
+        numbers: dict[str, list[str]] = {}
+        for each in sorted(self.trials, key=lambda each: each.number):
+            if each.state == TrialState.FAIL:
+                reason = str(each.user_attrs.get(REASON, "no reason was kept"))
+                numbers.setdefault(reason, []).append(str(each.number))
+        return {
+            "head " + ", ".join(heads[:SHOWN]) + (", …" if len(heads) > SHOWN else ""): reason
+            for reason, heads in list(numbers.items())[:SHOWN]
+        }
 
     def table(self) -> Table:
         """The best heads and their settings."""
@@ -108,21 +128,22 @@ def write_results(
 
 
 def _write_table(report: SweepReport, path: Path) -> None:
-    with written_aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["head", "state", "best", "steps", FIRST_BATCH, *report.settings, REASON])
-        for each in report.trials:
-            rows.writerow(
-                [
-                    each.number,
-                    STATES[each.state],
-                    "" if each.value is None else each.value,
-                    max(each.intermediate_values, default=0),
-                    each.user_attrs.get(FIRST_BATCH, ""),
-                    *(each.params.get(key, "") for key in report.settings),
-                    each.user_attrs.get(REASON, ""),
-                ]
-            )
+    write_csv(
+        path,
+        ["head", "state", "best", "steps", FIRST_BATCH, *report.settings, REASON],
+        (
+            [
+                each.number,
+                STATES[each.state],
+                "" if each.value is None else each.value,
+                max(each.intermediate_values, default=0),
+                each.user_attrs.get(FIRST_BATCH, ""),
+                *(each.params.get(key, "") for key in report.settings),
+                each.user_attrs.get(REASON, ""),
+            ]
+            for each in report.trials
+        ),
+    )
 
 
 def _draw(study: Study, report: SweepReport, path: Path) -> None:

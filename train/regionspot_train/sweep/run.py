@@ -11,11 +11,12 @@ from regionspot_core.progress import progress_line
 from regionspot_core.stopping import stop_request
 from regionspot_train.config import TrainConfig
 from regionspot_train.processes import require_alone
+from regionspot_train.record.claim import claimed
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
 from regionspot_train.sweep.report import SweepReport, write_results
-from regionspot_train.sweep.space import Space
+from regionspot_train.sweep.space import Space, SweepSize
 from regionspot_train.sweep.study import Study
 
 
@@ -55,49 +56,55 @@ def run_sweep(
 
     Raises:
         CacheError: A cache is missing, unfinished, or has no regions.
-        CheckpointError: ``out`` already holds a sweep, and it is not to be resumed.
+        CheckpointError: ``out`` already holds a sweep, and it is not to be resumed, or another
+            process is at it.
         ClusterError: The Ray cluster does not answer, or its workers die again and again.
         ConfigError: The space has values that no head takes, or the caches cannot give what is
             asked for.
         FingerprintError: The sweep in ``out`` was asked for something else, or the caches are of
             different backbones.
+        InputError: ``out`` holds something that is not a sweep, or its study is damaged or not one
+            of ours.
     """
     require_alone()
+    size = SweepSize.parse(
+        {"trials": trials, "at_once": at_once, "ray_groups": ray_groups}, source="train sweep"
+    )
     space.require_allowed(config)
     task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
     inputs = GroupInputs.open(task)
     facts = run_facts(inputs.sources, inputs.device)
-    RunFolder(out, _asked(config, space, inputs), facts, resume=resume)
-    study = Study(out, space, trials)
-    study.drop_half_asked()
-    began = time.perf_counter()
-    with (
-        stop_request() as stop,
-        progress_line("sweep", total=trials, unit="heads", start=study.ended()) as advance,
-    ):
+    with claimed(out, resume=resume, sweep=True):
+        RunFolder(out, _asked(config, space, inputs), facts, resume=resume)
+        study = Study(out, space, size.trials)
+        began = time.perf_counter()
+        with (
+            stop_request() as stop,
+            progress_line("sweep", total=trials, unit="heads", start=study.ended()) as advance,
+        ):
 
-        def stopping() -> bool:
-            return stop.signal is not None
+            def stopping() -> bool:
+                return stop.signal is not None
 
-        def on_ended(count: int) -> None:
-            advance(count, _note(study) if count else "")
+            def on_ended(count: int) -> None:
+                advance(count, _note(study) if count else "")
 
-        if ray_groups is None:
-            share = learn_group(task, inputs, study, stopping=stopping, on_ended=on_ended)
-        else:
-            from regionspot_train.sweep.cluster import learn_groups
+            if ray_groups is None:
+                share = learn_group(task, inputs, study, stopping=stopping, on_ended=on_ended)
+            else:
+                from regionspot_train.sweep.cluster import learn_groups
 
-            share = learn_groups(
-                task, study, address=ray_address, stopping=stopping, on_ended=on_ended
-            )
-    return write_results(
-        study,
-        out,
-        space,
-        seconds=time.perf_counter() - began,
-        waiting_share=share,
-        stopped=None if stop.signal is None else stop.exit_code,
-    )
+                share = learn_groups(
+                    task, study, address=ray_address, stopping=stopping, on_ended=on_ended
+                )
+        return write_results(
+            study,
+            out,
+            space,
+            seconds=time.perf_counter() - began,
+            waiting_share=share,
+            stopped=None if stop.signal is None else stop.exit_code,
+        )
 
 
 def _asked(config: TrainConfig, space: Space, inputs: GroupInputs) -> dict[str, object]:

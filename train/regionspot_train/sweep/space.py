@@ -12,16 +12,19 @@ pruner = "median"        # or "none", "halving", "hyperband"
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from decimal import Decimal
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
-from regionspot_train.config import TrainConfig
+from regionspot_train.config import MOST_SEED, TrainConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
+    from optuna.distributions import BaseDistribution
 
 SWEPT = ("head.", "loss.", "optimiser.")
 """What the settings that may differ between heads begin with: all others decide which batches come,
@@ -30,6 +33,18 @@ SWEPT_ALONE = ("seed", "steps")
 """Settings of no table that may differ too."""
 
 Choice = bool | int | float | str
+MOST_WHOLE, MOST = 2**53, 1e30
+"""Of a span's numbers. Optuna keeps all as floats, which are exact for integers up to 2⁵³."""
+MOST_STEPS = 10**9
+"""Values of a span with a step: Optuna reckons them in decimals of so many digits."""
+
+
+class SweepSize(Config):
+    """How many heads a sweep tries, and how many of them learn at one time."""
+
+    trials: int = Field(ge=1, le=100_000)
+    at_once: int = Field(ge=1, le=1_024)
+    ray_groups: int | None = Field(None, ge=1, le=1_024)
 
 
 class Span(Config):
@@ -42,19 +57,83 @@ class Span(Config):
     step: int | float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
+    def _numbers_are_kept(self) -> Span:
+        for number in (self.low, self.high, self.step or 0):
+            most = MOST_WHOLE if isinstance(number, int) else MOST
+            if abs(number) > most:
+                raise ValueError(f"expected numbers from -{most} to {most}, got {number}")
+        return self
+
+    @model_validator(mode="after")
     def _rises(self) -> Span:
         if self.low >= self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"a log span needs low above 0, got {self.low}")
-        if self.log and self.step is not None:
+        return self
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Span:
+        if self.step is None:
+            return self
+        if self.log:
             raise ValueError("a span is either log or has a step, not both")
+        if self.whole and not isinstance(self.step, int):
+            raise ValueError(
+                f"a span of whole numbers needs a whole step, got {self.step}; write low as "
+                f"{float(self.low)} if others are meant"
+            )
+        if not 1 <= (self.high - self.low) / self.step <= MOST_STEPS:
+            raise ValueError(
+                f"expected a step that leads from low to high in 1 … {MOST_STEPS:,} steps, got "
+                f"{self.step} for {self.low} to {self.high}"
+            )
         return self
 
     @property
     def whole(self) -> bool:
         """Whether it is of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None: as many as there are floats."""
+        if self.whole:
+            return int(self.high - self.low) // int(self.step or 1) + 1
+        if self.step is None:
+            return None
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+
+    def value(self, place: int) -> int | float:
+        """Return the value at a place, counted from 0, of a span that has a count."""
+        step = 1 if self.step is None else self.step
+        return min(self.low + place * step, self.last)  # 3 × 0.1 is a bit more than 0.3
+
+    def place(self, value: float) -> int:
+        """Return the place of a value; the nearest where it is none of them."""
+        return round((value - self.low) / (self.step or 1))
+
+    @property
+    def last(self) -> int | float:
+        """The highest value: ``high``, or where its last step ends."""
+        if self.step is None or self.count is None:
+            return self.high
+        if self.whole:
+            return self.low + (self.count - 1) * self.step
+        return float(_exact(self.low) + (self.count - 1) * _exact(self.step))
+
+    def distribution(self) -> BaseDistribution:
+        """Return it in Optuna's words."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.last), self.log, int(self.step or 1))
+        return FloatDistribution(float(self.low), float(self.last), self.log, self.step)
+
+
+def _exact(number: float) -> Decimal:
+    """The number as it was written."""
+    return Decimal(str(number))
 
 
 class SearchConfig(Config):
@@ -68,14 +147,16 @@ class SearchConfig(Config):
     """Of ``median``: heads that are not pruned, to begin with."""
     pruner_warmup: int = Field(0, ge=0)
     """Of ``median``: steps of each head before it may be pruned."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
 
 
 class Space(Config):
     """A sweep's file."""
 
     search: SearchConfig = SearchConfig()
-    space: dict[str, Span | list[Choice]] = Field(min_length=1)
+    space: dict[str, Span | Annotated[list[Choice], Field(max_length=1_000)]] = Field(
+        min_length=1, max_length=100
+    )
     """Settings by name, ``optimiser.lr`` say: a span, or a list of choices."""
 
     @model_validator(mode="after")
@@ -88,11 +169,51 @@ class Space(Config):
                 )
             if isinstance(values, list) and not values:
                 raise ValueError(f"{key}: expected at least one choice, got an empty list")
+            if isinstance(values, list) and len(set(values)) < len(values):
+                raise ValueError(f"{key}: expected each choice once, got {values}")
         return self
 
+    @property
+    def size(self) -> int | None:
+        """How many settings there are in all; None where a span is of floats without a step."""
+        counts = [_count(values) for values in self.space.values()]
+        return None if None in counts else prod(count for count in counts if count is not None)
+
+    def setting(self, number: int) -> dict[str, Any]:
+        """Return one of the ``size`` settings, counted from 0."""
+        chosen = {}
+        for key, values in self.space.items():
+            count = _count(values)
+            assert count is not None
+            number, place = divmod(number, count)
+            chosen[key] = values[place] if isinstance(values, list) else values.value(place)
+        return chosen
+
+    def number(self, setting: dict[str, Any]) -> int:
+        """Return which of the ``size`` settings one is: the inverse of :meth:`setting`."""
+        number, times = 0, 1
+        for key, values in self.space.items():
+            count, value = _count(values), setting[key]
+            assert count is not None
+            place = values.index(value) if isinstance(values, list) else values.place(value)
+            number += place * times
+            times *= count
+        return number
+
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """One value for each setting."""
+        """Have Optuna choose a value for each setting of a head."""
         return {key: _suggest(trial, key, values) for key, values in self.space.items()}
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return the settings in Optuna's words."""
+        from optuna.distributions import CategoricalDistribution
+
+        return {
+            key: CategoricalDistribution(values)
+            if isinstance(values, list)
+            else values.distribution()
+            for key, values in self.space.items()
+        }
 
     def require_allowed(self, config: TrainConfig) -> None:
         """Refuse a space with a value that the configuration does not take.
@@ -110,10 +231,15 @@ def _suggest(trial: Trial, key: str, values: Span | list[Choice]) -> Choice:
     if isinstance(values, list):
         chosen: Choice = trial.suggest_categorical(key, list[Any](values))
         return chosen
+    low, high = values.low, values.last
     if values.whole:
         step = int(values.step or 1)
-        return trial.suggest_int(key, int(values.low), int(values.high), step=step, log=values.log)
-    return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
+        return trial.suggest_int(key, int(low), int(high), step=step, log=values.log)
+    return trial.suggest_float(key, low, high, step=values.step, log=values.log)
+
+
+def _count(values: Span | list[Choice]) -> int | None:
+    return len(values) if isinstance(values, list) else values.count
 
 
 def _require_allowed(config: TrainConfig, key: str, value: Choice) -> None:

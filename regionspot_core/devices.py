@@ -1,0 +1,32 @@
+"""Which device PyTorch computes on: one rule for frozen models, training and scoring."""
+
+from __future__ import annotations
+
+import torch
+
+from regionspot_core.errors import InputError
+
+
+def best_device() -> str:
+    """Return what ``auto`` comes to on this machine: CUDA, then Apple's MPS, then the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def open_device(name: str = "auto") -> torch.device:
+    """Return a device that computes here; ``auto`` takes :func:`best_device`.
+
+    Raises:
+        InputError: If PyTorch knows no such device, or this machine has none.
+    """
+    try:
+        device = torch.device(best_device() if name == "auto" else name)
+        torch.empty(1, device=device).tolist()  # `meta`, say, has no values to give
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}); expected auto, cpu, cuda, mps or "
+            f"another that PyTorch has on this machine"
+        ) from None
+    return device
