@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -18,9 +16,7 @@ from regionspot_core.lvis_scoring import METRICS
 from regionspot_evaluate.comparison import published
 from regionspot_evaluate.comparison.match_records import MatchRecords, match_images
 from regionspot_evaluate.comparison.precision_curves import drawn_figures
-from regionspot_evaluate.comparison.region_naming import IMAGE_LIST
 from regionspot_evaluate.comparison.resampling import draw_halves, interval
-from regionspot_evaluate.run_folder import IMAGES
 from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, stand_ins
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.selection import kept_detections
@@ -288,16 +284,6 @@ def test_one_head_twice_differs_by_nothing(regionspot: Regionspot, folder: Path)
     second = json.loads((folder / "c.json").read_text())["rows"]["bl"]["bbox"]
     assert second["difference_from_first"]["AP"] == {"value": 0, "interval": [0, 0]}
     assert "+0.0 [+0.0, +0.0]" in done.stdout
-
-
-def test_comparing_loads_no_torch() -> None:
-    """It would take longer than comparing."""
-    code = "import sys, regionspot_evaluate.comparison.run; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=300, check=False).returncode == 0
-
-
-def test_the_image_list_is_that_of_an_evaluation() -> None:
-    assert IMAGE_LIST == IMAGES
 
 
 def write_ranks(folder: Path, *, first: str) -> None:
