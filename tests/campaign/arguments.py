@@ -201,12 +201,12 @@ def _given(words: list[str], folder: Path, code: int, long: bool) -> set[str]:
     """What a command may make: what it was given to write to, if it was not refused."""
     if code == 2 and not long:
         return set()
-    aims = {"work/out"}
-    for word in words:
-        value = word.split("=", 1)[-1]
-        path = os.path.normpath(folder / "work" / value) if "\0" not in value else ""
-        if path.startswith(f"{folder}{os.sep}"):
-            aims.add(os.path.relpath(path, folder))
+    aims = {"work/out*"}
+    for value in {*words, *(word.split("=", 1)[-1] for word in words)}:
+        path = Path(os.path.normpath(folder / "work" / value))
+        for aim in (path, *path.parents):
+            if folder / "work" in aim.parents:
+                aims.add(aim.relative_to(folder).as_posix())
     if "evaluate predict" in " ".join(words) and "--out" not in words:
         aims.add("work")
     return aims if not long else {*aims, "work"}

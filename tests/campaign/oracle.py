@@ -23,9 +23,9 @@ def problems(ended: Ended, *, given: Sequence[str] = (), may_be_cut: bool = Fals
         given: The command's words, which it may say again.
         may_be_cut: Whether it may have real work for longer than it was given.
     """
+    if may_be_cut and (ended.code == -24 or b"ended with -24" in ended.stderr):
+        return _printed(ended)  # it, or a process of its own, was cut
     if ended.code < 0 or ended.timed_out:
-        if may_be_cut and ended.code == -24:
-            return _printed(ended)
         what = "did not end" if ended.timed_out or ended.code in (-24, -9) else "was aborted"
         return [f"{what} (signal {-ended.code} after {ended.seconds:.1f} s of processor)"]
     found = []

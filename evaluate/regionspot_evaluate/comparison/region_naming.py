@@ -15,9 +15,10 @@ from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.baselines.names import BASELINES, results_file
 from regionspot_evaluate.classification import FIRST, FIRST_FIVE
 from regionspot_evaluate.detections import DETECTIONS
-from regionspot_evaluate.run_folder import IMAGES
 from regionspot_evaluate.scoring.truth import Truth
 
+IMAGE_LIST = "images.jsonl"
+"""As ``run_folder.IMAGES``, which would load torch."""
 WITHIN = {"top1": FIRST, "top5": FIRST_FIVE}
 """Figures: the share of regions whose true class stands among so many first names."""
 _BASELINE_OF = {results_file(name): name for name in BASELINES}
@@ -70,9 +71,9 @@ def naming_beside(results: Path, truth: Truth) -> RegionNaming | None:
     if baseline is None and results.name != DETECTIONS:
         return None
     # The baselines of several heads lie beside the heads' folders, each of which lists them.
-    path = results.with_name(IMAGES)
+    path = results.with_name(IMAGE_LIST)
     if baseline is not None and not path.is_file():
-        path = next(iter(sorted(results.parent.glob(f"*/{IMAGES}"))), path)
+        path = next(iter(sorted(results.parent.glob(f"*/{IMAGE_LIST}"))), path)
     if not path.is_file():
         return None
     lines = _read(path)
