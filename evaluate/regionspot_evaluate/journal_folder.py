@@ -60,8 +60,14 @@ def remove_gathered(folder: Path) -> None:
     gathered = folder.with_name(f"{_GATHERED}-{secrets.token_hex(4)}")
     folder.rename(gathered)
     remove_ours(gathered)
-    for left in folder.parent.glob(f"{_GATHERED}*"):  # by a process that was killed here
-        if (left / MARK).is_file() and _foreign(left, recorded=False) is None:
+    remove_left_gathered(folder)
+
+
+def remove_left_gathered(folder: Path) -> None:
+    """Remove folders of journals that a process was removing when it was killed."""
+    for left in folder.parent.glob(f"{_GATHERED}-*"):
+        is_empty = left.is_dir() and not any(left.iterdir())
+        if is_empty or ((left / MARK).is_file() and _foreign(left, recorded=False) is None):
             remove_ours(left)
 
 

@@ -66,6 +66,7 @@ def run_evaluations(
     evaluation = _prepare(config)
     folder, annotations = evaluation.folder, evaluation.annotations
     if folder.finished:
+        folder.clear_left()
         say(f"evaluate: {counted(len(annotations), 'image')} are there already; scoring them")
     else:
         with _named(evaluation, WHOLE, backbones) as done:

@@ -24,6 +24,7 @@ from regionspot_evaluate.journal_folder import (
     KEPT,
     make_ours,
     remove_gathered,
+    remove_left_gathered,
     remove_ours,
     require_ours,
 )
@@ -147,6 +148,10 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the journals, in one step: never do only some of them remain."""
         remove_gathered(self.journals)
+
+    def clear_left(self) -> None:
+        """Remove what a process that was killed in :meth:`clear` left."""
+        remove_left_gathered(self.journals)
 
     def record_heads(self) -> None:
         """Have each head's folder say what it is of, as if it had been evaluated alone."""

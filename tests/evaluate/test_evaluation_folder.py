@@ -116,9 +116,12 @@ def test_only_our_journals_are_removed(
     write(left / "1-of-1.jsonl")
     write(left / MARK)
     folder.clear()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "run.json", "parts.gathered", "parts.gathered-1234"
-    }  # fmt: skip
+    kept = {"run.json", "parts.gathered", "parts.gathered-1234"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    write(left / MARK)  # by one that was killed here, and then one that had only to remove this
+    (tmp_path / "parts.gathered-0a0b0c0e").mkdir()
+    folder.clear_left()
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_a_file_put_among_our_journals_is_left(
