@@ -42,7 +42,7 @@ class _Backbone(Record, extra="allow"):
     """What others take from a frozen model's fingerprint."""
 
     name: str | None = None
-    input: int | None = Field(None, ge=1)
+    input: int | None = Field(default=None, ge=1)
 
 
 class _Backbones(Record, extra="allow"):
@@ -51,7 +51,7 @@ class _Backbones(Record, extra="allow"):
 
 
 class _Training(Record, extra="allow"):
-    step: int | None = Field(None, ge=0)
+    step: int | None = Field(default=None, ge=0)
     imported: dict[str, Any] | None = None
 
 

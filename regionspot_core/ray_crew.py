@@ -18,11 +18,11 @@ class RayOptions(Config):
 
     address: str | None = None
     """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
-    actors: int | None = Field(None, ge=1, le=10_000)
+    actors: int | None = Field(default=None, ge=1, le=10_000)
     """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
-    gpus: float | None = Field(None, gt=0, le=1_024)
+    gpus: float | None = Field(default=None, gt=0, le=1_024)
     """Of an actor; 0.5 puts two on one. None is 1 where the cluster has any."""
-    threads: int | None = Field(None, ge=1, le=4_096)
+    threads: int | None = Field(default=None, ge=1, le=4_096)
     """PyTorch's, of an actor; None is as many as here, which gives the local engine's bytes."""
 
 

@@ -15,8 +15,8 @@ LONGEST_NUMBER = 20
 class Shard(Config):
     """One of ``of`` equal shares of the parts that a piece of work comes in."""
 
-    index: int = Field(1, ge=1, le=MOST_SHARES)
-    of: int = Field(1, ge=1, le=MOST_SHARES)
+    index: int = Field(default=1, ge=1, le=MOST_SHARES)
+    of: int = Field(default=1, ge=1, le=MOST_SHARES)
 
     @classmethod
     def from_text(cls, text: str) -> Shard:

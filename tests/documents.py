@@ -127,7 +127,8 @@ def run_shell(
     lines = [f"exec 3>&{asked[1]} 4<&{told[0]}", _PRELUDE]
     for block in script:
         lines.append(f"place={block.place} to_run={int(block.not_run is None)}")
-        lines.append(block.text if block.not_run is None else f"(look_only\n{block.text}\n) || true")
+        looked_at = f"(look_only\n{block.text}\n) || true"
+        lines.append(block.text if block.not_run is None else looked_at)
     calls: list[Call] = []
     with tempfile.TemporaryFile() as errors:
         shell = subprocess.Popen(

@@ -51,6 +51,20 @@ def test_imports_point_down_the_layers(package: str, path: Path) -> None:
     assert not upward, f"{path} imports {upward}"
 
 
+@pytest.mark.parametrize(("package", "path"), FILES, ids=name_of)
+def test_a_type_checker_sees_which_settings_have_a_default(package: str, path: Path) -> None:
+    """Without pydantic's plugin it knows those that are given by keyword."""
+    fields = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Field"
+    ]
+    unseen = [node.lineno for node in fields if node.args]
+    assert not unseen, f"{path}: lines {unseen}: write Field(default=…)"
+
+
 def test_every_package_was_looked_at() -> None:
     assert all(paths for paths in SOURCES.values())
     assert len(FILES) > 40

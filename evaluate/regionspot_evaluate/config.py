@@ -61,11 +61,11 @@ class EvaluateConfig(Config):
     bank: Path | None = None
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(8, ge=1, le=MOST_IMAGES)
+    batch_images: int = Field(default=8, ge=1, le=MOST_IMAGES)
     """Images that the frozen models take together, and what an interrupted run loses at most."""
-    workers: int = Field(4, ge=1, le=MOST_WORKERS)
+    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Images of more pixels are not decoded, and count as such that cannot be read."""
     shard: Shard = Shard()
     """Which share of the batches `run_share` does."""
@@ -74,9 +74,9 @@ class EvaluateConfig(Config):
     engine: Literal["local", "ray"] = "local"
     """Who names the images: this process, or workers on a Ray cluster."""
     ray: RayOptions = RayOptions()
-    pairs: int = Field(900, ge=1, le=MOST_PAIRS)
+    pairs: int = Field(default=900, ge=1, le=MOST_PAIRS)
     """Best (region, class) pairs of an image that are looked at: the paper's number."""
-    detections: int = Field(300, ge=1, le=MOST_PAIRS)
+    detections: int = Field(default=300, ge=1, le=MOST_PAIRS)
     """How many of them an image keeps: LVIS's limit."""
     baseline: tuple[BaselineName, ...] | None = None
     """Which baselines name the regions too, () for none. None: CLIP's crops and pooled patches for
@@ -85,7 +85,7 @@ class EvaluateConfig(Config):
     protocol: Protocols = ("standard",)
     """What the detections are scored by; a finished evaluation may be scored again by another."""
     scorer: Literal["fast", "lvis"] = "fast"
-    gallery: int = Field(12, ge=0, le=60)
+    gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
 
     @field_validator("engine")
@@ -159,10 +159,10 @@ class CachedConfig(Config):
     bank: Path | None = None
     """Class embeddings; None takes the store's."""
     device: str = "auto"
-    batch_images: int = Field(32, ge=1, le=MOST_IMAGES)
-    pairs: int = Field(900, ge=1, le=MOST_PAIRS)
+    batch_images: int = Field(default=32, ge=1, le=MOST_IMAGES)
+    pairs: int = Field(default=900, ge=1, le=MOST_PAIRS)
     """As for `run`."""
-    detections: int = Field(300, ge=1, le=MOST_PAIRS)
+    detections: int = Field(default=300, ge=1, le=MOST_PAIRS)
     """As for `run`."""
 
 
@@ -188,10 +188,10 @@ class PredictConfig(Config):
     overlap: float = Field(default=0.5, ge=0, le=1)
     """Largest IoU of the masks of two regions that SAM finds by itself; above it the one that SAM
     is less sure of is left out."""
-    top: int = Field(3, ge=1, le=MOST_PAIRS)
+    top: int = Field(default=3, ge=1, le=MOST_PAIRS)
     """Names given for each region."""
-    least: float = Field(0.0, ge=0, le=1)
+    least: float = Field(default=0.0, ge=0, le=1)
     """Regions whose best name is less probable are left out."""
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """An image, or a mask's picture, of more pixels is not decoded."""
     backbones: BackboneConfig = BackboneConfig()

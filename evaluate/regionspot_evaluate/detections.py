@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from regionspot_core.boxes import xyxy_to_xywh
 from regionspot_core.files import written_aside
 from regionspot_core.lvis_scoring import best_pairs
 from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.proposals import Proposals
+
+if TYPE_CHECKING:  # it loads torch, which scoring, comparing and reports need not wait for
+    from regionspot_evaluate.proposals import Proposals
 
 DETECTIONS = "detections.json"
 

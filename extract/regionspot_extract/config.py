@@ -31,9 +31,9 @@ class ExtractConfig(Config):
     bank: Path | None = None
     """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(8, ge=1, le=MOST_BATCH_IMAGES)
+    batch_images: int = Field(default=8, ge=1, le=MOST_BATCH_IMAGES)
     """Images encoded together."""
-    part_images: int = Field(256, ge=1, le=65_536)
+    part_images: int = Field(default=256, ge=1, le=65_536)
     """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
     one that it writes."""
     keep: Keep = Keep()
@@ -42,9 +42,9 @@ class ExtractConfig(Config):
     """Which of the parts this run does."""
     retry_failed: bool = False
     """Whether parts of which images could not be read are done again."""
-    workers: int = Field(4, ge=1, le=MOST_WORKERS)
+    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Images of more pixels are not decoded, and count as such that cannot be read."""
     engine: Literal["local", "ray"] = "local"
     """Who does the parts: this process, or workers on a Ray cluster."""

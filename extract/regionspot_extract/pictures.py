@@ -16,6 +16,7 @@ from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.images import read_image
 from regionspot_core.prefetch import map_ahead
+from regionspot_core.terminal import printable
 from regionspot_extract.stages import READ, Clock, no_clock
 from regionspot_extract.transfer import Bus
 
@@ -96,7 +97,8 @@ class PictureReader:
             image = read_image(path, size=size, max_pixels=self._max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
-            return FailedImage(position, name, str(error).replace(f"{path}: ", "", 1))
+            reason = str(error).replace(f"{path}: ", "", 1)
+            return FailedImage(position, name, printable(reason))
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))

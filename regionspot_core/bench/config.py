@@ -29,14 +29,14 @@ class CacheBenchConfig(Config):
     """One run of ``regionspot bench cache``."""
 
     shape: Literal["B/16", "L/14@336", "both", "tiny"]
-    images: int | None = Field(None, ge=BATCH_IMAGES, le=1_000_000)
+    images: int | None = Field(default=None, ge=BATCH_IMAGES, le=1_000_000)
     """None for a number that takes a few minutes, or with ``quick`` less than one."""
-    regions: int = Field(10, ge=1, le=1_000)
+    regions: int = Field(default=10, ge=1, le=1_000)
     """Of each image."""
     dir: Path | None = None
     quick: bool = False
     json_file: Path | None = None
-    open_parts: int = Field(10_000, ge=1, le=1_000_000)
+    open_parts: int = Field(default=10_000, ge=1, le=1_000_000)
     """Parts of the store that is only opened."""
 
     @property

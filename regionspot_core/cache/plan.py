@@ -28,7 +28,7 @@ class Keep(Config):
     """Of the stored tokens; int8 has scales beside it (:mod:`regionspot_core.cache.encoding`)."""
     sam_tokens: KeptTokens = "all"
     """The mask decoder's tokens: all of them, or only the paper's, of mask 0."""
-    jitter: int = Field(0, ge=0, le=64)
+    jitter: int = Field(default=0, ge=0, le=64)
     """Jittered copies of each box."""
     flip: bool = False
     """Whether the mirrored image and boxes are kept as well."""

@@ -149,7 +149,11 @@ def read_small(store: Store, name: str, files: Mapping[str, FileSum]) -> NDArray
     Raises:
         CacheDamagedError: A file is missing, or is not what was written.
     """
-    array = SmallArray.from_metadata(name, store.read(f"{name}/{GROUP}"), source=store)
+    key = f"{name}/{GROUP}"
+    metadata = store.read(key)
+    if files and metadata is not None and FileSum.of([metadata]) != files.get(key):
+        raise damaged(store, key, "damaged")
+    array = SmallArray.from_metadata(name, metadata, source=store)
     listed = sum(key.startswith(name + CHUNK) for key in files)
     if files and array.chunks != listed:
         raise not_ours(store, f"{name}/{GROUP}")(

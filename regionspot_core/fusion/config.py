@@ -25,11 +25,11 @@ class FusionOptions(Config):
     a damaged file, and would ask for all memory.
     """
 
-    layers: int = Field(3, ge=1, le=128)
-    heads: int = Field(8, ge=1, le=1024)
-    ffn_width: int = Field(2048, ge=1, le=WIDEST)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    width: int | None = Field(None, ge=1, le=WIDEST)
+    layers: int = Field(default=3, ge=1, le=128)
+    heads: int = Field(default=8, ge=1, le=1024)
+    ffn_width: int = Field(default=2048, ge=1, le=WIDEST)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    width: int | None = Field(default=None, ge=1, le=WIDEST)
     """W, the decoder's; None: CLIP's. In another width each layer maps the image tokens straight
     to its keys and values."""
     norm: Literal["post", "pre"] = "post"
@@ -42,15 +42,15 @@ class FusionOptions(Config):
     """Whether an embedding of the region's box is added to its query."""
     image_positions: Literal["sincos", "learned"] | None = None
     """Added to the image tokens before their keys are made, not their values."""
-    image_pooling: int = Field(1, ge=1, le=256)
+    image_pooling: int = Field(default=1, ge=1, le=256)
     """p: the patch tokens' grid is averaged over p × p before keys and values are made."""
     shared_keys: bool = False
     """Whether the image tokens' keys and values are made once, for all layers."""
     logit_scale: Literal["clip", "learned"] = "clip"
     """``clip``: the frozen CLIP's (100 for OpenAI's). ``learned``: a scale and a bias that start
     at ``initial_scale`` and ``initial_bias``."""
-    initial_scale: float = Field(14.0, gt=0, le=1e6)
-    initial_bias: float = Field(0.0, ge=-1e6, le=1e6)
+    initial_scale: float = Field(default=14.0, gt=0, le=1e6)
+    initial_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
 
     @field_validator("image_positions", mode="before")
     @classmethod
@@ -61,15 +61,15 @@ class FusionOptions(Config):
 class FusionConfig(FusionOptions):
     """The whole shape of a head; the widths follow from the frozen models."""
 
-    region_width: int = Field(256, ge=1, le=WIDEST)
+    region_width: int = Field(default=256, ge=1, le=WIDEST)
     """S, the SAM token width."""
-    region_token_count: int = Field(1, ge=1, le=1024)
+    region_token_count: int = Field(default=1, ge=1, le=1024)
     """N, how many of a region's tokens are seen."""
-    image_width: int = Field(768, ge=1, le=WIDEST)
+    image_width: int = Field(default=768, ge=1, le=WIDEST)
     """C, the CLIP token width."""
-    image_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    image_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
     """T, CLIP tokens an image; None: any. A head with ``image_positions`` takes no other number."""
-    text_width: int = Field(512, ge=1, le=WIDEST)
+    text_width: int = Field(default=512, ge=1, le=WIDEST)
     """D, the class embeddings' width."""
     region_bias: bool = True
     """Whether the map from region tokens has a bias; a published file may lack it."""

@@ -11,7 +11,7 @@ from regionspot_core.errors import ConfigError
 
 
 class Rate(Config):
-    lr: float = Field(0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0)
     decay: float = 0.0
     milestones: tuple[int, ...] = ()
 
@@ -19,7 +19,7 @@ class Rate(Config):
 class Run(Config):
     out: Path
     name: str = "run"
-    steps: int = Field(10, ge=1)
+    steps: int = Field(default=10, ge=1)
     resume: bool = False
     kind: Literal["focal", "softmax"] = "focal"
     rate: Rate = Rate()

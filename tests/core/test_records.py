@@ -96,7 +96,7 @@ def test_a_model_says_what_is_wrong_in_a_few_words(values: object, message: str)
 
 
 class Settings(Config):
-    steps: int = Field(10, ge=1)
+    steps: int = Field(default=10, ge=1)
     name: str = "x"
 
 

@@ -244,7 +244,9 @@ def test_a_head_that_diverges_does_not_end_the_others(stores: list[Path], tmp_pa
     again = sweep(stores, tmp_path / "sweep", space=space, trials=8, at_once=4, resume=True)
     for each in (report, again):
         assert each.exit_code == 1
-        assert sorted(each.failures()) == sorted(f"head {trial.number}" for trial in failed)
+        named = " ".join(each.failures())
+        assert all(str(trial.number) in named for trial in failed)
+        assert all("not finite" in reason for reason in each.failures().values())
 
 
 class Killed(BaseException):
@@ -385,7 +387,7 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
         ({"space": {"head.layers": {"low": 1, "high": 9_999_999}}}, "head.layers: input should be"),
         ({"space": {"steps": {"low": 1, "high": 10**12}}}, "steps: input should be less than or"),
         ({"space": {"seed": {"low": 0, "high": 2**60}}}, "expected numbers from -9007199254740992"),
-        ({"space": {"seed": {"low": 0, "high": 10**40}}}, "expected numbers from -900719925474099"),
+        ({"space": {"seed": {"low": 0, "high": 10**40}}}, r"expected a number below 2\^63"),
         (
             {"space": {"optimiser.lr": {"low": 1e-5, "high": 1e300}}},
             "expected numbers from -1e",
@@ -394,9 +396,12 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
         ({"space": {"head.dropout": {"low": 0.0, "high": 0.5, "step": 0.6}}}, "expected a step th"),
         ({"space": {"head.layers": {"low": 1, "high": 4, "step": 0.5}}}, "needs a whole step, got"),
         ({"space": {"seed": [1, 2, 1]}}, r"seed: expected each choice once, got \[1, 2, 1\]"),
-        ({"space": {"seed": list(range(1_001))}}, "seed.*at most 1000 items"),
+        ({"space": {"seed": list(range(1_001))}}, "seed: expected at most 1,000 choices"),
         ({"space": {f"head.{n}": [1] for n in range(101)}}, "at most 100 items"),
-        ({"search": {"seed": 10**30}, "space": {"seed": [1]}}, "search.seed: input should be less"),
+        (
+            {"search": {"seed": 10**30}, "space": {"seed": [1]}},
+            r"search\.seed: expected a num",
+        ),
     ],
 )
 def test_a_space_that_cannot_be_tried(space: dict[str, Any], message: str) -> None:

@@ -35,11 +35,11 @@ class LossConfig(Config):
     reduction: Literal["paper", "mean"] = "paper"
     """``paper``: mean over an image's regions, then the sum over images. ``mean``: over all
     regions of the batch, so that crowded images weigh by their regions."""
-    alpha: float = Field(0.25, ge=0, le=1)
-    gamma: float = Field(2.0, ge=0, le=100)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    alpha: float = Field(default=0.25, ge=0, le=1)
+    gamma: float = Field(default=2.0, ge=0, le=100)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Of ``softmax``: this share of each target is spread over all classes alike."""
-    negatives: int | None = Field(None, ge=1, le=10**9)
+    negatives: int | None = Field(default=None, ge=1, le=10**9)
     """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
     so many others, drawn anew for each. None: over all."""
     federated: bool = False
@@ -59,17 +59,17 @@ class LossConfig(Config):
 class OptimiserConfig(Config):
     """AdamW, its warm-up and schedule. The defaults are the paper's."""
 
-    lr: float = Field(2.5e-5, gt=0, le=1e30)
-    weight_decay: float = Field(1e-4, ge=0, le=1e6)
+    lr: float = Field(default=2.5e-5, gt=0, le=1e30)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1e6)
     """Of matrices; biases, norms and scales are not decayed."""
-    warmup_steps: int = Field(1_000, ge=0, le=MOST_STEPS)
-    warmup_factor: float = Field(0.01, gt=0, le=1)
+    warmup_steps: int = Field(default=1_000, ge=0, le=MOST_STEPS)
+    warmup_factor: float = Field(default=0.01, gt=0, le=1)
     schedule: Literal["constant", "steps", "cosine"] = "constant"
-    milestones: tuple[Steps, ...] = Field((), max_length=1_000)
+    milestones: tuple[Steps, ...] = Field(default=(), max_length=1_000)
     """Where the ``steps`` schedule divides the rate by ten."""
-    clip_norm: float = Field(1.0, gt=0, le=1e30)
+    clip_norm: float = Field(default=1.0, gt=0, le=1e30)
     """Largest gradient norm of the whole head."""
-    ema: float | None = Field(None, gt=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     """The head that is validated and kept is the exponential mean of the weights after each step,
     with this decay: 0.999, say. None: the last weights."""
 
@@ -81,19 +81,19 @@ class ReadingConfig(Config):
     """``full``: any image next to any other, for local disks. ``windowed``: the images of
     ``window_parts`` parts are shuffled together and parts are read whole, for spinning disks and
     object stores."""
-    window_parts: int = Field(4, ge=1, le=10**6)
+    window_parts: int = Field(default=4, ge=1, le=10**6)
     """Two windows are in memory; ``extract info`` says how large a part is."""
-    memory_mib: int = Field(512, ge=1, le=2**24)
+    memory_mib: int = Field(default=512, ge=1, le=2**24)
     """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
 
 
 class DataConfig(Config):
     """Which images come how often, and which view of each."""
 
-    weights: tuple[Annotated[float, Field(le=1e9)], ...] = Field((), max_length=10_000)
+    weights: tuple[Annotated[float, Field(le=1e9)], ...] = Field(default=(), max_length=10_000)
     """Share of the steps that each cache has, in the order they are given; they need not add up to
     1. Empty: by the caches' images."""
-    repeat_threshold: float | None = Field(None, gt=0, le=1)
+    repeat_threshold: float | None = Field(default=None, gt=0, le=1)
     """Repeat-factor sampling (Gupta et al. 2019, arXiv 1908.03195): images of a class that fewer
     than this share of images has come more often; LVIS's is 0.001. None: all come alike."""
     jitter: bool = False
@@ -101,9 +101,9 @@ class DataConfig(Config):
     keeps, drawn anew each epoch."""
     flip: bool = False
     """Whether half of the images are read mirrored, drawn anew each epoch."""
-    seed: int | None = Field(None, ge=0, le=MOST_SEED)
+    seed: int | None = Field(default=None, ge=0, le=MOST_SEED)
     """Of the order of images and their views; None: the run's."""
-    first_batch: int = Field(0, ge=0, le=MOST_STEPS)
+    first_batch: int = Field(default=0, ge=0, le=MOST_STEPS)
     """Where in that order the run begins: 0, or where a sweep began it."""
 
 
@@ -131,7 +131,7 @@ class LogConfig(Config):
 
     tensorboard: bool = False
     """TensorBoard's event files, in ``tensorboard`` in the run's folder."""
-    wandb: str | None = Field(None, min_length=1)
+    wandb: str | None = Field(default=None, min_length=1)
     """A project at Weights & Biases; None: nobody there."""
 
 
@@ -139,18 +139,18 @@ class TrainConfig(Config):
     """One training run."""
 
     steps: Steps = 20_000
-    batch_images: int = Field(16, ge=1, le=2**16)
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    batch_images: int = Field(default=16, ge=1, le=2**16)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the arithmetic under autocast; weights stay float32, float16 has a loss scale."""
-    pieces: int = Field(1, ge=1, le=2**16)
+    pieces: int = Field(default=1, ge=1, le=2**16)
     """A batch is worked off in so many pieces, one after another: less memory, the same step."""
     compile: bool = False
     """Whether ``torch.compile`` makes kernels of the head and its loss."""
     log_every: Steps = 50
     checkpoint_every: Steps = 1_000
-    keep_checkpoints: int = Field(3, ge=1, le=10**6)
+    keep_checkpoints: int = Field(default=3, ge=1, le=10**6)
     """How many stay: the last ones. Each is the head and, for ``--resume``, twice its size."""
     data: DataConfig = DataConfig()
     reading: ReadingConfig = ReadingConfig()

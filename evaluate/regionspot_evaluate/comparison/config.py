@@ -20,9 +20,9 @@ class CompareConfig(Config):
     annotations: Path
     iou: Ious = ("bbox",)
     protocol: Protocol = "standard"
-    bootstrap: int = Field(200, ge=0, le=5_000)
+    bootstrap: int = Field(default=200, ge=0, le=5_000)
     """How many halves of the images are drawn for the intervals; 0: no intervals."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Of the draws."""
     published: bool = False
     """Whether papers' figures stand beside them, of the same images by the same protocol."""

@@ -22,7 +22,7 @@ class ReportConfig(Config):
     gallery is left out."""
     out: Path | None = None
     """The HTML file; None: ``report.html`` in the first run's folder."""
-    gallery: int = Field(12, ge=0, le=60)
+    gallery: int = Field(default=12, ge=0, le=60)
     """Images of each kind in the gallery: best, worst and random ones."""
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Images of more pixels are not shown."""

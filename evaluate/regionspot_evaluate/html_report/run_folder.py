@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from regionspot_core.boxes import xywh_to_xyxy
 from regionspot_core.datasets import AnnotationSet
@@ -22,6 +22,7 @@ from regionspot_core.datasets.checks import open_annotations, short, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.lvis_scoring import DETECTIONS as LIMIT
+from regionspot_core.records import Record
 from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.detections import DETECTIONS
 from regionspot_evaluate.records import read_json_record
@@ -32,24 +33,22 @@ RECORDS = (RUN_RECORD, CACHED_RECORD)
 """How the run was made; not every folder has one."""
 
 
-class _Told(BaseModel):
+class _Told(Record, extra="ignore", strict=True):
     """What is read of a record. More may be in it."""
-
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Scores(_Told):
-    metrics: dict[str, float | None] = {}
+    metrics: dict[str, float | None] = Field(default_factory=dict)
 
 
 class _Naming(_Told):
-    top1: dict[str, float] = {}
+    top1: dict[str, float] = Field(default_factory=dict)
 
 
 class Measured(_Told):
     """A head's figures, or a baseline's."""
 
-    scores: dict[str, dict[str, _Scores]] = {}
+    scores: dict[str, dict[str, _Scores]] = Field(default_factory=dict)
     """By protocol, and then for boxes and masks."""
     naming: _Naming = _Naming()
 
@@ -63,7 +62,7 @@ class Metrics(Measured):
     """The content of ``metrics.json``."""
 
     proposals: str | None = None
-    baselines: dict[str, Measured] = {}
+    baselines: dict[str, Measured] = Field(default_factory=dict)
 
 
 class _Configuration(_Told):
@@ -71,7 +70,7 @@ class _Configuration(_Told):
     images: str | None = None
 
 
-class Record(_Told):
+class RunRecord(_Told):
     """The content of ``run.json``."""
 
     annotations: str | None = None
@@ -117,7 +116,7 @@ class Run:
     results: Path
     metrics: Metrics
     """The content of ``metrics.json``; empty for a results file alone, as ``record``."""
-    record: Record
+    record: RunRecord
     """The content of ``run.json``, or of ``cached.json``."""
     told: dict[str, Any]
     """Both as they are in the files, without figures."""
@@ -161,7 +160,7 @@ def open_run(path: Path) -> Run:
             are damaged.
     """
     if path.is_file():
-        return Run(path, path.stem, path, Metrics(), Record(), {})
+        return Run(path, path.stem, path, Metrics(), RunRecord(), {})
     if not path.exists():
         raise InputError(f"{path}: no such run; expected a folder that `evaluate run` wrote")
     if not (path / DETECTIONS).is_file():
@@ -174,7 +173,7 @@ def open_run(path: Path) -> Run:
         )
     metrics, measured = _parsed(path / METRICS, Metrics)
     record_file = next((path / name for name in RECORDS if (path / name).exists()), None)
-    record, asked = _parsed(record_file, Record) if record_file else (Record(), {})
+    record, asked = _parsed(record_file, RunRecord) if record_file else (RunRecord(), {})
     figures = {key for key, value in measured.items() if isinstance(value, dict)}
     told = {key: value for key, value in measured.items() if key not in figures}
     left_out = {"left out": measured["left_out"]} if "left_out" in figures else {}
@@ -187,15 +186,7 @@ def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
     if not path.exists():
         return kind(), {}
     values = read_json_record(path)
-    try:
-        return kind.model_validate(values), values
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise InputError(
-            f"{path}: {where}: expected what an evaluation writes ({problem['msg']}), got "
-            f"{short(problem['input'])}"
-        ) from None
+    return kind.parse(values, source=str(path)), values
 
 
 def read_detections(path: Path, annotations: AnnotationSet) -> Detections:

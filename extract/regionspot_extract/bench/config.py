@@ -66,11 +66,11 @@ class ExtractBenchConfig(Config):
     device: str = "auto"
     precision: Precision = "bfloat16"
     """Of extraction and of the loop under autocast."""
-    batch: int | None = Field(None, ge=1, le=MOST_BATCH_IMAGES)
+    batch: int | None = Field(default=None, ge=1, le=MOST_BATCH_IMAGES)
     """Images that extraction takes together; None is what suits the device."""
-    images: int | None = Field(None, ge=1, le=1_000_000)
+    images: int | None = Field(default=None, ge=1, le=1_000_000)
     """By extraction; None for a number that takes minutes."""
-    workers: int = Field(4, ge=1, le=MOST_WORKERS)
+    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
     dir: Path | None = None
     compile: bool = False
     """Whether extraction's image encoders are compiled; it warms up until they are."""

@@ -105,7 +105,7 @@ class TrainBenchConfig(Config):
     shape: Literal["B/16", "L/14@336", "both", "tiny"]
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of CLIP and of the head alike."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(default=1, ge=1)
     """Of PyTorch. Where others have the machine too, several wait for each other most of the time;
     reading has a thread of its own."""
     dir: Path | None = None

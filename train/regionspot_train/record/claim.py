@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from regionspot_core.checkpoint import RECORD
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.files import PARTIAL, require_folder_or_nothing
 from regionspot_core.progress import say
+from regionspot_core.records import read_json_object
 from regionspot_train.config import RUN_RECORD
 from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.record.folder import CHECKPOINTS
@@ -131,9 +131,8 @@ def require_empty(folder: Path, *, but: tuple[str, ...] = (), instead: str = "")
 
 def _record(folder: Path) -> dict[str, Any] | None:
     """What the run in a folder was asked; None where that cannot be read, as is said elsewhere."""
-    with suppress(OSError, ValueError, RecursionError):
-        record = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) else None
+    with suppress(OSError, CheckpointError):
+        return read_json_object(folder / RUN_RECORD, error=CheckpointError)
     return None
 
 

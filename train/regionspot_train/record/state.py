@@ -66,11 +66,11 @@ class _Random(_State):
 class _Scaler(_State):
     """float16's loss scale; empty in other precisions."""
 
-    scale: float | None = Field(None, gt=0)
-    growth_factor: float = Field(2.0, gt=0)
-    backoff_factor: float = Field(0.5, gt=0)
-    growth_interval: int = Field(2000, ge=1)
-    growth_tracker: int = Field(0, ge=0, alias="_growth_tracker")
+    scale: float | None = Field(default=None, gt=0)
+    growth_factor: float = Field(default=2.0, gt=0)
+    backoff_factor: float = Field(default=0.5, gt=0)
+    growth_interval: int = Field(default=2000, ge=1)
+    growth_tracker: int = Field(default=0, ge=0, alias="_growth_tracker")
 
 
 class _Learner(_State):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,7 @@ SWEPT_ALONE = ("seed", "steps")
 Choice = bool | int | float | str
 MOST_WHOLE, MOST = 2**53, 1e30
 """Of a span's numbers. Optuna keeps all as floats, which are exact for integers up to 2⁵³."""
+MOST_CHOICES = 1_000
 MOST_STEPS = 10**9
 """Values of a span with a step: Optuna reckons them in decimals of so many digits."""
 
@@ -44,7 +45,7 @@ class SweepSize(Config):
 
     trials: int = Field(ge=1, le=100_000)
     at_once: int = Field(ge=1, le=1_024)
-    ray_groups: int | None = Field(None, ge=1, le=1_024)
+    ray_groups: int | None = Field(default=None, ge=1, le=1_024)
 
 
 class Span(Config):
@@ -54,7 +55,7 @@ class Span(Config):
     high: int | float
     log: bool = False
     """Whether small numbers are tried as often as large ones, decade by decade."""
-    step: int | float | None = Field(None, gt=0)
+    step: int | float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _numbers_are_kept(self) -> Span:
@@ -143,20 +144,18 @@ class SearchConfig(Config):
     """Optuna's: tree-structured Parzen estimators, or by chance."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "median"
     """Optuna's, asked after each validation."""
-    pruner_startup: int = Field(5, ge=0)
+    pruner_startup: int = Field(default=5, ge=0)
     """Of ``median``: heads that are not pruned, to begin with."""
-    pruner_warmup: int = Field(0, ge=0)
+    pruner_warmup: int = Field(default=0, ge=0)
     """Of ``median``: steps of each head before it may be pruned."""
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class Space(Config):
     """A sweep's file."""
 
     search: SearchConfig = SearchConfig()
-    space: dict[str, Span | Annotated[list[Choice], Field(max_length=1_000)]] = Field(
-        min_length=1, max_length=100
-    )
+    space: dict[str, Span | list[Choice]] = Field(min_length=1, max_length=100)
     """Settings by name, ``optimiser.lr`` say: a span, or a list of choices."""
 
     @model_validator(mode="after")
@@ -169,6 +168,11 @@ class Space(Config):
                 )
             if isinstance(values, list) and not values:
                 raise ValueError(f"{key}: expected at least one choice, got an empty list")
+            if isinstance(values, list) and len(values) > MOST_CHOICES:
+                raise ValueError(
+                    f"{key}: expected at most {MOST_CHOICES:,} choices, got {len(values):,}; a "
+                    f"span {{ low, high }} has more"
+                )
             if isinstance(values, list) and len(set(values)) < len(values):
                 raise ValueError(f"{key}: expected each choice once, got {values}")
         return self
