@@ -35,10 +35,11 @@ wheel: $(INSTALLED)
 
 # uv installs torch's gigabytes in seconds; it is taken into the environment, not the machine.
 # torch and torchvision must come from one place together: they are built for each other.
+# Compiled once here, PyTorch loads at once where Python may not write its compiled files.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable ".[dev]"
 	touch $@
 
 clean:
