@@ -15,8 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core.backbones.loading import BackboneConfig
-from regionspot_core.errors import InputError
-from regionspot_core.files import write_json
+from regionspot_core.files import require_empty_folder, write_json
 from regionspot_core.tables import format_bytes, show, show_unbroken
 from regionspot_core.tiny.world import write_world
 from regionspot_evaluate.backbone_choice import backbones_of_head
@@ -58,8 +57,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
     Raises:
         InputError: ``out`` is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: expected a new or empty folder, found files in it")
+    require_empty_folder(out)
     size = QUICK if quick else FULL
     world, store, run, results = (out / name for name in ("world", "store.zarr", "run", "results"))
     clock = _Clock()

@@ -24,6 +24,8 @@ MARK = ".regionspot-partial"
 PARTIAL = re.compile(r"(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.partial")
 """Names of what is being written: the final name, then the process that writes it."""
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
+
 _ADVICE = {
     errno.ENOSPC: "; free some and run the same command again",
     errno.EDQUOT: "; free some and run the same command again",
@@ -207,6 +209,8 @@ def require_folder_or_nothing(path: Path) -> None:
     """
     if path.resolve() == path.resolve().parent:
         raise InputError(f"--out {path}: expected a folder of its own, got the root of all files")
+    if _URL.match(str(path)):  # a Path has lost the second slash of file:///x
+        raise InputError(f"--out {path}: expected a folder on this machine, got a URL")
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         what = "got a file" if nearest == path else f"but {nearest} is a file"

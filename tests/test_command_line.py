@@ -167,7 +167,7 @@ MISTAKES = [
     (["bench", "score", "--dir", "missing"], "--dir missing: expected an existing folder"),
     (["bench", "score", "--json", "images"], "--json images: expected a name for a file"),
     (["demo", "--out", "."], "expected a new or empty folder"),
-    (["demo", "--out", "text.txt"], "expected a new or empty folder"),
+    (["demo", "--out", "text.txt"], "expected a folder, or a new name for one; got a file"),
 ]  # fmt: skip
 
 

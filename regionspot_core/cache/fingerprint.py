@@ -15,6 +15,8 @@ Fingerprint = dict[str, Any]
 SHA256_DIGITS = 64
 LONGEST_SHOWN = 200
 """Characters of a value that a message shows."""
+MOST_SHOWN = 12
+"""Fields that a message names: a file of another kind differs in all."""
 
 
 def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
@@ -37,9 +39,11 @@ def require_equal(expected: Fingerprint, found: Fingerprint, *, what: str, advic
         advice: Ends it.
 
     Raises:
-        FingerprintError: They differ; the message names each field.
+        FingerprintError: They differ; the message names each field, or the first of many.
     """
     fields = differences(expected, found)
+    if len(fields) > MOST_SHOWN:
+        fields = [*fields[:MOST_SHOWN], f"and {len(fields) - MOST_SHOWN} more fields"]
     if fields:
         raise FingerprintError(f"{what}: {'; '.join(fields)}. {advice}")
 

@@ -272,3 +272,12 @@ def test_only_new_and_empty_folders_are_taken(
     for taken in (tmp_path, tmp_path / "file", tmp_path / "file" / "deeper", Path("/")):
         with pytest.raises(InputError, match="--out"):
             require_empty_folder(taken)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x", "file:///x", "gs://b"])
+def test_a_url_is_no_folder(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="expected a folder on this machine, got a URL"):
+        require_empty_folder(Path(url))
+    require_empty_folder(Path("c:/x"))
+    assert not list(tmp_path.iterdir())

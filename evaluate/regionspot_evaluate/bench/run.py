@@ -10,6 +10,7 @@ from pathlib import Path
 
 from regionspot_core.bench.measure import Times, take_turns
 from regionspot_core.bench.workplace import workplace
+from regionspot_core.errors import WorkerError
 from regionspot_core.files import require_place_for_file, write_json
 from regionspot_core.lvis_scoring import named_figures
 from regionspot_core.progress import say
@@ -99,7 +100,7 @@ def _measure_memory(folder: Path, sizes: Sizes) -> MemoryFigures:
     command = [sys.executable, "-m", "regionspot_evaluate.bench.memory_child", truth, found]
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"scoring in a process of its own ended with {done.returncode}")
+        raise WorkerError(f"scoring in a process of its own ended with {done.returncode}")
     said = json.loads(done.stdout)
     return MemoryFigures(
         images=sizes.memory_images,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regionspot_core.cache.plan import TokenShape
+from regionspot_core.errors import WorkerError
 from regionspot_train.bench.config import Sizes
 from regionspot_train.bench.stores import write_store
 
@@ -83,7 +84,7 @@ def measure_memory(folder: Path, sizes: Sizes, *, threads: int) -> MemoryFigures
 
 def _peak(process: subprocess.Popen[str], output: str, images: int) -> Peak:
     if process.returncode:
-        raise RuntimeError(f"training in a process of its own ended with {process.returncode}")
+        raise WorkerError(f"training in a process of its own ended with {process.returncode}")
     said = json.loads(output)
     image_bytes = 2 * (
         SHAPE.image_tokens * SHAPE.image_width + REGIONS * SHAPE.region_tokens * SHAPE.region_width

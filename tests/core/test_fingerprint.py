@@ -1,0 +1,35 @@
+"""How two records of what something was made from differ, in words."""
+
+import pytest
+
+from regionspot_core.cache.fingerprint import MOST_SHOWN, differences, require_equal
+from regionspot_core.errors import FingerprintError
+
+SHA = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "lines"),
+    [
+        ({}, {}, []),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, ["a.b: expected 1, found 2"]),
+        ({"a": 1}, {"b": 1}, ["a: expected 1, found nothing", "b: expected nothing, found 1"]),
+        ({"a": SHA}, {"a": "x"}, [f"a: expected {SHA[:12]}…, found x"]),
+        ({"a": "x" * 300}, {"a": 1}, [f"a: expected {'x' * 200}…, found 1"]),
+    ],
+)
+def test_each_field_that_differs_is_a_line(
+    expected: dict[str, object], found: dict[str, object], lines: list[str]
+) -> None:
+    assert differences(expected, found) == lines
+
+
+def test_of_many_fields_the_first_are_named() -> None:
+    many = {f"field{number:03d}": number for number in range(100)}
+    with pytest.raises(FingerprintError) as caught:
+        require_equal(many, {}, what="a run", advice="Take another")
+    text = str(caught.value)
+    assert text.startswith("a run: field000: expected 0, found nothing; ")
+    assert text.endswith(f"; and {100 - MOST_SHOWN} more fields. Take another")
+    assert text.count("found nothing") == MOST_SHOWN
