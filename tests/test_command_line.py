@@ -95,7 +95,7 @@ MISTAKES = [
     (["train", "import"], "Missing argument 'FILE.pth'"),
     (["train", "export"], "Missing argument 'HEAD'"),
     (["evaluate", "predict"], "Missing argument 'IMAGE'"),
-    (["evaluate", "predict", "a.png"], "`train fit` or `train import` wrote, or `demo` as"),
+    (["evaluate", "predict", "images/a.png"], "`train fit` or `train import` wrote, or `demo` as"),
     (["evaluate", "report"], "Missing argument 'RUN [RUN2]'"),
     (["evaluate", "compare"], "Missing argument 'RUN'"),
     (["evaluate", "compare", "lvis.json"], "Missing option '--annotations'"),

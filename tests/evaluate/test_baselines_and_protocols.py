@@ -188,7 +188,7 @@ def test_who_names_the_regions(
             "baseline: expected none alone, or baselines; got none and clip-pool",
         ),
         (["--protocol", "standard,coco"], "protocol.1: input should be 'standard' or 'fixed'"),
-        (["--protocol", ""], "protocol.0: input should be 'standard' or 'fixed', got ''"),
+        (["--protocol", ""], "--protocol: expected a value, got an empty text"),
         (["--scorer", "coco"], "scorer: input should be 'fast' or 'lvis', got 'coco'"),
         (["--no-baseline"], "No such option: --no-baseline"),
     ],

@@ -88,7 +88,7 @@ def test_a_difference_is_said(
     ("arguments", "message"),
     [
         (["--iou", "box"], "iou.0: input should be 'bbox' or 'segm', got 'box'"),
-        (["--iou", ""], "iou.0: input should be 'bbox' or 'segm', got ''"),
+        (["--iou", ""], "--iou: expected a value, got an empty text"),
         (["--protocol", "loose"], "protocol: input should be 'standard' or 'fixed'"),
         (["--scorer", "slow"], "scorer: input should be 'fast', 'lvis' or 'coco', got 'slow'"),
         (["--scorer", "coco", "--protocol", "fixed"], "fixed AP is LVIS's"),
@@ -97,7 +97,7 @@ def test_a_difference_is_said(
         (["--annotations", "detections.json"], "detections.json: expected an object with lists"),
         (["--detections", "annotations.json"], "annotations.json: expected a list of detections"),
         (["--annotations", "."], "expected an annotation file, got a folder"),
-        (["--detections", "."], "expected a results file, got a folder"),
+        (["--detections", "."], "--detections .: expected a file, found a folder"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, regionspot: Regionspot, folder: Path) -> None:

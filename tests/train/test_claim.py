@@ -70,7 +70,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(
 
 def test_the_root_of_the_file_system_is_no_place(store: Path) -> None:
     before = sorted(Path("/").iterdir())
-    with pytest.raises(InputError, match=r"--out /: (expected a new or|no permission)"):
+    with pytest.raises(InputError, match="--out /: expected a folder of its own, got the root"):
         fit(store, Path("/"), resume=True)
     assert sorted(Path("/").iterdir()) == before
 
