@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import typer
 
 from regionspot_core.errors import InputError
+from regionspot_core.input_files import kind_of
 
 INTEGER_LIMIT = 2**63
 """No library below takes larger whole numbers."""
@@ -93,25 +93,6 @@ existing_store = existing("a feature cache, the folder or URL of a store", folde
 existing_head = existing(
     "a trained head, a folder that `train fit` or `train import` wrote", folder=True
 )
-
-
-def kind_of(path: Path) -> str:
-    """Return what is at a path, for a message."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a link to nothing" if path.is_symlink() else "nothing there"
-    except OSError as error:
-        return f"a place that cannot be read ({error.strerror})"
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFREG: "a file",
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a disk",
-    }
-    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def _name(param: typer.CallbackParam) -> str:

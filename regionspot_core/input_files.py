@@ -8,8 +8,6 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from regionspot_core.arguments import kind_of
-
 
 def open_input(path: Path) -> BinaryIO:
     """Open a regular file to read its bytes; reading a pipe, a socket or a device may never end.
@@ -24,3 +22,22 @@ def open_input(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, f"expected a file, found {kind_of(path)}", str(path))
     return path.open("rb")
+
+
+def kind_of(path: Path) -> str:
+    """Return what is at a path, for a message."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link to nothing" if path.is_symlink() else "nothing there"
+    except OSError as error:
+        return f"a place that cannot be read ({error.strerror})"
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFREG: "a file",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a disk",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

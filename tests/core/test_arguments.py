@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.arguments import kind_of, require_values
+from regionspot_core.arguments import require_values
 from regionspot_core.errors import InputError
+from regionspot_core.input_files import kind_of
 
 
 @pytest.mark.parametrize(
