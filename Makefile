@@ -1,5 +1,6 @@
 # make demo      the whole pipeline on the embedded world, about five minutes
-# make test      the tests
+# make test      the quick tests, for every change
+# make test-all  all tests, and the campaign: what CI runs
 # make campaign  kills, damages, hostile files and arguments: minutes of them
 # Each makes the virtual environment first; Python 3.11 or newer and make are all they need.
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= demo-out
 
-.PHONY: help demo test campaign lint wheel clean
+.PHONY: help demo test test-all campaign lint wheel clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -17,8 +18,18 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/regionspot demo --out $(OUT)
 
+# Tests start many processes. Each may keep what it compiles, and computes in one thread: two
+# processes whose threads wait for each other take most of the time.
+unexport PYTHONDONTWRITEBYTECODE
+test test-all campaign: export OMP_NUM_THREADS := 1
+# A file's tests stay together, for their fixtures; files with slow tests come first.
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(BY_FILE) -m "not slow"
+
+test-all: campaign
+	$(BIN)/pytest $(BY_FILE) --ignore tests/campaign --durations 25
 
 campaign: $(INSTALLED)
 	$(BIN)/pytest -n 2 tests/campaign --size ci

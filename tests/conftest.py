@@ -1,7 +1,8 @@
 """How tests run here.
 
 One thread a process: two test processes whose threads wait for each other take most of the time.
-No property test fails for being slow, and every run draws the same cases.
+Processes keep what they compile, so that the next of them starts at once. No property test fails
+for being slow, and every run draws the same cases. A test that hangs fails.
 
 Photographs and annotations to try things on may lie in a folder ``shared`` beside the checkout, or
 in the one that ``REGIONSPOT_SHARED`` names; tests that want them skip where there is none.
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
@@ -36,6 +38,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("campaign", "kills, damages, hostile files and arguments")
     group.addoption("--size", choices=("quick", "ci", "full"), default="quick", help="How many.")
     group.addoption("--campaign-seed", type=int, default=0, metavar="N", help="Of which cases.")
+
+
+SLOW_SECONDS = 1_200
+"""After which a slow test has hung. Others: ``timeout`` in pyproject.toml."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests their time, and begin with their files: no process ends on a long one."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    for item in slow:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+    first = {item.path for item in slow}
+    items.sort(key=lambda item: item.path not in first)  # stable: the rest stays in order
 
 
 @pytest.fixture(scope="session")

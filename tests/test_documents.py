@@ -25,6 +25,8 @@ from documents import NOT_RUN, Block, Call, blocks, run_shell
 import regionspot_cli
 import regionspot_demo
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -31,6 +31,8 @@ from regionspot_extract.run import run_extraction
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.run import run_training
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SETTINGS = ["steps=60", "batch_images=3", "optimiser.lr=0.001", "optimiser.warmup_steps=5",
             "head.layers=1", "head.dropout=0"]  # fmt: skip

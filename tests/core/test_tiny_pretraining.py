@@ -30,6 +30,8 @@ from regionspot_core.tiny.pretrain import pretrain_clip, pretrain_sam
 from regionspot_core.tiny.pretrain_clip import multi_positive_loss
 from regionspot_core.tiny.training_loop import Schedule
 
+pytestmark = pytest.mark.slow
+
 
 class Pretraining(Protocol):
     def __call__(

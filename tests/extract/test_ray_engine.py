@@ -24,6 +24,8 @@ from regionspot_extract.info import describe_store
 from regionspot_extract.run import run_extraction
 from regionspot_extract.worker import PartWorker, anywhere
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 ray_engine = pytest.importorskip("regionspot_extract.ray_engine")
