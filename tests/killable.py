@@ -1,4 +1,4 @@
-"""Runs of an extraction in processes that can be killed at any moment, and start at once.
+"""Runs of an extraction in processes that are killed at a chosen event, and start at once.
 
 A fork server has all modules loaded; each run is a fork of it, so that it begins after
 milliseconds instead of the seconds that importing PyTorch takes.
@@ -10,17 +10,39 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from file_events import FileEvents
+
 from regionspot_extract.config import ExtractConfig
 
+SECONDS = 300
+"""That a run may take on a busy machine."""
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["regionspot_extract.run", "open_clip", "segment_anything"])
 
 
-def start(config: ExtractConfig, log: Path) -> BaseProcess:
-    """Begin a run. ``log`` gets its standard error, and a line for every part it begins."""
-    process = _FORKS.Process(target=_extract, args=(config.model_dump(mode="json"), log))
+def start(config: ExtractConfig, log: Path, kill_at: int | None = None) -> BaseProcess:
+    """Begin a run, which kills itself at its ``kill_at``-th event on the store, if it comes there.
+
+    ``log`` gets its standard error, a line for every part it begins, and the number of events.
+    """
+    process = _FORKS.Process(target=_extract, args=(config.model_dump(mode="json"), log, kill_at))
     process.start()
     return process
+
+
+def wait(process: BaseProcess) -> None:
+    """Wait for a run to end, and end it if it does not."""
+    process.join(SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"a run took more than {SECONDS} s")
+
+
+def events(log: Path) -> int:
+    """How many events a run that ended well had."""
+    (line,) = (line for line in log.read_text().splitlines() if line.startswith("events "))
+    return int(line.removeprefix("events "))
 
 
 def parts_begun(log: Path) -> list[int]:
@@ -29,7 +51,7 @@ def parts_begun(log: Path) -> list[int]:
     return [int(line.removeprefix("begun ")) for line in lines if line.startswith("begun ")]
 
 
-def _extract(config: dict[str, Any], log: Path) -> None:
+def _extract(config: dict[str, Any], log: Path, kill_at: int | None) -> None:
     from regionspot_extract.encode import Encoder
     from regionspot_extract.run import run_extraction
 
@@ -42,4 +64,6 @@ def _extract(config: dict[str, Any], log: Path) -> None:
         return original(self, part, *arguments, **named)
 
     Encoder.encode_part = encode_part  # type: ignore[method-assign]
+    happened = FileEvents(Path(config["out"]), kill_at)
     run_extraction(ExtractConfig.parse(config, source="test"))
+    os.write(descriptor, f"events {happened.end()}\n".encode())

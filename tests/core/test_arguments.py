@@ -26,6 +26,8 @@ from regionspot_core.input_files import kind_of
 def test_an_empty_argument_is_refused(arguments: list[str], named: str) -> None:
     with pytest.raises(InputError, match=f"^{named}: expected a value, got an empty text"):
         require_values(arguments)
+    with pytest.raises(InputError, match="got an empty text"):
+        require_values([*arguments, ""])
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,16 @@ def test_no_more_than_four_results_a_thread_are_made_ahead() -> None:
 
 
 def test_nothing_is_done_before_the_first_result_is_asked_for() -> None:
-    def fail(item: int) -> int:
-        raise AssertionError(item)
+    taken: list[int] = []
 
-    map_ahead(fail, range(3), workers=1)
+    def source() -> Iterator[int]:
+        for item in range(3):
+            taken.append(item)
+            yield item
+
+    results = map_ahead(lambda item: item, source(), workers=1)
+    assert taken == []
+    assert list(results) == taken == [0, 1, 2]
 
 
 def test_an_error_is_raised_where_its_result_is_due() -> None:

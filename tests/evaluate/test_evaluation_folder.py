@@ -144,7 +144,8 @@ def test_journals_of_earlier_versions_have_no_mark(
     folder.claim()
     (folder.journals / MARK).unlink()
     with open_journal(folder.journals, WHOLE):
-        run_folder(config(place, tmp_path), annotations)
+        again = run_folder(config(place, tmp_path), annotations)
+    assert again.journals == folder.journals
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import pytest
+from file_events import watched
 from filelock import FileLock
 from small_evaluation import (
     BASELINE_FILES,
@@ -469,9 +469,16 @@ def test_shares_that_begin_together_do_not_refuse_each_other(tmp_path: Path) -> 
     """Each looks whether all is being gathered, by holding that lock for a moment."""
     held = FileLock(tmp_path / "1-of-1.lock", thread_local=False)
     held.acquire()
-    Timer(0.2, held.release).start()
-    with open_journal(tmp_path, Shard(index=1, of=2)):
-        pass
+    tries = []
+
+    def let_go(path: str) -> None:
+        tries.append(path == held.lock_file)
+        if sum(tries) == 2:  # the first try was in vain
+            held.release()
+
+    with watched(let_go), open_journal(tmp_path, Shard(index=1, of=2)):
+        assert (tmp_path / "1-of-2.jsonl").exists()
+    assert not held.is_locked
 
 
 def test_masks_that_cannot_be_scored_are_found_at_once(

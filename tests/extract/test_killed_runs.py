@@ -1,8 +1,7 @@
-"""Runs killed at random moments, and two at once: the bytes of one run, and nothing done twice."""
+"""Runs killed at random events, and two at once: the bytes of one run, and nothing done twice."""
 
 import random
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from regionspot_core.tiny.world import World, write_world
 from regionspot_core.vocabulary_files import load_vocabulary
 from regionspot_extract.config import ExtractConfig
 
-SCENES, PART = 45, 3
+SCENES, PART = 24, 3
 PARTS = SCENES // PART
-KILLS = 20
-"""Of each kind of store, so at least twice that."""
+KILLS = 10
+"""Of each kind of store."""
 KEEPS = {"float16": {}, "int8, all views": {"dtype": "int8", "jitter": 1, "flip": True}}
 
 
@@ -57,15 +56,11 @@ def make_config(world: World, bank: Path, out: Path, keep: dict[str, object]) ->
 @pytest.mark.parametrize("keep", KEEPS)
 def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, keep: str) -> None:
     config = partial(make_config, world, bank, keep=KEEPS[keep])
-    seconds = 0.0
-    for name in ("first", "whole"):  # the first also waits for the modules to be loaded
-        began = time.monotonic()
-        whole = killable.start(config(tmp_path / name), tmp_path / f"log-{name}")
-        whole.join()
-        seconds = time.monotonic() - began
-        assert whole.exitcode == 0, (tmp_path / f"log-{name}").read_text()
-    assert killable.parts_begun(tmp_path / "log-whole") == list(range(PARTS))
-    expected = files_of(tmp_path / "whole")
+    whole = killable.start(config(tmp_path / "whole"), tmp_path / "log")
+    killable.wait(whole)
+    assert whole.exitcode == 0, (tmp_path / "log").read_text()
+    assert killable.parts_begun(tmp_path / "log") == list(range(PARTS))
+    expected, events = files_of(tmp_path / "whole"), killable.events(tmp_path / "log")
 
     rng = random.Random(keep)
     kills = stores = 0
@@ -75,10 +70,9 @@ def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, 
         ended = False
         while not ended:
             there, log = committed(out), tmp_path / f"log-{stores}-{kills}"
-            run = killable.start(config(out), log)
-            run.join(rng.uniform(0, 0.7 * seconds) if kills < KILLS else None)
-            run.kill()
-            run.join()
+            at = rng.randint(1, events * 2 // 3) if kills < KILLS else None
+            run = killable.start(config(out), log, kill_at=at)
+            killable.wait(run)
             ended = run.exitcode != -signal.SIGKILL
             kills += not ended
             begun = killable.parts_begun(log)
@@ -93,26 +87,31 @@ def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, 
         assert left == [out.name]
 
 
-@pytest.mark.parametrize("killed_after", [None, 0.1, 0.4, 0.7])
+@pytest.fixture(scope="module")
+def alone(world: World, bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the store of a run that was alone, and its log."""
+    folder = tmp_path_factory.mktemp("alone")
+    run = killable.start(make_config(world, bank, folder / "store", {}), folder / "log")
+    killable.wait(run)
+    assert run.exitcode == 0, (folder / "log").read_text()
+    return folder
+
+
+@pytest.mark.parametrize("killed_at", [None, 0.05, 0.2, 0.4])
 def test_two_runs_on_one_store_at_once(
-    world: World, bank: Path, tmp_path: Path, killed_after: float | None
+    world: World, bank: Path, alone: Path, tmp_path: Path, killed_at: float | None
 ) -> None:
-    """They share the parts; and where one is killed, the other does all that it leaves."""
+    """They share the parts; where one is killed at an event, the other does all that it leaves."""
     config = make_config(world, bank, tmp_path / "store", {})
     logs = [tmp_path / "log-0", tmp_path / "log-1"]
-    runs = [killable.start(config, log) for log in logs]
-    if killed_after is not None:
-        runs[0].join(killed_after)
-        runs[0].kill()
+    at = None if killed_at is None else int(killed_at * killable.events(alone / "log"))
+    runs = [killable.start(config, logs[0], kill_at=at), killable.start(config, logs[1])]
     for run in runs:
-        run.join()
+        killable.wait(run)
     assert runs[1].exitcode == 0, logs[1].read_text()
     begun = [killable.parts_begun(log) for log in logs]
     assert set(begun[0]) | set(begun[1]) == set(range(PARTS))
     # The killed run was encoding one part and writing another: no others can be begun twice.
     assert len(set(begun[0]) & set(begun[1])) <= 2 * (runs[0].exitcode != 0)
-
-    alone = killable.start(make_config(world, bank, tmp_path / "alone", {}), tmp_path / "log")
-    alone.join()
-    assert files_of(tmp_path / "store") == files_of(tmp_path / "alone")
+    assert files_of(tmp_path / "store") == files_of(alone / "store")
     assert sorted(path.name for path in tmp_path.glob("store*")) == ["store"]

@@ -420,11 +420,19 @@ def test_a_sweep_of_too_many_heads(
     assert not (tmp_path / "sweep").exists()
 
 
-def processes() -> Iterator[tuple[int, str]]:
-    """Each process and its command line."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def descendants(process: int) -> Iterator[int]:
+    """The processes that a process started, and those that they did."""
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            yield int(path.parent.name), path.read_text().replace("\0", " ")
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
+def has_name(process: int, start: str) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text().startswith(start)
+    return False
 
 
 def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
@@ -434,25 +442,25 @@ def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
     # A cluster of its own, whatever other tests have running.
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
     ray.init(address="local", num_cpus=2, **quiet)
-    killed = threading.Event()
+    killed, over = threading.Event(), threading.Event()
 
     def kill_one() -> None:
-        # Ray names a worker's process after its task.
-        workers: list[int] = []
-        for _ in range(BOUND * 50):
-            time.sleep(0.02)
+        # Ray names a worker's process after its task. Another's Ray may have such workers too.
+        while not over.wait(0.02):
             if list(out.glob("trials/*/checkpoints/*/state.pt")):
-                workers = [pid for pid, name in processes() if name.startswith("ray::_learn")]
-            if workers:
-                os.kill(workers[0], signal.SIGKILL)
-                killed.set()
-                return
+                started = list(descendants(os.getpid()))
+                workers = [each for each in started if has_name(each, "ray::_learn")]
+                if workers:
+                    os.kill(workers[0], signal.SIGKILL)
+                    killed.set()
+                    return
 
     thread = threading.Thread(target=kill_one)
     thread.start()
     try:
         report = sweep(stores, out, "steps=150", trials=2, at_once=1, ray_groups=2)
     finally:
+        over.set()
         thread.join()
         ray.shutdown()
     assert killed.is_set()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_images(store: Path, tmp_path:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_load(name: str) -> None:
-    TrainConfig.load(recipe_or_file(name))
+    """Each setting that a recipe's file has is the configuration's."""
+    written = tomllib.loads(recipe_or_file(name).read_text(encoding="utf-8"))
+    config = TrainConfig.load(recipe_or_file(name)).model_dump(mode="json")
+    assert written.keys() <= config.keys()
+    for key, value in written.items():
+        section = {key: value} if not isinstance(value, dict) else value
+        taken = config if not isinstance(value, dict) else config[key]
+        assert section.items() <= taken.items()
 
 
 PAPERS = [name for name in RECIPES if name.startswith("paper")]
