@@ -52,18 +52,17 @@ def parts_begun(log: Path) -> list[int]:
 
 
 def _extract(config: dict[str, Any], log: Path, kill_at: int | None) -> None:
-    from regionspot_extract.encode import Encoder
+    from regionspot_core.fault_points import at_points
     from regionspot_extract.run import run_extraction
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
-    original = Encoder.encode_part
 
-    def encode_part(self: Encoder, part: Any, *arguments: Any, **named: Any) -> Any:
-        os.write(descriptor, f"begun {part.index}\n".encode())
-        return original(self, part, *arguments, **named)
+    def note(point: str, part: int) -> None:
+        if point == "encode part":
+            os.write(descriptor, f"begun {part}\n".encode())
 
-    Encoder.encode_part = encode_part  # type: ignore[method-assign]
     happened = FileEvents(Path(config["out"]), kill_at)
-    run_extraction(ExtractConfig.parse(config, source="test"))
+    with at_points(note):
+        run_extraction(ExtractConfig.parse(config, source="test"))
     os.write(descriptor, f"events {happened.end()}\n".encode())

@@ -193,6 +193,7 @@ def test_info_of_an_unfinished_store(regionspot: Regionspot, place: Path) -> Non
     assert "1 of 2 written: NOT complete" in human.stdout
 
 
+@pytest.mark.slow
 def test_as_a_program_of_its_own(place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "regionspot_cli", "train", "fit", "--cache", "images", "--out", "x"],

@@ -34,7 +34,7 @@ RECIPES = sorted((ROOT / "train" / "regionspot_train" / "recipes").glob("*.toml"
 SCRIPTS = Path(sys.prefix) / "bin"
 DEMO = ("demo", "--quick", "--out", "demo-out")
 """What `make demo` is here, with fewer scenes and steps still: the whole demo takes minutes."""
-SIZE = regionspot_demo.DemoSize(train_scenes=160, val_scenes=32, steps=120)
+SIZE = regionspot_demo.DemoSize(train_scenes=96, val_scenes=20, steps=60)
 TYPES_SECONDS = 900
 
 

@@ -34,6 +34,8 @@ from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig
 from regionspot_train.validation import ValidationSet
 
+pytestmark = pytest.mark.slow
+
 SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
 
 
@@ -270,15 +272,21 @@ def test_an_unreadable_image_is_reported(
     assert broken.name in report.failed[0]
 
 
-@pytest.mark.parametrize("kind", ["file inside", "a file"])
-def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("file inside", "expected a new or empty folder"),
+        ("a file", "expected a folder, or a new name for one; got a file"),
+    ],
+)
+def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str, message: str) -> None:
     out = tmp_path / "out"
     if kind == "a file":
         out.write_text("mine")
     else:
         out.mkdir()
         (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="expected a new or empty folder"):
+    with pytest.raises(InputError, match=message):
         regionspot_demo.run_demo(out)
 
 

@@ -5,6 +5,8 @@ import pytest
 import tensorstore as ts
 import zarr
 
+pytestmark = pytest.mark.slow
+
 ABSENT = b"\x02"  # the generation of a key that is not there
 
 

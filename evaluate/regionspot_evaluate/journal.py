@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from regionspot_core.cache.fingerprint import Fingerprint, require_equal
 from regionspot_core.errors import InputError
+from regionspot_core.fault_points import reach
 from regionspot_core.shard import Shard
 from regionspot_evaluate.image_records import ImageRecord, RecordForm
 
@@ -179,6 +180,7 @@ class Journal:
             ValueError: A figure is not finite, which JSON cannot say.
             OSError: The disk is full, or cannot be written to; the journal stays as it was.
         """
+        reach("record batch", batch)
         failed = sum(record.failed is not None for record in records)
         images = [record.to_json() for record in records]
         self._write({"batch": batch, "failed": failed, "images": images})

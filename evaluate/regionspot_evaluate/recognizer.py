@@ -19,6 +19,7 @@ from regionspot_core.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.checkpoint import load_head, read_record
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError, FingerprintError
+from regionspot_core.fault_points import reach
 from regionspot_core.fusion import FusionHead, normalised_boxes
 from regionspot_core.prompts import BoxPrompts, Prompts
 from regionspot_core.region_tokens import chosen_count, chosen_tokens
@@ -114,6 +115,7 @@ class Recognizer:
         """Run both frozen models over B images that :meth:`Backbones.prepare` gave."""
         if not images:
             return []
+        reach("recognise batch", len(images))
         sam, clip = self._backbones.region_encoder, self._backbones.image_text_encoder
         image_tokens = clip.image_tokens([image.image_input for image in images])
         embeddings = sam.embed([image.region_input for image in images])

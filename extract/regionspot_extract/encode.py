@@ -20,6 +20,7 @@ from regionspot_core.cache.schema import FLIPPED, features, part_arrays, scale_n
 from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
+from regionspot_core.fault_points import reach
 from regionspot_core.prefetch import in_batches
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.transforms import Size
@@ -97,6 +98,7 @@ class Encoder:
             ImageError: A feature is not finite in float16; the image is named.
             DeviceMemoryError: Not even one image fits in the device's memory.
         """
+        reach("encode part", part.index)
         with self._turn:
             rows, failed = self._empty_rows(part), []
             underway: _Batch | None = None
@@ -119,6 +121,8 @@ class Encoder:
         Raises:
             DeviceMemoryError: Not even one image fits.
         """
+        if pictures:
+            reach("encode batch", pictures[0].position)
         start = 0
         while start < len(pictures):
             some = pictures[start : start + self._fit.images]

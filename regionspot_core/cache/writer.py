@@ -54,6 +54,7 @@ from regionspot_core.cache.store import FolderStore, Location, Store, open_store
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
+from regionspot_core.fault_points import reach
 from regionspot_core.files import folder_written_aside, reason_of, remove_left_behind
 
 
@@ -165,6 +166,7 @@ class CacheWriter:
         Raises:
             CacheError: The arrays are not of the part's shape, or cannot be written.
         """
+        reach("write part", part.index)
         wanted = {each.name: (each.shape[1:], each.dtype) for each in self._arrays.values()}
         self._require_shapes(part, given.arrays, wanted)
         contents = {name: self._arrays[name].pieces(rows) for name, rows in given.arrays.items()}
@@ -182,6 +184,7 @@ class CacheWriter:
             chunks={name: chunk_sums(pieces) for name, pieces in files.items()},
         )
         write_marker(self.store, marker)
+        reach("wrote part", part.index)
         return marker
 
     def uncommit(self, parts: Iterable[int]) -> None:

@@ -61,6 +61,7 @@ def exported(store: Path, tmp_path: Path) -> Path:
     return export(store, tmp_path / "store.h5")
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=12)
 def test_any_store_comes_back_byte_for_byte(
@@ -112,6 +113,7 @@ def _arrays(group: zarr.Group) -> list[tuple[str, zarr.Array]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_refused(exported: Path, tmp_path: Path) -> None:
     content, chance = exported.read_bytes(), random.Random(0)
     damaged = tmp_path / "damaged.h5"
@@ -350,6 +352,7 @@ def test_small_arrays_of_several_chunks_are_put_together_again(tmp_path: Path) -
         assert small.content(values[small.rows(key)]) == content
 
 
+@pytest.mark.slow
 def test_a_store_at_a_url_travels_both_ways(s3: s3_server.Bucket, tmp_path: Path) -> None:
     make_cache(s3.url("a"), COUNTS)
     make_cache(tmp_path / "store", COUNTS)

@@ -256,6 +256,7 @@ def test_an_extraction_goes_on_with_a_merged_store(tmp_path: Path) -> None:
     assert files_of(tmp_path / "out") == files_of(tmp_path / "one run")
 
 
+@pytest.mark.slow
 def test_stores_at_urls_are_merged(s3: s3_server.Bucket, tmp_path: Path) -> None:
     make_store(s3.url("a"), [0, 1])
     make_store(tmp_path / "b", [2, 3, 4])

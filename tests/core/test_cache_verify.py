@@ -103,6 +103,7 @@ def test_an_undamaged_store_passes(store: Path) -> None:
     assert result.files == len(read) + 3
 
 
+@pytest.mark.slow
 def test_every_damage_to_every_file_is_found_and_named(store: Path, keep: Keep) -> None:
     rng, planted = np.random.default_rng(7), 0
     for key in keys_of(store):
@@ -359,6 +360,7 @@ def same(left: FeatureBatch, right: FeatureBatch) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_reading_a_damaged_store_raises_or_gives_what_was_written(store: Path, keep: Keep) -> None:
     rng = np.random.default_rng(11)
     whole, bank, errors = read_all(store)

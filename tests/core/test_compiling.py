@@ -14,6 +14,8 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.compiling import CompiledBatches
 from regionspot_core.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -20,6 +20,8 @@ from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 CPU = Runtime.create("cpu")
 OPENAI_B16 = "ViT-B-16"
 PHOTOS = ("dog.jpg", "truck.jpg", "groceries.jpg")

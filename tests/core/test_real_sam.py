@@ -19,6 +19,8 @@ from regionspot_core.backbones.sam import SamEncoder
 from regionspot_core.backbones.sam_input import resize_sam_input
 from regionspot_core.errors import WeightsError
 
+pytestmark = pytest.mark.slow
+
 CPU = Runtime.create("cpu")
 SMALL = 256
 GLOBAL_BLOCK = 2

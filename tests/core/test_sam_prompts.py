@@ -126,6 +126,7 @@ def test_proposals_are_the_automatic_generators(encoder: SamEncoder) -> None:
     np.testing.assert_allclose(proposed.scores, np.clip(scores, 0, 1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_nearly_every_object_is_found_without_a_prompt(encoder: SamEncoder) -> None:
     found = total = 0
     for scene in scenes(12):

@@ -10,6 +10,7 @@ import pytest
 from lvis import LVIS, LVISResults
 
 from regionspot_core.bench.measure import Times
+from regionspot_core.errors import WorkerError
 from regionspot_evaluate.bench import config as config_module
 from regionspot_evaluate.bench import contents as contents_module
 from regionspot_evaluate.bench import run as story
@@ -109,5 +110,5 @@ def test_a_child_that_fails_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story.sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="process of its own ended with 1"):
+    with pytest.raises(WorkerError, match="process of its own ended with 1"):
         story._measure_memory(tmp_path / "memory", TINY)

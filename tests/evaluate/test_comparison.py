@@ -170,6 +170,7 @@ def test_what_cannot_be_known_has_no_interval() -> None:
     assert interval(0.5, np.array([0.5] * 19 + [nan]), images=4) == (0.5, 0.5)
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_they_should() -> None:
     """Of 80 sets of a known process: the mean over sets, and always the set's own figure.
 

@@ -22,6 +22,8 @@ from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import images_done, run_evaluation, run_share
 from regionspot_evaluate.together import evaluate_together
 
+pytestmark = pytest.mark.slow
+
 FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
 
 

@@ -12,6 +12,8 @@ from small_evaluation import write_place
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.testing import SHAPE, TEXT_WIDTH, make_cache
 
+pytestmark = pytest.mark.slow
+
 KIB = 1024
 FULL = "No space left on device; free some and run the same command again"
 

@@ -40,6 +40,7 @@ def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "standard") -
     return list(fast.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "protocol"), [(0, "standard"), (1, "fixed")])
 def test_the_lvis_sample(seed: int, protocol: Protocol, lvis_sample: Path, tmp_path: Path) -> None:
     truth = json.loads(lvis_sample.read_bytes())

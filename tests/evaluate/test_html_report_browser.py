@@ -16,6 +16,8 @@ from lvis_runs import make_annotations, make_detections, write_annotations, writ
 from regionspot_evaluate.html_report.config import ReportConfig
 from regionspot_evaluate.html_report.write import write_html_report
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stepping
 from file_events import watched
 from filelock import FileLock
 from small_evaluation import (
@@ -22,6 +23,7 @@ from small_evaluation import (
     config,
     write_place,
 )
+from stepping import Killed, killed_at, numbers_at
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
@@ -30,16 +32,12 @@ from regionspot_core.testing import files_of
 from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
 from regionspot_evaluate.baselines.names import BASELINES
+from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.detections import ResultsFile
-from regionspot_evaluate.journal import Journal, open_journal
-from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.journal import open_journal
 from regionspot_evaluate.report import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
 from regionspot_evaluate.run_folder import RunFolder
-
-
-class Killed(BaseException):
-    """As if the process had ended there: nothing of ours catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +69,10 @@ def whole(
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def encoded() -> Iterator[list[int]]:
     """How many images the frozen models were given, a number a batch."""
-    original = Recognizer.encode_prepared
-    counts: list[int] = []
-
-    def encode_prepared(self: Recognizer, images: Any) -> Any:
-        counts.append(len(images))
-        return original(self, images)
-
-    monkeypatch.setattr(Recognizer, "encode_prepared", encode_prepared)
-    return counts
+    with numbers_at("recognise batch") as counts:
+        yield counts
 
 
 def assert_same(out: Path, expected: Path, *names: str) -> None:
@@ -99,19 +90,19 @@ def test_the_folder_of_one_head(unbroken: tuple[Path, EvaluationReport]) -> None
     assert len({line["image_id"] for line in lines}) == IMAGES
 
 
-def killed_in_a_batch(patch: pytest.MonkeyPatch, after: int, torn: bytes) -> None:
+def run_killed(
+    asked: EvaluateConfig,
+    backbones: Backbones,
+    after: int,
+    torn: bytes = b"",
+    run: Callable[..., Any] = run_evaluation,
+) -> None:
     """Killed when ``after`` batches are in the journal, and ``torn`` of the next one."""
-    original, left = Journal.add, [after]
-
-    def add(self: Journal, *arguments: Any) -> None:
-        if not left[0]:
-            self._file.write(torn)
-            self._file.flush()
-            raise Killed
-        left[0] -= 1
-        original(self, *arguments)
-
-    patch.setattr(Journal, "add", add)
+    with killed_at("record batch", after):
+        run(asked, backbones=backbones)
+    (journal,) = (Path(asked.out) / "parts").glob("*.jsonl")
+    with journal.open("ab") as file:
+        file.write(torn)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +124,7 @@ def test_a_killed_evaluation_goes_on(
     torn: bytes,
 ) -> None:
     asked = config(place, tmp_path / "out")
-    with pytest.MonkeyPatch.context() as patch:
-        killed_in_a_batch(patch, after, torn)
-        with pytest.raises(Killed):
-            run_evaluation(asked, backbones=backbones)
+    run_killed(asked, backbones, after, torn)
     assert not (tmp_path / "out" / "detections.json").exists()
     encoded.clear()
     report = run_evaluation(asked, backbones=backbones)
@@ -181,22 +169,7 @@ def test_killed_while_files_are_written(
     assert not list((tmp_path / "out").glob("parts*"))
 
 
-KILLED = """
-import os, signal, sys
-import regionspot_cli
-from regionspot_evaluate.journal import Journal
-add, left = Journal.add, [2]
-def killing(self, *arguments):
-    if not left[0]:
-        self._file.write(b'{"batch": 2, "images"')
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    add(self, *arguments)
-Journal.add = killing
-regionspot_cli.main()
-"""
-
-
+@pytest.mark.slow
 def test_kill_9(
     place: Path,
     unbroken: tuple[Path, EvaluationReport],
@@ -210,11 +183,14 @@ def test_kill_9(
         "--bank", "bank.h5", *(word for name in BASELINES for word in ("--baseline", name)),
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], cwd=place, capture_output=True, check=False
-    )
+        stepping.command(signal.SIGKILL, "record batch", 2, *arguments),
+        cwd=place, capture_output=True, check=False, timeout=250,
+    )  # fmt: skip
     assert done.returncode == -9, done.stderr
     (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
     assert journal.read_bytes().count(b"\n") == 3  # the models, and two batches
+    with journal.open("ab") as file:
+        file.write(b'{"batch": 2, "images"')
     again = regionspot(*arguments, cwd=place)
     assert again.returncode == 1, again.stderr  # an image cannot be read
     assert "4 of 11 images are there already" in again.stderr
@@ -296,10 +272,7 @@ def test_another_evaluation_is_refused(
 def test_what_decides_nothing_may_differ(
     place: Path, backbones: Backbones, unbroken: tuple[Path, EvaluationReport], tmp_path: Path
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        killed_in_a_batch(patch, 2, b"")
-        with pytest.raises(Killed):
-            run_evaluation(config(place, tmp_path / "out"), backbones=backbones)
+    run_killed(config(place, tmp_path / "out"), backbones, 2)
     moved = (tmp_path / "out").rename(tmp_path / "moved")
     run_evaluation(config(place, moved, workers=1), backbones=backbones)
     assert_same(moved, unbroken[0])
@@ -309,10 +282,7 @@ def test_other_frozen_models_do_not_go_on(
     place: Path, backbones: Backbones, tmp_path: Path
 ) -> None:
     asked = config(place, tmp_path / "out")
-    with pytest.MonkeyPatch.context() as patch:
-        killed_in_a_batch(patch, 2, b"")
-        with pytest.raises(Killed):
-            run_evaluation(asked, backbones=backbones)
+    run_killed(asked, backbones, 2)
     (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
     name = backbones.region_encoder.fingerprint()["weights"].encode()
     without_sums = re.sub(rb', "crc32": "[0-9a-f]{8}"', b"", journal.read_bytes())
@@ -384,10 +354,7 @@ def test_several_heads_share_the_frozen_models(
 ) -> None:
     """Each head's folder has what it has alone, the record of the request too."""
     asked = config(place, tmp_path / "both", more_heads=[place / "second"])
-    with pytest.MonkeyPatch.context() as patch:
-        killed_in_a_batch(patch, 4, b"{")
-        with pytest.raises(Killed):
-            run_evaluations(asked, backbones=backbones)
+    run_killed(asked, backbones, 4, b"{", run=run_evaluations)
     reports = run_evaluations(asked, backbones=backbones)
     assert len(encoded) == BATCHES + 1
     second = run_evaluation(

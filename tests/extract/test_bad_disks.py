@@ -14,6 +14,8 @@ from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import write_world
 from regionspot_core.vocabulary_files import load_vocabulary
 
+pytestmark = pytest.mark.slow
+
 SCENES = 24
 NOBODY = "65534"
 

@@ -15,6 +15,8 @@ from regionspot_core.tiny.world import World, write_world
 from regionspot_core.vocabulary_files import load_vocabulary
 from regionspot_extract.config import ExtractConfig
 
+pytestmark = pytest.mark.slow
+
 SCENES, PART = 24, 3
 PARTS = SCENES // PART
 KILLS = 10

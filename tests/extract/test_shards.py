@@ -19,6 +19,8 @@ from regionspot_extract.exchange import merge_stores
 from regionspot_extract.info import describe_store
 from regionspot_extract.run import ExtractionReport, run_extraction
 
+pytestmark = pytest.mark.slow
+
 SCENES = 9
 PARTS = 5
 

@@ -19,6 +19,8 @@ from regionspot_extract.repair import repair_store
 from regionspot_extract.run import run_extraction
 from regionspot_extract.verify import verify_store
 
+pytestmark = pytest.mark.slow
+
 SCENES, PART = 15, 4
 
 

@@ -4,26 +4,28 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from ray_mischief import plain_backbones
+from stepping import killed_at
 
 from regionspot_core.cache.claims import FolderClaims
 from regionspot_core.cache.plan import Part
-from regionspot_core.cache.writer import CacheWriter, StoredPart
+from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
+from regionspot_core.fault_points import at_points
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.encode import Encoder
 from regionspot_extract.engine import in_turn
 from regionspot_extract.info import describe_store
 from regionspot_extract.planning import Extraction, prepare
 from regionspot_extract.run import open_writer, run_extraction
 
 SCENES, PART, PARTS = 20, 4, 5
+BOUND = 120
+"""Seconds that an event may take on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -46,99 +48,71 @@ def opened(world: World, tmp_path: Path) -> tuple[Extraction, CacheWriter]:
 
 
 def test_a_part_is_written_while_the_next_one_is_encoded(
-    opened: tuple[Extraction, CacheWriter], monkeypatch: pytest.MonkeyPatch
+    opened: tuple[Extraction, CacheWriter],
 ) -> None:
     """Each write waits for the beginning of the next part: one after the other would never end."""
     begun = [threading.Event() for _ in range(PARTS)]
-    encode, write = Encoder.encode_part, CacheWriter.write_stored
 
-    def encode_part(self: Encoder, part: Part, *rest: Any, **named: Any) -> StoredPart:
-        begun[part.index].set()
-        return encode(self, part, *rest, **named)
+    def step_in(point: str, part: int) -> None:
+        if point == "encode part":
+            begun[part].set()
+        if point == "write part" and part + 1 < PARTS:
+            assert begun[part + 1].wait(BOUND)
 
-    def write_stored(self: CacheWriter, part: Part, given: StoredPart) -> Any:
-        if part.index + 1 < PARTS:
-            assert begun[part.index + 1].wait(30)
-        return write(self, part, given)
-
-    monkeypatch.setattr(Encoder, "encode_part", encode_part)
-    monkeypatch.setattr(CacheWriter, "write_stored", write_stored)
     extraction, writer = opened
-    attempts = list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
+    with at_points(step_in):
+        attempts = list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
     assert [attempt.part.index for attempt in attempts] == list(range(PARTS))
     assert all(attempt.marker is not None for attempt in attempts)
 
 
 def test_at_most_two_parts_are_in_memory(
-    opened: tuple[Extraction, CacheWriter], monkeypatch: pytest.MonkeyPatch
+    opened: tuple[Extraction, CacheWriter],
 ) -> None:
     """While one is written, the next is made, and no third is begun."""
-    alive, most = {0: 0}, []
-    encode, write = Encoder.encode_part, CacheWriter.write_stored
+    alive: set[int] = set()
+    most: list[int] = []
 
-    def encode_part(self: Encoder, part: Part, *rest: Any, **named: Any) -> StoredPart:
-        alive[0] += 1
-        most.append(alive[0])
-        return encode(self, part, *rest, **named)
+    def step_in(point: str, part: int) -> None:
+        if point == "encode part":
+            alive.add(part)
+            most.append(len(alive))
+        if point == "wrote part":
+            alive.remove(part)
 
-    def write_stored(self: CacheWriter, part: Part, given: StoredPart) -> Any:
-        marker = write(self, part, given)
-        alive[0] -= 1
-        return marker
-
-    monkeypatch.setattr(Encoder, "encode_part", encode_part)
-    monkeypatch.setattr(CacheWriter, "write_stored", write_stored)
     extraction, writer = opened
-    list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
+    with at_points(step_in):
+        list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
     assert len(most) == PARTS
     assert max(most) <= 2
 
 
-def test_a_failed_write_stops_the_next_part(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_stops_the_next_part(world: World, tmp_path: Path) -> None:
     """It is raised as it is, within a batch, and what was committed stays."""
     failed = threading.Event()
-    write, begin = CacheWriter.write_stored, Encoder.begin
     batches: list[int] = []
 
-    def write_stored(self: CacheWriter, part: Part, given: StoredPart) -> Any:
-        if part.index == 1:
+    def step_in(point: str, number: int) -> None:
+        if (point, number) == ("write part", 1):
             failed.set()
             raise CacheError("no space left")
-        return write(self, part, given)
+        if point == "encode batch":
+            if number >= 2 * PART:
+                assert failed.wait(BOUND)
+            batches.append(number)
 
-    def begin_batch(self: Encoder, pictures: list[Any]) -> Iterator[Any]:
-        if pictures[0].position >= 2 * PART:
-            assert failed.wait(30)
-        batches.append(pictures[0].position)
-        return begin(self, pictures)
-
-    monkeypatch.setattr(CacheWriter, "write_stored", write_stored)
-    monkeypatch.setattr(Encoder, "begin", begin_batch)
     config = make_config(world, tmp_path / "s")
-    with pytest.raises(CacheError, match="no space left"):
+    with at_points(step_in), pytest.raises(CacheError, match="no space left"):
         run_extraction(config, backbones=plain_backbones())
     assert describe_store(config.out).parts_written == 1
     # The writing thread may end a moment after it has failed: two batches at most.
     assert max(batches) < 3 * PART
-    monkeypatch.undo()
     assert run_extraction(config, backbones=plain_backbones()).parts_done == PARTS - 1
 
 
-def test_an_encoding_that_fails_leaves_the_part_before_whole(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin = Encoder.begin
-
-    def begin_batch(self: Encoder, pictures: list[Any]) -> Iterator[Any]:
-        if pictures[0].position >= 2 * PART:
-            raise KeyboardInterrupt
-        return begin(self, pictures)
-
-    monkeypatch.setattr(Encoder, "begin", begin_batch)
+def test_an_encoding_that_fails_leaves_the_part_before_whole(world: World, tmp_path: Path) -> None:
     config = make_config(world, tmp_path / "s")
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at("encode batch", 2 * PART):
         run_extraction(config, backbones=plain_backbones())
     # The part that was being written is committed, and nothing is held any more.
     assert describe_store(config.out).parts_written == 2
@@ -163,7 +137,7 @@ def test_parts_held_by_another_run_are_left_to_it(opened: tuple[Extraction, Cach
 
 
 def test_claims_are_taken_only_as_images_are_read(
-    opened: tuple[Extraction, CacheWriter], monkeypatch: pytest.MonkeyPatch
+    opened: tuple[Extraction, CacheWriter],
 ) -> None:
     """One reader is four images ahead of the one in use: no part beyond that is claimed."""
     extraction, writer = opened
@@ -175,16 +149,15 @@ def test_claims_are_taken_only_as_images_are_read(
             yield part
 
     seen: list[tuple[int, int]] = []
-    begin = Encoder.begin
 
-    def begin_batch(self: Encoder, pictures: list[Any]) -> Iterator[Any]:
-        seen.append((pictures[-1].position, max(asked)))
-        return begin(self, pictures)
+    def step_in(point: str, number: int) -> None:
+        if point == "encode batch":
+            seen.append((number, max(asked)))
 
-    monkeypatch.setattr(Encoder, "begin", begin_batch)
-    list(in_turn(extraction, writer, parts(), lambda count: None))
+    with at_points(step_in):
+        list(in_turn(extraction, writer, parts(), lambda count: None))
     assert len(seen) == SCENES // 2
-    assert all(part <= (position + 5) // PART for position, part in seen)
+    assert all(part <= (first + 1 + 5) // PART for first, part in seen)
 
 
 @pytest.mark.parametrize("keep", [{}, {"dtype": "int8", "jitter": 2, "flip": True}])

@@ -68,6 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.slow
 def test_figures_tables_and_exit_code_agree(regionspot: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "stores").mkdir()
     tiny = ["bench", "train", "--shape", "tiny", "--dir", "stores", "--json", "figures.json"]

@@ -14,6 +14,8 @@ from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.run import run_training
 
+pytestmark = pytest.mark.slow
+
 # Dropout draws other numbers in a compiled kernel.
 TINY = ["steps=8", "batch_images=3", "log_every=1", "head.layers=1", "head.ffn_width=8",
         "head.heads=2", "head.dropout=0", "optimiser.lr=0.003", "checkpoint_every=4"]  # fmt: skip

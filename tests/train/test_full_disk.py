@@ -13,6 +13,8 @@ from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.published import write_published
 from regionspot_core.testing import make_cache
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "steps=24", "batch_images=4", "log_every=2", "checkpoint_every=6", "keep_checkpoints=9",
     "head.ffn_width=512", "head.heads=2", "head.dropout=0.2", "optimiser.lr=0.003",

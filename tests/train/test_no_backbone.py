@@ -9,6 +9,8 @@ from regionspot_core.testing import make_cache
 PROGRAM = """
 import sys
 
+pytestmark = pytest.mark.slow
+
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("segment_anything", "open_clip"):

@@ -15,6 +15,8 @@ from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
 from regionspot_train.run import run_training
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "steps=12", "batch_images=5", "log_every=1", "head.ffn_width=32", "head.heads=2",
     "head.dropout=0", "optimiser.lr=0.003", "optimiser.warmup_steps=2", "checkpoint_every=5",

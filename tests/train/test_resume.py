@@ -2,19 +2,18 @@
 
 import io
 import json
-import random
 import shutil
 import signal
 import subprocess
-import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stepping
 import torch
+from stepping import Killed, killed_at
 
 from regionspot_core.checkpoint import read_record
 from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError
@@ -22,7 +21,6 @@ from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
 from regionspot_train.record.folder import read_checkpoint
 from regionspot_train.record.state import read_state
 from regionspot_train.run import TrainReport, run_training
@@ -31,6 +29,8 @@ from regionspot_train.validation import Validator
 from regionspot_train.verify import verify_run
 
 STEPS = 60
+BOUND = 250
+"""Seconds that a process of a test may take on a busy machine."""
 SETTINGS = [
     f"steps={STEPS}", "batch_images=4", "log_every=7", "head.ffn_width=32", "head.heads=2",
     "head.dropout=0.2", "optimiser.lr=0.003", "optimiser.warmup_steps=5", "checkpoint_every=10",
@@ -74,23 +74,10 @@ def whole(store: Path, shuffle: str, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-class Killed(BaseException):
-    """What a test ends a run with; nothing in the run catches it."""
-
-
 def fit_until(step: int, store: Path, out: Path, *overrides: str) -> None:
     """Run, and be killed before the step that would follow ``step`` ones."""
-    original = Learner.learn
-
-    def learn(self: Learner, batch: Any) -> Any:
-        if self.step == step:
-            raise Killed
-        return original(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "learn", learn)
-        with pytest.raises(Killed):
-            fit(store, out, *overrides)
+    with killed_at("train step", step):
+        fit(store, out, *overrides)
 
 
 @pytest.mark.parametrize("step", [0, 3, 10, 11, 29, 30, STEPS - 1])
@@ -105,66 +92,42 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert losses(tmp_path / "run") == losses(whole)
 
 
-PROGRAM = """
-import sys, time
-from regionspot_train.learner import Learner
-learn = Learner.learn
-def slow(self, batch):
-    time.sleep(0.02)
-    return learn(self, batch)
-Learner.learn = slow
-import regionspot_cli
-regionspot_cli.main()
-"""
-
-
-def command(store: Path, out: Path) -> list[str]:
+def signalled(
+    number: signal.Signals, step: int, store: Path, out: Path
+) -> subprocess.CompletedProcess[str]:
+    """The command line, which sends itself a signal before a step."""
     options = [word for each in SETTINGS for word in ("--set", each)]
-    return [sys.executable, "-c", PROGRAM, "train", "fit", "--cache", str(store), "--out", str(out),
-            "--config", "demo", "--resume", *options]  # fmt: skip
+    command = stepping.command(
+        number, "train step", step, "train", "fit", "--cache", str(store), "--out", str(out),
+        "--config", "demo", "--resume", *options,
+    )  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
 
 
-def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    path = out / "metrics.jsonl"
-    while process.poll() is None and not (path.exists() and len(losses(out)) >= count):
-        time.sleep(0.005)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)
 def test_kill_9(store: Path, whole: Path, tmp_path: Path) -> None:
-    rng, out = random.Random(0), tmp_path / "run"
-    for lines in (1, 3, 5):
-        process = subprocess.Popen(command(store, out), stderr=subprocess.PIPE, text=True)
-        wait_for_lines(out, lines, process)
-        time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+    out = tmp_path / "run"
+    for step in (8, 24):
+        assert signalled(signal.SIGKILL, step, store, out).returncode == -signal.SIGKILL
         assert not (out / "head.json").exists()
-    fit(store, out, resume=True)
+    assert fit(store, out, resume=True).resumed == 20
     assert weights(out) == weights(whole)
     assert losses(out) == losses(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop(
     store: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        command(store, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for_lines(out, 2, process)
-    process.send_signal(number)
-    printed, _ = process.communicate()
-    assert process.returncode == 128 + number
-    assert "with --resume goes on" in printed
-    step = int(max(path.name for path in (out / "checkpoints").iterdir()).split("_")[1])
-    assert f"stopped after {step} of {STEPS} steps" in " ".join(printed.split())
-    assert step >= 14
-    report = fit(store, out, resume=True)
-    assert report.resumed == step
+    done = signalled(number, 14, store, out)
+    assert done.returncode == 128 + number
+    assert "with --resume goes on" in done.stdout
+    assert f"stopped after 15 of {STEPS} steps" in " ".join(done.stdout.split())
+    assert fit(store, out, resume=True).resumed == 15
     assert weights(out) == weights(whole)
     assert losses(out) == losses(whole)
 

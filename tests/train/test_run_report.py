@@ -5,6 +5,7 @@ import math
 import re
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 from regionspot_core.errors import CheckpointError
+from regionspot_core.fault_points import at_points
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, ValidationConfig, recipe_or_file
-from regionspot_train.learner import Learner
 from regionspot_train.meter import LogLine
 from regionspot_train.record import curves as run_curves
 from regionspot_train.record.report import Ending, write_report
@@ -116,22 +117,12 @@ def test_a_finished_run_keeps_its_page(store: Path, finished: Path) -> None:
     assert "All 12 steps taken" in Page(finished / "report.html").text
 
 
-def at_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Learner.learn
-
-    def learn(self: Learner, batch: Any) -> Any:
-        if self.step == step:
-            act()
-        return original(self, batch)
-
-    monkeypatch.setattr(Learner, "learn", learn)
+def at_step(step: int, act: Callable[[], None]) -> AbstractContextManager[None]:
+    return at_points(lambda point, at: act() if (point, at) == ("train step", step) else None)
 
 
-def test_a_run_that_is_asked_to_stop_and_goes_on(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        at_step(6, lambda: signal.raise_signal(signal.SIGTERM), patch)
+def test_a_run_that_is_asked_to_stop_and_goes_on(store: Path, tmp_path: Path) -> None:
+    with at_step(6, lambda: signal.raise_signal(signal.SIGTERM)):
         out = fit(store, tmp_path / "run")
     said = "stopped Asked to stop after step 7 of 12. The same command with --resume goes on."
     assert said in Page(out / "report.html").text
@@ -139,14 +130,11 @@ def test_a_run_that_is_asked_to_stop_and_goes_on(
     assert "finished All 12 steps taken." in Page(out / "report.html").text
 
 
-def test_a_run_that_an_error_ends(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_an_error_ends(store: Path, tmp_path: Path) -> None:
     def fail() -> None:
         raise CheckpointError("loss <nan> is not finite")
 
-    at_step(3, fail, monkeypatch)
-    with pytest.raises(CheckpointError, match="not finite"):
+    with at_step(3, fail), pytest.raises(CheckpointError, match="not finite"):
         fit(store, tmp_path / "run")
     said = "failed An error ended it after step 3 of 12: loss <nan> is not finite"
     assert said in Page(tmp_path / "run" / "report.html").text

@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import stepping
 import torch
 from safetensors.torch import load_file
+from stepping import killed_at
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.checkpoint import load_head, read_record
@@ -34,7 +35,6 @@ from regionspot_train.data.sources import open_sources
 from regionspot_train.learner import Learner
 from regionspot_train.lockstep import Lockstep
 from regionspot_train.run import run_training
-from regionspot_train.sweep.places import Places
 from regionspot_train.sweep.report import SweepReport
 from regionspot_train.sweep.run import run_sweep
 from regionspot_train.sweep.space import Space
@@ -56,7 +56,7 @@ SPACE = {
 }
 
 
-BOUND = 300
+BOUND = 250
 """Seconds that a process of a test may take on a busy machine."""
 OPTIONS = [
     "head.region_tokens=all", "head.box_geometry=true", "head.image_positions=sincos",
@@ -249,24 +249,12 @@ def test_a_head_that_diverges_does_not_end_the_others(stores: list[Path], tmp_pa
         assert all("not finite" in reason for reason in each.failures().values())
 
 
-class Killed(BaseException):
-    pass
-
-
 def kill_at(position: int, stores: list[Path], out: Path, **options: Any) -> None:
-    original = Places.learn
-
-    def learn(self: Places, at: int, batch: Any) -> None:
-        if at == position:
-            raise Killed
-        original(self, at, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Places, "learn", learn)
-        with pytest.raises(Killed):
-            sweep(stores, out, **options)
+    with killed_at("sweep step", position):
+        sweep(stores, out, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 8, 20, 27])
 def test_a_killed_sweep_goes_on_with_its_heads(
     stores: list[Path], tmp_path: Path, position: int
@@ -281,6 +269,7 @@ def test_a_killed_sweep_goes_on_with_its_heads(
         require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [None, 20])
 def test_heads_begun_after_a_resumption_are_those_of_a_sweep_that_was_not_stopped(
     stores: list[Path], tmp_path: Path, position: int | None
@@ -301,30 +290,7 @@ def test_heads_begun_after_a_resumption_are_those_of_a_sweep_that_was_not_stoppe
         assert (out / head).read_bytes() == (whole / head).read_bytes()
 
 
-PROGRAM = """
-import time
-from regionspot_train.lockstep import Lockstep
-learn = Lockstep.learn
-def slow(self, learners, batch):
-    time.sleep(0.02)
-    return learn(self, learners, batch)
-Lockstep.learn = slow
-import regionspot_cli
-regionspot_cli.main()
-"""
-
-
-def wait_for_lines(log: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until a log has so many lines, or for the process that writes it to end."""
-    for _ in range(BOUND * 100):
-        written = log.read_text().count("\n") if log.exists() else 0
-        if written >= count or process.poll() is not None:
-            return
-        time.sleep(0.01)
-    process.kill()
-    pytest.fail(f"{log}: no {count} lines in {BOUND} s")
-
-
+@pytest.mark.slow
 def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
     out, space = tmp_path / "sweep", tmp_path / "space.toml"
     space.write_text(
@@ -332,22 +298,22 @@ def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
         "seed = { low = 0, high = 9 }\n"
     )
     options = [word for each in SETTINGS for word in ("--set", each)]
-    command = [
-        sys.executable, "-c", PROGRAM, "train", "sweep", "--cache", str(stores[0]), "--val",
-        str(stores[1]), "--space", str(space), "--trials", "6", "--at-once", "2", "--out", str(out),
-        "--config", "demo", "--resume", *options,
+    words = [
+        "train", "sweep", "--cache", str(stores[0]), "--val", str(stores[1]), "--space", str(space),
+        "--trials", "6", "--at-once", "2", "--out", str(out), "--config", "demo", "--resume",
+        *options,
     ]  # fmt: skip
-    for number, head in ((signal.SIGKILL, 0), (signal.SIGTERM, 2)):
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        log = out / "trials" / f"{head:04d}" / "metrics.jsonl"
-        wait_for_lines(log, 2, process)
-        process.send_signal(number)
-        printed, _ = process.communicate(timeout=BOUND)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped; the same command with --resume goes on" in " ".join(printed.split())
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=BOUND)
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
+
+    killed = run(stepping.command(signal.SIGKILL, "sweep step", 12, *words))
+    assert killed.returncode == -signal.SIGKILL
+    asked = run(stepping.command(signal.SIGTERM, "sweep step", 32, *words))
+    assert asked.returncode == 128 + signal.SIGTERM
+    assert "stopped; the same command with --resume goes on" in " ".join(asked.stdout.split())
+    done = run([sys.executable, "-m", "regionspot_cli", *words])
+    assert done.returncode == 0, done.stderr
     assert "6: 6 finished" in done.stdout
     for number in (0, 3):
         head_folder = out / "trials" / f"{number:04d}"
@@ -435,6 +401,7 @@ def has_name(process: int, start: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
     """Two groups, each with its own read; the worker of one is killed, and its heads go on."""
     ray = pytest.importorskip("ray")
@@ -471,6 +438,7 @@ def test_groups_on_a_ray_cluster(stores: list[Path], tmp_path: Path) -> None:
         require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer(stores: list[Path], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(ClusterError, match=r"nothing answers at 127\.0\.0\.1:9"):

@@ -7,20 +7,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from stepping import killed_at
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.learner import Learner
 from regionspot_train.run import run_training
 
 SMALL = ["steps=12", "batch_images=4", "log_every=2", "head.ffn_width=32", "head.heads=2",
          "optimiser.lr=0.003", "checkpoint_every=5", "validation.every=4"]  # fmt: skip
-
-
-class Killed(BaseException):
-    """What a test ends a run with; nothing in the run catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +32,8 @@ def fit(store: Path, out: Path, *overrides: str) -> None:
 
 
 def fit_until(step: int, store: Path, out: Path, *overrides: str) -> None:
-    original = Learner.learn
-
-    def learn(self: Learner, batch: Any) -> Any:
-        if self.step == step:
-            raise Killed
-        return original(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "learn", learn)
-        with pytest.raises(Killed):
-            fit(store, out, *overrides)
+    with killed_at("train step", step):
+        fit(store, out, *overrides)
 
 
 def logged(out: Path) -> dict[str, list[tuple[int, float]]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stepping import killed_at
 
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.cached_head import embed
@@ -18,7 +19,6 @@ from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.learner import Learner
 from regionspot_train.run import TrainReport, run_training
 from regionspot_train.validation import Accuracy, ValidationSet, accuracy
 
@@ -219,21 +219,8 @@ def test_a_resumed_run_validates_as_if_never_interrupted(
     stores: tuple[Path, Path], tmp_path: Path
 ) -> None:
     fit(stores, tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    original = Learner.learn
-
-    def learn(self: Learner, batch: Any) -> Any:
-        if self.step == 23:
-            raise Killed
-        return original(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "learn", learn)
-        with pytest.raises(Killed):
-            fit(stores, tmp_path / "run")
+    with killed_at("train step", 23):
+        fit(stores, tmp_path / "run")
     assert [line["step"] for line in lines(tmp_path / "run")] == [10, 20]
     report = fit(stores, tmp_path / "run", resume=True)
     assert report.resumed == 15

@@ -15,6 +15,7 @@ from regionspot_core.cache.batch import FeatureBatch
 from regionspot_core.cache.reader import FeatureCache
 from regionspot_core.class_bank import ClassBank
 from regionspot_core.errors import CheckpointError
+from regionspot_core.fault_points import reach
 from regionspot_core.fusion import FusionConfig, FusionHead
 from regionspot_core.region_tokens import chosen_count
 from regionspot_train.config import TrainConfig
@@ -118,6 +119,7 @@ class Learner:
         Raises:
             CheckpointError: The loss or its gradient is not finite; the images are named.
         """
+        reach("train step", self.step)
         classes = self.classes(batch)
         pieces = _pieces(batch.features, self.config.pieces)
         self._optimiser.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from regionspot_core.errors import ConfigError
+from regionspot_core.fault_points import reach
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.lockstep import Lockstep
 from regionspot_train.record.folder import CHECKPOINTS
@@ -111,6 +112,7 @@ class Places:
 
     def learn(self, position: int, batch: TrainBatch) -> None:
         """Give the batch at ``position`` to the heads that need it next, and look how they do."""
+        reach("sweep step", position)
         due = [place for place in self._places if place.position == position]
         results = self._lockstep.learn([place.run.learner for place in due], batch)
         learnt = []
