@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-import regionspot_cli
+import regionspot.cli
 
 _COUNTED = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
@@ -57,7 +57,7 @@ def command(
 
 def _main(words: list[str]) -> None:
     sys.argv = ["regionspot", *words]
-    regionspot_cli.main()
+    regionspot.cli.main()
 
 
 def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -115,7 +115,7 @@ def make_world(*, scenes: int, seed: int) -> None:
 
 def read_store(store: str) -> None:
     """Print a digest of all that readers get from a store, or what it is refused with."""
-    from regionspot_core.cache.reader import FeatureCache
+    from regionspot_core.cache.read.reader import FeatureCache
     from regionspot_core.errors import RegionSpotError
 
     digest = hashlib.sha256()
@@ -127,7 +127,7 @@ def read_store(store: str) -> None:
             digest.update(name.encode() + np.asarray(value).tobytes())
         digest.update(repr((cache.vocabulary, bank.text, cache.failed)).encode())
     except RegionSpotError as error:
-        regionspot_cli._fail(str(error))
+        regionspot.cli._fail(str(error))
     print(digest.hexdigest())
 
 
