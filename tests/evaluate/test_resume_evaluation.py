@@ -24,18 +24,18 @@ from small_evaluation import (
 )
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.distributed.shard import Shard
 from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
-from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
-from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
-from regionspot_evaluate.baselines.names import BASELINES
-from regionspot_evaluate.detections import ResultsFile
-from regionspot_evaluate.journal import Journal, open_journal
-from regionspot_evaluate.recognizer import Recognizer
-from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.folder import gather as gather_module
+from regionspot_evaluate.folder.detections import ResultsFile
+from regionspot_evaluate.folder.folder import RunFolder
+from regionspot_evaluate.folder.journal import Journal, open_journal
+from regionspot_evaluate.recognition.baselines.names import BASELINES
+from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
-from regionspot_evaluate.run_folder import RunFolder
 
 
 class Killed(BaseException):
@@ -183,8 +183,8 @@ def test_killed_while_files_are_written(
 
 KILLED = """
 import os, signal, sys
-import regionspot_cli
-from regionspot_evaluate.journal import Journal
+import regionspot.cli
+from regionspot_evaluate.folder.journal import Journal
 add, left = Journal.add, [2]
 def killing(self, *arguments):
     if not left[0]:
@@ -193,7 +193,7 @@ def killing(self, *arguments):
     left[0] -= 1
     add(self, *arguments)
 Journal.add = killing
-regionspot_cli.main()
+regionspot.cli.main()
 """
 
 

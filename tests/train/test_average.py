@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from regionspot_core.checkpoint import load_head
+from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 from regionspot_train.run import run_training
 
 SETTINGS = [

@@ -208,7 +208,7 @@ def test_a_dead_owner_holds_nothing(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 from regionspot_train.record import claim
 claim.PATIENCE_SECONDS = float(sys.argv.pop(1))
 gate, learn = Path(sys.argv.pop(1)), Learner.learn
@@ -218,8 +218,8 @@ def waits(self, batch):
         time.sleep(0.01)
     return learn(self, batch)
 Learner.learn = waits
-import regionspot_cli
-regionspot_cli.main()
+import regionspot.cli
+regionspot.cli.main()
 """
 """The command line, whose heads learn once a file is there."""
 

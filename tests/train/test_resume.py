@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 import torch
 
-from regionspot_core.checkpoint import read_record
 from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError
+from regionspot_core.heads.checkpoint import read_record
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.validation import Validator
 from regionspot_train.record.folder import read_checkpoint
 from regionspot_train.record.state import read_state
 from regionspot_train.run import TrainReport, run_training
 from regionspot_train.training_run import TrainingRun
-from regionspot_train.validation import Validator
 from regionspot_train.verify import verify_run
 
 STEPS = 60
@@ -107,14 +107,14 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 PROGRAM = """
 import sys, time
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 learn = Learner.learn
 def slow(self, batch):
     time.sleep(0.02)
     return learn(self, batch)
 Learner.learn = slow
-import regionspot_cli
-regionspot_cli.main()
+import regionspot.cli
+regionspot.cli.main()
 """
 
 

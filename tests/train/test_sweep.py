@@ -18,8 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import (
     CheckpointError,
     ClusterError,
@@ -27,16 +26,17 @@ from regionspot_core.errors import (
     FingerprintError,
     InputError,
 )
+from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
-from regionspot_train.lockstep import Lockstep
+from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.run import run_training
-from regionspot_train.sweep.places import Places
 from regionspot_train.sweep.report import SweepReport
 from regionspot_train.sweep.run import run_sweep
+from regionspot_train.sweep.slots import Places
 from regionspot_train.sweep.space import Space
 
 SETTINGS = [
@@ -303,14 +303,14 @@ def test_heads_begun_after_a_resumption_are_those_of_a_sweep_that_was_not_stoppe
 
 PROGRAM = """
 import time
-from regionspot_train.lockstep import Lockstep
+from regionspot_train.learning.lockstep import Lockstep
 learn = Lockstep.learn
 def slow(self, learners, batch):
     time.sleep(0.02)
     return learn(self, learners, batch)
 Lockstep.learn = slow
-import regionspot_cli
-regionspot_cli.main()
+import regionspot.cli
+regionspot.cli.main()
 """
 
 

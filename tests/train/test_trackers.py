@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 from regionspot_train.run import run_training
 
 SMALL = ["steps=12", "batch_images=4", "log_every=2", "head.ffn_width=32", "head.heads=2",
