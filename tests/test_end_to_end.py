@@ -12,7 +12,7 @@ import torch
 from lvis import LVIS
 from PIL import Image
 
-import regionspot.demo
+from regionspot import demo as whole_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets import read_annotations
@@ -34,15 +34,15 @@ from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig
 from regionspot_train.learning.validation import ValidationSet
 
-SIZE = regionspot.demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
+SIZE = whole_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regionspot.demo, "QUICK", SIZE)
-        regionspot.demo.run_demo(out, seed=1, quick=True)
+        patch.setattr(whole_demo, "QUICK", SIZE)
+        whole_demo.run_demo(out, seed=1, quick=True)
     return out
 
 
@@ -270,23 +270,29 @@ def test_an_unreadable_image_is_reported(
     assert broken.name in report.failed[0]
 
 
-@pytest.mark.parametrize("kind", ["file inside", "a file"])
-def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("file inside", "expected a new or empty folder"),
+        ("a file", "expected a folder, or a new name for one; got a file"),
+    ],
+)
+def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str, message: str) -> None:
     out = tmp_path / "out"
     if kind == "a file":
         out.write_text("mine")
     else:
         out.mkdir()
         (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="expected a new or empty folder"):
-        regionspot.demo.run_demo(out)
+    with pytest.raises(InputError, match=message):
+        whole_demo.run_demo(out)
 
 
 def test_the_same_seed_gives_the_same_figures(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regionspot.demo, "QUICK", SIZE)
-    regionspot.demo.run_demo(tmp_path / "again", seed=1, quick=True)
+    monkeypatch.setattr(whole_demo, "QUICK", SIZE)
+    whole_demo.run_demo(tmp_path / "again", seed=1, quick=True)
     first, second = (
         json.loads((folder / "metrics.json").read_text()) for folder in (demo, tmp_path / "again")
     )

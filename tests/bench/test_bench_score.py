@@ -17,6 +17,7 @@ from regionspot_bench.score.config import Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, MemoryFigures, ScoreBenchReport
 from regionspot_bench.score.report import LVIS as OTHER
+from regionspot_core.errors import WorkerError
 from regionspot_evaluate.scoring import LvisScorer
 
 TINY = Sizes(
@@ -109,5 +110,5 @@ def test_a_child_that_fails_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story.sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="process of its own ended with 1"):
+    with pytest.raises(WorkerError, match="process of its own ended with 1"):
         story._measure_memory(tmp_path / "memory", TINY)

@@ -1,10 +1,12 @@
 """Several devices of one machine, a process each: one run's bytes, and faults that are told."""
 
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,16 +97,10 @@ def test_a_workers_error_is_the_runs_own(world: World, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
-    """Exit code 130 and nobody left, while both are in the middle of a part."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for path in world.train_images.iterdir():
-        (images / path.name).symlink_to(path)
-    waiting = sorted(images.iterdir())[1]
-    waiting.unlink()
-    os.mkfifo(waiting)
+    """Exit code 130 and nobody left, while both are in the middle of hundreds of parts."""
+    images, annotations = repeated(world, tmp_path, times=60)
     command = [sys.executable, "-m", "regionspot.cli", "extract", "run", "--device", "cpu,cpu"]
-    data = ["--images", images, "--annotations", world.train_annotations, "--out", tmp_path / "s"]
+    data = ["--images", images, "--annotations", annotations, "--out", tmp_path / "s"]
     run = subprocess.Popen(
         [*command, *map(str, data), "--part-images", str(PART)],
         stderr=subprocess.PIPE,
@@ -113,12 +109,43 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
         # A shell's background jobs, and so all that they start, have it ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    with waiting.open("wb"):  # once a worker opens it to read, and then waits for its bytes
-        os.killpg(run.pid, signal.SIGINT)
-        # Ends when the last process that has the pipe does.
-        _, said = run.communicate(timeout=60)
+    for _ in range(12_000):
+        if committed(tmp_path / "s") or run.poll() is not None:
+            break
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)  # ends when the last process that has the pipe does
     assert run.returncode == 130
     assert "Traceback" not in said
+    assert 0 < committed(tmp_path / "s") < 60 * PARTS
+
+
+def committed(store: Path) -> int:
+    """How many parts are committed."""
+    return sum(path.stem.isdigit() for path in (store / "parts").glob("*.json"))
+
+
+def repeated(world: World, folder: Path, *, times: int) -> tuple[Path, Path]:
+    """The world's images under ``times`` names each, and their annotations."""
+    values = json.loads(world.train_annotations.read_text())
+    images, records, annotations = folder / "images", [], []
+    images.mkdir()
+    for turn in range(times):
+        for record in values["images"]:
+            name = f"{turn}-{record['file_name']}"
+            (images / name).symlink_to(world.train_images / record["file_name"])
+            number = turn * 100_000 + record["id"]
+            records.append({**record, "id": number, "file_name": name})
+        annotations += [
+            {**each, "image_id": turn * 100_000 + each["image_id"]}
+            for each in values["annotations"]
+        ]
+    for number, each in enumerate(annotations, 1):
+        each["id"] = number
+    (folder / "annotations.json").write_text(
+        json.dumps({**values, "images": records, "annotations": annotations})
+    )
+    return images, folder / "annotations.json"
 
 
 def test_ray_takes_one_device(world: World, tmp_path: Path) -> None:
