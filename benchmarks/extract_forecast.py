@@ -24,13 +24,13 @@ from pathlib import Path
 from regionspot_extract.config import ExtractConfig
 import regionspot_extract.run, regionspot_extract.forecast, open_clip, segment_anything
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_extract.stages import StageClock
+from regionspot_extract.encoding.stages import StageClock
 
 what, images, annotations, out = sys.argv[1:]
 config = ExtractConfig(images=images, annotations=annotations, out=out)
 if what == "plan":
     clock = StageClock(Runtime.create(config.backbones.device).device)
-    extraction = regionspot_extract.planning.prepare(config, clock=clock)
+    extraction = regionspot_extract.prepare.prepare(config, clock=clock)
     found = regionspot_extract.forecast.forecast(extraction, clock)
     print(found.total, found.loading, found.classes, found.encoding)
 else:
@@ -49,8 +49,8 @@ def measured(what: str, images: Path, annotations: Path, out: Path) -> list[floa
 
 def main() -> None:
     """Plan and run by turns."""
+    from regionspot_bench.extract.contents import write_contents
     from regionspot_core.tiny.world import write_world
-    from regionspot_extract.bench.contents import write_contents
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)

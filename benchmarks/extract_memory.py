@@ -16,11 +16,11 @@ from pathlib import Path
 IMAGES = 1_000
 CODE = """
 import sys
-from regionspot_core.bench.peak import peak_bytes, reset_peak
+from regionspot_bench.peak import peak_bytes, reset_peak
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import in_turn
-from regionspot_extract.planning import prepare
-from regionspot_extract.run import open_writer
+from regionspot_extract.prepare import prepare
+from regionspot_extract.prepare import open_writer
 
 images, annotations, out, dtype = sys.argv[1:]
 config = ExtractConfig(

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.tiny.world import write_world
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_evaluate.comparison.match_records import AREAS, EVERY_THRESHOLD, MatchRecords
-from regionspot_evaluate.comparison.precision_curves import drawn_figures
-from regionspot_evaluate.comparison.resampling import draw_halves, interval
+from regionspot_evaluate.reports.compare.match_records import AREAS, EVERY_THRESHOLD, MatchRecords
+from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
+from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
 
 FIGURES = ("AP", "APr", "APf")
 GROUPS = 20

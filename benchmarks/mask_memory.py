@@ -41,10 +41,10 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
     """Make the masks and print the peaks."""
     from regionspot_core.backbones.loading import BackboneConfig, load_backbones
     from regionspot_core.backbones.runtime import Runtime
-    from regionspot_core.backbones.sam import SamEncoder
-    from regionspot_core.prompts import BoxPrompts
+    from regionspot_core.backbones.sam.encoder import SamEncoder
+    from regionspot_core.imaging.prompts import BoxPrompts
     from regionspot_core.tiny.scenes import make_scene
-    from regionspot_evaluate.recognizer import encode_masks
+    from regionspot_evaluate.recognition.recognizer import encode_masks
 
     sam = load_backbones(BackboneConfig(device="cpu")).region_encoder
     if sam_name == "vit_b":

@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from regionspot_core.testing import make_annotations
-from regionspot_evaluate.proposal_files import read_proposals
+from regionspot_evaluate.proposals.files import read_proposals
 annotations = make_annotations([0] * int(sys.argv[2]))
 proposals = read_proposals(Path(sys.argv[1]), annotations) if len(sys.argv) > 3 else []
 print(sum(len(p.boxes) for p in proposals), "boxes")

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from measure import measure
-from regionspot_core.boxes import xywh_to_xyxy
+from regionspot_core.imaging.boxes import xywh_to_xyxy
 
 CLIP = "ViT-B-16-quickgelu"
 MODELS = ["--sam", "vit_b", "--clip", CLIP]
@@ -35,8 +35,8 @@ def save_random_weights(sam: Path, clip: Path, published: Path) -> None:
     import torch
     from segment_anything import sam_model_registry
 
-    from regionspot_core.fusion import FusionConfig, FusionHead
-    from regionspot_core.published import write_published
+    from regionspot_core.heads.fusion import FusionConfig, FusionHead
+    from regionspot_core.heads.published import write_published
 
     torch.manual_seed(0)
     torch.save(sam_model_registry["vit_b"]().state_dict(), sam)
@@ -71,7 +71,7 @@ def save_mask(folder: Path, image: dict[str, Any], box: list[float]) -> None:
 
 def run(name: str, *arguments: str) -> None:
     """Run one command of `regionspot`."""
-    measure(name, ["-m", "regionspot_cli", *arguments])
+    measure(name, ["-m", "regionspot.cli", *arguments])
 
 
 def main() -> None:

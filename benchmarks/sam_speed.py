@@ -19,9 +19,9 @@ from collections.abc import Callable
 import torch
 from segment_anything import sam_model_registry
 
-from regionspot_core.backbones import sam_image_encoder as ours
 from regionspot_core.backbones.runtime import Precision, Runtime
-from regionspot_core.backbones.sam_decoder import TwoWayTransformer
+from regionspot_core.backbones.sam import image_encoder as ours
+from regionspot_core.backbones.sam.decoder import TwoWayTransformer
 
 WAYS = ("attend_folded", "attend_with_bias", "attend_in_products")
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from regionspot_core.bench.measure import take_turns
-from regionspot_core.cache.plan import TokenShape
-from regionspot_train.bench.stores import write_store
+from regionspot_bench.measure import take_turns
+from regionspot_bench.train.stores import write_store
+from regionspot_core.cache.layout.plan import TokenShape
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
-from regionspot_train.lockstep import Lockstep
+from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.lockstep import Lockstep
 
 SIZES = {
     "demo: 145 × 128, FFN 512, 32 images": (145, 128, 512, 32),

@@ -19,7 +19,7 @@ from statistics import mean
 
 import torch
 
-from regionspot_core.backbones.clip import ClipEncoder
+from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.tiny.models import build_tiny_clip, load_tiny_clip, tiny_tokenizer

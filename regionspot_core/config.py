@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from regionspot_core.errors import ConfigError, RegionSpotError
-from regionspot_core.records import Record, shown
+from regionspot_core.support.records import Record, shown
 
 MOST_TOML_BYTES = 1024**2
 MOST_KEY_PARTS = 32

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from regionspot_core.cache.arrays import read_attributes, read_plan
-from regionspot_core.cache.markers import FailedImage
-from regionspot_core.cache.plan import CachePlan, Keep, TokenShape
-from regionspot_core.cache.schema import features, part_arrays
-from regionspot_core.cache.store import Location, Store, open_store
+from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.schema import features, part_arrays
+from regionspot_core.cache.storage.arrays import read_attributes, read_plan
+from regionspot_core.cache.storage.markers import FailedImage
+from regionspot_core.cache.storage.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
-from regionspot_core.class_bank import ClassBank
-from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.datasets.class_lists import ClassLists
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.class_text import ClassText, TextConfig
 
 SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2)
 """Small, and every length different, so that swapped axes show."""

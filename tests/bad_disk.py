@@ -61,13 +61,13 @@ def main(steps: list[Step]) -> None:
 
 
 def regionspot(arguments: list[str]) -> Done:
-    import regionspot_cli
+    import regionspot.cli
 
     sys.argv = ["regionspot", *arguments]
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            regionspot_cli.main()
+            regionspot.cli.main()
         except SystemExit as end:
             code = int(end.code or 0)
     return Done(code, out.getvalue(), err.getvalue())

@@ -23,7 +23,7 @@ import s3_server
 from hypothesis import settings
 from PIL import Image
 
-import regionspot_cli
+from regionspot import cli
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data"
@@ -102,7 +102,7 @@ def regionspot(
         if cwd is not None:
             monkeypatch.chdir(cwd)
         with pytest.raises(SystemExit) as ended:
-            regionspot_cli.main()
+            cli.main()
         captured = capsys.readouterr()
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, captured.out, captured.err)

@@ -33,8 +33,8 @@ FOLDER = "REGIONSPOT_MISCHIEF"
 def install() -> None:
     import ray
 
-    from regionspot_extract import planning
-    from regionspot_extract.encode import Encoder
+    from regionspot_extract import prepare as planning
+    from regionspot_extract.encoding.encode import Encoder
 
     folder = Path(os.environ[FOLDER])
     node = ray.get_runtime_context().get_node_id()

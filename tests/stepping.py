@@ -50,7 +50,7 @@ def command(number: signal.Signals, point: str, at: int, *words: str) -> list[st
 
 
 def main() -> None:
-    import regionspot_cli
+    import regionspot.cli
 
     name, point, number = sys.argv[1:4]
     del sys.argv[1:4]
@@ -60,7 +60,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.Signals[name])
 
     with at_points(act):
-        regionspot_cli.main()
+        regionspot.cli.main()
 
 
 if __name__ == "__main__":

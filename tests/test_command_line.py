@@ -196,7 +196,7 @@ def test_info_of_an_unfinished_store(regionspot: Regionspot, place: Path) -> Non
 @pytest.mark.slow
 def test_as_a_program_of_its_own(place: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "regionspot_cli", "train", "fit", "--cache", "images", "--out", "x"],
+        [sys.executable, "-m", "regionspot.cli", "train", "fit", "--cache", "images", "--out", "x"],
         cwd=place, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -211,7 +211,7 @@ def test_an_interrupted_command_says_so(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("regionspot_extract.info.describe_store", interrupted)
+    monkeypatch.setattr("regionspot_extract.stores.info.describe_store", interrupted)
     done = regionspot("extract", "info", str(tmp_path))
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "regionspot: interrupted; the same command goes on where it can\n"

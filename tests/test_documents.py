@@ -22,8 +22,7 @@ import pytest
 import typer
 from documents import NOT_RUN, Block, Call, blocks, run_shell
 
-import regionspot_cli
-import regionspot_demo
+from regionspot import cli, demo
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +33,7 @@ RECIPES = sorted((ROOT / "train" / "regionspot_train" / "recipes").glob("*.toml"
 SCRIPTS = Path(sys.prefix) / "bin"
 DEMO = ("demo", "--quick", "--out", "demo-out")
 """What `make demo` is here, with fewer scenes and steps still: the whole demo takes minutes."""
-SIZE = regionspot_demo.DemoSize(train_scenes=96, val_scenes=20, steps=60)
+SIZE = demo.DemoSize(train_scenes=96, val_scenes=20, steps=60)
 TYPES_SECONDS = 900
 
 
@@ -58,10 +57,10 @@ class Session:
             pytest.MonkeyPatch.context() as patch,
         ):
             patch.setattr(sys, "argv", list(words))
-            patch.setattr(regionspot_demo, "QUICK", SIZE)
+            patch.setattr(demo, "QUICK", SIZE)
             patch.setenv("PATH", environment()["PATH"])  # that of the user's first shell
             try:
-                regionspot_cli.main()
+                cli.main()
             except SystemExit as ended:
                 code = ended.code
         self.outputs.append((" ".join(words), printed.getvalue()))
@@ -71,7 +70,7 @@ class Session:
 
 def parse(words: Sequence[str]) -> None:
     """Hold a command line against the options there are, without running it."""
-    command: Any = typer.main.get_command(regionspot_cli.app)
+    command: Any = typer.main.get_command(cli.app)
     rest = list(words[1:])
     while hasattr(command, "commands"):
         assert rest, f"{' '.join(words)}: no command"
@@ -81,7 +80,7 @@ def parse(words: Sequence[str]) -> None:
         option.callback = None  # it would look for files that are not here
     try:
         command.make_context(" ".join(words), rest)
-    except regionspot_cli.UsageError as error:
+    except cli.UsageError as error:
         pytest.fail(f"{' '.join(words)}: {error}")
 
 
@@ -163,7 +162,7 @@ def test_the_demo_says_how_to_find_the_command_where_it_is_not_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", environment(*[SCRIPTS][:activated])["PATH"])
-    advice = regionspot_demo.next_steps(Path("my demo"), quick=False)
+    advice = demo.next_steps(Path("my demo"), quick=False)
     assert (f"\n  . {SCRIPTS / 'activate'}\n" in advice) is not activated
     assert "--out 'my demo/head2'" in advice
     assert all(len(line) <= 80 for line in advice.splitlines())

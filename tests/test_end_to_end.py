@@ -12,39 +12,39 @@ import torch
 from lvis import LVIS
 from PIL import Image
 
-import regionspot_demo
+from regionspot import demo as whole_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head, read_record, save_head
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
-from regionspot_core.images import read_image
-from regionspot_core.prompts import BoxPrompts
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head, read_record, save_head
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_evaluate.cached import run_cached_evaluation
 from regionspot_evaluate.config import CachedConfig, EvaluateConfig
-from regionspot_evaluate.detections import image_detections
-from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.folder.detections import image_detections
+from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
 from regionspot_evaluate.scoring import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig
-from regionspot_train.validation import ValidationSet
+from regionspot_train.learning.validation import ValidationSet
 
 pytestmark = pytest.mark.slow
 
-SIZE = regionspot_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
+SIZE = whole_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regionspot_demo, "QUICK", SIZE)
-        regionspot_demo.run_demo(out, seed=1, quick=True)
+        patch.setattr(whole_demo, "QUICK", SIZE)
+        whole_demo.run_demo(out, seed=1, quick=True)
     return out
 
 
@@ -287,14 +287,14 @@ def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str, mes
         out.mkdir()
         (out / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match=message):
-        regionspot_demo.run_demo(out)
+        whole_demo.run_demo(out)
 
 
 def test_the_same_seed_gives_the_same_figures(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regionspot_demo, "QUICK", SIZE)
-    regionspot_demo.run_demo(tmp_path / "again", seed=1, quick=True)
+    monkeypatch.setattr(whole_demo, "QUICK", SIZE)
+    whole_demo.run_demo(tmp_path / "again", seed=1, quick=True)
     first, second = (
         json.loads((folder / "metrics.json").read_text()) for folder in (demo, tmp_path / "again")
     )

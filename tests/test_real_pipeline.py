@@ -14,17 +14,17 @@ import torch
 from segment_anything import sam_model_registry
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head
-from regionspot_core.class_text import TextConfig
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets import read_annotations
-from regionspot_core.images import read_image
-from regionspot_core.prompts import BoxPrompts
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts
+from regionspot_core.text.class_text import TextConfig
+from regionspot_core.text.embed import build_class_bank
 from regionspot_evaluate.cached import run_cached_evaluation
 from regionspot_evaluate.config import CachedConfig, EvaluateConfig
-from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction

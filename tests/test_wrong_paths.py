@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.published import write_published
+from regionspot_core.heads.checkpoint import HeadRecord, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.published import write_published
 from regionspot_core.testing import MODEL, make_cache
 
 TINY = {"region_encoder": {"name": "tiny"}, "image_text_encoder": {"name": "tiny"}}

@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 
 from regionspot_core import __version__
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.box_precision import BoxPrecision
-from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.read_ahead import ReadAhead
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.store import Location
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head, read_record
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.read_ahead import ReadAhead
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import CacheError, CheckpointError, InputError
-from regionspot_core.files import require_folder_or_nothing, write_json
-from regionspot_core.fusion import FusionHead
-from regionspot_core.progress import progress_line
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head, read_record
+from regionspot_core.heads.fusion import FusionHead
 from regionspot_core.region_tokens import chosen_count
-from regionspot_evaluate.cached_report import CachedReport, HeadFigures
-from regionspot_evaluate.classification import RegionNaming
+from regionspot_core.scoring.box_precision import BoxPrecision
+from regionspot_core.support.files import require_folder_or_nothing, write_json
+from regionspot_core.support.progress import progress_line
+from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.config import CachedConfig
-from regionspot_evaluate.detections import DETECTIONS, ResultsFile, image_detections
-from regionspot_evaluate.head_names import head_names
-from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.records import read_json_record
-from regionspot_evaluate.run_folder import CACHED_RECORD, IMAGES, METRICS, RUN_RECORD
+from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile, image_detections
+from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RUN_RECORD
+from regionspot_evaluate.folder.json_records import read_json_record
+from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.recognition.head_names import head_names
+from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.classification import RegionNaming
 
 _OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
 """What a store, or a folder of `evaluate run`, has."""

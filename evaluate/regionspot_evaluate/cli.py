@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from regionspot_evaluate.cached_cli import cached
-from regionspot_evaluate.comparison.cli import compare
-from regionspot_evaluate.html_report.cli import report
-from regionspot_evaluate.predict_cli import predict
-from regionspot_evaluate.run_cli import run
-from regionspot_evaluate.score_cli import score
+from regionspot_evaluate.commands.cached import cached
+from regionspot_evaluate.commands.compare import compare
+from regionspot_evaluate.commands.predict import predict
+from regionspot_evaluate.commands.report import report
+from regionspot_evaluate.commands.run import run
+from regionspot_evaluate.commands.score import score
 
 app = typer.Typer(
     help="Put a head back behind the frozen models and score what it says.",

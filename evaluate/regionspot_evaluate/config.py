@@ -9,17 +9,17 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
-from regionspot_core.cache.store import Location
+from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
-from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.ray_crew import (
+from regionspot_core.distributed.ray_crew import (
     RayOptions,
     models_anywhere,
     require_ray_fits,
     require_ray_is_used,
 )
-from regionspot_core.shard import Shard
-from regionspot_evaluate.baselines.names import BASELINES, NO_BASELINE, BaselineName
+from regionspot_core.distributed.shard import Shard
+from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_evaluate.recognition.baselines.names import BASELINES, NO_BASELINE, BaselineName
 from regionspot_evaluate.scoring.config import Protocols
 
 GROUND_TRUTH = "gt"

@@ -10,22 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.backbones.entry import TINY
 from regionspot_core.backbones.loading import Backbones, load_backbones
+from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.text import build_class_bank, load_class_bank
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError
-from regionspot_core.files import require_folder_or_nothing, write_json
-from regionspot_core.images import read_image
-from regionspot_core.progress import say
-from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
-from regionspot_core.transforms import Size
-from regionspot_core.vocabulary_files import load_vocabulary
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
+from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.files import require_folder_or_nothing, write_json
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted, show
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.overlaps import without_overlaps
-from regionspot_evaluate.picture import draw_regions
-from regionspot_evaluate.recognizer import Recognition, Recognizer
+from regionspot_evaluate.pictures import draw_regions
+from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
+from regionspot_evaluate.reports.printing import titled_table
+from regionspot_evaluate.scoring.overlaps import without_overlaps
+from regionspot_evaluate.scoring.report import percent
 
 
 @dataclass(frozen=True)
@@ -211,3 +214,33 @@ def _to_json(
         "classes": list(recognizer.vocabulary.names),
         "regions": [region.to_json() for region in report.regions],
     }
+
+
+def print_prediction(image: Path, report: PredictReport) -> None:
+    """One image's regions, and where they were written."""
+    height, width = report.size
+    table = titled_table(f"{image.name}, {width} × {height}")
+    for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
+        right = column in ("", "%", "SAM's IoU")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for number, region in enumerate(report.regions, 1):
+        (name, probability), *others = region.names
+        table.add_row(
+            str(number),
+            name,
+            percent(probability),
+            ", ".join(f"{other} {percent(share)}" for other, share in others),
+            " ".join(f"{value:.0f}" for value in region.box),
+            f"{region.predicted_iou:.2f}",
+        )
+    if report.regions:
+        show(table)
+    elif not report.left_out:
+        show(
+            f"{image.name}: no region found; try a lower --iou-threshold or more --points-per-side"
+        )
+    if report.left_out:
+        show(f"{counted(report.left_out, 'region')} left out: no name so probable")
+    if report.overlapping:
+        show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
+    show(f"written: {report.json_file}, {report.picture_file}")

@@ -9,19 +9,19 @@ from itertools import islice
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
-from regionspot_core.images import read_image
-from regionspot_core.prefetch import map_ahead
-from regionspot_core.progress import Advance
-from regionspot_core.prompts import BoxPrompts
-from regionspot_core.transforms import RGBImage
-from regionspot_evaluate.baselines.names import BaselineName
-from regionspot_evaluate.baselines.protocol import Baseline, ShownRegions
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts
+from regionspot_core.imaging.transforms import RGBImage
+from regionspot_core.support.prefetch import map_ahead
+from regionspot_core.support.progress import Advance
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.gallery import REGIONS_SHOWN
-from regionspot_evaluate.image_records import Answer, ImageRecord
-from regionspot_evaluate.journal import Journal
-from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import EncodedImage, Recognizer, SeenRegions
+from regionspot_evaluate.folder.journal import Journal
+from regionspot_evaluate.folder.records import Answer, ImageRecord
+from regionspot_evaluate.pictures import REGIONS_SHOWN
+from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.recognition.baselines.names import BaselineName
+from regionspot_evaluate.recognition.baselines.protocol import Baseline, ShownRegions
+from regionspot_evaluate.recognition.recognizer import EncodedImage, Recognizer, SeenRegions
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from regionspot_core.distributed.ray import connected, first_words, require_answer
+from regionspot_core.distributed.ray_crew import Crew, cluster_nodes, models_anywhere
+from regionspot_core.distributed.shard import Shard
 from regionspot_core.errors import ClusterError, RegionSpotError
-from regionspot_core.progress import Advance, progress_line
-from regionspot_core.ray_cluster import connected, first_words, require_answer
-from regionspot_core.ray_crew import Crew, cluster_nodes, models_anywhere
-from regionspot_core.shard import Shard
+from regionspot_core.support.progress import Advance, progress_line
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.run import images_done, run_share
 

@@ -9,28 +9,28 @@ from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.text import build_class_bank, load_class_bank
-from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import AnnotationSet, read_annotations
-from regionspot_core.files import require_folder_or_nothing, write_json
-from regionspot_core.images import require_images
-from regionspot_core.progress import ShowProgress, progress_line, say
-from regionspot_core.shard import Shard
-from regionspot_core.tables import counted
-from regionspot_evaluate.baselines.load import load_baselines
-from regionspot_evaluate.baselines.names import results_file
+from regionspot_core.distributed.shard import Shard
+from regionspot_core.imaging.images import require_images
+from regionspot_core.support.files import require_folder_or_nothing, write_json
+from regionspot_core.support.progress import ShowProgress, progress_line, say
+from regionspot_core.support.tables import counted
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import DETECTIONS
-from regionspot_evaluate.gather import ImageList, gather, read_image_list
-from regionspot_evaluate.head_names import head_names
-from regionspot_evaluate.image_records import RecordForm
-from regionspot_evaluate.journal import WHOLE, Done, open_journal, read_journals
+from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.folder import IMAGES, METRICS, RunFolder
+from regionspot_evaluate.folder.gather import ImageList, gather, read_image_list
+from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
+from regionspot_evaluate.folder.records import RecordForm
 from regionspot_evaluate.predictions import Namers, image_batches, name_batches
-from regionspot_evaluate.proposal_sources import load_proposals
-from regionspot_evaluate.proposals import Proposals
-from regionspot_evaluate.recognizer import Recognizer
-from regionspot_evaluate.report import EvaluationReport, Figures
-from regionspot_evaluate.run_folder import IMAGES, METRICS, RunFolder
+from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.proposals.sources import load_proposals
+from regionspot_evaluate.recognition.baselines.load import load_baselines
+from regionspot_evaluate.recognition.baselines.names import results_file
+from regionspot_evaluate.recognition.head_names import head_names
+from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
 from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
 from regionspot_evaluate.scoring.scorer import BOTH
@@ -127,19 +127,6 @@ def images_done(config: EvaluateConfig) -> tuple[int, int]:
     done = read_journals(evaluation.folder.journals)
     finished = [n for n in range(len(batches)) if _is_done(done, n, again=config.retry_failed)]
     return sum(len(batches[number]) for number in finished), total
-
-
-@dataclass(frozen=True)
-class ShareReport:
-    """What a share of an evaluation came to."""
-
-    images: int
-    """Of the share."""
-    failed: tuple[str, ...]
-    """Images of the whole evaluation, as far as it is done, that could not be read, with the
-    reason."""
-    images_left: int
-    """Of all shares, not done yet."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from regionspot_core.distributed.ray import require_ray
+from regionspot_core.distributed.torchrun import own_gpu, own_share, wait_for_all
 from regionspot_core.errors import ConfigError
-from regionspot_core.progress import no_progress_line, progress_line
-from regionspot_core.ray_cluster import require_ray
-from regionspot_core.torchrun import own_gpu, own_share, wait_for_all
+from regionspot_core.support.progress import no_progress_line, progress_line
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import run_evaluations, run_share
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regionspot_core import command_options as options
-from regionspot_extract.exchange_cli import Out, Store, add_exchange
+from regionspot_core.support import options
+from regionspot_extract.commands.exchange import Out, Store, add_exchange
 
 if TYPE_CHECKING:
     from regionspot_extract.config import ExtractConfig
@@ -91,7 +91,7 @@ def weights(
     Interrupted, the same command goes on where it stopped. For a machine
     without network, --list says which file to copy to which place.
     """
-    from regionspot_extract.tables import print_weight_file, print_weight_options
+    from regionspot_extract.commands.printing import print_weight_file, print_weight_options
     from regionspot_extract.weights import (
         WeightRequest,
         check_request,
@@ -135,10 +135,10 @@ def plan(
     given = dict(locals())
 
     from regionspot_core.backbones.runtime import Runtime
+    from regionspot_extract.commands.printing import print_plan
+    from regionspot_extract.encoding.stages import StageClock
     from regionspot_extract.forecast import forecast
-    from regionspot_extract.planning import prepare
-    from regionspot_extract.stages import StageClock
-    from regionspot_extract.tables import print_plan
+    from regionspot_extract.prepare import prepare
 
     config = _config(given)
     clock = StageClock(Runtime.create(config.backbones.device).device)
@@ -196,8 +196,8 @@ def run(
     """
     given = dict(locals())
 
+    from regionspot_extract.commands.printing import print_report
     from regionspot_extract.run import run_extraction
-    from regionspot_extract.tables import print_report
 
     config = _config(given)
     report = run_extraction(config)
@@ -224,8 +224,8 @@ def text(
     Interrupted, the same command goes on where it stopped.
     """
     from regionspot_core.backbones.loading import load_clip
-    from regionspot_core.vocabulary_files import load_vocabulary
-    from regionspot_extract.tables import print_bank
+    from regionspot_core.datasets.vocabulary_files import load_vocabulary
+    from regionspot_extract.commands.printing import print_bank
     from regionspot_extract.text import TextBankConfig, make_bank
 
     config = TextBankConfig.parse(
@@ -251,8 +251,8 @@ def info(
     as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a store: images, regions, bytes, models, and what is missing."""
-    from regionspot_extract.info import describe_store
-    from regionspot_extract.tables import print_info
+    from regionspot_extract.commands.printing import print_info
+    from regionspot_extract.stores.info import describe_store
 
     print_info(describe_store(store), as_json=as_json)
 
@@ -297,8 +297,8 @@ def verify(
     given = dict(locals()) | {"out": store}
 
     from regionspot_core.errors import InputError
-    from regionspot_extract.tables import print_repair, print_verification
-    from regionspot_extract.verify import verify_store
+    from regionspot_extract.commands.printing import print_repair, print_verification
+    from regionspot_extract.stores.verify import verify_store
 
     missing = [f"--{name}" for name in ("images", "annotations") if given[name] is None]
     if repair and missing:
@@ -312,7 +312,7 @@ def verify(
         print_verification(found, as_json=as_json)
         raise typer.Exit(0 if found.whole else 1)
 
-    from regionspot_extract.repair import repair_store
+    from regionspot_extract.stores.repair import repair_store
 
     repaired = repair_store(config, found)
     print_repair(repaired, as_json=as_json)
@@ -324,7 +324,7 @@ add_exchange(app)
 
 def _config(given: dict[str, Any]) -> ExtractConfig:
     """The configuration from the arguments of `plan` or `run`, by name."""
-    from regionspot_core.shard import Shard
+    from regionspot_core.distributed.shard import Shard
     from regionspot_extract.config import ExtractConfig
 
     names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")

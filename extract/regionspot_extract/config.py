@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from regionspot_core.backbones.loading import BackboneConfig
-from regionspot_core.cache.plan import Keep
-from regionspot_core.cache.store import Location
+from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
-from regionspot_core.images import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
-from regionspot_core.shard import Shard
+from regionspot_core.distributed.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
+from regionspot_core.distributed.shard import Shard
+from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
 
 MOST_BATCH_IMAGES = 4_096
 """As many as that are in memory together."""

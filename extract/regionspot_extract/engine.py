@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from regionspot_core.cache.claims import until_none_is_held
-from regionspot_core.cache.markers import Marker, read_marker
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.layout.plan import Part
+from regionspot_core.cache.storage.claims import until_none_is_held
+from regionspot_core.cache.storage.markers import Marker, read_marker
 from regionspot_core.cache.writer import CacheWriter, StoredPart
-from regionspot_core.ray_cluster import require_answer, require_ray
-from regionspot_extract import stages
-from regionspot_extract.allocator import freed_memory_kept
-from regionspot_extract.config import ExtractConfig
-from regionspot_extract.pictures import UNKNOWN
-from regionspot_extract.planning import Extraction
+from regionspot_extract.encoding import stages
+from regionspot_extract.encoding.allocator import freed_memory_kept
+from regionspot_extract.encoding.pictures import UNKNOWN
+from regionspot_extract.prepare import Extraction
 
 OnImages = Callable[[int], None]
 """Called with how many more images are done, failed ones included."""
@@ -38,26 +36,6 @@ class Attempt:
 TryParts = Callable[[Sequence[Part]], Iterable[Attempt]]
 """Tries every part once, in any order."""
 Engine = Callable[[Extraction, CacheWriter, OnImages], AbstractContextManager[TryParts]]
-
-
-def find_engine(config: ExtractConfig) -> Engine:
-    """The engine that the configuration names.
-
-    Raises:
-        InputError: It needs a package that is not installed.
-        ClusterError: Its cluster does not answer.
-    """
-    if config.devices:
-        from regionspot_extract.process_engine import process_engine
-
-        return process_engine
-    if config.engine == "local":
-        return local_engine
-    require_ray()
-    from regionspot_extract.ray_engine import ray_engine
-
-    require_answer(config.ray.address)
-    return ray_engine
 
 
 def do_parts(try_parts: TryParts, parts: Sequence[Part]) -> list[Marker]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from regionspot_core.backbones.text import class_batches, embed_classes, paper_text
-from regionspot_core.compiling import BATCHES_TO_COMPILE
-from regionspot_core.prefetch import in_batches
-from regionspot_extract.allocator import freed_memory_kept
-from regionspot_extract.pictures import Picture
-from regionspot_extract.planning import Extraction
-from regionspot_extract.stages import DECODE, StageClock
+from regionspot_core.support.compiling import BATCHES_TO_COMPILE
+from regionspot_core.support.prefetch import in_batches
+from regionspot_core.text.embed import class_batches, embed_classes, paper_text
+from regionspot_extract.encoding.allocator import freed_memory_kept
+from regionspot_extract.encoding.pictures import Picture
+from regionspot_extract.encoding.stages import DECODE, StageClock
+from regionspot_extract.prepare import Extraction
 
 SAMPLE_SECONDS = 5.0
 """So long the sample is encoded, or until the batch that then runs is done."""

@@ -23,12 +23,12 @@ from typing import Any
 
 import torch
 
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.layout.plan import Part
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import RegionSpotError, WorkerError
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Attempt, OnImages, TryParts
-from regionspot_extract.planning import Extraction
+from regionspot_extract.prepare import Extraction
 from regionspot_extract.worker import PartWorker
 
 _SPAWN = multiprocessing.get_context("spawn")

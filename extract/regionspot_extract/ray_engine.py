@@ -18,15 +18,15 @@ import ray
 import torch
 from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
-from regionspot_core.cache.markers import read_marker
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.layout.plan import Part
+from regionspot_core.cache.storage.markers import read_marker
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.distributed.ray import connected, first_words
+from regionspot_core.distributed.ray_crew import Crew, cluster_nodes
 from regionspot_core.errors import ClusterError, RegionSpotError
-from regionspot_core.progress import say
-from regionspot_core.ray_cluster import connected, first_words
-from regionspot_core.ray_crew import Crew, cluster_nodes
+from regionspot_core.support.progress import say
 from regionspot_extract.engine import Attempt, OnImages, TryParts
-from regionspot_extract.planning import Extraction
+from regionspot_extract.prepare import Extraction
 from regionspot_extract.worker import PartWorker, Place, anywhere, require_seen
 
 AT_ONCE = 2

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
-
-import numpy as np
-from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.text import build_class_bank, load_class_bank, paper_text
-from regionspot_core.cache.fingerprint import Fingerprint
-from regionspot_core.cache.markers import FailedImage, failed_images
-from regionspot_core.cache.plan import CachePlan, Part
-from regionspot_core.cache.schema import GROUP
-from regionspot_core.cache.store import FolderStore, Location, open_store
+from regionspot_core.cache.layout.plan import Part
+from regionspot_core.cache.layout.schema import GROUP
+from regionspot_core.cache.storage.markers import FailedImage, failed_images
+from regionspot_core.cache.storage.store import FolderStore, Location, open_store
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.class_bank import ClassBank
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.distributed.ray import require_answer, require_ray
 from regionspot_core.errors import InputError
-from regionspot_core.files import require_folder_or_nothing
-from regionspot_core.progress import progress_line, say
+from regionspot_core.support.files import require_folder_or_nothing
+from regionspot_core.support.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.engine import Engine, do_parts, find_engine, local_engine
-from regionspot_extract.pictures import file_bytes
-from regionspot_extract.planning import Extraction, prepare
-from regionspot_extract.stages import Clock, no_clock
+from regionspot_extract.encoding.stages import Clock, no_clock
+from regionspot_extract.engine import Engine, do_parts, local_engine
+from regionspot_extract.prepare import Extraction, open_writer, prepare
 
 
 @dataclass(frozen=True)
@@ -82,6 +73,26 @@ def run_extraction(
     return fill(extraction, writer, share, engine)
 
 
+def find_engine(config: ExtractConfig) -> Engine:
+    """The engine that the configuration names.
+
+    Raises:
+        InputError: It needs a package that is not installed.
+        ClusterError: Its cluster does not answer.
+    """
+    if config.devices:
+        from regionspot_extract.process_engine import process_engine
+
+        return process_engine
+    if config.engine == "local":
+        return local_engine
+    require_ray()
+    from regionspot_extract.ray_engine import ray_engine
+
+    require_answer(config.ray.address)
+    return ray_engine
+
+
 def _require_place(out: Location) -> None:
     """Refuse, before models are loaded, a place where no store is and none can be made.
 
@@ -131,40 +142,3 @@ def fill(
         failed_now=tuple(failure for marker in markers for failure in marker.failed),
         dropped=extraction.annotations.dropped,
     )
-
-
-class Ingredients(TypedDict):
-    """What the files of the plan are made from."""
-
-    plan: CachePlan
-    annotations: AnnotationSet
-    make_bank: Callable[[], ClassBank]
-    fingerprint: Fingerprint
-    image_bytes: Callable[[], NDArray[np.int64]]
-
-
-def open_writer(extraction: Extraction) -> CacheWriter:
-    """Create the extraction's store, or open the one there if it was planned the same way."""
-    return CacheWriter.open_or_create(extraction.config.out, **ingredients(extraction))
-
-
-def ingredients(extraction: Extraction) -> Ingredients:
-    """What the store's plan is made from; the class bank and the images' sizes when asked for."""
-    config, annotations = extraction.config, extraction.annotations
-    clip = extraction.backbones.image_text_encoder
-    bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)
-    text = bank.text if bank else paper_text(annotations.vocabulary)
-    return {
-        "plan": extraction.plan,
-        "annotations": annotations,
-        "make_bank": lambda: bank or build_class_bank(clip, annotations.vocabulary),
-        "fingerprint": {
-            "backbones": extraction.backbones.fingerprint,
-            "dataset": annotations.fingerprint(),
-            "classes": text.recipe(),
-            "precision": config.backbones.precision,
-        },
-        "image_bytes": lambda: file_bytes(
-            config.images, annotations.image_file, workers=config.workers
-        ),
-    }

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ImageTextEncoder
-from regionspot_core.backbones.templates import load_templates
-from regionspot_core.backbones.text import class_batches, embed_classes
-from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.class_bank import ClassBank
-from regionspot_core.class_text import ClassText, TextConfig
 from regionspot_core.config import Config
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
-from regionspot_core.files import write_json
-from regionspot_core.progress import progress_line, say
-from regionspot_core.records import read_json_object
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.support.files import write_json
+from regionspot_core.support.progress import progress_line, say
+from regionspot_core.support.records import read_json_object
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.class_text import ClassText, TextConfig
+from regionspot_core.text.embed import class_batches, embed_classes
+from regionspot_core.text.templates import load_templates
 
 
 class TextBankConfig(Config):

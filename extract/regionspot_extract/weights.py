@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from regionspot_core.backbones.official_weights import (
+from regionspot_core.backbones.clip.open_clip_models import check_name
+from regionspot_core.backbones.clip.open_clip_tags import as_a_file, download_tag, find_tag
+from regionspot_core.backbones.weights.download import fetch
+from regionspot_core.backbones.weights.official import (
     OPENAI,
     SAM_FILES,
     OfficialFile,
     openai_file,
     sam_file,
 )
-from regionspot_core.backbones.open_clip_models import check_name
-from regionspot_core.backbones.open_clip_tags import as_a_file, download_tag, find_tag
-from regionspot_core.download import fetch
 from regionspot_core.errors import InputError
-from regionspot_core.files import file_sha256
+from regionspot_core.support.files import file_sha256
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 import torch
 
-from regionspot_core.cache.plan import Part
-from regionspot_core.cache.schema import GROUP
-from regionspot_core.cache.store import FolderStore, open_store
+from regionspot_core.cache.layout.plan import Part
+from regionspot_core.cache.layout.schema import GROUP
+from regionspot_core.cache.storage.store import FolderStore, open_store
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.distributed.ray_crew import models_anywhere
 from regionspot_core.errors import CacheError
-from regionspot_core.ray_crew import models_anywhere
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import Attempt, OnImages, in_turn
-from regionspot_extract.planning import Extraction, prepare
-from regionspot_extract.run import open_writer
+from regionspot_extract.prepare import Extraction, open_writer, prepare
 
 SHARE = "it must be on a disk that all machines of the cluster share, or at a URL"
 SEEN_SECONDS = 90.0

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from pydantic import Field, model_validator
 
-from regionspot_core.backbones.entry import TINY
 from regionspot_core.backbones.protocols import (
     ImageTextEncoder,
     RegionEncoder,
     backbones_fingerprint,
 )
-from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
+from regionspot_core.backbones.registry import TINY, load_image_text_encoder, load_region_encoder
 from regionspot_core.backbones.runtime import Precision, Runtime, best_precision
 from regionspot_core.config import Config
-from regionspot_core.transforms import RGBImage, Size
+from regionspot_core.imaging.transforms import RGBImage, Size
 
 LARGEST_INPUT = 8_192
 """Pixels of a side: eight times SAM's own, whose position table then takes 800 MB."""

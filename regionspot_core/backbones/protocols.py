@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from regionspot_core.boxes import FloatArray
 from regionspot_core.config import Config
-from regionspot_core.prompts import Prompts
-from regionspot_core.transforms import RGBImage, Size
+from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.prompts import Prompts
+from regionspot_core.imaging.transforms import RGBImage, Size
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,57 @@
-"""Backbones by name. A file of this folder that defines an entry is found here by itself."""
+"""Backbones by name. A file of this folder, or below it, that defines an entry is found here."""
 
 from __future__ import annotations
 
 import difflib
 import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from regionspot_core import backbones
-from regionspot_core.backbones.entry import Entry
 from regionspot_core.backbones.protocols import ImageTextEncoder, RegionEncoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
+
+Encoder = TypeVar("Encoder", covariant=True)
+
+
+class Loader(Protocol[Encoder]):
+    """Loads the frozen model called ``name``."""
+
+    def __call__(
+        self, name: str, *, weights: str | None, input_size: int | None, runtime: Runtime
+    ) -> Encoder:
+        """Load ``name``.
+
+        Args:
+            name: One of the entry's names.
+            weights: What ``--sam-checkpoint`` or ``--clip-pretrained`` says.
+            input_size: Side of the square input in pixels; None is the pretraining one.
+            runtime: Where the model runs.
+
+        Raises:
+            InputError: The weights are not named, or the input size is none the model can take.
+            WeightsError: The weights are not found or do not fit.
+        """
+        ...
+
+
+TINY = "tiny"
+"""The name of the embedded models."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Encoder]):
+    """The backbones of one file, as its ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER``."""
+
+    names: Callable[[], Sequence[str]]
+    """All names; called only once a name is looked for."""
+    load: Loader[Encoder]
+    examples: tuple[str, ...]
+    """The names to show where all would be too many."""
 
 
 def load_region_encoder(
@@ -68,8 +107,8 @@ def load_image_text_encoder(
 def _find(kind: str, option: str, name: str, what: str) -> Entry[Any]:
     entries: list[Entry[Any]] = [
         entry
-        for module in pkgutil.iter_modules(backbones.__path__)
-        if (entry := getattr(import_module(f"{backbones.__name__}.{module.name}"), kind, None))
+        for module in pkgutil.walk_packages(backbones.__path__, f"{backbones.__name__}.")
+        if (entry := getattr(import_module(module.name), kind, None))
     ]
     for entry in entries:
         if name in entry.names():

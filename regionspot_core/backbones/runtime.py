@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.compiling import CompiledBatches, why_not
-from regionspot_core.devices import best_device, open_device
 from regionspot_core.errors import InputError
-from regionspot_core.transforms import Size
+from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.compiling import CompiledBatches, why_not
+from regionspot_core.support.devices import best_device, open_device
 
 MASK_PIXELS = 64 * 1024**2
 """Of masks at the image's own size: 256 MiB of float32 logits."""

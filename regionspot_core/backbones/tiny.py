@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from regionspot_core.backbones.clip import ClipEncoder
-from regionspot_core.backbones.clip_towers import resize_tower
-from regionspot_core.backbones.entry import TINY, Entry
+from regionspot_core.backbones.clip.encoder import ClipEncoder
+from regionspot_core.backbones.clip.towers import resize_tower
+from regionspot_core.backbones.registry import TINY, Entry
 from regionspot_core.backbones.runtime import Runtime, hash_weights
-from regionspot_core.backbones.sam import SamEncoder
-from regionspot_core.backbones.sam_input import resize_sam_input
-from regionspot_core.backbones.sam_proposals import Thresholds
+from regionspot_core.backbones.sam.encoder import SamEncoder
+from regionspot_core.backbones.sam.input import resize_sam_input
+from regionspot_core.backbones.sam.proposals import Thresholds
 from regionspot_core.errors import InputError
 
 PROPOSING = Thresholds(iou=0.5, stability=0.7)

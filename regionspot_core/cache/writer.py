@@ -14,19 +14,30 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from regionspot_core.cache.arrays import (
+from regionspot_core.cache.layout.encoding import quantise
+from regionspot_core.cache.layout.plan import CachePlan, Part
+from regionspot_core.cache.layout.schema import (
+    ATTRIBUTE,
+    CLASS_BANK,
+    FORMAT,
+    GROUP,
+    features,
+    part_arrays,
+    scale_name,
+    small_arrays,
+)
+from regionspot_core.cache.layout.shards import chunk_sums
+from regionspot_core.cache.layout.small import read_small
+from regionspot_core.cache.storage.arrays import (
     consolidate,
     create_array,
     create_small,
     read_attributes,
 )
-from regionspot_core.cache.claims import claims_on
-from regionspot_core.cache.encoding import quantise
-from regionspot_core.cache.fingerprint import Fingerprint, require_equal
-from regionspot_core.cache.markers import (
+from regionspot_core.cache.storage.claims import claims_on
+from regionspot_core.cache.storage.markers import (
     COMPLETE,
     FailedImage,
-    FileSum,
     Marker,
     marker_key,
     read_complete,
@@ -37,25 +48,14 @@ from regionspot_core.cache.markers import (
     write_marker,
     write_plan_files,
 )
-from regionspot_core.cache.plan import CachePlan, Part
-from regionspot_core.cache.schema import (
-    ATTRIBUTE,
-    CLASS_BANK,
-    FORMAT,
-    GROUP,
-    features,
-    part_arrays,
-    scale_name,
-    small_arrays,
-)
-from regionspot_core.cache.shards import chunk_sums
-from regionspot_core.cache.small import read_small
-from regionspot_core.cache.store import FolderStore, Location, Store, open_store
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.cache.storage.store import FolderStore, Location, Store, open_store
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import CacheError
 from regionspot_core.fault_points import reach
-from regionspot_core.files import folder_written_aside, reason_of, remove_left_behind
+from regionspot_core.fingerprint import Fingerprint, require_equal
+from regionspot_core.support.checksums import FileSum
+from regionspot_core.support.files import folder_written_aside, reason_of, remove_left_behind
+from regionspot_core.text.class_bank import ClassBank
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PartFeatures:
     """A part's features. Rows of failed images are zeros."""
 
     arrays: dict[str, NDArray[Any]]
-    """Every array of :func:`regionspot_core.cache.schema.features`, the part's rows of it."""
+    """The part's rows of every array of ``features`` in `cache/layout/schema.py`."""
     failed: tuple[FailedImage, ...] = ()
 
 
@@ -72,7 +72,7 @@ class StoredPart:
     """A part as it is stored. Rows of failed images are those of zeros."""
 
     arrays: dict[str, NDArray[Any]]
-    """Every array of :func:`regionspot_core.cache.schema.part_arrays`, the part's rows of it."""
+    """The part's rows of every array of ``part_arrays`` in `cache/layout/schema.py`."""
     failed: tuple[FailedImage, ...] = ()
 
 

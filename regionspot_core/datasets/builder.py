@@ -13,8 +13,8 @@ from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, re
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import MaskColumn, Masks
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
-from regionspot_core.vocabulary import Vocabulary
 
 
 class AnnotationBuilder:

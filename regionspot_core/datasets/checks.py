@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.input_files import open_input
+from regionspot_core.support.input_files import open_input
 
 Number = TypeVar("Number", bound=np.generic)
 LONGEST_SIDE = 2**24

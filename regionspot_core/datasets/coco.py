@@ -19,8 +19,8 @@ from regionspot_core.datasets.checks import (
 )
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
-from regionspot_core.vocabulary import Vocabulary, is_text
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")

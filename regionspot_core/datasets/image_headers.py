@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regionspot_core.errors import ImageError
-from regionspot_core.images import opened_image
-from regionspot_core.prefetch import in_batches, map_ahead
-from regionspot_core.progress import progress_line
-from regionspot_core.transforms import Size
+from regionspot_core.imaging.images import opened_image
+from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.prefetch import in_batches, map_ahead
+from regionspot_core.support.progress import progress_line
 
 THREADS = 8
 FILES_A_TASK = 64

@@ -17,8 +17,8 @@ from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotations, short
 from regionspot_core.datasets.image_headers import read_sizes
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
-from regionspot_core.vocabulary import Vocabulary, is_text
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 SIZE_COLUMNS = ("ImageID", "Width", "Height")

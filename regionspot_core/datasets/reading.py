@@ -12,7 +12,7 @@ from regionspot_core.datasets.openimages import (
     read_openimages_vocabulary,
 )
 from regionspot_core.datasets.record import AnnotationSet
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.datasets.vocabulary import Vocabulary
 
 
 def read_annotations(

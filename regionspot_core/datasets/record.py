@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import Masks
-from regionspot_core.transforms import Size
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.transforms import Size
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from campaign.oracle import changes, problems, say
 from campaign.place import CACHED, DATA, EVALUATE, EXTRACT, FIT, MERGE, SWEEP, Place, contents
 from campaign.values import ESCAPES
 
-import regionspot_cli
+import regionspot.cli
 
 PATHS = (
     "", " ", ".", "..", "/", "/dev/null", "/dev/full", "/proc/x", "/proc/self/mem", "/sys/x",
@@ -157,7 +157,7 @@ def command_tree() -> dict[str, list[Any]]:
         if not hasattr(command, "commands"):
             found[" ".join(path)] = list(command.params)
 
-    walk(typer.main.get_command(regionspot_cli.app), ())
+    walk(typer.main.get_command(regionspot.cli.app), ())
     return found
 
 

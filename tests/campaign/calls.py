@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from file_events import FileEvents
 
-import regionspot_cli
+import regionspot.cli
 
 
 def command(
@@ -46,7 +46,7 @@ def command(
 
 def _main(words: list[str]) -> None:
     sys.argv = ["regionspot", *words]
-    regionspot_cli.main()
+    regionspot.cli.main()
 
 
 def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -63,7 +63,7 @@ def make_world(*, scenes: int, seed: int) -> None:
 
 def read_store(store: str) -> None:
     """Print a digest of all that readers get from a store, or what it is refused with."""
-    from regionspot_core.cache.reader import FeatureCache
+    from regionspot_core.cache.read.reader import FeatureCache
     from regionspot_core.errors import RegionSpotError
 
     digest = hashlib.sha256()
@@ -75,7 +75,7 @@ def read_store(store: str) -> None:
             digest.update(name.encode() + np.asarray(value).tobytes())
         digest.update(repr((cache.vocabulary, bank.text, cache.failed)).encode())
     except RegionSpotError as error:
-        regionspot_cli._fail(str(error))
+        regionspot.cli._fail(str(error))
     print(digest.hexdigest())
 
 

@@ -30,16 +30,16 @@ MODULES = (
     "open_clip",
     "segment_anything",
     "matplotlib.font_manager",
-    "regionspot_cli",
+    "regionspot.cli",
     "regionspot_extract.run",
-    "regionspot_extract.exchange",
+    "regionspot_extract.stores.exchange",
     "regionspot_train.run",
     "regionspot_train.exchange",
     "regionspot_train.sweep.run",
     "regionspot_evaluate.run",
     "regionspot_evaluate.cached",
-    "regionspot_evaluate.html_report",
-    "regionspot_evaluate.comparison",
+    "regionspot_evaluate.reports.html",
+    "regionspot_evaluate.reports.compare",
     "regionspot_evaluate.predict",
 )
 CPU_SECONDS, SECONDS = 30, 120
@@ -176,9 +176,9 @@ def _build_command_tree_once() -> None:
     """Spare each call the fifth of a second that Typer takes to make its commands."""
     import typer.main
 
-    import regionspot_cli
+    import regionspot.cli
 
-    tree = typer.main.get_command(regionspot_cli.app)
+    tree = typer.main.get_command(regionspot.cli.app)
     typer.main.get_command = lambda app: tree
 
 

@@ -15,7 +15,7 @@ def store(rng: random.Random, place: Path, outside: str) -> Words:
     """A store that was changed and given right checksums again."""
     from dataclasses import asdict
 
-    from regionspot_core.cache.markers import FileSum
+    from regionspot_core.support.checksums import FileSum
 
     bad = copied(place, "store.zarr", "bad")
     name = rng.choice(
@@ -130,7 +130,7 @@ def _outside(rng: random.Random, outside: str) -> str:
 
 
 def _resealed(values: dict[str, Any]) -> bytes:
-    from regionspot_core.cache.sealed import sealed
+    from regionspot_core.support.checksums import sealed
 
     values.pop("crc32c", None)
     return sealed(values)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from regionspot_core.cache.fingerprint import MOST_SHOWN, differences, require_equal
 from regionspot_core.errors import FingerprintError
+from regionspot_core.fingerprint import MOST_SHOWN, differences, require_equal
 
 SHA = "0123456789abcdef" * 4
 

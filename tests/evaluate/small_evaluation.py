@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.class_text import TextConfig
 from regionspot_core.datasets import read_annotations
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.checkpoint import HeadRecord, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.text.class_text import TextConfig
+from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.world import write_world
-from regionspot_evaluate.baselines.names import BASELINES, results_file
 from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.recognition.baselines.names import BASELINES, results_file
 
 IMAGES, BATCH = 11, 2
 BATCHES = 6

@@ -12,19 +12,19 @@ from rich.table import Table
 from small_evaluation import BASELINE_FILES, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.class_bank import ClassBank
 from regionspot_core.datasets import read_annotations
-from regionspot_core.images import read_image
-from regionspot_core.lvis_scoring import METRICS
-from regionspot_core.prompts import BoxPrompts
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts
+from regionspot_core.scoring.lvis import METRICS
 from regionspot_core.testing import files_of
-from regionspot_evaluate.baselines.load import load_baselines
-from regionspot_evaluate.baselines.names import BASELINES
-from regionspot_evaluate.baselines.protocol import ShownRegions
-from regionspot_evaluate.detections import image_detections
-from regionspot_evaluate.proposal_sources import load_proposals
-from regionspot_evaluate.recognizer import Recognizer
-from regionspot_evaluate.report import EvaluationReport, evaluation_output
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_evaluate.folder.detections import image_detections
+from regionspot_evaluate.proposals.sources import load_proposals
+from regionspot_evaluate.recognition.baselines.load import load_baselines
+from regionspot_evaluate.recognition.baselines.names import BASELINES
+from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation
 from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.reference import ReferenceScorer

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from regionspot_core.boxes import xyxy_to_xywh
 from regionspot_core.datasets.class_lists import ClassLists
-from regionspot_core.lvis_scoring import METRICS, NamedBoxes, score_boxes
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.boxes import xyxy_to_xywh
+from regionspot_core.scoring.lvis import METRICS, NamedBoxes, score_boxes
 from regionspot_evaluate.scoring import LvisScorer
 
 CLASSES, IMAGES, SIDE = 10, 40, 200

@@ -12,16 +12,16 @@ import pytest
 import torch
 from lvis_runs import make_annotations, write_annotations
 
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import HeadRecord, load_head, save_head
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, CheckpointError, FingerprintError, InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import HeadRecord, load_head, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.scoring.lvis import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, SHAPE, TEXT_WIDTH, make_cache
 from regionspot_evaluate.cached import run_cached_evaluation
 from regionspot_evaluate.config import CachedConfig
-from regionspot_evaluate.head_names import head_names
+from regionspot_evaluate.recognition.head_names import head_names
 
 BACKBONES = {"region_encoder": MODEL, "image_text_encoder": MODEL}
 COUNTS = [3, 0, 2, 20, 1, 1, 2, 5]
@@ -202,13 +202,13 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
-import regionspot_cli
+import regionspot.cli
 sys.argv[1:] = ["evaluate", "cached", "--cache", "store", "--head", "first"]
 try:
-    regionspot_cli.main()
+    regionspot.cli.main()
 finally:
-    assert "regionspot_core.backbones.sam" not in sys.modules
-    assert "regionspot_core.backbones.clip" not in sys.modules
+    assert "regionspot_core.backbones.sam.encoder" not in sys.modules
+    assert "regionspot_core.backbones.clip.encoder" not in sys.modules
 """
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.classification import RegionFigures, RegionNaming, true_ranks
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_evaluate.scoring.classification import RegionFigures, RegionNaming, true_ranks
 
 VOCABULARY = Vocabulary(
     names=("cat", "dog", "newt", "sofa"),

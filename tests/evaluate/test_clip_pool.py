@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.backbones.protocols import PatchGrid
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.class_text import TextConfig
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.testing import make_bank
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.baselines.clip_pool import ClipPool, patch_shares
-from regionspot_evaluate.baselines.protocol import ShownRegions
+from regionspot_core.text.class_text import TextConfig
+from regionspot_core.text.embed import build_class_bank
+from regionspot_evaluate.recognition.baselines.clip_pool import ClipPool, patch_shares
+from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 
 FOUR = PatchGrid(4, 1 / 4)
 

@@ -12,12 +12,13 @@ import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
 
 from interval_coverage import Source, study, whole_figures
-from regionspot_core.lvis_scoring import METRICS
-from regionspot_evaluate.comparison import published
-from regionspot_evaluate.comparison.match_records import MatchRecords, match_images
-from regionspot_evaluate.comparison.precision_curves import drawn_figures
-from regionspot_evaluate.comparison.resampling import draw_halves, interval
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, stand_ins
+from regionspot_core.scoring.lvis import METRICS
+from regionspot_evaluate.reports.compare import published
+from regionspot_evaluate.reports.compare.match_records import MatchRecords, match_images
+from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
+from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol
+from regionspot_evaluate.scoring import split_images as stand_ins
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.selection import kept_detections
 

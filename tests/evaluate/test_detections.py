@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from regionspot_core.lvis_scoring import best_pairs
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.detections import ResultsFile, image_detections
-from regionspot_evaluate.proposals import Proposals
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.scoring.lvis import best_pairs
+from regionspot_evaluate.folder.detections import ResultsFile, image_detections
+from regionspot_evaluate.proposals.boxes import Proposals
 
 VOCABULARY = Vocabulary(names=("a", "b", "c"), ids=(90, 4, 17))
 # Few values, so that many scores tie.

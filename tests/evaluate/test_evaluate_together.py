@@ -13,12 +13,12 @@ import torch
 from small_evaluation import BATCH, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.distributed.torchrun import own_gpu, own_share
 from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, InputError
-from regionspot_core.torchrun import own_gpu, own_share
-from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.journal import Journal
-from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.folder.journal import Journal
+from regionspot_evaluate.recognition.baselines.names import BASELINES
+from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import images_done, run_evaluation, run_share
 from regionspot_evaluate.together import evaluate_together
 
@@ -57,7 +57,7 @@ def torchrun(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "regionspot_cli", *words,
+            "-m", "regionspot.cli", *words,
         ],
         capture_output=True, text=True, check=False, cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -86,8 +86,8 @@ def test_an_evaluation_goes_on_when_there_is_room(place: Path, tmp_path: Path) -
 def test_what_is_written_once_is_whole_or_absent(place: Path, tmp_path: Path) -> None:
     import torch
 
-    from regionspot_core.checkpoint import HeadRecord, save_head
-    from regionspot_core.fusion import FusionConfig, FusionHead
+    from regionspot_core.heads.checkpoint import HeadRecord, save_head
+    from regionspot_core.heads.fusion import FusionConfig, FusionHead
     from regionspot_core.testing import MODEL
 
     torch.manual_seed(0)
@@ -131,7 +131,7 @@ def test_what_is_written_once_is_whole_or_absent(place: Path, tmp_path: Path) ->
 
 def test_no_two_writers_share_a_file_aside(tmp_path: Path) -> None:
     """Two results of one name: the last whole one stays, and neither mixes with the other."""
-    from regionspot_evaluate.detections import ResultsFile
+    from regionspot_evaluate.folder.detections import ResultsFile
 
     path = tmp_path / "detections.json"
     with ResultsFile.written(path) as one:

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lvis_runs import make_annotations, write_annotations
 
-from regionspot_core.checkpoint import WEIGHTS
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.testing import files_of
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import ScoredPairs
-from regionspot_evaluate.gather import read_image_list
-from regionspot_evaluate.image_records import Answer, ImageRecord, RecordForm
-from regionspot_evaluate.journal import WHOLE, open_journal, read_journals
-from regionspot_evaluate.journal_folder import MARK
+from regionspot_evaluate.folder.detections import ScoredPairs
+from regionspot_evaluate.folder.folder import RunFolder
+from regionspot_evaluate.folder.gather import read_image_list
+from regionspot_evaluate.folder.journal import WHOLE, open_journal, read_journals
+from regionspot_evaluate.folder.journal_folder import MARK
+from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
 from regionspot_evaluate.predictions import image_batches
-from regionspot_evaluate.run_folder import RunFolder
 
 IMAGES = 5
 MODELS = {"region_encoder": {"name": "any"}, "image_text_encoder": {"name": "any"}}

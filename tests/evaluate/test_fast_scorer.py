@@ -12,9 +12,10 @@ from lvis_sets import LvisSet, perturbed_sample, random_set
 from pycocotools import mask as codec
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.lvis_scoring import METRICS
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score, stand_ins
+from regionspot_core.scoring.lvis import METRICS
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score
 from regionspot_evaluate.scoring import fast as fast_scorer
+from regionspot_evaluate.scoring import split_images as stand_ins
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
 from regionspot_evaluate.scoring.scorer import BOTH

@@ -8,7 +8,7 @@ import pytest
 from lvis_sets import Json, LvisSet, random_set
 from pycocotools import mask as codec
 
-from regionspot_core.lvis_scoring import METRICS
+from regionspot_core.scoring.lvis import METRICS
 from regionspot_evaluate.scoring import LvisScorer, ScorerName, selection
 from regionspot_evaluate.scoring import reference as reference_module
 from regionspot_evaluate.scoring import scorer as scorer_module

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as codec
 
-from regionspot_evaluate.gallery import DRAWN_PIXELS, Picture, draw_gallery, shrunk
-from regionspot_evaluate.picture import draw_regions
+from regionspot_evaluate.pictures import DRAWN_PIXELS, Picture, draw_gallery, draw_regions, shrunk
 
 ORANGE = (245, 140, 30)
 

@@ -13,8 +13,8 @@ from lvis_runs import make_annotations, write_annotations
 
 from regionspot_core.datasets import read_annotations
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.html_report.run_folder import read_detections
-from regionspot_evaluate.proposal_files import read_proposals
+from regionspot_evaluate.proposals.files import read_proposals
+from regionspot_evaluate.reports.html.read_run import read_detections
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.truth import read_truth
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from lvis_runs import make_annotations, make_detections, write_annotations, write_images, write_run
 
-from regionspot_evaluate.html_report.config import ReportConfig
-from regionspot_evaluate.html_report.write import write_html_report
+from regionspot_evaluate.reports.html.config import ReportConfig
+from regionspot_evaluate.reports.html.write import write_html_report
 
 pytestmark = pytest.mark.slow
 

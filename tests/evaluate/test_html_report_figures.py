@@ -11,15 +11,15 @@ import pytest
 from lvis_runs import Annotations, Entries, make_annotations, make_detections, write_annotations
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
-from regionspot_evaluate.html_report.naming import (
+from regionspot_evaluate.reports.html.naming import (
     MISSED,
     Naming,
     confusions,
     name_regions,
     worst_matrix,
 )
-from regionspot_evaluate.html_report.precision import Precision, measure_precision
-from regionspot_evaluate.html_report.run_folder import Detections, read_detections
+from regionspot_evaluate.reports.html.precision import Precision, measure_precision
+from regionspot_evaluate.reports.html.read_run import Detections, read_detections
 from regionspot_evaluate.scoring.truth import Truth, read_truth
 
 SEEDS = range(8)

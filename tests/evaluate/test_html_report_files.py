@@ -26,10 +26,10 @@ from pycocotools import mask as codec
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import AnnotationError, InputError
-from regionspot_core.files import file_sha256
+from regionspot_core.support.files import file_sha256
 from regionspot_core.testing import files_of
-from regionspot_evaluate.html_report.config import ReportConfig
-from regionspot_evaluate.html_report.gallery import (
+from regionspot_evaluate.reports.html.config import ReportConfig
+from regionspot_evaluate.reports.html.gallery import (
     LONG_SIDE,
     MASK_POINTS,
     choose_images,
@@ -37,14 +37,14 @@ from regionspot_evaluate.html_report.gallery import (
     regions_to_show,
     thumbnail,
 )
-from regionspot_evaluate.html_report.naming import Naming, name_regions
-from regionspot_evaluate.html_report.run_folder import (
+from regionspot_evaluate.reports.html.naming import Naming, name_regions
+from regionspot_evaluate.reports.html.read_run import (
     Metrics,
     open_run,
     read_detections,
     read_masks,
 )
-from regionspot_evaluate.html_report.write import write_html_report
+from regionspot_evaluate.reports.html.write import write_html_report
 from regionspot_evaluate.scoring import LvisScorer
 
 

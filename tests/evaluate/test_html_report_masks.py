@@ -10,7 +10,7 @@ from lvis_runs import Entries, make_annotations, make_detections, write_annotati
 
 from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.html_report.mask_precision import MaskPrecision, measure_masks
+from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.scoring.reference import _old_names
 
 

@@ -21,11 +21,11 @@ from lvis_runs import (
 from PIL import Image
 from typer.testing import CliRunner
 
-from regionspot_cli import app
-from regionspot_evaluate.html_report.config import ReportConfig
-from regionspot_evaluate.html_report.write import write_html_report
+from regionspot.cli import app
+from regionspot_evaluate.reports.html.config import ReportConfig
+from regionspot_evaluate.reports.html.write import write_html_report
 
-PACKAGE = files("regionspot_evaluate.html_report")
+PACKAGE = files("regionspot_evaluate.reports.html")
 
 
 def test_bundled_libraries_are_those_that_the_readme_names() -> None:

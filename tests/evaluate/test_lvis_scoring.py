@@ -12,7 +12,7 @@ from hotcoco import COCO, LVISEval, LVISResults
 from pycocotools import mask as rle_codec
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.lvis_scoring import METRICS
+from regionspot_core.scoring.lvis import METRICS
 from regionspot_evaluate.scoring import Iou, LvisScorer
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 

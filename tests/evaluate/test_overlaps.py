@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_evaluate.overlaps import without_overlaps
-from regionspot_evaluate.recognizer import SeenRegions, encode_masks
+from regionspot_evaluate.recognition.recognizer import SeenRegions, encode_masks
+from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 # Columns of a 4 × 10 image: three regions of one thing, a part of it, and another thing.
 COLUMNS = [range(0, 5), range(0, 6), range(1, 6), range(0, 2), range(7, 10)]

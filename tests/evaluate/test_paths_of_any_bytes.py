@@ -10,7 +10,7 @@ import pytest
 from small_evaluation import write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.files import file_sha256
+from regionspot_core.support.files import file_sha256
 
 
 @pytest.fixture(scope="module")

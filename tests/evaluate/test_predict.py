@@ -13,20 +13,20 @@ from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.backbones.protocols import ProposeConfig
-from regionspot_core.backbones.sam import REGIONS_AT_ONCE, SamEncoder
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.class_text import TextConfig
+from regionspot_core.backbones.sam.encoder import REGIONS_AT_ONCE, SamEncoder
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CheckpointError, FingerprintError, ImageError, InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.prompts import BoxPrompts, MaskPrompts, PointPrompts
+from regionspot_core.heads.checkpoint import HeadRecord, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.imaging.prompts import BoxPrompts, MaskPrompts, PointPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.text.class_text import TextConfig
+from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.scenes import Scene, make_scene
-from regionspot_core.vocabulary import Vocabulary
-from regionspot_evaluate.backbone_choice import backbones_of_head
 from regionspot_evaluate.config import PredictConfig
 from regionspot_evaluate.predict import PredictReport, run_prediction
-from regionspot_evaluate.recognizer import Recognizer
+from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
+from regionspot_evaluate.recognition.recognizer import Recognizer
 
 CPU = torch.device("cpu")
 NAMES = ("solid red star", "striped blue ring", "dotted green cross")

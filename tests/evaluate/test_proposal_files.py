@@ -10,7 +10,7 @@ import pytest
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
-from regionspot_evaluate.proposal_files import read_proposals
+from regionspot_evaluate.proposals.files import read_proposals
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
-from regionspot_evaluate.proposal_sources import load_proposals
+from regionspot_evaluate.proposals.sources import load_proposals
 
 
 @pytest.fixture

@@ -26,18 +26,18 @@ from small_evaluation import (
 from stepping import Killed, killed_at, numbers_at
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.distributed.shard import Shard
 from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
-from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
-from regionspot_evaluate import gather as gather_module
 from regionspot_evaluate import run as run_module
-from regionspot_evaluate.baselines.names import BASELINES
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.detections import ResultsFile
-from regionspot_evaluate.journal import open_journal
-from regionspot_evaluate.report import EvaluationReport
+from regionspot_evaluate.folder import gather as gather_module
+from regionspot_evaluate.folder.detections import ResultsFile
+from regionspot_evaluate.folder.folder import RunFolder
+from regionspot_evaluate.folder.journal import open_journal
+from regionspot_evaluate.recognition.baselines.names import BASELINES
+from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share
-from regionspot_evaluate.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.lvis_scoring import METRICS
+from regionspot_core.scoring.lvis import METRICS
 from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import COCO_METRICS, largest_difference

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from regionspot_extract import allocator
-from regionspot_extract.allocator import freed_memory_kept
+from regionspot_extract.encoding import allocator
+from regionspot_extract.encoding.allocator import freed_memory_kept
 
 
 class Libc:

@@ -9,10 +9,10 @@ import pytest
 from bad_disk import Step, can_mount, run_steps
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.testing import files_of
+from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.world import write_world
-from regionspot_core.vocabulary_files import load_vocabulary
 
 pytestmark = pytest.mark.slow
 

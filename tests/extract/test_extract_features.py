@@ -12,14 +12,14 @@ from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 from PIL import Image
 from segment_anything.build_sam import _build_sam
 
-from regionspot_core.backbones.clip import ClipEncoder
+from regionspot_bench.extract.loops import Loop, Models
+from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.sam import SamEncoder
-from regionspot_core.backbones.sam_input import resize_sam_input
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.backbones.sam.encoder import SamEncoder
+from regionspot_core.backbones.sam.input import resize_sam_input
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.tiny.models import load_tiny_clip, load_tiny_sam, tiny_tokenizer
-from regionspot_extract.bench.loops import Loop, Models
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 

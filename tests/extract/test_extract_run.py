@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.cache.claims import FolderClaims
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.schema import stored_bytes
+from regionspot_core.cache.layout.schema import stored_bytes
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.claims import FolderClaims
 from regionspot_core.errors import FingerprintError, ImageError, InputError
-from regionspot_core.images import read_image
+from regionspot_core.imaging.images import read_image
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
-from regionspot_extract.planning import prepare
+from regionspot_extract.prepare import prepare
 from regionspot_extract.run import run_extraction
+from regionspot_extract.stores.info import describe_store
 
 SCENES = 30
 
@@ -218,7 +218,7 @@ def test_an_image_that_changed_or_vanished_since_the_plan(world: World, tmp_path
 def test_features_that_are_not_finite_name_the_image(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regionspot_core.backbones.clip import ClipEncoder
+    from regionspot_core.backbones.clip.encoder import ClipEncoder
 
     original = ClipEncoder.image_tokens
 

@@ -11,7 +11,7 @@ import open_clip
 import pytest
 from typer.testing import CliRunner
 
-from regionspot_core.backbones import official_weights
+from regionspot_core.backbones.weights import official as official_weights
 from regionspot_core.errors import DownloadError
 from regionspot_extract.cli import app
 from regionspot_extract.weights import WeightRequest, fetch_weights, list_weights

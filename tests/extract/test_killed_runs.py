@@ -9,10 +9,10 @@ import killable
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.backbones.text import build_class_bank
+from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.testing import files_of
+from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.world import World, write_world
-from regionspot_core.vocabulary_files import load_vocabulary
 from regionspot_extract.config import ExtractConfig
 
 pytestmark = pytest.mark.slow

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.class_text import TextConfig
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets import read_vocabulary
 from regionspot_core.testing import files_of
+from regionspot_core.text.class_text import TextConfig
 from regionspot_core.tiny.world import write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
 from regionspot_extract.run import run_extraction
+from regionspot_extract.stores.info import describe_store
+from regionspot_extract.stores.verify import verify_store
 from regionspot_extract.text import TextBankConfig, make_bank
-from regionspot_extract.verify import verify_store
 
 
 def test_a_folder_that_is_not_utf8_gives_the_same_store(tmp_path: Path) -> None:

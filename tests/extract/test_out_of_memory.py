@@ -11,11 +11,11 @@ from ray_mischief import PlainImages, PlainRegions, plain_backbones
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import DeviceMemoryError
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.fitting import is_out_of_memory
+from regionspot_extract.encoding.fitting import is_out_of_memory
 from regionspot_extract.run import run_extraction
 
 SCENES = 12

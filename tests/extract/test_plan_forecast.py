@@ -9,14 +9,14 @@ import pytest
 import torch
 from ray_mischief import PlainImages, PlainRegions
 
+from regionspot_bench.extract.contents import write_contents
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
-from regionspot_extract.bench.contents import write_contents
+from regionspot_extract.commands.printing import print_plan
 from regionspot_extract.config import ExtractConfig
+from regionspot_extract.encoding.stages import StageClock
 from regionspot_extract.forecast import Forecast, Pace, forecast, measure_pace
-from regionspot_extract.planning import Extraction, prepare
-from regionspot_extract.stages import StageClock
-from regionspot_extract.tables import print_plan
+from regionspot_extract.prepare import Extraction, prepare
 
 
 @dataclass

@@ -18,10 +18,11 @@ from regionspot_core.backbones.loading import load_backbones
 from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
-from regionspot_extract import planning, worker
+from regionspot_extract import prepare as planning
+from regionspot_extract import worker
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
 from regionspot_extract.run import run_extraction
+from regionspot_extract.stores.info import describe_store
 from regionspot_extract.worker import PartWorker, anywhere
 
 pytestmark = pytest.mark.slow
@@ -251,8 +252,8 @@ def test_a_machine_that_does_not_see_the_store(
 def test_a_part_that_is_not_seen_here(
     finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from regionspot_core.cache.arrays import read_attributes, read_plan
-    from regionspot_core.cache.store import open_store
+    from regionspot_core.cache.storage.arrays import read_attributes, read_plan
+    from regionspot_core.cache.storage.store import open_store
     from regionspot_core.cache.writer import CacheWriter
 
     monkeypatch.setattr(worker, "SEEN_SECONDS", 0)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.cache.markers import COMPLETE, PLAN_FILES, marker_key
+from regionspot_core.cache.storage.markers import COMPLETE, PLAN_FILES, marker_key
 from regionspot_core.errors import CacheError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
-from regionspot_extract.repair import repair_store
 from regionspot_extract.run import run_extraction
-from regionspot_extract.verify import verify_store
+from regionspot_extract.stores.info import describe_store
+from regionspot_extract.stores.repair import repair_store
+from regionspot_extract.stores.verify import verify_store
 
 SCENES = 6
 

@@ -16,10 +16,10 @@ from regionspot_core.errors import ConfigError, InputError, WorkerError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
-from regionspot_extract.planning import prepare
+from regionspot_extract.prepare import open_writer, prepare
 from regionspot_extract.process_engine import process_engine
-from regionspot_extract.run import open_writer, run_extraction
+from regionspot_extract.run import run_extraction
+from regionspot_extract.stores.info import describe_store
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
     """
     reached = tmp_path / "reached"
     reached.mkdir()
-    command = [sys.executable, "-m", "regionspot_cli", "extract", "run", "--device", "cpu,cpu"]
+    command = [sys.executable, "-m", "regionspot.cli", "extract", "run", "--device", "cpu,cpu"]
     data = ["--images", world.train_images, "--annotations", world.train_annotations,
             "--out", tmp_path / "s"]  # fmt: skip
     waits = Path(__file__).parents[1] / "wait_at_first_batch"

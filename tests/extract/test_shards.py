@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.cache.markers import COMPLETE
+from regionspot_core.cache.storage.markers import COMPLETE
+from regionspot_core.distributed.shard import Shard
 from regionspot_core.errors import ConfigError
-from regionspot_core.shard import Shard
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.exchange import merge_stores
-from regionspot_extract.info import describe_store
 from regionspot_extract.run import ExtractionReport, run_extraction
+from regionspot_extract.stores.exchange import merge_stores
+from regionspot_extract.stores.info import describe_store
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +107,7 @@ def test_shards_one_after_the_other_on_a_shared_store(
 PROGRAM = """
 import sys
 from pathlib import Path
-from regionspot_core.shard import Shard
+from regionspot_core.distributed.shard import Shard
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 images, annotations, out = map(Path, sys.argv[1:4])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.backbones import text as text_module
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
-from regionspot_core.vocabulary import Vocabulary
+from regionspot_core.text import embed as text_module
+from regionspot_core.text.class_bank import ClassBank
 from regionspot_extract import text as text_story
 from regionspot_extract.text import TextBankConfig, make_bank
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.backbones.text import build_class_bank
-from regionspot_core.class_text import TextConfig
 from regionspot_core.datasets import read_vocabulary
-from regionspot_core.shard import Shard
+from regionspot_core.distributed.shard import Shard
 from regionspot_core.testing import files_of
+from regionspot_core.text.class_text import TextConfig
+from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.world import World, write_world
+from regionspot_extract.commands.printing import print_report
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import ExtractionReport, run_extraction
-from regionspot_extract.tables import print_report
 
 SCENES, PART = 12, 2
 BROKEN = [1, 2, 7]

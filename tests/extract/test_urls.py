@@ -8,16 +8,16 @@ import s3_server
 import zarr
 
 from regionspot_core.cache import writer
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.store import ObjectStore, open_store
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.store import ObjectStore, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.info import describe_store
-from regionspot_extract.repair import repair_store
 from regionspot_extract.run import run_extraction
-from regionspot_extract.verify import verify_store
+from regionspot_extract.stores.info import describe_store
+from regionspot_extract.stores.repair import repair_store
+from regionspot_extract.stores.verify import verify_store
 
 pytestmark = pytest.mark.slow
 

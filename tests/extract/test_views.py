@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.boxes import box_iou
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
-from regionspot_core.images import read_image
+from regionspot_core.imaging.boxes import box_iou
+from regionspot_core.imaging.images import read_image
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig

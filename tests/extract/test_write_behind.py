@@ -10,8 +10,8 @@ import pytest
 from ray_mischief import plain_backbones
 from stepping import killed_at
 
-from regionspot_core.cache.claims import FolderClaims
-from regionspot_core.cache.plan import Part
+from regionspot_core.cache.layout.plan import Part
+from regionspot_core.cache.storage.claims import FolderClaims
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
 from regionspot_core.fault_points import at_points
@@ -19,9 +19,9 @@ from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.engine import in_turn
-from regionspot_extract.info import describe_store
-from regionspot_extract.planning import Extraction, prepare
-from regionspot_extract.run import open_writer, run_extraction
+from regionspot_extract.prepare import Extraction, open_writer, prepare
+from regionspot_extract.run import run_extraction
+from regionspot_extract.stores.info import describe_store
 
 SCENES, PART, PARTS = 20, 4, 5
 BOUND = 120

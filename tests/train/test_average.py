@@ -6,12 +6,12 @@ import pytest
 import torch
 from stepping import killed_at
 
-from regionspot_core.checkpoint import load_head
+from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 from regionspot_train.run import run_training
 
 SETTINGS = [

@@ -208,7 +208,7 @@ def test_a_dead_owner_holds_nothing(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-import regionspot_cli
+import regionspot.cli
 from regionspot_core.fault_points import at_points
 from regionspot_train.record import claim
 claim.PATIENCE_SECONDS = float(sys.argv.pop(1))
@@ -222,7 +222,7 @@ def wait(point, number):
             time.sleep(0.01)
         sys.exit("no gate")
 with at_points(wait):
-    regionspot_cli.main()
+    regionspot.cli.main()
 """
 """The command line, whose heads learn once a file is there."""
 

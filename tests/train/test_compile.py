@@ -56,7 +56,7 @@ def test_no_compiler_is_said_before_the_first_step(store: Path, tmp_path: Path) 
     """In a process of its own: what was compiled here before would be found again."""
     (tmp_path / "nothing").mkdir()
     options = [word for each in [*TINY, "compile=true"] for word in ("--set", each)]
-    command = [sys.executable, "-c", "import regionspot_cli; regionspot_cli.main()", "train", "fit",
+    command = [sys.executable, "-c", "import regionspot.cli; regionspot.cli.main()", "train", "fit",
                "--cache", str(store), "--out", str(tmp_path / "run"), "--config", "demo",
                *options]  # fmt: skip
     done = subprocess.run(

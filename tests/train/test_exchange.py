@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from regionspot_core.checkpoint import HeadRecord, load_head, read_record, save_head
 from regionspot_core.errors import CheckpointError, FingerprintError, InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.checkpoint import HeadRecord, load_head, read_record, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_train.exchange import export_head, import_head
 
 CONFIG = FusionConfig(ffn_width=32, layers=1)

@@ -11,19 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.testing import CLASSES, make_cache
 from regionspot_train.config import LossConfig, TrainConfig, recipe_or_file
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import open_sources
 from regionspot_train.forecast import forecast
-from regionspot_train.learner import Learner
-from regionspot_train.losses import counted_classes, reduce_losses, region_losses
-from regionspot_train.objective import Classes
+from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.losses import counted_classes, reduce_losses, region_losses
+from regionspot_train.learning.objective import Classes
 from regionspot_train.run import run_training
 
 CPU = torch.device("cpu")

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.cache.plan import TokenShape
+from regionspot_core.cache.layout.plan import TokenShape
 from regionspot_core.testing import make_cache
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
-from regionspot_train.forecast import forecast, settings
+from regionspot_train.forecast import forecast, print_forecast, settings
 from regionspot_train.run import run_training
-from regionspot_train.tables import print_forecast
 
 SMALL = ["head.heads=2", "head.ffn_width=32"]
 

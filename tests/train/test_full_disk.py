@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from bad_disk import Step, can_mount, run_steps
 
-from regionspot_core.checkpoint import HeadRecord, save_head
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.published import write_published
+from regionspot_core.heads.checkpoint import HeadRecord, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.published import write_published
 from regionspot_core.testing import make_cache
 
 pytestmark = pytest.mark.slow

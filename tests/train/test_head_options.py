@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.cache.plan import Keep
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head
+from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import ConfigError, InputError
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.testing import SHAPE, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.forecast import forecast
-from regionspot_train.learner import head_config
+from regionspot_train.learning.learner import head_config
 from regionspot_train.run import TrainReport, run_training
 
 COUNTS = [2, 3, 1, 2, 0, 4]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from regionspot_core.errors import ConfigError
 from regionspot_train.config import LossConfig
-from regionspot_train.losses import reduce_losses, region_losses
-from regionspot_train.objective import Classes
+from regionspot_train.learning.losses import reduce_losses, region_losses
+from regionspot_train.learning.objective import Classes
 
 FOCAL = LossConfig(kind="focal")
 SOFTMAX = LossConfig(kind="softmax")

@@ -17,15 +17,15 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
-import regionspot_cli
+import regionspot.cli
 sys.argv[1:] = ["train", "fit", "--cache", "store", "--out", "run", "--config", "demo",
                 "--set", "steps=3", "--set", "head.heads=2", "--set", "head.ffn_width=8"]
 try:
-    regionspot_cli.main()
+    regionspot.cli.main()
 finally:
     loaded = {name.split(".")[0] for name in sys.modules}
     assert not loaded & {"segment_anything", "open_clip"}, loaded
-    assert "regionspot_core.backbones.sam" not in sys.modules
+    assert "regionspot_core.backbones.sam.encoder" not in sys.modules
 """
 
 
@@ -40,7 +40,7 @@ def test_fit_needs_no_backbone(tmp_path: Path) -> None:
 
 def test_the_block_works() -> None:
     """The same block makes an import of a backbone fail, so the test above can fail."""
-    program = PROGRAM.split("import regionspot_cli")[0] + "import regionspot_core.tiny.models"
+    program = PROGRAM.split("import regionspot.cli")[0] + "import regionspot_core.tiny.models"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )

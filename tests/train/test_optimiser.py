@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_train.config import OptimiserConfig
-from regionspot_train.optimiser import make_optimiser, rate_factor
+from regionspot_train.learning.optimiser import make_optimiser, rate_factor
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
+from regionspot_train.learning.learner import Learner
 from regionspot_train.run import run_training
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_two_processes_learn_what_one_does(
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "regionspot_cli", "train", "fit", *caches, "--val", str(stores[0]),
+            "-m", "regionspot.cli", "train", "fit", *caches, "--val", str(stores[0]),
             "--out", str(tmp_path / "two"), "--config", "demo", *settings,
         ],
         capture_output=True, text=True, check=False,

@@ -15,17 +15,17 @@ import stepping
 import torch
 from stepping import Killed, killed_at
 
-from regionspot_core.checkpoint import read_record
 from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError
+from regionspot_core.heads.checkpoint import read_record
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
+from regionspot_train.learning.validation import Validator
 from regionspot_train.record.folder import read_checkpoint
 from regionspot_train.record.state import read_state
 from regionspot_train.run import TrainReport, run_training
 from regionspot_train.training_run import TrainingRun
-from regionspot_train.validation import Validator
 from regionspot_train.verify import verify_run
 
 STEPS = 60

@@ -17,11 +17,11 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.fault_points import at_points
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, ValidationConfig, recipe_or_file
-from regionspot_train.meter import LogLine
+from regionspot_train.learning.validation import Accuracy, Validator
 from regionspot_train.record import curves as run_curves
+from regionspot_train.record.meter import LogLine
 from regionspot_train.record.report import Ending, write_report
 from regionspot_train.run import run_training
-from regionspot_train.validation import Accuracy, Validator
 
 SMALL = ["steps=12", "batch_images=4", "log_every=2", "head.ffn_width=32", "head.heads=2",
          "optimiser.lr=0.003", "checkpoint_every=5", "validation.every=4"]  # fmt: skip

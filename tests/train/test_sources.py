@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.cache.plan import Keep
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.testing import make_cache
+from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import DataConfig, TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.mixture import BLOCK, Mixture

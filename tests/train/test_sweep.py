@@ -19,8 +19,7 @@ import torch
 from safetensors.torch import load_file
 from stepping import killed_at
 
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import (
     CheckpointError,
     ClusterError,
@@ -28,12 +27,13 @@ from regionspot_core.errors import (
     FingerprintError,
     InputError,
 )
+from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learner import Learner
-from regionspot_train.lockstep import Lockstep
+from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.run import run_training
 from regionspot_train.sweep.report import SweepReport
 from regionspot_train.sweep.run import run_sweep
@@ -312,7 +312,7 @@ def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
     asked = run(stepping.command(signal.SIGTERM, "sweep step", 32, *words))
     assert asked.returncode == 128 + signal.SIGTERM
     assert "stopped; the same command with --resume goes on" in " ".join(asked.stdout.split())
-    done = run([sys.executable, "-m", "regionspot_cli", *words])
+    done = run([sys.executable, "-m", "regionspot.cli", *words])
     assert done.returncode == 0, done.stderr
     assert "6: 6 finished" in done.stdout
     for number in (0, 3):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, CheckpointError, ConfigError
+from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.testing import make_cache
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
@@ -159,9 +159,9 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 
 def test_the_paper_loss_matches_a_hand_sum(store: Path) -> None:
     """One batch through the head and the paper's loss equals a loop over images and regions."""
-    from regionspot_core.fusion import FusionConfig, FusionHead
+    from regionspot_core.heads.fusion import FusionConfig, FusionHead
     from regionspot_train.config import LossConfig
-    from regionspot_train.losses import reduce_losses, region_losses
+    from regionspot_train.learning.losses import reduce_losses, region_losses
 
     cache = FeatureCache(store)
     bank, batch = cache.class_bank(), cache.read([0, 1, 3])

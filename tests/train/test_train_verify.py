@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from regionspot_core.checkpoint import HeadRecord, save_head
 from regionspot_core.errors import InputError
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.checkpoint import HeadRecord, save_head
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_train.cli import app
 
 SHAPE = FusionConfig(region_width=8, image_width=16, text_width=12, ffn_width=8, layers=1)

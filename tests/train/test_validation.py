@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stepping import killed_at
 
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cached_head import embed
-from regionspot_core.checkpoint import load_head, read_record
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
-from regionspot_core.lvis_scoring import NamedBoxes, score_boxes
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.checkpoint import load_head, read_record
+from regionspot_core.scoring.lvis import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
+from regionspot_train.learning.validation import Accuracy, ValidationSet, accuracy
 from regionspot_train.run import TrainReport, run_training
-from regionspot_train.validation import Accuracy, ValidationSet, accuracy
 
 SETTINGS = [
     "steps=40", "batch_images=4", "log_every=10", "head.ffn_width=32", "head.heads=2",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.arguments import existing_file, existing_head, existing_store
-from regionspot_core.command_options import AsJson
+from regionspot_core.support.arguments import existing_file, existing_head, existing_store
+from regionspot_core.support.options import AsJson
 from regionspot_train.sweep.cli import sweep
 
 app = typer.Typer(
@@ -87,13 +87,13 @@ def fit(
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
     from regionspot_core.errors import InputError
-    from regionspot_core.tables import facts_table, format_seconds, show
+    from regionspot_core.support.tables import facts_table, format_seconds, show
     from regionspot_train.config import load_settings
     from regionspot_train.run import run_training
 
     settings = load_settings(config, overrides or [])
     if dry_run:
-        from regionspot_train.tables import print_forecast
+        from regionspot_train.forecast import print_forecast
 
         print_forecast(settings, cache)
         return
@@ -145,8 +145,7 @@ def verify(
 
     The exit code is 0 when everything that is there is whole, otherwise 1.
     """
-    from regionspot_train.tables import print_verification
-    from regionspot_train.verify import verify_run
+    from regionspot_train.verify import print_verification, verify_run
 
     found = verify_run(run)
     print_verification(found, as_json=as_json)
@@ -176,7 +175,7 @@ def import_(
     The file does not say which SAM and CLIP it fits. Named here, evaluation
     takes them by itself.
     """
-    from regionspot_core.tables import counted, facts_table, show
+    from regionspot_core.support.tables import counted, facts_table, show
     from regionspot_train.exchange import import_head
 
     published = import_head(file, out, sam=sam, clip=clip)
@@ -207,7 +206,7 @@ def export(
     ],
 ) -> None:
     """Write a head in the published checkpoints' layout."""
-    from regionspot_core.tables import format_bytes, show
+    from regionspot_core.support.tables import format_bytes, show
     from regionspot_train.exchange import export_head
 
     export_head(head, out)

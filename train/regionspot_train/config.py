@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
-from regionspot_core.fusion import FusionOptions
-from regionspot_core.records import Record, read_json_object
+from regionspot_core.heads.fusion import FusionOptions
+from regionspot_core.support.records import Record, read_json_object
 
 RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
 """Configurations shipped with the package, by name."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from regionspot_core import __version__
-from regionspot_core.checkpoint import (
+from regionspot_core.errors import CheckpointError
+from regionspot_core.heads.checkpoint import (
     RECORD,
     WEIGHTS,
     HeadRecord,
@@ -14,15 +15,14 @@ from regionspot_core.checkpoint import (
     save_head,
     verify_head,
 )
-from regionspot_core.errors import CheckpointError
-from regionspot_core.files import file_sha256, folder_written_aside, require_place_for_file
-from regionspot_core.published import (
+from regionspot_core.heads.published import (
     PublishedHead,
     published_backbones,
     published_content,
     read_published,
     write_published,
 )
+from regionspot_core.support.files import file_sha256, folder_written_aside, require_place_for_file
 from regionspot_train.record.claim import require_empty
 
 

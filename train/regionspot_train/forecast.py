@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from regionspot_core.cache.store import Location
-from regionspot_core.fusion import FusionConfig, FusionHead
+from regionspot_core.cache.storage.store import Location
+from regionspot_core.heads.fusion import FusionConfig, FusionHead, token_grid
+from regionspot_core.support.tables import counted, facts_table, format_bytes, show
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.sources import open_sources, require_labels
-from regionspot_train.learner import head_config
+from regionspot_train.learning.learner import head_config
 
 STATE_BYTES = 16
 """Of a parameter: float32 weight, gradient and AdamW's two means."""
@@ -82,3 +83,37 @@ def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
             plain = value is None or isinstance(value, bool)
             found[f"{above}{key}"] = str(value).lower() if plain else str(value)
     return found
+
+
+def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
+    """A run's size, and every setting as ``--set`` takes it."""
+    expected = forecast(config, stores)
+    head, epochs = expected.head, expected.epochs
+    times = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
+    facts = {
+        "head": f"{head.layers} layers of {head.inner_width}, {head.heads} heads, FFN "
+        f"{head.ffn_width}",
+        "sees": _seen(head, expected.image_tokens),
+        "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
+        "classes": " and ".join(f"{count:,}" for count in expected.classes),
+        "data": f"{expected.images:,} images with {expected.regions:,} regions, each seen "
+        f"{times} times",
+        "memory": f"{format_bytes(expected.state_bytes)} for weights, gradients and optimiser",
+        "": f"{format_bytes(expected.batch_bytes)} for a batch's tokens; activations on top",
+    }
+    names = " and ".join(map(str, stores))
+    show(facts_table(f"{names}: dry run, nothing is written", facts))
+    show(facts_table("Settings", settings(config.to_json())))
+
+
+def _seen(head: FusionConfig, image_tokens: int) -> str:
+    """What of a region and of an image the head sees."""
+    region = counted(head.region_token_count, "token")
+    box = " and the box" if head.box_geometry else ""
+    p = head.image_pooling
+    image = counted(image_tokens, "image token")
+    if p > 1:
+        image = f"{token_grid(image_tokens).pooled(p).tokens:,} of {image}, pooled {p} × {p}"
+    positions = f", {head.image_positions} positions" if head.image_positions else ""
+    keys = ", keys and values shared by all layers" if head.shared_keys else ""
+    return f"{region}{box} of each region; {image}{positions}{keys}"

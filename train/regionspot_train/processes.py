@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from regionspot_core.devices import open_device
+from regionspot_core.distributed.torchrun import own_gpu, own_share
 from regionspot_core.errors import ConfigError
-from regionspot_core.torchrun import own_gpu, own_share
+from regionspot_core.support.devices import open_device
 
 Value = TypeVar("Value")
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from regionspot_core.cache.store import Location
-from regionspot_core.progress import no_progress_line, progress_line, say
-from regionspot_core.stopping import stop_request
+from regionspot_core.cache.storage.store import Location
+from regionspot_core.support.progress import no_progress_line, progress_line, say
+from regionspot_core.support.stopping import stop_request
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
+from regionspot_train.learning.validation import ValidationSet
 from regionspot_train.processes import joined, local_device
 from regionspot_train.record.claim import claimed
 from regionspot_train.training_run import TrainingRun, TrainReport
-from regionspot_train.validation import ValidationSet
 
 
 def run_training(

@@ -12,20 +12,20 @@ from typing import Any, Self
 import torch
 
 from regionspot_core import __version__
-from regionspot_core.checkpoint import HeadRecord, read_weights
+from regionspot_core.heads.checkpoint import HeadRecord, read_weights
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source
-from regionspot_train.learner import Learner, Learnt
-from regionspot_train.meter import Meter
+from regionspot_train.learning.learner import Learner, Learnt
+from regionspot_train.learning.validation import Accuracy, ValidationSet, Validator
 from regionspot_train.processes import Processes
 from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.record.log import RunLog
+from regionspot_train.record.meter import Meter
 from regionspot_train.record.report import REPORT, Ending, read_run, write_report
 from regionspot_train.record.trackers import Trackers
-from regionspot_train.validation import Accuracy, ValidationSet, Validator
 
 
 @dataclass(frozen=True)

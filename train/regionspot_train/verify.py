@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from regionspot_core.checkpoint import RECORD, WEIGHTS, read_beside, read_record, verify_head
 from regionspot_core.errors import CheckpointError, ConfigError, InputError
-from regionspot_core.records import read_json_object
+from regionspot_core.heads.checkpoint import RECORD, WEIGHTS, read_beside, read_record, verify_head
+from regionspot_core.support.records import read_json_object
+from regionspot_core.support.tables import facts_table, show
 from regionspot_train.config import RUN_RECORD, TrainConfig
 from regionspot_train.record.folder import BEST, CHECKPOINTS, STATE, checkpoint_step
 from regionspot_train.record.state import read_state
-from regionspot_train.sweep.places import TRIALS
+from regionspot_train.sweep.slots import TRIALS
+
+SHOWN = 20
+"""Damaged heads and checkpoints that are printed; `--json` lists all."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,49 @@ def _check_state(folder: Path, step: int) -> None:
     config = TrainConfig.parse(record.training.get("config"), source=str(folder / RECORD))
     content = read_beside(folder, STATE)
     read_state(content, step=step, shape=record.config, config=config, source=str(path))
+
+
+def print_verification(found: RunVerification, *, as_json: bool) -> None:
+    """What every byte of a run's heads and checkpoints says."""
+    if as_json:
+        values = {
+            "path": str(found.path),
+            "whole": not found.damaged,
+            "finished": found.finished,
+            "checked": [
+                {
+                    "path": str(each.path),
+                    "problem": each.problem,
+                    "checksums": each.has_checksums,
+                }
+                for each in found.checked
+            ],
+        }
+        print(json.dumps(values, indent=2))  # noqa: T201 - the output
+        return
+    checkpoints = [each for each in found.checked if checkpoint_step(each.path) is not None]
+    heads = [each for each in found.checked if each not in checkpoints and each.path.is_dir()]
+    facts = {
+        "heads": _whole(heads),
+        "checkpoints": _whole(checkpoints),
+        "finished": "yes" if found.finished else "no: the run has no head yet",
+        "damaged": f"{len(found.damaged)} of {len(found.checked)}" if found.damaged else "nothing",
+    }
+    show(facts_table(str(found.path), facts))
+    _print_checked("damaged:", found.damaged)
+    _print_checked("readable, but written before there were checksums:", found.unsealed)
+
+
+def _whole(checked: Sequence[Checked]) -> str:
+    whole = sum(each.problem is None for each in checked)
+    return f"{whole:,} of {len(checked):,} whole" if checked else "none"
+
+
+def _print_checked(title: str, checked: Sequence[Checked]) -> None:
+    if not checked:
+        return
+    show(title)
+    for each in checked[:SHOWN]:
+        show(f"  {each.problem or each.path}")
+    if len(checked) > SHOWN:
+        show(f"  … {len(checked) - SHOWN:,} more (--json lists all)")

@@ -10,10 +10,10 @@ from hotcoco import StreamingEval
 from numpy.typing import NDArray
 from pycocotools import mask as codec
 
-from regionspot_core.lvis_scoring import DETECTIONS, named_figures
+from regionspot_core.scoring.lvis import DETECTIONS, named_figures
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import Results
-from regionspot_evaluate.scoring.stand_ins import StandIns
+from regionspot_evaluate.scoring.split_images import StandIns
 from regionspot_evaluate.scoring.truth import Truth
 
 BATCH_IMAGES = 1_024

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core import __version__
-from regionspot_core.tables import counted, facts_table
+from regionspot_core.support.tables import counted, facts_table
 from regionspot_evaluate.scoring.figures import SCORERS, Score, one_protocol
 
 KINDS = {"bbox": "box", "segm": "mask"}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError
-from regionspot_core.input_files import kind_of
+from regionspot_core.support.input_files import kind_of
 from regionspot_evaluate.scoring.entries import (
     Boxed,
     Entry,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regionspot_core.files import require_place_for_file, write_json
+from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.config import ScoreConfig
 from regionspot_evaluate.scoring.figures import Iou, Score, largest_difference

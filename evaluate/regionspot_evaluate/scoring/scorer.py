@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from regionspot_core.lvis_scoring import named_figures
+from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.fast import departure, score_fast
 from regionspot_evaluate.scoring.figures import (
     LVIS_PROTOCOLS,

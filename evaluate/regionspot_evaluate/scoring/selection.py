@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.lvis_scoring import DETECTIONS
+from regionspot_core.scoring.lvis import DETECTIONS
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Counts, Protocol
 from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.truth import Truth

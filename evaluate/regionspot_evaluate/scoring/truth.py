@@ -22,7 +22,7 @@ from regionspot_core.datasets.checks import (
 from regionspot_core.datasets.coco import Entry, read_tables
 from regionspot_core.datasets.masks import MaskColumn, Masks
 from regionspot_core.errors import AnnotationError
-from regionspot_core.lvis_scoring import FREQUENCIES
+from regionspot_core.scoring.lvis import FREQUENCIES
 
 LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 

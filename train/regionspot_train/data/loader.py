@@ -10,10 +10,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.order import BatchOrder
-from regionspot_core.cache.part_reader import PartReader
-from regionspot_core.cache.read_ahead import ReadAhead
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.order import BatchOrder
+from regionspot_core.cache.read.part_reader import PartReader
+from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.mixture import Mixture
 from regionspot_train.data.sources import Source

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.cache.reader import FeatureCache
-from regionspot_core.cache.store import Location
-from regionspot_core.class_bank import ClassBank
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import DataConfig, LossConfig
 from regionspot_train.data.repeat import repeat_factors
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.cache.batch import FeatureBatch
-from regionspot_core.cache.reader import FeatureCache
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.reader import FeatureCache
 
 
 class Views:

@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from regionspot_core.checkpoint import RECORD
 from regionspot_core.errors import CheckpointError, InputError
-from regionspot_core.files import PARTIAL, require_folder_or_nothing
-from regionspot_core.progress import say
-from regionspot_core.records import read_json_object
+from regionspot_core.heads.checkpoint import RECORD
+from regionspot_core.support.files import PARTIAL, require_folder_or_nothing
+from regionspot_core.support.progress import say
+from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD
 from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.record.folder import CHECKPOINTS

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_train.meter import LogLine
-from regionspot_train.validation import FREQUENCIES, Accuracy
+from regionspot_train.learning.validation import FREQUENCIES, Accuracy
+from regionspot_train.record.meter import LogLine
 
 POINTS = 800
 """Of a curve; of a longer log each is a mean, so that a page's size is bounded."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from regionspot_core.cache.fingerprint import require_equal
-from regionspot_core.checkpoint import (
+from regionspot_core.errors import CheckpointError, ConfigError
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.heads.checkpoint import (
     RECORD,
     HeadRecord,
     read_beside,
@@ -22,16 +23,15 @@ from regionspot_core.checkpoint import (
     save_head,
     verify_head,
 )
-from regionspot_core.errors import CheckpointError, ConfigError
-from regionspot_core.files import (
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.support.files import (
     folder_written_aside,
     remove_left_behind,
     require_folder_or_nothing,
     write_json,
 )
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.progress import say
-from regionspot_core.records import read_json_object
+from regionspot_core.support.progress import say
+from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD, TrainConfig, ValidationConfig
 from regionspot_train.record.disk import disk_errors_said
 from regionspot_train.record.state import read_state

@@ -10,9 +10,9 @@ from typing import IO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from regionspot_core.files import written_aside
-from regionspot_train.meter import LogLine
+from regionspot_core.support.files import written_aside
 from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.meter import LogLine
 
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"

@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import model_validator
 
 from regionspot_core.errors import CheckpointError
-from regionspot_core.files import written_aside
-from regionspot_core.records import Record, read_json_object
-from regionspot_core.tables import format_bytes, format_seconds
+from regionspot_core.support.files import written_aside
+from regionspot_core.support.records import Record, read_json_object
+from regionspot_core.support.tables import format_bytes, format_seconds
 from regionspot_train.config import RUN_RECORD, RunRecord, TrainConfig
 from regionspot_train.forecast import settings
-from regionspot_train.meter import LogLine
+from regionspot_train.learning.validation import Accuracy, Validator
 from regionspot_train.record.curves import charts
-from regionspot_train.validation import Accuracy, Validator
+from regionspot_train.record.meter import LogLine
 
 REPORT = "report.html"
 _TEMPLATE = "report.html.jinja"

@@ -10,11 +10,11 @@ import torch
 from pydantic import AfterValidator, Field
 
 from regionspot_core.errors import CheckpointError
-from regionspot_core.fusion import FusionConfig, FusionHead
-from regionspot_core.records import Record
-from regionspot_core.weight_files import read_tensors, state_problems
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.support.records import Record
+from regionspot_core.support.weight_files import read_tensors, state_problems
 from regionspot_train.config import TrainConfig
-from regionspot_train.optimiser import make_optimiser
+from regionspot_train.learning.optimiser import make_optimiser
 
 
 def _number(value: torch.Tensor) -> torch.Tensor:

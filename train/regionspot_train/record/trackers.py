@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from regionspot_core.errors import ConfigError
-from regionspot_core.files import write_json
-from regionspot_core.records import Record, read_json_object
+from regionspot_core.support.files import write_json
+from regionspot_core.support.records import Record, read_json_object
 from regionspot_train.config import LogConfig
-from regionspot_train.meter import LogLine
+from regionspot_train.learning.validation import Accuracy
 from regionspot_train.record.disk import disk_errors_said
-from regionspot_train.validation import Accuracy
+from regionspot_train.record.meter import LogLine
 
 TENSORBOARD = "tensorboard"
 WANDB = "wandb.json"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.arguments import existing_file, existing_store
+from regionspot_core.support.arguments import existing_file, existing_store
 
 
 def sweep(
@@ -104,7 +104,7 @@ def sweep(
     optuna-dashboard. Each head is what `fit` would make of its settings.
     Exit code 1 says that some heads failed, in this call or one before.
     """
-    from regionspot_core.tables import facts_table, format_seconds, show
+    from regionspot_core.support.tables import facts_table, format_seconds, show
     from regionspot_train.config import load_settings
     from regionspot_train.sweep.run import run_sweep
     from regionspot_train.sweep.space import Space

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from regionspot_core.cache.store import Location
+from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import ConfigError
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import Source, open_sources
-from regionspot_train.lockstep import Lockstep
-from regionspot_train.meter import Meter
+from regionspot_train.learning.lockstep import Lockstep
+from regionspot_train.learning.validation import ValidationSet
 from regionspot_train.processes import local_device
-from regionspot_train.sweep.places import Places, trial_folder
+from regionspot_train.record.meter import Meter
+from regionspot_train.sweep.slots import Places, trial_folder
 from regionspot_train.sweep.study import Asking, Trial
 from regionspot_train.training_run import TrainingRun
-from regionspot_train.validation import ValidationSet
 
 
 @dataclass(frozen=True)

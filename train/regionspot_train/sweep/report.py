@@ -12,17 +12,17 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from regionspot_core.csv_cells import write_csv
-from regionspot_core.files import written_aside
+from regionspot_core.support.csv_cells import write_csv
+from regionspot_core.support.files import written_aside
 from regionspot_train.config import load_settings
+from regionspot_train.learning.validation import Validator
 from regionspot_train.record.folder import BEST
 from regionspot_train.record.log import CURVE, draw_curve, read_lines
 from regionspot_train.record.report import Ending, write_report
-from regionspot_train.sweep.places import trial_folder
+from regionspot_train.sweep.slots import trial_folder
 from regionspot_train.sweep.space import Space
 from regionspot_train.sweep.study import Study
 from regionspot_train.sweep.study_file import FIRST_BATCH, REASON
-from regionspot_train.validation import Validator
 
 TABLE = "trials.csv"
 PICTURE = "parallel.png"

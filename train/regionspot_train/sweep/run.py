@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from regionspot_core.cache.store import Location
-from regionspot_core.progress import progress_line
-from regionspot_core.stopping import stop_request
+from regionspot_core.cache.storage.store import Location
+from regionspot_core.support.progress import progress_line
+from regionspot_core.support.stopping import stop_request
 from regionspot_train.config import TrainConfig
 from regionspot_train.processes import require_alone
 from regionspot_train.record.claim import claimed
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
-from regionspot_train.sweep.places import remove_checkpoints, trial_folder
 from regionspot_train.sweep.report import SweepReport, write_results
+from regionspot_train.sweep.slots import remove_checkpoints, trial_folder
 from regionspot_train.sweep.space import Space, SweepSize
 from regionspot_train.sweep.study import Study
 

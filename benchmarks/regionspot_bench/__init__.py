@@ -1,0 +1,1 @@
+"""Benchmarks of `regionspot bench`: speed and memory as ratios in one run."""

@@ -1,0 +1,217 @@
+"""What `regionspot bench extract` found, as JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from regionspot_bench.extract.config import MAIN_REGIONS, Shape, Sizes
+from regionspot_bench.measure import Requirement, requirements_table
+from regionspot_core import __version__
+from regionspot_core.support.tables import format_bytes, per_second
+from regionspot_extract.encoding.stages import COMPUTING, STAGES
+
+MANY_IMAGES = 3_000_000
+LEAST_AGREEMENT = 0.999
+LEAST_SPEEDUP = {"cpu": 2.5, "cuda": 6.0}
+"""Over the loop in float32, of the first shape at ten regions, by the device's type."""
+LEAST_BUSY = 0.95
+LEAST_MATRIX_SHARE = 0.45
+"""Of a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeFigures:
+    """One pair of models at one number of regions. Seconds are of an image."""
+
+    shape: Shape
+    regions: int
+    loop_seconds: float
+    autocast_loop_seconds: float
+    seconds: float
+    """Extraction's, from its start to the finished store; models are loaded."""
+    stages: Mapping[str, float]
+    """Of each stage; they overlap."""
+    agreement: float
+    """The least cosine of a token with the float32 loop's."""
+    peak_bytes: int
+    """Of the process, models included."""
+    device_peak_bytes: int | None
+    """Of PyTorch's tensors on a CUDA device."""
+
+    @property
+    def speedup(self) -> float:
+        """Over the loop in float32."""
+        return self.loop_seconds / self.seconds
+
+    @property
+    def autocast_speedup(self) -> float:
+        """Over the loop under autocast."""
+        return self.autocast_loop_seconds / self.seconds
+
+    @property
+    def busy_share(self) -> float:
+        """Of extraction's time, what the device computes."""
+        return sum(self.stages[stage] for stage in COMPUTING) / self.seconds
+
+    @property
+    def rate(self) -> float | None:
+        """Operations a second of the image encoders' products; None where nobody counted them."""
+        return None if self.shape.gmacs is None else 2e9 * self.shape.gmacs / self.seconds
+
+    @property
+    def hours(self) -> float:
+        """For three million images."""
+        return MANY_IMAGES * self.seconds / 3_600
+
+    def to_json(self) -> dict[str, object]:
+        """Flat, but for the stages."""
+        return {
+            "shape": self.shape.name,
+            "regions": self.regions,
+            "loop_seconds_per_image": self.loop_seconds,
+            "autocast_loop_seconds_per_image": self.autocast_loop_seconds,
+            "seconds_per_image": self.seconds,
+            "images_per_second": 1 / self.seconds,
+            "hours_for_3_million_images": self.hours,
+            "speedup_vs_loop": self.speedup,
+            "speedup_vs_autocast_loop": self.autocast_speedup,
+            "busy_share": self.busy_share,
+            "stage_seconds_per_image": dict(self.stages),
+            "agreement": self.agreement,
+            "operations_per_second": self.rate,
+            "peak_bytes": self.peak_bytes,
+            "device_peak_bytes": self.device_peak_bytes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractBenchReport:
+    """The figures of a whole run."""
+
+    device: str
+    device_type: str
+    precision: str
+    threads: int
+    sizes: Sizes
+    figures: tuple[ShapeFigures, ...]
+    matrix_rate: float
+    """Operations a second of large square products in ``precision``."""
+    quick: bool
+
+    @property
+    def main(self) -> ShapeFigures:
+        """What most requirements are of: the first shape, at ten regions."""
+        return next(each for each in self.figures if each.regions == MAIN_REGIONS)
+
+    @property
+    def matrix_share(self) -> float | None:
+        """Of the device's matrix rate, what the main figures reach."""
+        return None if self.main.rate is None else self.main.rate / self.matrix_rate
+
+    @property
+    def requirements(self) -> list[Requirement]:
+        """All that is required, in the order it is shown."""
+        main, on_gpu = self.main, self.device_type == "cuda"
+        what = f"{main.shape.name}, {main.regions} regions"
+        bound = LEAST_SPEEDUP.get(self.device_type)
+        found = []
+        if bound is not None:
+            found.append(
+                Requirement(
+                    what=f"{what}: × the loop", figure=main.speedup, bound=bound, least=True
+                )
+            )
+        found.append(
+            Requirement(
+                what="least cosine with the loop's",
+                figure=min(each.agreement for each in self.figures),
+                bound=LEAST_AGREEMENT,
+                least=True,
+            )
+        )
+        found += [
+            Requirement(
+                what=f"GPU: {name}",
+                figure=figure if on_gpu else None,
+                bound=bound,
+                least=True,
+                note="not measured on a GPU",
+            )
+            for name, figure, bound in (
+                ("busy", main.busy_share, LEAST_BUSY),
+                ("of the matrix rate", self.matrix_share, LEAST_MATRIX_SHARE),
+            )
+        ]
+        return found
+
+    @property
+    def all_met(self) -> bool:
+        """Whether nothing that is required is missed."""
+        return all(each.met for each in self.requirements)
+
+    def to_json(self) -> dict[str, object]:
+        """The main figures flat, all of them in a list."""
+        return {
+            "version": __version__,
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+            "images": self.sizes.images,
+            "loop_images": self.sizes.loop_images,
+            "batch": self.sizes.batch,
+            "quick": self.quick,
+            "all_met": self.all_met,
+            "speedup_vs_loop": self.main.speedup,
+            "speedup_vs_autocast_loop": self.main.autocast_speedup,
+            "busy_share": self.main.busy_share,
+            "agreement": min(each.agreement for each in self.figures),
+            "matrix_operations_per_second": self.matrix_rate,
+            "matrix_share": self.matrix_share,
+            "shapes": [each.to_json() for each in self.figures],
+        }
+
+    def tables(self) -> list[Table]:
+        """For people, at 80 columns."""
+        return [self._speeds(), self._stages(), requirements_table(self.requirements)]
+
+    def _speeds(self) -> Table:
+        threads = f", {self.threads} threads" if self.device_type == "cpu" else ""
+        table = _table(f"Seconds an image on {self.device} in {self.precision}{threads}")
+        ratios = ("× loop", "× autocast")
+        for name in ("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for each in self.figures:
+            memory = each.peak_bytes if each.device_peak_bytes is None else each.device_peak_bytes
+            table.add_row(
+                _name(each),
+                *(f"{s:.3g}" for s in (each.loop_seconds, each.autocast_loop_seconds)),
+                f"{each.seconds:.3g}",
+                f"{each.speedup:.2f}",
+                f"{each.autocast_speedup:.2f}",
+                f"{each.busy_share:.0%}",
+                f"{each.agreement:.5f}",
+                format_bytes(memory),
+            )
+        return table
+
+    def _stages(self) -> Table:
+        table = _table("Of them, stage by stage; readers and writer work beside the models")
+        for name in ("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for each in self.figures:
+            seconds = (f"{each.stages[stage]:.3g}" for stage in STAGES)
+            table.add_row(_name(each), *seconds, per_second(1 / each.seconds))
+        return table
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column("", style="cyan", no_wrap=True)
+    return table
+
+
+def _name(figures: ShapeFigures) -> str:
+    return f"{figures.shape.name} {figures.regions:>2}"

@@ -1,0 +1,151 @@
+"""The story of `regionspot bench extract`: generate, loop, extract, compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from regionspot_bench.extract.config import SHAPES, ExtractBenchConfig, Shape, Sizes
+from regionspot_bench.extract.contents import Contents, write_contents
+from regionspot_bench.extract.loops import ImageFeatures, Loop, Models
+from regionspot_bench.extract.matrix_rate import matrix_rate
+from regionspot_bench.extract.ours import Ours, agreement, backbones_of
+from regionspot_bench.extract.report import ExtractBenchReport, ShapeFigures
+from regionspot_bench.measure import timed
+from regionspot_bench.peak import peak_bytes, reset_peak
+from regionspot_bench.workplace import workplace
+from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.support.files import require_place_for_file, write_json
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted
+from regionspot_extract.encoding.stages import StageClock
+
+
+def run_extract_benchmark(config: ExtractBenchConfig) -> ExtractBenchReport:
+    """Measure, and write the JSON that is asked for.
+
+    Raises:
+        InputError: A device, ``dir`` or ``json_file`` is not to be used.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    sizes = config.sizes(Runtime.create(config.device).device.type)
+    compiled = sizes.batch * config.compile
+    runtime = Runtime.create(config.device, config.precision, compile=compiled)
+    figures: list[ShapeFigures] = []
+    with workplace(config.dir) as folder:
+        contents = {
+            regions: write_contents(folder / str(regions), images=sizes.images, regions=regions)
+            for regions in sizes.regions
+        }
+        for name in config.shapes:
+            bench = _Bench(config, SHAPES[name], runtime, sizes)
+            figures += bench.measure(contents, folder / name.replace("/", "-"))
+    report = ExtractBenchReport(
+        device=_device_name(runtime.device),
+        device_type=runtime.device.type,
+        precision=config.precision,
+        threads=torch.get_num_threads(),
+        sizes=sizes,
+        figures=tuple(figures),
+        matrix_rate=matrix_rate(runtime.device, config.precision),
+        quick=config.quick,
+    )
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+@dataclass(frozen=True)
+class _Looped:
+    """What the loops gave."""
+
+    seconds: float
+    """Of an image."""
+    autocast_seconds: float
+    features: list[ImageFeatures]
+    """In float32."""
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One pair of architectures."""
+
+    config: ExtractBenchConfig
+    shape: Shape
+    runtime: Runtime
+    sizes: Sizes
+
+    def measure(self, contents: dict[int, Contents], folder: Path) -> list[ShapeFigures]:
+        """Both loops over all contents, then extraction with the same models."""
+        models = Models.build(self.shape, self.runtime.device)
+        # The loops come first: encoders may change models, to be faster.
+        looped = {regions: self._loop(models, each) for regions, each in contents.items()}
+        backbones = backbones_of(models, self.shape, self.runtime)
+        ours = Ours(self.config, backbones, self.sizes.batch)
+        return [
+            self._extract(ours, contents[regions], regions, looped[regions], folder)
+            for regions in contents
+        ]
+
+    def _named(self, regions: int) -> str:
+        return f"{self.shape.name}, {counted(regions, 'region')} an image"
+
+    def _loop(self, models: Models, contents: Contents) -> _Looped:
+        device, precision = self.runtime.device, self.config.precision
+        images = self.sizes.loop_images
+        what = self._named(len(contents.boxes[0]))
+        say(f"{what}: the loop, {counted(images, 'image')}")
+        seconds, features = self._time_loop(Loop(models, device, "float32"), contents)
+        say(f"{what}: the loop under autocast, {counted(images, 'image')}")
+        autocast_seconds, _ = self._time_loop(Loop(models, device, precision), contents)
+        return _Looped(seconds, autocast_seconds, features)
+
+    def _time_loop(self, loop: Loop, contents: Contents) -> tuple[float, list[ImageFeatures]]:
+        found: list[ImageFeatures] = []
+
+        def work(images: int) -> None:
+            found[:] = [loop.features(contents.path(n), contents.boxes[n]) for n in range(images)]
+
+        work(min(self.sizes.warm_up, self.sizes.loop_images))
+        return timed(partial(work, self.sizes.loop_images)) / self.sizes.loop_images, found
+
+    def _extract(
+        self, ours: Ours, contents: Contents, regions: int, looped: _Looped, folder: Path
+    ) -> ShapeFigures:
+        say(f"{self._named(regions)}: extraction, {counted(self.sizes.images, 'image')}")
+        device, images = self.runtime.device, self.sizes.images
+        ours.prepare(contents)
+        if self.sizes.warm_up:
+            few = write_contents(
+                folder / f"few-{regions}", images=self.sizes.warm_up, regions=regions
+            )
+            ours.prepare(few)
+            ours.extract(few, folder / f"few-{regions}.zarr", StageClock(device))
+        reset_peak()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        clock, store = StageClock(device), folder / f"{regions}.zarr"
+        seconds = timed(partial(ours.extract, contents, store, clock))
+        return ShapeFigures(
+            shape=self.shape,
+            regions=regions,
+            loop_seconds=looped.seconds,
+            autocast_loop_seconds=looped.autocast_seconds,
+            seconds=seconds / images,
+            stages={stage: each / images for stage, each in clock.seconds().items()},
+            agreement=agreement(store, looped.features),
+            peak_bytes=peak_bytes(),
+            device_peak_bytes=torch.cuda.max_memory_allocated(device)
+            if device.type == "cuda"
+            else None,
+        )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type

@@ -1,0 +1,112 @@
+"""The story of `regionspot bench score`: generate, score both ways, compare, look at memory."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from regionspot_bench.measure import Times, take_turns
+from regionspot_bench.score.config import ScoreBenchConfig, Sizes
+from regionspot_bench.score.contents import Contents
+from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchReport
+from regionspot_bench.workplace import workplace
+from regionspot_core.errors import WorkerError
+from regionspot_core.scoring.lvis import named_figures
+from regionspot_core.support.files import require_place_for_file, write_json
+from regionspot_core.support.progress import say
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, largest_difference
+from regionspot_evaluate.scoring.reference import ReferenceScorer
+from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+
+BOXES: tuple[Iou, ...] = ("bbox",)
+
+
+def run_score_benchmark(config: ScoreBenchConfig) -> ScoreBenchReport:
+    """Measure, and write the JSON that is asked for.
+
+    Raises:
+        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    sizes = config.sizes
+    with workplace(config.dir) as folder:
+        say(f"speed: {sizes.images:,} images by both scorers")
+        times, box_difference = _measure_speed(folder / "speed", sizes)
+        say(f"figures: {sizes.mask_images:,} images, boxes and masks, both protocols")
+        mask_difference = _compare(folder / "masks", sizes)
+        say(f"memory: {sizes.memory_images:,} images in a process of their own")
+        memory = _measure_memory(folder / "memory", sizes)
+    report = ScoreBenchReport(
+        sizes=sizes,
+        times=times,
+        difference=max(box_difference, mask_difference),
+        memory=memory,
+        quick=config.quick,
+    )
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+def _contents(sizes: Sizes, images: int, *, masks: bool = False) -> Contents:
+    return Contents(images=images, detections=sizes.detections, classes=sizes.classes, masks=masks)
+
+
+def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
+    """From files to figures: times of both, and how far the figures are apart."""
+    truth, found = _contents(sizes, sizes.images).write(folder)
+    values: dict[str, dict[str, float | None]] = {}
+
+    def fast(_: int) -> None:
+        score = LvisScorer(truth, ious=BOXES).score(found, iou="bbox")
+        assert score.scorer == "fast"
+        values[FAST] = score.values
+
+    def reference(_: int) -> None:
+        entries = json.loads(found.read_bytes())
+        values[LVIS] = named_figures(ReferenceScorer(truth).score(entries, iou="bbox"))
+
+    times = take_turns(
+        {FAST: fast, LVIS: reference},
+        rounds=1,
+        repeats={FAST: sizes.repeats},
+        # Not the fastest: the other has no choice.
+        of_turn=statistics.median,
+    )
+    return times, largest_difference(values[FAST], values[LVIS])
+
+
+def _compare(folder: Path, sizes: Sizes) -> float:
+    """How far figures of boxes and masks are apart, by both protocols."""
+    truth, found = _contents(sizes, sizes.mask_images, masks=True).write(folder)
+    fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="lvis")
+    differences = []
+    protocols = tuple(LVIS_PROTOCOLS)
+    ours = fast.score_all(found, ious=BOTH, protocols=protocols)
+    theirs = reference.score_all(found, ious=BOTH, protocols=protocols)
+    for protocol in protocols:
+        pairs = [(ours[protocol][iou].values, theirs[protocol][iou].values) for iou in BOTH]
+        differences += [largest_difference(*pair) for pair in pairs]
+    return max(differences)
+
+
+def _measure_memory(folder: Path, sizes: Sizes) -> MemoryFigures:
+    """Peak of a new process that does nothing else."""
+    truth, found = _contents(sizes, sizes.memory_images).write(folder)
+    command = [sys.executable, "-m", "regionspot_bench.score.memory_child", truth, found]
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise WorkerError(f"scoring in a process of its own ended with {done.returncode}")
+    said = json.loads(done.stdout)
+    return MemoryFigures(
+        images=sizes.memory_images,
+        detections=said["detections"],
+        file_bytes=found.stat().st_size,
+        imported_bytes=said["imported_bytes"],
+        peak_bytes=said["peak_bytes"],
+        seconds=said["seconds"],
+    )

@@ -1,0 +1,193 @@
+"""What `regionspot bench train` found, as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from rich.table import Table
+
+from regionspot_bench.measure import Requirement, requirements_table
+from regionspot_bench.train.config import CLASSES, CLIPS, REGIONS
+from regionspot_bench.train.memory import TIMES, MemoryFigures
+from regionspot_bench.train.online import CACHED, ONLINE, StepTimes
+from regionspot_bench.train.sweep import HEADS, SweepFigures
+from regionspot_core import __version__
+from regionspot_core.support.tables import counted, facts_table, format_bytes, format_seconds
+from regionspot_train.record.meter import LogLine
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """The figures of one CLIP's tokens."""
+
+    name: str
+    steps: StepTimes
+    training: LogLine
+
+    def figures(self) -> Figures:
+        """All that was measured, by flat keys."""
+        times = self.steps.times
+        return {
+            "cached_vs_online": self.steps.ratio,
+            "cached_step_seconds": times.median(CACHED),
+            "online_step_seconds": times.median(ONLINE),
+            "rounds": len(times.seconds[ONLINE]),
+            "batch_images": self.steps.batch_images,
+            "data_wait_share": self.training.waiting_share,
+            "data_wait_steps": self.training.step,
+            "regions_per_second": self.training.regions_per_second,
+        }
+
+    def requirements(self) -> list[Requirement]:
+        """The bounds that it must keep."""
+        return [
+            Requirement(
+                what=f"{self.name}: cached step, × CLIP online",
+                figure=self.steps.ratio,
+                bound=CLIPS[self.name].required,
+                least=True,
+            ),
+            Requirement(
+                what=f"{self.name}: waiting for data, share",
+                figure=self.training.waiting_share,
+                bound=0.05,
+                least=False,
+            ),
+        ]
+
+    def facts(self) -> dict[str, str]:
+        """For people."""
+        times, count = self.steps.times, self.steps.batch_images
+        cached, online = times.median(CACHED), times.median(ONLINE)
+        return {
+            "step, cached": f"{cached:.3g} s, {count / cached:.3g} images/s",
+            "step, CLIP online": f"{online:.3g} s, {count / online:.3g} images/s",
+            "in training": f"{self.training.regions_per_second:,.0f} regions/s, "
+            f"{self.training.waiting_share:.1%} waiting, {self.training.step} steps",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBenchReport:
+    """The figures of a whole run."""
+
+    clips: tuple[ClipReport, ...]
+    memory: MemoryFigures
+    sweep: SweepFigures
+    precision: str
+    threads: int
+    quick: bool
+
+    @property
+    def requirements(self) -> list[Requirement]:
+        """All that is required, in the order it is shown."""
+        rows = [row for each in self.clips for row in each.requirements()]
+        return [
+            *rows,
+            Requirement(
+                what=f"peak memory, store of {TIMES} × the images",
+                figure=self.memory.ratio,
+                bound=1.1,
+                least=False,
+                note="not comparable: files are mapped",
+            ),
+            Requirement(
+                what=f"sweep of {HEADS}, × {HEADS} runs, slow disk",
+                figure=self.sweep.ratio,
+                bound=0.15,
+                least=False,
+            ),
+            Requirement(
+                what="… one run waiting for it, share",
+                figure=self.sweep.waiting,
+                bound=0.9,
+                least=True,
+            ),
+        ]
+
+    @property
+    def all_met(self) -> bool:
+        """Whether nothing that is required is missed."""
+        return all(each.met for each in self.requirements)
+
+    def to_json(self) -> dict[str, object]:
+        """Flat: the first CLIP's figures, those of another one with its name behind."""
+        memory, sweep = self.memory, self.sweep
+        values: dict[str, object] = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "shape": self.clips[0].name,
+            "precision": self.precision,
+            "threads": self.threads,
+            "regions": REGIONS,
+            "classes": CLASSES,
+            "quick": self.quick,
+            "all_met": self.all_met,
+        }
+        for number, clip in enumerate(self.clips):
+            behind = f"_{clip.name}" if number else ""
+            values |= {f"{key}{behind}": value for key, value in clip.figures().items()}
+        for times, peak in (("1x", memory.small), ("10x", memory.large)):
+            values[f"memory_images_{times}"] = peak.images
+            values[f"memory_data_bytes_{times}"] = peak.data_bytes
+            values[f"memory_peak_bytes_{times}"] = peak.peak_bytes
+        return values | {
+            "memory_10x_vs_1x": memory.ratio,
+            "sweep16_vs_16_runs": sweep.ratio,
+            "sweep16_uncapped_vs_16_runs": sweep.free_ratio,
+            "sweep_single_waiting_share": sweep.waiting,
+            "sweep_steps": sweep.steps,
+            "sweep_batch_images": sweep.batch_images,
+            "sweep_bytes_per_second": sweep.bytes_per_second,
+            "sweep_single_seconds": sweep.seconds("single"),
+            "sweep16_seconds": sweep.seconds("sweep"),
+            "sweep_single_uncapped_seconds": sweep.seconds("free_single"),
+            "sweep16_uncapped_seconds": sweep.seconds("free_sweep"),
+        }
+
+    def tables(self) -> list[Table]:
+        """For people, at 80 columns."""
+        behind = f"{self.precision}, {counted(self.threads, 'thread')}"
+        tables = [
+            facts_table(f"{each.name}, {behind}", each.facts() | {"a step": _step_words(each)})
+            for each in self.clips
+        ]
+        return [
+            *tables,
+            facts_table("Memory of a training process", self._memory_facts()),
+            facts_table(
+                f"A sweep of {HEADS} demo-size heads, {self.sweep.steps} batches of "
+                f"{self.sweep.batch_images}",
+                self._sweep_facts(),
+            ),
+            requirements_table(self.requirements),
+        ]
+
+    def _memory_facts(self) -> dict[str, str]:
+        return {
+            f"{peak.images:,} images": f"{format_bytes(peak.peak_bytes)} at its peak, "
+            f"{format_bytes(peak.data_bytes)} of tokens"
+            for peak in (self.memory.small, self.memory.large)
+        }
+
+    def _sweep_facts(self) -> dict[str, str]:
+        sweep = self.sweep
+
+        def pair(single: str, many: str) -> str:
+            return (
+                f"{format_seconds(sweep.seconds(many))}, one run "
+                f"{format_seconds(sweep.seconds(single))}"
+            )
+
+        return {
+            f"at {format_bytes(sweep.bytes_per_second)}/s": pair("single", "sweep"),
+            "from memory": f"{pair('free_single', 'free_sweep')}: {sweep.free_ratio:.2g} × "
+            f"{HEADS} runs",
+        }
+
+
+def _step_words(clip: ClipReport) -> str:
+    return f"{clip.steps.batch_images} images, {REGIONS} regions each, of {CLASSES} classes"

@@ -1,0 +1,93 @@
+"""The story of `regionspot bench train`: memory, cached beside online, waiting, a sweep."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from regionspot_bench.train.config import CLIPS, TrainBenchConfig
+from regionspot_bench.train.memory import measure_memory
+from regionspot_bench.train.online import MakeClip, time_steps
+from regionspot_bench.train.report import ClipReport, TrainBenchReport
+from regionspot_bench.train.stores import write_store
+from regionspot_bench.train.sweep import measure_sweep
+from regionspot_bench.train.waiting import train_and_watch
+from regionspot_bench.workplace import workplace
+from regionspot_core.support.files import require_place_for_file, write_json
+from regionspot_core.support.progress import say
+from regionspot_train.config import TrainConfig, recipe_or_file
+
+BATCHES = 8
+"""That a store has images for."""
+
+
+def run_train_benchmark(config: TrainBenchConfig, make_clip: MakeClip) -> TrainBenchReport:
+    """Measure all that the config asks for, and write its JSON.
+
+    Args:
+        config: What is asked.
+        make_clip: Builds the CLIP that runs online.
+
+    Raises:
+        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
+    """
+    if config.json_file is not None:
+        require_place_for_file(config.json_file, option="--json")
+    with workplace(config.dir) as folder, _threads(config.threads):
+        say("memory: training on a store and on one of ten times its images")
+        memory = measure_memory(folder, config.sizes, threads=config.threads)
+        clips = tuple(_measure_clip(config, name, folder, make_clip) for name in config.shapes)
+        say("sweep: one head and sixteen, from a slow disk and from memory")
+        sweep = measure_sweep(folder, config.sizes)
+    report = TrainBenchReport(
+        clips=clips,
+        memory=memory,
+        sweep=sweep,
+        precision=config.precision,
+        threads=config.threads,
+        quick=config.quick,
+    )
+    if config.json_file is not None:
+        write_json(config.json_file, report.to_json())
+    return report
+
+
+def _measure_clip(
+    config: TrainBenchConfig, name: str, folder: Path, make_clip: MakeClip
+) -> ClipReport:
+    clip, sizes = CLIPS[name], config.sizes
+    overrides = [
+        f"steps={sizes.waiting_steps}",
+        f"batch_images={sizes.batch_images}",
+        f"precision={config.precision}",
+    ]
+    settings = TrainConfig.load(recipe_or_file("paper-bb"), overrides)
+    store = folder / "clip"
+    write_store(
+        store,
+        clip.shape,
+        images=BATCHES * sizes.batch_images,
+        part_images=sizes.batch_images,
+        text_width=clip.text_width,
+    )
+    say(f"{name}: training")
+    training = train_and_watch(settings, store)
+    say(f"{name}: steps with cached tokens, and with CLIP online")
+    steps = time_steps(settings, store, make_clip(clip.architecture, config.precision), sizes)
+    shutil.rmtree(store)
+    return ClipReport(name, steps, training)
+
+
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    """Set PyTorch's number of threads, and put it back at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

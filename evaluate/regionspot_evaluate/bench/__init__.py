@@ -1,1 +1,0 @@
-"""`regionspot bench score`: the scorer beside LVIS's own package, in speed, figures and memory."""

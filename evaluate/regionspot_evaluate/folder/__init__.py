@@ -1,0 +1,1 @@
+"""Files in an evaluation's folder: journal, records, detections."""

@@ -1,0 +1,116 @@
+"""From probabilities to LVIS results: which (region, class) pairs count, and the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.boxes import xyxy_to_xywh
+from regionspot_core.scoring.lvis import best_pairs
+from regionspot_core.support.files import written_aside
+
+if TYPE_CHECKING:  # it loads torch, which scoring, comparing and reports need not wait for
+    from regionspot_evaluate.proposals.boxes import Proposals
+
+DETECTIONS = "detections.json"
+
+
+def image_detections(
+    image_id: int,
+    proposals: Proposals,
+    probabilities_RK: NDArray[np.floating],
+    *,
+    vocabulary: Vocabulary,
+    limit: int,
+    masks: list[dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """One image's entries of an LVIS results file.
+
+    A pair's score is its class probability × the proposal's score; the best ``limit`` are kept.
+    """
+    pairs = ScoredPairs.best(proposals, probabilities_RK, limit=limit)
+    return pairs.entries(image_id, proposals.boxes, vocabulary, masks)
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """The pairs of region and class that an image keeps, best first."""
+
+    regions: list[int]
+    classes: list[int]
+    scores: list[float]
+
+    @classmethod
+    def best(
+        cls, proposals: Proposals, probabilities_RK: NDArray[np.floating], *, limit: int
+    ) -> ScoredPairs:
+        """Those of the highest class probability × proposal's score."""
+        scores = probabilities_RK * proposals.scores[:, None]
+        regions, classes = best_pairs(scores, limit=limit)
+        return cls(regions.tolist(), classes.tolist(), scores[regions, classes].tolist())
+
+    def entries(
+        self,
+        image_id: int,
+        boxes: NDArray[np.floating],
+        vocabulary: Vocabulary,
+        masks: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """As entries of an LVIS results file.
+
+        Args:
+            image_id: The image's.
+            boxes: (R, 4) xyxy, original pixels.
+            vocabulary: What the classes are of.
+            masks: R run-length encodings; None writes no masks.
+        """
+        xywh = np.round(xyxy_to_xywh(boxes), 3).tolist()
+        entries: list[dict[str, Any]] = []
+        for region, index, score in zip(self.regions, self.classes, self.scores, strict=True):
+            entry = {
+                "image_id": image_id,
+                "category_id": vocabulary.ids[index],
+                "bbox": xywh[region],
+                "score": score,
+            }
+            if masks is not None:
+                entry["segmentation"] = masks[region]
+            entries.append(entry)
+        return entries
+
+
+class ResultsFile:
+    """An LVIS results JSON that grows entry by entry."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.path = path
+        self.count = 0
+        self._file = file
+
+    @classmethod
+    @contextmanager
+    def written(cls, path: Path) -> Iterator[Self]:
+        """Yield the file to add to; it gets its name when it is whole."""
+        with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
+            results = cls(path, file)
+            yield results
+            file.write("\n]\n" if results.count else "[]\n")
+
+    def add(self, entries: list[dict[str, Any]]) -> None:
+        """Append entries.
+
+        Raises:
+            ValueError: A figure in them is not finite, which JSON cannot say.
+        """
+        for entry in entries:
+            self._file.write(",\n" if self.count else "[\n")
+            self._file.write(json.dumps(entry, allow_nan=False))
+            self.count += 1

@@ -1,0 +1,260 @@
+"""The folder of an evaluation: what it was asked for, and how far it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from regionspot_core import __version__
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import CheckpointError, InputError
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.heads.checkpoint import WEIGHTS
+from regionspot_core.support.files import file_sha256, write_json
+from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
+from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.journal_folder import (
+    JOURNALS,
+    KEPT,
+    make_ours,
+    remove_gathered,
+    remove_left_gathered,
+    remove_ours,
+    require_ours,
+)
+from regionspot_evaluate.folder.json_records import read_json_record
+from regionspot_evaluate.recognition.baselines.names import results_file
+
+RUN_RECORD = "run.json"
+CACHED_RECORD = "cached.json"
+"""What `evaluate cached` leaves in place of a record."""
+METRICS = "metrics.json"
+IMAGES = "images.jsonl"
+"""Image by image, how regions were named. It is written last: where it is, so is the rest."""
+GALLERY = "predictions.png"
+CLAIM_SECONDS = 60.0
+"""How long another process may take to write the record."""
+_NOT_RECORDED = frozenset(
+    {"head", "more_heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
+    | {"max_pixels", "protocol", "scorer"}
+)
+"""Settings that decide no detection: how the work was split, how large an image may be, and what
+it is scored by, which may change and stands in metrics.json."""
+
+
+class _Asked(BaseModel):
+    """What the record of any evaluation has."""
+
+    annotations: str
+    heads: dict[str, str]
+
+
+class RunFolder:
+    """The folder of an evaluation that is new, or was asked for the same.
+
+    Nothing is written before :meth:`claim`.
+
+    Args:
+        config: What is asked.
+        names: The heads'.
+        annotations: The images and boxes.
+
+    Raises:
+        FingerprintError: The folder is of another evaluation; the fields are named.
+        InputError: Its record cannot be read, or it is of something else.
+        CheckpointError: A head has no weights.
+    """
+
+    def __init__(
+        self, config: EvaluateConfig, names: list[str], annotations: AnnotationSet
+    ) -> None:
+        self.path = config.out
+        self.journals = config.out / JOURNALS
+        self._config = config
+        self._names = names
+        self._require_names()
+        self._asked = _asked(config, names, annotations)
+        recorded = (self.path / RUN_RECORD).exists()
+        if recorded:
+            self._require_asked()
+        else:
+            self._require_free()
+        for folder in (self.journals, self.path / KEPT):
+            require_ours(folder, recorded=recorded)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images are named and their files written."""
+        return (
+            (self.path / RUN_RECORD).exists()
+            and not any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
+            and all((self.of_head(name) / IMAGES).exists() for name in self._names)
+        )
+
+    def of_head(self, name: str) -> Path:
+        """Where a head's files go: a folder of its own where there are several heads."""
+        return self.path if len(self._names) == 1 else self.path / name
+
+    def claim(self) -> None:
+        """Make the folder, and record what it is for; processes may do so at once.
+
+        Raises:
+            InputError: Another process holds the record, or has put something else here.
+            FingerprintError: Another process has begun another evaluation here.
+        """
+        make_ours(self.journals)
+        try:
+            with FileLock(self.journals / "claim.lock", timeout=CLAIM_SECONDS):
+                if (self.path / RUN_RECORD).exists():
+                    self._require_asked()
+                else:
+                    self._require_free()
+                    self._record(self.path, self._names)
+        except Timeout:
+            raise InputError(
+                f"{self.path}: another process holds its record; wait for it, or choose another "
+                f"--out"
+            ) from None
+
+    def set_aside(self) -> None:
+        """Keep the journals of a finished evaluation, of which some images could not be read."""
+        remove_ours(self.path / KEPT)
+        self.journals.rename(self.path / KEPT)
+
+    def take_up(self) -> None:
+        """Go on with what was set aside, if something was; processes may do so at once.
+
+        Raises:
+            InputError: Another process has begun something here.
+        """
+        try:
+            (self.path / KEPT).rename(self.journals)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            raise InputError(
+                f"{self.path}: another process is at work on it; wait for it"
+            ) from None
+
+    def leave(self) -> None:
+        """Remove what :meth:`claim` made, where another process had finished meanwhile."""
+        remove_ours(self.journals)
+
+    def clear(self) -> None:
+        """Remove the journals, in one step: never do only some of them remain."""
+        remove_gathered(self.journals)
+
+    def clear_left(self) -> None:
+        """Remove what a process that was killed in :meth:`clear` left."""
+        remove_left_gathered(self.journals)
+
+    def record_heads(self) -> None:
+        """Have each head's folder say what it is of, as if it had been evaluated alone."""
+        if len(self._names) > 1:
+            for name in self._names:
+                self._record(self.of_head(name), [name])
+
+    def _record(self, folder: Path, names: list[str]) -> None:
+        facts = {"configuration": self._configuration(names), "version": __version__}
+        heads = {name: self._asked["heads"][name] for name in names}
+        write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
+
+    def _configuration(self, names: list[str]) -> dict[str, Any]:
+        """The settings of the heads' evaluation, the same however the work was split."""
+        config = self._config.with_absolute_paths()
+        paths = dict(zip(self._names, config.heads, strict=True))
+        first, *others = (paths[name] for name in names)
+        models = config.backbones.model_dump(exclude={"device"})  # shares may have several
+        settings = config.model_dump(exclude={*_NOT_RECORDED, "backbones"})
+        chosen = {"head": first, "more_heads": others, **settings, "backbones": models}
+        return {key: _plain(value) for key, value in chosen.items()}
+
+    def _files(self) -> Iterator[Path]:
+        """What an evaluation writes, from ``path`` on, but for its record and the journals."""
+        for name in self._names:
+            own = self.of_head(name).relative_to(self.path)
+            yield from (own / file for file in (DETECTIONS, METRICS, IMAGES, GALLERY))
+            if len(self._names) > 1:
+                yield own / RUN_RECORD
+        yield from (Path(results_file(name)) for name in self._config.baselines)
+
+    def _require_names(self) -> None:
+        """Refuse heads whose folders would have the name of something else of an evaluation's."""
+        taken = {RUN_RECORD, *(str(file) for file in self._files() if file.parent == Path())}
+        for name, head in zip(self._names, self._config.heads, strict=True):
+            if len(self._names) > 1 and (name.startswith(JOURNALS) or name in taken):
+                raise InputError(
+                    f"--head {head}: an evaluation has files named {name} of its own; give the "
+                    f"head's folder another name"
+                )
+
+    def _require_free(self) -> None:
+        """Refuse to write over, or among, the files of something else."""
+        for name in (Path("zarr.json"), *self._files()):
+            if os.path.lexists(self.path / name):
+                raise InputError(
+                    f"--out {self.path}: expected a new folder, or one of `evaluate run`; this one "
+                    f"has {name} and no {RUN_RECORD}. Choose another"
+                )
+
+    def _require_asked(self) -> None:
+        path = self.path / RUN_RECORD
+        before = read_json_record(path)
+        try:
+            _Asked.model_validate(before)
+        except ValueError:
+            raise InputError(
+                f"{path}: expected what an evaluation was asked, with annotations and heads; "
+                f"choose another --out"
+            ) from None
+        require_equal(
+            self._asked,
+            {key: before.get(key) for key in self._asked},
+            what=f"{self.path} was asked for another evaluation than this",
+            advice="Go on with what it was asked for, or choose another --out",
+        )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """Settings as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet) -> dict[str, Any]:
+    """What decides the detections, to the last bit; folders may move, and devices differ."""
+    models = config.backbones.to_json()
+    proposals = config.proposals
+    if proposals not in (GROUND_TRUTH, AUTOMATIC):
+        proposals = file_sha256(Path(proposals))
+    return {
+        "annotations": annotations.sha256,
+        "heads": {
+            name: _weights_sha256(head) for name, head in zip(names, config.heads, strict=True)
+        },
+        "proposals": proposals,
+        "propose": config.propose.to_json() if proposals == AUTOMATIC else None,
+        "bank": None if config.bank is None else file_sha256(config.bank),
+        "models": {
+            name: models[name] for name in ("sam", "clip", "sam_input", "clip_input", "precision")
+        },
+        "batch_images": config.batch_images,
+        "pairs": config.pairs,
+        "detections": config.detections,
+        "baselines": list(config.baselines),
+    }
+
+
+def _weights_sha256(head: Path) -> str:
+    try:
+        return file_sha256(head / WEIGHTS)
+    except OSError as error:
+        raise CheckpointError(f"{head}: cannot read {WEIGHTS} ({error.strerror})") from None

@@ -1,0 +1,208 @@
+"""From the journals of all shares to each head's files."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import InputError
+from regionspot_core.imaging.images import read_image
+from regionspot_core.support.files import written_aside
+from regionspot_evaluate.config import EvaluateConfig
+from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile
+from regionspot_evaluate.folder.folder import GALLERY, IMAGES, RunFolder
+from regionspot_evaluate.folder.journal import Done
+from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
+from regionspot_evaluate.pictures import Picture, draw_gallery, shrunk
+from regionspot_evaluate.recognition.baselines.names import BaselineName, results_file
+from regionspot_evaluate.scoring.classification import RegionNaming
+
+
+def gather(
+    config: EvaluateConfig,
+    annotations: AnnotationSet,
+    names: list[str],
+    folder: RunFolder,
+    done: Done,
+    form: RecordForm,
+) -> None:
+    """Write each head's detections, gallery and image list, images in the annotations' order.
+
+    The image lists get their names last, so that a folder with one has the rest.
+    """
+    shown = _shown_images(len(annotations), config.gallery)
+    pictures: list[list[Picture]] = [[] for _ in names]
+    heads = [folder.of_head(name) for name in names]
+    for head in heads:
+        head.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as lists:
+        image_lists = [_open_list(head, lists) for head in heads]
+        with ExitStack() as results:
+            detections = [
+                results.enter_context(ResultsFile.written(head / DETECTIONS)) for head in heads
+            ]
+            baselines = {
+                name: results.enter_context(ResultsFile.written(folder.path / results_file(name)))
+                for name in config.baselines
+            }
+            for number in sorted(done.batches):
+                for record in done.batches[number].records(form):
+                    _write(record, annotations, detections, baselines, image_lists)
+                    if record.position in shown and len(record.boxes):
+                        for mine, answer in zip(pictures, record.heads, strict=True):
+                            mine.append(_picture(config, annotations, record, answer))
+        for head, mine in zip(heads, pictures, strict=True):
+            if mine:
+                with written_aside(head / GALLERY) as partial:
+                    draw_gallery(mine, partial)
+        folder.record_heads()
+
+
+@dataclass
+class ImageList:
+    """What a head's image list says of all images together."""
+
+    images: int
+    without_proposals: int
+    """Images with nothing to name."""
+    cut: int
+    """Images with more pairs of region and class than were kept."""
+    failed: list[str]
+    """Images that could not be read, with the reason."""
+    naming: RegionNaming
+    baselines: dict[BaselineName, RegionNaming]
+
+
+class _ImageLine(msgspec.Struct):
+    """What the list says of one image."""
+
+    image_id: int
+    failed: str | None = None
+    regions: int = 0
+    true: list[int] = []
+    """Class indices of the regions whose class is known."""
+    ranks: list[int] = []
+    """Of these, the place the head gave the true class."""
+    baseline_ranks: dict[str, list[int]] = {}
+
+
+def read_image_list(config: EvaluateConfig, path: Path, annotations: AnnotationSet) -> ImageList:
+    """Sum up the list that :func:`gather` wrote.
+
+    Raises:
+        InputError: The list is damaged, or of other images than the annotations'.
+    """
+    vocabulary = annotations.vocabulary
+    baselines = {name: RegionNaming(vocabulary) for name in config.baselines}
+    total = ImageList(0, 0, 0, [], RegionNaming(vocabulary), baselines)
+    decode = msgspec.json.Decoder(_ImageLine).decode
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                image = decode(line)
+                _require_fit(image, annotations, total.images, config)
+            except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors too
+                raise _damaged(path, f"line {total.images + 1}: {error}") from None
+            total.images += 1
+            if image.failed is not None:
+                total.failed.append(image.failed)
+                continue
+            total.without_proposals += not image.regions
+            total.cut += image.regions * len(vocabulary) > config.limit
+            total.naming.add_ranks(image.ranks, image.true)
+            for name, naming in baselines.items():
+                naming.add_ranks(image.baseline_ranks[name], image.true)
+    if total.images != len(annotations):
+        raise _damaged(path, f"it has {total.images:,} of {len(annotations):,} images")
+    return total
+
+
+def _require_fit(
+    image: _ImageLine, annotations: AnnotationSet, place: int, config: EvaluateConfig
+) -> None:
+    """Refuse what :func:`gather` cannot have written of the image at this place."""
+    if place >= len(annotations) or image.image_id != annotations.image_id[place]:
+        raise ValueError(f"image {image.image_id} is not the next of the annotations")
+    if image.failed is not None:
+        return
+    classes = len(annotations.vocabulary)
+    ranks = [image.ranks, *(image.baseline_ranks.get(name, []) for name in config.baselines)]
+    if any(len(each) != len(image.true) for each in ranks):
+        raise ValueError("expected a rank for each true class")
+    if not all(0 <= value < classes for each in (image.true, *ranks) for value in each):
+        raise ValueError(f"expected true classes and ranks from 0 to {classes - 1}")
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path}: it is damaged ({why}); delete it, and the same command names the images again"
+    )
+
+
+def _open_list(head: Path, stack: ExitStack) -> IO[str]:
+    partial = stack.enter_context(written_aside(head / IMAGES))
+    return stack.enter_context(partial.open("w", encoding="utf-8"))
+
+
+def _write(
+    record: ImageRecord,
+    annotations: AnnotationSet,
+    detections: list[ResultsFile],
+    baselines: dict[BaselineName, ResultsFile],
+    image_lists: list[IO[str]],
+) -> None:
+    image_id = int(annotations.image_id[record.position])
+    if record.failed is not None:
+        for image_list in image_lists:
+            _write_line(image_list, {"image_id": image_id, "failed": record.failed})
+        return
+    vocabulary = annotations.vocabulary
+    for head, results, image_list in zip(record.heads, detections, image_lists, strict=True):
+        results.add(head.pairs.entries(image_id, record.boxes, vocabulary, record.masks))
+        known = [r for r, true in enumerate(record.true) if true >= 0]
+        line: dict[str, Any] = {
+            "image_id": image_id,
+            "regions": len(record.boxes),
+            "true": [record.true[r] for r in known],
+            "ranks": [head.ranks[r] for r in known],
+            "baseline_ranks": {
+                name: [answer.ranks[r] for r in known] for name, answer in record.baselines.items()
+            },
+        }
+        _write_line(image_list, line)
+    for name, results in baselines.items():
+        pairs = record.baselines[name].pairs
+        results.add(pairs.entries(image_id, record.boxes, vocabulary, record.masks))
+
+
+def _write_line(file: IO[str], values: dict[str, Any]) -> None:
+    file.write(json.dumps(values) + "\n")
+
+
+def _shown_images(count: int, shown: int) -> frozenset[int]:
+    return frozenset(np.linspace(0, count - 1, min(count, shown)).astype(int).tolist())
+
+
+def _picture(
+    config: EvaluateConfig, annotations: AnnotationSet, record: ImageRecord, answer: Answer
+) -> Picture:
+    path = config.images / annotations.image_file[record.position]
+    size = annotations.size(record.position)
+    names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
+    return Picture(
+        image=shrunk(read_image(path, size=size, max_pixels=config.max_pixels)),
+        size=size,
+        boxes=record.boxes,
+        masks=[mask for mask in record.masks if mask is not None],
+        said=[names[index] for index in answer.best],
+        confidence=answer.confidence,
+        true=[names[index] if index >= 0 else None for index in record.true],
+        rare=[index >= 0 and frequencies[index] == "r" for index in record.true],
+    )

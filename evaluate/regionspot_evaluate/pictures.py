@@ -1,0 +1,221 @@
+"""Pictures of named regions: one image with its outlines, and a grid of predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import supervision as sv
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as rle_codec
+
+from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.support.files import written_aside
+
+PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c")
+"""One a region, dark enough to carry white letters."""
+SIDES = (640, 1600)
+"""Long side of a picture of one image, in pixels: small images are enlarged, large ones reduced."""
+RIGHT, WRONG = "#1b7f3b", "#c62828"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+REGIONS_SHOWN = 8
+DRAWN_PIXELS = 700
+"""The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
+LINE_LETTERS = 38
+"""What fits beside the confidence at full size; longer lines are set smaller."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image's most confident answer for each region."""
+
+    image: RGBImage
+    """Made small by :func:`shrunk`."""
+    size: Size
+    """(height, width), original pixels"""
+    boxes: NDArray[np.float32]
+    """(R, 4) xyxy, original pixels"""
+    masks: list[dict[str, Any]]
+    said: list[str]
+    confidence: list[float]
+    true: list[str | None]
+    """None where the true name is not known."""
+    rare: list[bool]
+    """Whether the true class was never labelled in training."""
+
+
+def shrunk(image: RGBImage) -> RGBImage:
+    """An image no larger than it is drawn, each side divided by a whole number."""
+    return np.asarray(Image.fromarray(image).reduce(_step(image.shape[:2])))
+
+
+def _step(size: Size) -> int:
+    return max(1, max(size) // DRAWN_PIXELS)
+
+
+def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -> None:
+    """Write the pictures as a grid to a PNG."""
+    if not pictures:
+        return
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    lines = min(REGIONS_SHOWN, max(len(p.boxes) for p in pictures))
+    cell_height = 3.0 + 0.2 * lines + 0.2
+    figure = Figure(figsize=(3.2 * columns, cell_height * rows + 0.55), facecolor="white")
+    grid = figure.add_gridspec(
+        2 * rows,
+        columns,
+        height_ratios=[3.0, cell_height - 3.0] * rows,
+        left=0.012,
+        right=0.988,
+        bottom=0.01,
+        top=1 - 0.5 / (cell_height * rows + 0.55),
+        wspace=0.06,
+        hspace=0.02,
+    )
+    _legend(figure, cell_height * rows + 0.55)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        _draw_image(figure.add_subplot(grid[2 * row, column]), picture)
+        _draw_names(figure.add_subplot(grid[2 * row + 1, column]), picture, lines)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _legend(figure: Figure, height: float) -> None:
+    y = 1 - 0.28 / height
+    figure.text(0.012, y, "right", color=RIGHT, size=11, va="center")
+    figure.text(0.07, y, "wrong  (the true name)", color=WRONG, size=11, va="center")
+    figure.text(
+        0.988, y, "★ never labelled in training", color="0.25", size=11, va="center", ha="right"
+    )
+
+
+def _draw_image(axes: Axes, picture: Picture) -> None:
+    height, width = picture.size
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axes.imshow(picture.image, interpolation="nearest", extent=extent)
+    for index, mask in enumerate(picture.masks[:REGIONS_SHOWN]):
+        _outline(axes, mask, _step(picture.size), PALETTE[index % len(PALETTE)])
+    unit = max(picture.size) / 96
+    for index, box in enumerate(picture.boxes[:REGIONS_SHOWN]):
+        x1, y1, x2, y2 = (float(value) - 0.5 for value in box)
+        colour = PALETTE[index % len(PALETTE)]
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.0))
+        axes.text(
+            x1 + 0.6 * unit, y1 + 0.4 * unit, LETTERS[index], color="white", size=8,
+            weight="bold", va="top", ha="left",
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.4},
+        )  # fmt: skip
+    axes.set_axis_off()
+
+
+def _outline(axes: Axes, mask: dict[str, Any], step: int, colour: str) -> None:
+    """Draw a mask's outline, which leaves the region's own colours as they are.
+
+    Args:
+        axes: Where, in original pixels.
+        mask: COCO run-length encoding, original pixels.
+        step: Every how many pixels the mask is looked at.
+        colour: Of the line; white below it sets it off from a region of its own colour.
+    """
+    inside = np.pad(rle_codec.decode(mask)[::step, ::step], 1)  # outside the image is outside
+    if not inside.any():
+        return
+    x, y = ((np.arange(length) - 1) * step for length in inside.shape[::-1])
+    for line_colour, width in (("white", 2.6), (colour, 1.3)):
+        axes.contour(x, y, inside, levels=[0.5], colors=[line_colour], linewidths=width)
+
+
+def _draw_names(axes: Axes, picture: Picture, lines: int) -> None:
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(lines + 0.6, -0.4)
+    for index, said in enumerate(picture.said[:REGIONS_SHOWN]):
+        true = picture.true[index]
+        right = true is None or said == true
+        colour = "0.15" if true is None else RIGHT if right else WRONG
+        star = " ★" if picture.rare[index] else ""
+        text = f"{said if right else f'{said}  ({true})'}{star}"
+        size = min(8.5, 8.5 * LINE_LETTERS / len(text))
+        axes.text(0.0, index + 0.1, LETTERS[index], color=PALETTE[index % len(PALETTE)],
+                  weight="bold", size=8.5, va="center")  # fmt: skip
+        axes.text(0.06, index + 0.1, text, color=colour, size=size, va="center")
+        axes.text(1.0, index + 0.1, f"{picture.confidence[index]:.0%}", color="0.45", size=7.5,
+                  va="center", ha="right")  # fmt: skip
+
+
+def draw_regions(
+    path: Path,
+    image: RGBImage,
+    *,
+    boxes: FloatArray,
+    masks: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+) -> None:
+    """Write a PNG.
+
+    Args:
+        path: Where.
+        image: uint8 (H, W, 3), RGB.
+        boxes: (R, 4) xyxy, original pixels.
+        masks: R run-length encodings, original pixels.
+        labels: R lines of text.
+    """
+    height, width = image.shape[:2]
+    scale = min(max(1.0, SIDES[0] / max(height, width)), SIDES[1] / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    scene = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    if len(boxes):
+        scaled = boxes * ([size[0] / width, size[1] / height] * 2)
+        scene = _annotate(scene, scaled, masks, labels)
+    with written_aside(path) as partial:
+        Image.fromarray(scene).save(partial, format="PNG")
+
+
+def _annotate(
+    scene: RGBImage, boxes: FloatArray, masks: Sequence[dict[str, Any]], labels: Sequence[str]
+) -> RGBImage:
+    height, width = scene.shape[:2]
+    detections = sv.Detections(
+        xyxy=boxes.astype(np.float32),
+        mask=np.stack([_at_size(mask, (width, height)) for mask in masks]),
+        class_id=np.arange(len(boxes)),
+    )
+    look = {"color": sv.ColorPalette.from_hex(list(PALETTE)), "color_lookup": sv.ColorLookup.INDEX}
+    letters = max(11, round(max(height, width) / 64))
+    line = max(2, letters // 8)
+    # Outlines leave the region's own colours as they are: names are often about these. White
+    # below a line sets it off from a region of its own colour.
+    painters = (
+        sv.PolygonAnnotator(color=sv.Color.WHITE, thickness=2 * line),
+        sv.PolygonAnnotator(**look, thickness=line),
+        sv.BoxAnnotator(**look, thickness=max(1, line // 2)),
+    )
+    canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
+    for painter in painters:
+        canvas = painter.annotate(canvas, detections)
+    # matplotlib's own font has the letters of most alphabets, supervision's has few.
+    names = sv.RichLabelAnnotator(
+        **look,
+        font_path=findfont("DejaVu Sans"),
+        font_size=letters,
+        text_padding=letters // 3,
+        smart_position=True,
+    )
+    canvas = names.annotate(canvas, detections, labels=list(labels))
+    return np.ascontiguousarray(canvas[..., ::-1])
+
+
+def _at_size(rle: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = Image.fromarray(rle_codec.decode(rle) * np.uint8(255))
+    return np.asarray(mask.resize(size, Image.Resampling.BILINEAR)) >= 128

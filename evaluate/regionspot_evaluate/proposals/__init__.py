@@ -1,0 +1,1 @@
+"""Boxes to name: their sources and files."""

@@ -1,0 +1,40 @@
+"""The boxes that are to be named, with how sure their detector is of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.recognition.recognizer import SeenRegions
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """One image's R boxes."""
+
+    boxes: NDArray[np.float32]
+    """(R, 4) xyxy, original pixels"""
+    scores: NDArray[np.float32]
+    """(R,) in [0, 1]"""
+    classes: NDArray[np.int64]
+    """(R,) true class indices where they are known, else -1"""
+
+    @classmethod
+    def from_annotations(cls, annotations: AnnotationSet, image: int) -> Proposals:
+        """The annotated boxes of the image at position ``image``, sure and known."""
+        regions = annotations.regions(image)
+        boxes = annotations.box[regions]
+        return cls(
+            boxes,
+            np.ones(len(boxes), dtype=np.float32),
+            annotations.class_index[regions].astype(np.int64),
+        )
+
+    @classmethod
+    def from_sam(cls, found: SeenRegions) -> Proposals:
+        """Regions that SAM found by itself, its predicted IoU as their score."""
+        unknown = np.full(len(found.boxes), -1, dtype=np.int64)
+        return cls(found.boxes.astype(np.float32), found.predicted_iou, unknown)

@@ -1,0 +1,1 @@
+"""Recogniser: SAM, CLIP, a head and a vocabulary."""

@@ -1,0 +1,26 @@
+"""CLIP looks at each box alone, cropped and squashed to its input."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.protocols import ImageTextEncoder
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_evaluate.recognition.baselines.crops import embed_crops, touched_pixels
+from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognition.baselines.zero_shot import ZeroShot
+
+
+class ClipCrop:
+    """Zero-shot CLIP on the pixels that a box touches."""
+
+    def __init__(self, encoder: ImageTextEncoder, bank: ClassBank) -> None:
+        self._encoder = encoder
+        self._zero_shot = ZeroShot(bank)
+
+    def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
+        """(R, K)."""
+        size = shown.pixels.shape[:2]
+        crops = (shown.pixels[touched_pixels(box, size)] for box in shown.boxes)
+        return self._zero_shot.probabilities(embed_crops(self._encoder, crops))

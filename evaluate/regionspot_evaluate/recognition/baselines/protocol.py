@@ -1,0 +1,36 @@
+"""What an evaluation asks of a baseline. Another one is a file that fulfils it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.transforms import RGBImage
+
+
+@dataclass(frozen=True)
+class ShownRegions:
+    """One image and its R regions, as the head sees them."""
+
+    pixels: RGBImage
+    """uint8 (H, W, 3), RGB."""
+    image_tokens: torch.Tensor
+    """(1, T, C), CLIP's of the whole image."""
+    boxes: FloatArray
+    """(R, 4) xyxy, original pixels."""
+    masks: Sequence[dict[str, Any]]
+    """R of SAM's masks as COCO run-length encodings, original pixels."""
+
+
+class Baseline(Protocol):
+    """Names regions without a head."""
+
+    def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
+        """(R, K): how probable each class is for each region."""
+        ...

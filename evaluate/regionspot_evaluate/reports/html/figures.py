@@ -1,0 +1,229 @@
+"""All figures of a report as plain values: what the page draws and the JSON file holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.datasets import AnnotationSet
+from regionspot_evaluate.recognition.baselines.names import LABELS, BaselineName
+from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
+from regionspot_evaluate.reports.html.naming import (
+    MISSED,
+    Naming,
+    confusions,
+    name_regions,
+    share_right,
+    worst_matrix,
+)
+from regionspot_evaluate.reports.html.precision import (
+    FREQUENCY_NAMES,
+    Precision,
+    measure_precision,
+)
+from regionspot_evaluate.reports.html.read_run import Detections, Run, read_detections
+from regionspot_evaluate.reports.printing import KINDS
+from regionspot_evaluate.scoring.fast import departure_of_truth
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
+from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.truth import Truth
+
+PAIRS = 200
+"""Confusions listed, the most frequent ones."""
+OTHER_NAMES = 3
+"""That a class's regions were called most often, listed for each class."""
+RECALL_STEP = 5
+"""Of a class's curve only every so many of its 101 points are kept."""
+TOLERANCE = 5e-4
+"""How far figures of a run's record may lie from those of its detections."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One run, measured."""
+
+    run: Run
+    detections: Detections
+    precision: Precision
+    masks: MaskPrecision | None
+    """None where there are none to measure."""
+    departure: str | None
+    """Why figures by hotcoco, as the report's are, are not LVIS's own."""
+    naming: Naming
+
+
+def analyse(run: Run, annotations: AnnotationSet, truth: Truth) -> Analysis:
+    """Read a run's detections, checked as for scoring, and measure them."""
+    read_results(run.results, truth, ious=("bbox",))
+    detections = read_detections(run.results, annotations)
+    return Analysis(
+        run,
+        detections,
+        measure_precision(annotations, truth, detections),
+        measure_masks(annotations, run.results),
+        departure_of_truth(truth),
+        name_regions(annotations, detections),
+    )
+
+
+def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
+    """The content of ``report.json``; shares of 1, null where there is nothing to measure on."""
+    return {
+        "protocol": LVIS_PROTOCOLS["standard"],
+        "data": {
+            "annotations": str(annotations.path),
+            "sha256": annotations.sha256,
+            "images": len(annotations),
+            "regions": len(annotations.box),
+            "classes": len(np.unique(annotations.class_index)),
+            "vocabulary": len(annotations.vocabulary),
+        },
+        "runs": [_run(each, annotations) for each in analyses],
+        "classes": _classes(analyses, annotations),
+        "warnings": _comparison_warnings(analyses),
+    }
+
+
+def _comparison_warnings(analyses: list[Analysis]) -> list[str]:
+    """Why two runs cannot be compared."""
+    given = [each.run for each in analyses if each.run.names_annotated_boxes]
+    if len(given) in (0, len(analyses)):
+        return []
+    return [
+        f"{given[0].name} was given the annotated boxes and the other run was not: their average "
+        f"precision and recall cannot be compared"
+    ]
+
+
+def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
+    precision, naming = analysis.precision, analysis.naming
+    ranked = confusions(annotations, naming)
+    matrix = worst_matrix(annotations, naming, ranked)
+    return {
+        "name": analysis.run.name,
+        "detections": len(analysis.detections.score),
+        "detections_beyond_limit": analysis.detections.beyond,
+        "box": precision.figures,
+        "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("segm"),
+        "top1": analysis.run.metrics.naming.top1.get("all"),
+        "baselines": _baselines(analysis.run),
+        "annotated_boxes": analysis.run.names_annotated_boxes,
+        "named_right": _named_right(naming, annotations),
+        "missed": _mean(naming.said == MISSED),
+        "curves": {
+            name: {group: _rounded(values) for group, values in groups.items()}
+            for name, groups in precision.curves.items()
+        },
+        "calibration": {
+            "error": precision.calibration_error,
+            "bins": [asdict(each) for each in precision.calibration],
+        },
+        "tide": {"delta_ap50": precision.tide, "counts": precision.tide_counts},
+        "confusions": [asdict(each) for each in ranked[:PAIRS]],
+        "matrix": asdict(matrix),
+        "provenance": analysis.run.provenance(),
+        "warnings": _warnings(analysis),
+    }
+
+
+def _baselines(run: Run) -> list[dict[str, Any]]:
+    """What the run measured of CLIP alone on the boxes that the head named."""
+    return [
+        {
+            "name": LABELS.get(cast("BaselineName", name), name),
+            "box": measured.of("bbox"),
+            "mask": measured.of("segm"),
+            "top1": measured.naming.top1.get("all"),
+        }
+        for name, measured in run.metrics.baselines.items()
+    ]
+
+
+def _warnings(analysis: Analysis) -> list[str]:
+    """Where the run's own record says other figures than its detections give."""
+    measured: dict[Iou, dict[str, float | None] | None] = {
+        "bbox": analysis.precision.figures,
+        "segm": analysis.masks.figures if analysis.masks else None,
+    }
+    warnings = []
+    if analysis.departure is not None:
+        warnings.append(
+            f"{analysis.run.name}: {analysis.departure}; so the figures here are not those of "
+            f"LVIS's own package, which `evaluate score` gives"
+        )
+    for iou, figures in measured.items():
+        told, now = (analysis.run.figures(iou) or {}).get("AP"), (figures or {}).get("AP")
+        if told is not None and now is not None and abs(told - now) > TOLERANCE:
+            warnings.append(
+                f"{analysis.run.name}: its record says {KINDS[iou].lower()} AP {100 * told:.2f}, "
+                f"its detections score {100 * now:.2f} here; were they made for other annotations, "
+                f"or scored by another protocol?"
+            )
+    return warnings
+
+
+def _named_right(naming: Naming, annotations: AnnotationSet) -> dict[str, float | None]:
+    marks = np.array(annotations.vocabulary.frequencies)[annotations.class_index]
+    groups = {"all": np.ones(len(marks), dtype=bool)}
+    groups |= {name: marks == mark for mark, name in FREQUENCY_NAMES.items()}
+    return {name: _mean(naming.right[members]) for name, members in groups.items()}
+
+
+def _classes(analyses: list[Analysis], annotations: AnnotationSet) -> list[dict[str, Any]]:
+    """Those that the annotations show, or name as absent, and a run was scored on."""
+    vocabulary, classes = annotations.vocabulary, len(annotations.vocabulary)
+    owner = np.repeat(np.arange(len(annotations)), np.diff(annotations.region_start))
+    pairs = np.unique(np.column_stack([owner, annotations.class_index]), axis=0)
+    images = np.bincount(pairs[:, 1], minlength=classes)
+    regions = np.bincount(annotations.class_index, minlength=classes)
+    per_run = [_class_figures(each, annotations) for each in analyses]
+    return [
+        {
+            "index": index,
+            "id": vocabulary.ids[index],
+            "name": vocabulary.names[index],
+            "frequency": FREQUENCY_NAMES.get(vocabulary.frequencies[index]),
+            "images": int(images[index]),
+            "regions": int(regions[index]),
+            "runs": [figures[index] for figures in per_run] if regions[index] else None,
+        }
+        for index in range(classes)
+    ]
+
+
+def _class_figures(analysis: Analysis, annotations: AnnotationSet) -> list[dict[str, Any]]:
+    classes = len(annotations.vocabulary)
+    precision, masks, naming = analysis.precision, analysis.masks, analysis.naming
+    share, _ = share_right(naming, annotations.class_index, classes)
+    others: dict[int, list[list[int]]] = {}
+    for pair in confusions(annotations, naming):
+        called = others.setdefault(pair.true, [])
+        if len(called) < OTHER_NAMES:
+            called.append([pair.said, pair.count])
+    return [
+        {
+            "ap": _value(precision.class_ap[index]),
+            "ap50": _value(precision.class_ap50[index]),
+            "mask_ap": None if masks is None else _value(masks.class_ap[index]),
+            "right": _value(share[index]),
+            "others": others.get(index, []),
+            "curve": _rounded(precision.class_curve[index, ::RECALL_STEP]),
+        }
+        for index in range(classes)
+    ]
+
+
+def _value(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _mean(values: NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _rounded(values: Any) -> list[float]:  # noqa: ANN401 - a list or an array
+    return [round(float(value), 3) for value in values]

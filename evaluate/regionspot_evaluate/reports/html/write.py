@@ -1,0 +1,147 @@
+"""The story of a report: runs read, measured, pictures chosen, page and tables written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.imaging.images import require_images
+from regionspot_core.support.files import file_sha256, require_place_for_file, write_json
+from regionspot_evaluate.reports.html.config import ReportConfig
+from regionspot_evaluate.reports.html.figures import Analysis, analyse, collect
+from regionspot_evaluate.reports.html.gallery import RunToShow, choose_images, make_pictures
+from regionspot_evaluate.reports.html.page import write_page
+from regionspot_evaluate.reports.html.read_run import Run, open_run
+from regionspot_evaluate.reports.html.tables import table_files, write_tables
+from regionspot_evaluate.scoring.truth import read_truth
+
+
+def write_html_report(config: ReportConfig) -> list[Path]:
+    """Write the page, its figures as JSON and its tables as CSV; the files, the page first.
+
+    Raises:
+        InputError: A run, the annotations or the images are missing, or do not belong together.
+    """
+    runs = [open_run(path) for path in config.runs]
+    out = _place(config, runs[0])
+    _require_nothing_lost(out, config, runs)
+    images = _images(config, runs[0])
+    annotations = _annotations(config, runs[0], masks=images is not None)
+    if images is not None:
+        require_images(images, annotations.image_file)
+    truth = read_truth(annotations.path, federated=True, masks=False)
+    analyses = [analyse(run, annotations, truth) for run in runs]
+
+    figures = collect(analyses, annotations)
+    gallery = _gallery(config, analyses, annotations, images)
+    write_page(out, figures, gallery)
+    write_json(out.with_suffix(".json"), figures)
+    return [out, out.with_suffix(".json"), *write_tables(out, figures)]
+
+
+def _place(config: ReportConfig, run: Run) -> Path:
+    folder = run.path if run.path.is_dir() else run.path.parent
+    out = config.out or folder / "report.html"
+    require_place_for_file(out, option="--out")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: expected a name that ends in .html")
+    return out
+
+
+def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> None:
+    """See that nothing is written over that the report is made from, or that is not a report's."""
+    read = {path.resolve() for run in runs for path in run.files()}
+    if config.annotations is not None:
+        read.add(config.annotations.resolve())
+    for path in (out.with_suffix(".json"), *table_files(out)):
+        if path.resolve() in read:
+            raise InputError(
+                f"--out {out}: {path.name} would be written beside it, over a file that the report "
+                f"is made from; choose another name"
+            )
+        if path.exists() and not out.exists():  # the page is written first
+            raise InputError(
+                f"--out {out}: {path.name} would be written beside it, and is there already "
+                f"without a report; move it, or choose another name"
+            )
+
+
+def _images(config: ReportConfig, run: Run) -> Path | None:
+    if config.images is not None and not config.images.is_dir():
+        raise InputError(f"--images {config.images}: expected the folder of images, found none")
+    if config.images is not None or not config.gallery:
+        return config.images if config.gallery else None
+    return next((path for path in run.recorded_places("images") if path.is_dir()), None)
+
+
+def _annotations(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationSet:
+    path = config.annotations or _recorded_annotations(run)
+    annotations = read_annotations(path, masks=masks)
+    if annotations.negative is None or annotations.path.suffix.lower() == ".csv":
+        raise AnnotationError(
+            f"{path}: a report needs LVIS annotations, whose images have neg_category_ids and "
+            f"not_exhaustive_category_ids"
+        )
+    if not len(annotations.box):
+        raise AnnotationError(f"{path}: expected annotated boxes to measure on, got none")
+    return annotations
+
+
+def _recorded_annotations(run: Run) -> Path:
+    """The file that the run was scored on, where it still is; never another of its name."""
+    places = run.recorded_places("annotations")
+    if not places:
+        raise InputError(
+            f"{run.path}: it does not say which annotations it was scored on; give --annotations"
+        )
+    there = [path for path in places if path.is_file()]
+    expected = run.record.annotations
+    for path in there:
+        if expected is None or file_sha256(path) == expected:
+            return path
+    problem = (
+        f"{there[0]} is another file than the one it was scored on (its SHA-256 differs)"
+        if there
+        else f"the annotations it was scored on are not at {' or '.join(map(str, places))}"
+    )
+    raise InputError(f"{run.path}: {problem}; give --annotations")
+
+
+def _gallery(
+    config: ReportConfig, analyses: list[Analysis], annotations: AnnotationSet, images: Path | None
+) -> dict[str, Any]:
+    if images is None:
+        note = _no_pictures(config, analyses[0].run)
+        return {"parts": [], "pictures": {}, "note": f"No pictures: {note}."}
+    choices = choose_images(annotations, [each.naming for each in analyses], count=config.gallery)
+    chosen = sorted({image for choice in choices for image in choice.images})
+    pictures, failed = make_pictures(
+        annotations,
+        images,
+        [RunToShow(each.run.results, each.detections, each.naming) for each in analyses],
+        chosen,
+        max_pixels=config.max_pixels,
+    )
+    return {
+        "parts": [
+            {
+                "name": choice.name,
+                "note": choice.note,
+                "images": [image for image in choice.images if image in pictures],
+            }
+            for choice in choices
+        ],
+        "pictures": pictures,
+        "note": f"{len(failed)} could not be read, first: {failed[0]}" if failed else "",
+    }
+
+
+def _no_pictures(config: ReportConfig, run: Run) -> str:
+    if not config.gallery:
+        return "left out (--gallery 0)"
+    places = run.recorded_places("images")
+    if not places:
+        return "give --images to have pictures"
+    return f"no images at {' or '.join(map(str, places))}; give --images to have pictures"

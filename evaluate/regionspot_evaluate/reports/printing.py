@@ -1,0 +1,189 @@
+"""What an evaluation found, as JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from regionspot_core import __version__
+from regionspot_core.support.tables import counted
+from regionspot_evaluate.config import absolute_source
+from regionspot_evaluate.recognition.baselines.names import LABELS, BaselineName
+from regionspot_evaluate.scoring.classification import RegionFigures
+from regionspot_evaluate.scoring.figures import SHOWN, Iou, Protocol, Score
+from regionspot_evaluate.scoring.report import percent, scores_table
+
+GROUPS = ("all", "frequent", "common", "rare")
+KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well a head, or a baseline, names the regions."""
+
+    scores: dict[Protocol, dict[Iou, Score]]
+    """Of its detections."""
+    region: RegionFigures
+    """Of the proposals whose classes are known."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; figures are shares of 1, null where not measurable."""
+        return {
+            "scores": {
+                protocol: {iou: score.to_json() for iou, score in scores.items()}
+                for protocol, scores in self.scores.items()
+            },
+            "naming": self.region.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The figures of a head, and of the baselines on the same regions."""
+
+    head: Figures
+    baselines: dict[BaselineName, Figures]
+    proposals: str
+    limit: int
+    """Detections that an image keeps at most."""
+    images: int
+    without_proposals: int
+    """Images for which the proposals have no box."""
+    cut: int
+    """Images that had more detections than the limit."""
+    dropped: dict[str, int]
+    """Annotations left out, by reason."""
+    failed: tuple[str, ...]
+    """Images that could not be read, with the reason."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        return {
+            "proposals": absolute_source(self.proposals),
+            **self.head.to_json(),
+            "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
+            "detections_an_image": self.limit,
+            "images": self.images,
+            "images_without_proposals": self.without_proposals,
+            "images_cut": self.cut,
+            "left_out": self.dropped,
+            "failed": list(self.failed),
+            "version": __version__,
+        }
+
+    def remarks(self) -> list[str]:
+        """What a reader of all tables should know, a line each."""
+        lines = [f"proposals: {self.proposals}"]
+        left_out = ", ".join(
+            f"{count:,} {reason}" for reason, count in self.dropped.items() if count
+        )
+        if left_out:
+            lines.append(f"annotations left out: {left_out}")
+        if self.without_proposals:
+            lines.append(
+                f"{self.without_proposals:,} of {counted(self.images, 'image')} without a box"
+            )
+        return lines + _failed_line(self.failed)
+
+
+@dataclass(frozen=True)
+class ShareReport:
+    """What a share of an evaluation came to."""
+
+    images: int
+    """Of the share."""
+    failed: tuple[str, ...]
+    """Images of the whole evaluation, as far as it is done, that could not be read, with the
+    reason."""
+    images_left: int
+    """Of all shares, not done yet."""
+
+
+def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
+    """What is printed of one head, or of several: a row each, and one for each baseline."""
+    first = next(iter(reports.values()))
+    rows = {name if len(reports) > 1 else "head": report.head for name, report in reports.items()}
+    rows |= {LABELS[name]: figures for name, figures in first.baselines.items()}
+    output: list[Table | str] = []
+    for protocol in first.head.scores:
+        output += _precision_tables(protocol, rows)
+        output += [*_protocol_remarks(protocol, rows, first), ""]
+    named = {name: figures.region for name, figures in rows.items()}
+    return [*output, *naming_tables(named), *first.remarks()]
+
+
+def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[Table]:
+    return [
+        scores_table(
+            {name: figures.scores[protocol][iou] for name, figures in rows.items()},
+            kind=kind,
+            names=SHOWN,
+        )
+        for iou, kind in KINDS.items()
+    ]
+
+
+def _protocol_remarks(
+    protocol: Protocol, rows: Mapping[str, Figures], report: EvaluationReport
+) -> list[str]:
+    """What the reader of a protocol's tables should know, a line each."""
+    lines = []
+    if protocol == "fixed" and report.cut:
+        lines.append(
+            f"{report.cut:,} of {counted(report.images, 'image')} had more than the "
+            f"{report.limit:,} detections kept; fixed AP counts those too: run with more "
+            f"--detections (up to --pairs) into another --out"
+        )
+    for name, figures in rows.items():
+        scores = figures.scores[protocol].values()
+        why = next((score.fallback for score in scores if score.fallback), None)
+        if why:
+            lines.append(f"{name}: scored by lvis: {why}")
+    return lines
+
+
+def share_output(share: str, report: ShareReport) -> list[str]:
+    """What is printed of a share that is done."""
+    left = (
+        f"{counted(report.images_left, 'image')} left to other shares; after them the"
+        if report.images_left
+        else "all shares are done: the"
+    )
+    lines = [
+        f"share {share}: {counted(report.images, 'image')} done; {left} same command without "
+        f"--shard scores"
+    ]
+    return lines + _failed_line(report.failed)
+
+
+def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
+    """Region top-1 by group of classes, with top-5 and the classes' mean; none if none is known."""
+    there = {group for figures in rows.values() for group in figures.top1}
+    if not there:
+        return []
+    groups = [g for g in GROUPS if g in there] + sorted(there.difference(GROUPS))
+    table = titled_table("Region top-1 over the whole vocabulary, %; of all, top-5 and class mean")
+    table.add_column("", overflow="fold")
+    for heading in (*groups, "top-5", "mean"):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for label, figures in rows.items():
+        shares = [figures.top1.get(group) for group in groups]
+        shares += [figures.top5.get("all"), figures.class_mean.get("all")]
+        table.add_row(label, *map(percent, shares))
+    return [table]
+
+
+def _failed_line(failed: tuple[str, ...]) -> list[str]:
+    if not failed:
+        return []
+    return [f"{counted(len(failed), 'image')} could not be read, first: {failed[0]}"]
+
+
+def titled_table(title: str) -> Table:
+    """Return an empty table without a frame."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
+    )

@@ -1,0 +1,69 @@
+"""Images that hotcoco is told of in place of one that has more detections than it takes.
+
+hotcoco keeps the best 300 detections of an image, all classes together, and fixed AP has no such
+limit. LVIS matches within one class of one image, so the image's classes may as well be those of
+several images, its stand-ins: each has as many classes as its detections allow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.scoring.lvis import DETECTIONS
+from regionspot_evaluate.scoring.results import Results
+
+
+class StandIns:
+    """Which stand-in of an image has which class.
+
+    Args:
+        results: The detections.
+        rows: Those that count, as rows of ``results.judged``.
+        classes: K, how many there are.
+    """
+
+    def __init__(self, results: Results, rows: NDArray[np.int64], classes: int) -> None:
+        # No image has more stand-ins than classes, and their numbers rise as their images do.
+        self._stride = classes + 1
+        places = results.judged[rows]
+        image, class_index = results.image[places], results.class_index[places]
+        self._number: dict[int, dict[int, int]] = {}
+        for crowded in np.flatnonzero(np.bincount(image) > DETECTIONS).tolist():
+            found = np.unique(class_index[image == crowded], return_counts=True)
+            self._number[crowded] = _shared_out(*(each.tolist() for each in found))
+
+    def count(self, image: int) -> int:
+        """How many an image has; most have one."""
+        return 1 + max(self._number.get(image, {}).values(), default=0)
+
+    def number(self, image: int, class_index: int) -> int:
+        """That which has a class; a class without detections is the first one's."""
+        return self._number.get(image, {}).get(class_index, 0)
+
+    def id(self, image: int, number: int) -> int:
+        """By which hotcoco knows it."""
+        return image * self._stride + number
+
+    def ids(self, image: NDArray[np.int32], class_index: NDArray[np.int32]) -> NDArray[np.int64]:
+        """By which it knows those that have these classes of these images."""
+        ids = image.astype(np.int64) * self._stride
+        for crowded, number in self._number.items():
+            rows = np.flatnonzero(image == crowded)
+            ids[rows] += [number.get(each, 0) for each in class_index[rows].tolist()]
+        return ids
+
+    def image(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Whose stand-ins these are, as positions of images."""
+        return ids // self._stride
+
+
+def _shared_out(classes: list[int], times: list[int]) -> dict[int, int]:
+    """For each class the stand-in that has it; a class of too many detections is alone in one."""
+    number, total, shares = 0, 0, dict[int, int]()
+    for class_index, count in zip(classes, times, strict=True):
+        if total and total + count > DETECTIONS:
+            number, total = number + 1, 0
+        total += count
+        shares[class_index] = number
+    return shares

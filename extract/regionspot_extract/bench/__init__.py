@@ -1,1 +1,0 @@
-"""`regionspot bench extract`: extraction beside the straightforward loop, in speed and features."""

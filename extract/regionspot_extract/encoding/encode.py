@@ -1,0 +1,272 @@
+"""From pictures to a part's features, as they are stored."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.loading import Backbones
+from regionspot_core.backbones.protocols import RegionTokens
+from regionspot_core.cache.layout.encoding import SMALLEST, quantise_tensor
+from regionspot_core.cache.layout.plan import CachePlan, Keep, Part, TokenShape
+from regionspot_core.cache.layout.schema import FLIPPED, features, part_arrays, scale_name
+from regionspot_core.cache.storage.markers import FailedImage
+from regionspot_core.cache.writer import StoredPart
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import ImageError
+from regionspot_core.fault_points import reach
+from regionspot_core.imaging.transforms import Size
+from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.support.prefetch import in_batches
+from regionspot_extract.encoding import stages
+from regionspot_extract.encoding.fitting import Fit, is_out_of_memory
+from regionspot_extract.encoding.pictures import Picture
+from regionspot_extract.encoding.stages import Clock, no_clock
+from regionspot_extract.encoding.transfer import Arriving, Bus, Tensors
+from regionspot_extract.encoding.views import mirrored_boxes, prompt_boxes
+
+_FINITE = "finite: "
+"""Begins the names of the tensors that say which rows of a feature are finite."""
+
+
+def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
+    """The shapes of what is kept of these models' tokens."""
+    image, region = backbones.image_text_encoder, backbones.region_encoder
+    only_paper = keep.sam_tokens == "paper"
+    return TokenShape(
+        image_tokens=image.token_count,
+        image_width=image.token_width,
+        region_tokens=1 if only_paper else region.token_count,
+        region_width=region.token_width,
+        ious=1 if only_paper else region.token_count - 1,
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Pictures whose features are on their way to the host."""
+
+    pictures: list[Picture]
+    arriving: Arriving
+
+
+class Encoder:
+    """Both frozen models over batches of pictures; features out, in the store's encoding."""
+
+    def __init__(
+        self,
+        backbones: Backbones,
+        annotations: AnnotationSet,
+        plan: CachePlan,
+        *,
+        bus: Bus,
+        clock: Clock = no_clock,
+    ) -> None:
+        self._backbones = backbones
+        self._annotations = annotations
+        self._plan = plan
+        self._bus = bus
+        self._clock = clock
+        self._features = features(plan)
+        self._arrays = part_arrays(plan)
+        self._fit = Fit()
+        self._turn = threading.Lock()
+
+    def encode_part(
+        self,
+        part: Part,
+        pictures: Iterable[Picture | FailedImage],
+        *,
+        batch_images: int,
+        on_images: Callable[[int], None],
+    ) -> StoredPart:
+        """All features of a part, from its pictures in order; one part at a time.
+
+        Args:
+            part: Which images.
+            pictures: One for each of ``part.images``.
+            batch_images: How many images the models take together, at most.
+            on_images: Called with how many more images are done, failed ones included.
+
+        Raises:
+            ImageError: A feature is not finite in float16; the image is named.
+            DeviceMemoryError: Not even one image fits in the device's memory.
+        """
+        reach("encode part", part.index)
+        with self._turn:
+            rows, failed = self._empty_rows(part), []
+            underway: _Batch | None = None
+            for batch in in_batches(pictures, batch_images):
+                failed += [picture for picture in batch if isinstance(picture, FailedImage)]
+                good = [picture for picture in batch if isinstance(picture, Picture)]
+                for begun in self.begin(good):
+                    # The device has its next work before the host waits for the last one's.
+                    if underway is not None:
+                        self._place(underway, part, rows)
+                    underway = begun
+                on_images(len(batch))
+            if underway is not None:
+                self._place(underway, part, rows)
+        return StoredPart(rows, tuple(failed))
+
+    def begin(self, pictures: list[Picture]) -> Iterator[_Batch]:
+        """Begin to compute the features of pictures, as many at once as memory holds.
+
+        Raises:
+            DeviceMemoryError: Not even one image fits.
+        """
+        if pictures:
+            reach("encode batch", pictures[0].position)
+        start = 0
+        while start < len(pictures):
+            some = pictures[start : start + self._fit.images]
+            boxes = [self._boxes(picture) for picture in some]
+            arriving = self._try(some, boxes)
+            if arriving is None:
+                self._fit.shrink(len(some), max(each[..., 0].size for each in boxes))
+                continue
+            self._fit.worked()
+            start += len(some)
+            yield _Batch(some, arriving)
+
+    def _try(self, pictures: list[Picture], boxes: list[NDArray[np.float32]]) -> Arriving | None:
+        """The pictures' features; None where memory ran out, with all that was taken let go."""
+        try:
+            arrays = self._encode(pictures, boxes)
+            with self._clock(stages.TRANSFER):
+                return self._bus.to_host(self._stored(arrays))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _encode(
+        self, pictures: list[Picture], boxes: list[NDArray[np.float32]]
+    ) -> dict[str, torch.Tensor]:
+        """Every feature of the pictures and of all their regions in order, not encoded yet."""
+        arrays = self._encode_view(pictures, 0, boxes)
+        if self._plan.keep.flip:
+            mirrored = [
+                mirrored_boxes(each, self._annotations.size(picture.position)[1])
+                for each, picture in zip(boxes, pictures, strict=True)
+            ]
+            view = self._encode_view(pictures, 1, mirrored)
+            arrays |= {f"{FLIPPED}{name}": values for name, values in view.items()}
+        if self._plan.keep.jitter:
+            jittered = np.concatenate([each[:, 1:] for each in boxes])
+            arrays["region/jittered/box"] = torch.from_numpy(jittered)
+        return arrays
+
+    def _encode_view(
+        self, pictures: list[Picture], view: int, boxes: list[NDArray[np.float32]]
+    ) -> Tensors:
+        """One view of pictures; ``boxes`` are (regions, 1 + copies, 4) in its pixels."""
+        clip, sam = self._backbones.image_text_encoder, self._backbones.region_encoder
+        with self._clock(stages.TRANSFER):
+            image_inputs = self._bus.to_device([p.views[view].image_input for p in pictures])
+            region_inputs = self._bus.to_device([p.views[view].region_input for p in pictures])
+        with self._clock(stages.CLIP):
+            image_tokens = clip.image_tokens(image_inputs)
+        with self._clock(stages.EMBED):
+            embeddings = sam.embed(region_inputs)
+        with self._clock(stages.DECODE):
+            regions = self._decode(
+                embeddings,
+                [each.reshape(-1, 4) for each in boxes],
+                [self._annotations.size(p.position) for p in pictures],
+            )
+        return {"clip/tokens": image_tokens.half(), **self._split_copies(regions)}
+
+    def _decode(
+        self, embeddings: torch.Tensor, boxes: list[NDArray[np.float32]], sizes: list[Size]
+    ) -> RegionTokens:
+        sam, most = self._backbones.region_encoder, self._fit.regions
+        if max(map(len, boxes)) <= most:
+            return sam.decode(embeddings, boxes, sizes)
+        pieces = [
+            sam.decode(embeddings[n : n + 1], [each[first : first + most]], [size])
+            for n, (each, size) in enumerate(zip(boxes, sizes, strict=True))
+            for first in range(0, len(each), most)
+        ]
+        return RegionTokens(
+            torch.cat([piece.tokens_NMS for piece in pieces]),
+            torch.cat([piece.iou_NQ for piece in pieces]),
+        )
+
+    def _split_copies(self, regions: RegionTokens) -> Tensors:
+        """The tokens of the boxes themselves, and of their jittered copies."""
+        tokens, iou = regions.tokens_NMS.half(), regions.iou_NQ.half()
+        if self._plan.keep.sam_tokens == "paper":
+            tokens, iou = tokens[:, [PAPER_TOKEN]], iou[:, [PAPER_TOKEN - 1]]
+        copies = self._plan.keep.jitter
+        each = (len(tokens) // (1 + copies), 1 + copies)
+        tokens = tokens.reshape(*each, *tokens.shape[1:])
+        iou = iou.reshape(*each, *iou.shape[1:])
+        arrays = {"region/tokens": tokens[:, 0], "region/iou": iou[:, 0]}
+        if copies:
+            arrays["region/jittered/tokens"] = tokens[:, 1:]
+            arrays["region/jittered/iou"] = iou[:, 1:]
+        return arrays
+
+    def _stored(self, arrays: Tensors) -> Tensors:
+        """The features as the store has them, and which of their rows are finite."""
+        stored = {}
+        for name, values in arrays.items():
+            stored[f"{_FINITE}{name}"] = values.isfinite().flatten(1).all(1)
+            axis = self._features[name].scale_axis
+            if self._plan.keep.dtype == "int8" and axis is not None:
+                stored[name], stored[scale_name(name)] = quantise_tensor(values, axis=axis)
+            else:
+                stored[name] = values
+        return stored
+
+    def _place(self, batch: _Batch, part: Part, rows: dict[str, NDArray[Any]]) -> None:
+        """Put a batch's features where they belong among the part's rows."""
+        arrived = batch.arriving.wait()
+        with self._clock(stages.TRANSFER):
+            arrays = {name: values.numpy() for name, values in arrived.items()}
+            self._require_finite(batch.pictures, arrays)
+            first_region = int(self._annotations.region_start[part.image_start])
+            images = np.array([p.position - part.image_start for p in batch.pictures])
+            regions = np.concatenate([self._regions(p.position) for p in batch.pictures])
+            for name, array in self._arrays.items():
+                place = regions - first_region if array.of_regions else images
+                rows[name][place] = arrays[name]
+
+    def _empty_rows(self, part: Part) -> dict[str, NDArray[Any]]:
+        """The part's rows, those of zeros."""
+        scales = {scale_name(each.name) for each in self._features.values() if each.scale_axis}
+        return {
+            name: np.full(
+                (part.rows if array.of_regions else len(part.images), *array.shape[1:]),
+                SMALLEST if name in scales else 0,
+                dtype=array.dtype,
+            )
+            for name, array in self._arrays.items()
+        }
+
+    def _boxes(self, picture: Picture) -> NDArray[np.float32]:
+        return prompt_boxes(self._annotations, picture.position, self._plan.keep.jitter)
+
+    def _regions(self, position: int) -> NDArray[np.int64]:
+        regions = self._annotations.regions(position)
+        return np.arange(regions.start, regions.stop)
+
+    def _require_finite(self, pictures: list[Picture], arrays: dict[str, NDArray[Any]]) -> None:
+        counts = [len(self._regions(picture.position)) for picture in pictures]
+        owner = np.repeat(np.arange(len(pictures)), counts)
+        for name, feature in self._features.items():
+            rows = np.flatnonzero(~arrays[f"{_FINITE}{name}"])
+            if len(rows):
+                picture = owner[rows[0]] if feature.of_regions else rows[0]
+                file = self._annotations.image_file[pictures[picture].position]
+                raise ImageError(
+                    f"{file}: the models' features ({name}) are not finite in float16; the part "
+                    f"was not written. Try --precision float32, or leave the image out"
+                )

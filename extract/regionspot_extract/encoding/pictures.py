@@ -1,0 +1,127 @@
+"""Decoding and resizing images ahead of the models, in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.loading import Backbones, PreparedImage
+from regionspot_core.cache.storage.markers import FailedImage
+from regionspot_core.datasets import AnnotationSet
+from regionspot_core.errors import ImageError
+from regionspot_core.imaging.images import read_image
+from regionspot_core.support.prefetch import map_ahead
+from regionspot_core.support.terminal import printable
+from regionspot_extract.encoding.stages import READ, Clock, no_clock
+from regionspot_extract.encoding.transfer import Bus
+
+Label = TypeVar("Label")
+UNKNOWN = -1
+"""The size of a file that was not there."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image, ready for the models."""
+
+    position: int
+    """Its place in the annotation set."""
+    views: tuple[PreparedImage, ...]
+    """The image, and its mirror image where that is kept."""
+
+
+class PictureReader:
+    """Reads a data set's images for one pair of models."""
+
+    def __init__(
+        self,
+        folder: Path,
+        annotations: AnnotationSet,
+        backbones: Backbones,
+        *,
+        flip: bool,
+        workers: int,
+        max_pixels: int,
+        bus: Bus,
+        clock: Clock = no_clock,
+    ) -> None:
+        self._folder = folder
+        self._annotations = annotations
+        self._backbones = backbones
+        self._flip = flip
+        self._workers = workers
+        self._max_pixels = max_pixels
+        self._bus = bus
+        self._clock = clock
+
+    def read(
+        self,
+        positions: Iterable[tuple[Label, int | None]],
+        *,
+        planned_bytes: NDArray[np.int64] | None = None,
+    ) -> Generator[tuple[Label, Picture | FailedImage | None]]:
+        """The pictures at ``positions``, in that order, a few read ahead.
+
+        Args:
+            positions: Places in the annotation set, each with a label that goes with its picture;
+                None is no place, and gives no picture.
+            planned_bytes: (I,) size of every file when the store was planned; a file of another
+                size is another image, and fails. None looks at no size.
+        """
+
+        def read_one(
+            item: tuple[Label, int | None],
+        ) -> tuple[Label, Picture | FailedImage | None]:
+            label, position = item
+            if position is None:
+                return label, None
+            with self._clock(READ):
+                return label, self._read_one(position, planned_bytes=planned_bytes)
+
+        return map_ahead(read_one, positions, workers=self._workers)
+
+    def _read_one(
+        self, position: int, *, planned_bytes: NDArray[np.int64] | None
+    ) -> Picture | FailedImage:
+        name = self._annotations.image_file[position]
+        path = self._folder / name
+        try:
+            if planned_bytes is not None:
+                _require_bytes(path, int(planned_bytes[position]))
+            size = self._annotations.size(position)
+            image = read_image(path, size=size, max_pixels=self._max_pixels)
+        except ImageError as error:
+            # The folder may move between a run and its resumption: keep it out of the store.
+            reason = str(error).replace(f"{path}: ", "", 1)
+            return FailedImage(position, name, printable(reason))
+        views = [self._backbones.prepare(image)]
+        if self._flip:
+            views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
+        return Picture(position, tuple(self._bus.pin(view) for view in views))
+
+
+def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
+    """(I,) bytes of each file, :data:`UNKNOWN` where there is none."""
+    sizes = map_ahead(lambda name: _bytes(folder / name), files, workers=workers)
+    return np.fromiter(sizes, dtype=np.int64, count=len(files))
+
+
+def _require_bytes(path: Path, planned: int) -> None:
+    found = _bytes(path)
+    if UNKNOWN not in (planned, found) and planned != found:
+        raise ImageError(
+            f"{path}: the file changed since the store was planned ({planned:,} bytes then, "
+            f"{found:,} now)"
+        )
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return UNKNOWN

@@ -1,0 +1,126 @@
+"""Everything an extraction needs, loaded and checked before anything is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.backbones.loading import Backbones, load_backbones
+from regionspot_core.backbones.runtime import Runtime, require_device
+from regionspot_core.cache.layout.plan import CachePlan
+from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.fingerprint import Fingerprint
+from regionspot_core.imaging.images import require_images
+from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.embed import build_class_bank, load_class_bank, paper_text
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.encoding.encode import Encoder, token_shape
+from regionspot_extract.encoding.pictures import PictureReader, file_bytes
+from regionspot_extract.encoding.stages import Clock, no_clock
+from regionspot_extract.encoding.transfer import Bus
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Everything an extraction needs, loaded and checked."""
+
+    config: ExtractConfig
+    annotations: AnnotationSet
+    backbones: Backbones
+    pictures: PictureReader
+    encoder: Encoder
+    plan: CachePlan
+    device: torch.device
+    clock: Clock
+    """Times all stages."""
+    loading_seconds: float
+    """What it took to get here."""
+
+
+def prepare(
+    config: ExtractConfig, *, backbones: Backbones | None = None, clock: Clock = no_clock
+) -> Extraction:
+    """Read the annotations, load the models and fix the plan.
+
+    Args:
+        config: What is asked.
+        backbones: Loaded models to use instead of those ``config`` names.
+        clock: Told of every stage.
+
+    Raises:
+        InputError: An input file, name, folder or device is wrong.
+    """
+    began = time.perf_counter()
+    for device_name in config.devices:
+        require_device(device_name)
+    annotations = read_annotations(config.annotations, images=config.images)
+    require_images(config.images, annotations.image_file)
+    backbones = backbones or load_backbones(config.backbones)
+    keep = config.keep
+    plan = CachePlan(
+        region_count=np.diff(annotations.region_start),
+        shape=token_shape(backbones, keep),
+        part_images=min(config.part_images, len(annotations)),
+        keep=keep,
+    )
+    device = Runtime.create(config.backbones.device).device
+    bus = Bus(device)
+    pictures = PictureReader(
+        config.images,
+        annotations,
+        backbones,
+        flip=keep.flip,
+        workers=config.workers,
+        max_pixels=config.max_pixels,
+        bus=bus,
+        clock=clock,
+    )
+    encoder = Encoder(backbones, annotations, plan, bus=bus, clock=clock)
+    seconds = time.perf_counter() - began
+    return Extraction(
+        config, annotations, backbones, pictures, encoder, plan, device, clock, seconds
+    )
+
+
+class Ingredients(TypedDict):
+    """What the files of the plan are made from."""
+
+    plan: CachePlan
+    annotations: AnnotationSet
+    make_bank: Callable[[], ClassBank]
+    fingerprint: Fingerprint
+    image_bytes: Callable[[], NDArray[np.int64]]
+
+
+def open_writer(extraction: Extraction) -> CacheWriter:
+    """Create the extraction's store, or open the one there if it was planned the same way."""
+    return CacheWriter.open_or_create(extraction.config.out, **ingredients(extraction))
+
+
+def ingredients(extraction: Extraction) -> Ingredients:
+    """What the store's plan is made from; the class bank and the images' sizes when asked for."""
+    config, annotations = extraction.config, extraction.annotations
+    clip = extraction.backbones.image_text_encoder
+    bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)
+    text = bank.text if bank else paper_text(annotations.vocabulary)
+    return {
+        "plan": extraction.plan,
+        "annotations": annotations,
+        "make_bank": lambda: bank or build_class_bank(clip, annotations.vocabulary),
+        "fingerprint": {
+            "backbones": extraction.backbones.fingerprint,
+            "dataset": annotations.fingerprint(),
+            "classes": text.recipe(),
+            "precision": config.backbones.precision,
+        },
+        "image_bytes": lambda: file_bytes(
+            config.images, annotations.image_file, workers=config.workers
+        ),
+    }

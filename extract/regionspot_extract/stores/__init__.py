@@ -1,0 +1,1 @@
+"""Commands on finished stores: info, verify, repair, exchange."""

@@ -1,0 +1,1 @@
+"""RegionSpot: name any region of an image, in three stages on cached features."""

@@ -1,0 +1,1 @@
+"""CLIP towers of open_clip as an image-text encoder."""

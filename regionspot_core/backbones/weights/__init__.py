@@ -1,0 +1,1 @@
+"""Published weights: their addresses, download and checksums."""

@@ -1,0 +1,1 @@
+"""Shapes, types and bytes of a store, all fixed before anything is written."""

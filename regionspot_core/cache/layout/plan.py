@@ -1,0 +1,181 @@
+"""The plan of a cache: every shape and offset, known before any model runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from regionspot_core.config import Config
+from regionspot_core.errors import InputError
+from regionspot_core.region_tokens import PAPER_TOKEN, KeptTokens
+from regionspot_core.support.stored_values import KNOWN_KEYS_ONLY, Axis, Length
+
+MOST_VALUES = 1 << 27
+"""Of one image's or region's tokens: two hundred times those of L/14 at 336 pixels."""
+REGION_CHUNK = 16
+"""Region rows in one inner chunk: a random image touches one or two."""
+
+
+class Keep(Config):
+    """What of the models' output a store keeps, and how."""
+
+    dtype: Literal["float16", "int8"] = "float16"
+    """Type of the stored tokens; int8 has scales beside it (`cache/layout/encoding.py`)."""
+    sam_tokens: KeptTokens = "all"
+    """The mask decoder's tokens: all of them, or only the paper's, of mask 0."""
+    jitter: int = Field(default=0, ge=0, le=64)
+    """Jittered copies of each box."""
+    flip: bool = False
+    """Whether the mirrored image and boxes are kept as well."""
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """The shapes of one image's and one region's tokens."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = KNOWN_KEYS_ONLY
+
+    image_tokens: Axis
+    """T"""
+    image_width: Axis
+    """C"""
+    region_tokens: Axis
+    """M"""
+    region_width: Axis
+    """S"""
+    ious: Axis
+    """Q, predicted IoUs of a region's mask tokens."""
+
+    def __post_init__(self) -> None:
+        image, region = (
+            self.image_tokens * self.image_width,
+            self.region_tokens * self.region_width,
+        )
+        if max(image, region) > MOST_VALUES:
+            raise InputError(
+                f"expected at most {MOST_VALUES:,} values of an image or a region, got "
+                f"{max(image, region):,}"
+            )
+
+
+class PlanRecord(Config):
+    """What a store's attributes say of its plan; ``region/count`` says the rest."""
+
+    part_images: Length
+    shape: TokenShape
+    keep: Keep
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of images that is encoded, written and committed together."""
+
+    index: int
+    image_start: int
+    image_stop: int
+    row_start: int
+    """First row of its regions in the region arrays."""
+    row_stop: int
+
+    @property
+    def images(self) -> range:
+        """Positions of its images."""
+        return range(self.image_start, self.image_stop)
+
+    @property
+    def rows(self) -> int:
+        """How many regions it has."""
+        return self.row_stop - self.row_start
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """Where everything goes. I images, cut into parts of ``part_images``.
+
+    A part's CLIP tokens are one shard of ``clip/tokens``. Its region rows are one shard of
+    ``region/tokens``: they begin at ``index × part_rows`` and leave the shard's rest unwritten,
+    which costs index space and no disk. So no two parts ever touch one file.
+    """
+
+    region_count: NDArray[np.int64]
+    """(I,) regions of each image."""
+    shape: TokenShape
+    part_images: int
+    keep: Keep = field(default_factory=Keep)
+
+    @property
+    def image_count(self) -> int:
+        """I"""
+        return len(self.region_count)
+
+    @property
+    def part_count(self) -> int:
+        """How many parts there are."""
+        return -(-self.image_count // self.part_images)
+
+    @cached_property
+    def part_rows(self) -> int:
+        """Rows of a region shard: the fullest part's, rounded up to whole inner chunks."""
+        starts = np.arange(0, self.image_count, self.part_images)
+        fullest = int(np.add.reduceat(self.region_count, starts).max())
+        return max(1, -(-fullest // REGION_CHUNK)) * REGION_CHUNK
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the region arrays, unwritten ones included."""
+        return self.part_count * self.part_rows
+
+    @cached_property
+    def region_start(self) -> NDArray[np.int64]:
+        """(I,) row of each image's first region."""
+        before = np.concatenate([[0], np.cumsum(self.region_count)[:-1]])
+        part = np.arange(self.image_count) // self.part_images
+        first_of_part = before[part * self.part_images]
+        return np.asarray(part * self.part_rows + before - first_of_part, dtype=np.int64)
+
+    @cached_property
+    def region_rows(self) -> NDArray[np.int64]:
+        """(R,) row of every region, in the annotations' order."""
+        total = int(self.region_count.sum())
+        before = np.concatenate([[0], np.cumsum(self.region_count)[:-1]])
+        offset = np.arange(total) - np.repeat(before, self.region_count)
+        return np.asarray(np.repeat(self.region_start, self.region_count) + offset, dtype=np.int64)
+
+    @property
+    def paper_token(self) -> int:
+        """Where among a region's M tokens the paper's is."""
+        return 0 if self.keep.sam_tokens == "paper" else PAPER_TOKEN
+
+    def part(self, index: int) -> Part:
+        """The part at ``index``."""
+        start = index * self.part_images
+        stop = min(start + self.part_images, self.image_count)
+        rows = int(self.region_count[start:stop].sum())
+        return Part(index, start, stop, index * self.part_rows, index * self.part_rows + rows)
+
+    def parts(self) -> list[Part]:
+        """All parts, in order."""
+        return [self.part(index) for index in range(self.part_count)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan's numbers; with ``region/count`` they give the plan back."""
+        return {
+            "part_images": self.part_images,
+            "shape": dict(vars(self.shape)),
+            "keep": self.keep.to_json(),
+        }
+
+    @classmethod
+    def from_record(cls, record: PlanRecord, region_count: NDArray[np.int64]) -> Self:
+        """The plan that :meth:`to_json` told of, with the store's ``region/count``."""
+        return cls(
+            region_count=region_count,
+            shape=record.shape,
+            part_images=record.part_images,
+            keep=record.keep,
+        )

@@ -1,0 +1,1 @@
+"""Work on finished stores: verify, repair, merge, export."""

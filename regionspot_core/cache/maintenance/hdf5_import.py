@@ -1,0 +1,78 @@
+"""Making a store of an exported file again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from regionspot_core.cache.layout.schema import GROUP
+from regionspot_core.cache.maintenance.copying import Copied, copy_parts, create_copy
+from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
+from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, read_markers, require_markers
+from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.errors import CacheError
+
+
+class Import:
+    """An exported file, and the store that it becomes, byte for byte.
+
+    The store is unfinished, and no reader takes it, until its last part is committed. What an
+    interrupted import left is gone on with, and a finished store of the same content stays.
+
+    Args:
+        source: The file.
+        target: A store to create, or the one that an interrupted import of this file began.
+
+    Raises:
+        CacheError: There is another store.
+        CacheDamagedError: The file is damaged.
+    """
+
+    def __init__(self, source: Hdf5Store, target: Location | Store) -> None:
+        store = open_store(target)
+        self._source = source
+        self._markers = require_markers(source, source.plan)
+        if store.read(GROUP) is not None:
+            _require_begun_by(source, self._markers, store)
+        create_copy(source, store)
+        self._writer = CacheWriter(store, source.plan)
+        self._pending = [part.index for part in self._writer.pending()]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(Copied(self._source, marker).nbytes for marker in self._markers)
+
+    @property
+    def nbytes_there(self) -> int:
+        """Bytes of the parts that are there already."""
+        return self.nbytes - sum(self._part(index).nbytes for index in self._pending)
+
+    def run(self, on_bytes: Callable[[int], None]) -> int:
+        """Write the parts that are not there; returns how many those were.
+
+        Raises:
+            CacheDamagedError: The file's values do not match the store's checksums.
+            CacheError: The store cannot be written.
+        """
+        copied = copy_parts(
+            self._writer, {index: self._part(index) for index in self._pending}, on_bytes
+        )
+        self._writer.finish()
+        return copied
+
+    def _part(self, index: int) -> Copied:
+        return Copied(self._source, self._markers[index])
+
+
+def _require_begun_by(source: Hdf5Store, markers: list[Marker], store: Store) -> None:
+    """Refuse a store that an import of the same file would not have left, or begun."""
+    same = store.read(PLAN_FILES) == source.read(PLAN_FILES)
+    if same:
+        there = read_markers(store, source.plan)
+        same = all(found in (None, wanted) for found, wanted in zip(there, markers, strict=True))
+    if not same:
+        raise CacheError(
+            f"{store}: expected no store, or what an import of {source} began or made, found "
+            f"another store; choose another --out"
+        )

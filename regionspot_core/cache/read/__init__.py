@@ -1,0 +1,1 @@
+"""Reading of batches from one store or several."""

@@ -1,0 +1,357 @@
+"""Reading one finished store."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.cache.layout.encoding import restore, restore_blocks
+from regionspot_core.cache.layout.plan import CachePlan
+from regionspot_core.cache.layout.schema import (
+    CLASS_BANK,
+    FLIPPED,
+    GROUP,
+    features,
+    part_arrays,
+    scale_name,
+    start_name,
+)
+from regionspot_core.cache.layout.small import read_small
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.local_array import LocalArray, LocalRows
+from regionspot_core.cache.storage.arrays import (
+    READ_ERRORS,
+    begin_open,
+    first_line,
+    read_header,
+)
+from regionspot_core.cache.storage.markers import (
+    Complete,
+    Marker,
+    damaged,
+    read_complete,
+    require_markers,
+    summarise,
+)
+from regionspot_core.cache.storage.part_sums import CheckedRows, PartSums
+from regionspot_core.cache.storage.store import FolderStore, Store
+from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import CacheDamagedError
+from regionspot_core.fingerprint import Fingerprint
+from regionspot_core.imaging.boxes import mirror
+from regionspot_core.support.checksums import FileSum
+from regionspot_core.text.class_bank import ClassBank
+
+DIRECT = hasattr(os, "preadv")
+"""Whether this system can read shard files in folders without TensorStore."""
+
+
+class StoreReader:
+    """One finished store. Arrays are opened when first read, so that opening it is quick.
+
+    Raises:
+        CacheError: There is no store, or some of its parts are not written yet.
+    """
+
+    def __init__(self, store: Store) -> None:
+        header = read_header(store)
+        self.store = store
+        self.fingerprint: Fingerprint = header.attributes["fingerprint"]
+        self.vocabulary = Vocabulary.from_json(header.attributes["vocabulary"])
+        self.plan = header.plan
+        self._files = header.files
+        complete, markers = _complete(store, self.plan)
+        self.failed = complete.failed
+        self._sums = PartSums(store, self.plan, complete, markers)
+        present = np.ones(self.plan.image_count, dtype=bool)
+        present[[failure.position for failure in self.failed]] = False
+        self._positions = np.flatnonzero(present)
+        self._features = features(self.plan)
+        self._stored = part_arrays(self.plan)
+        self._opened: dict[str, Any] = {}
+        self._local_opened: dict[str, LocalArray] = {}
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """(len,) of the annotations, of each image that is there."""
+        return np.asarray(self.small["image/id"][self._positions], dtype=np.int64)
+
+    @cached_property
+    def region_counts(self) -> NDArray[np.int64]:
+        """(len,) regions of each of its images."""
+        return self.plan.region_count[self._positions]
+
+    @property
+    def part_of(self) -> NDArray[np.int64]:
+        """(len,) the part of each of its images."""
+        return self._positions // self.plan.part_images
+
+    def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(R,) the place among its images and (R,) the class index of every region."""
+        counts = self.region_counts
+        place = np.repeat(np.arange(len(self)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        rows = self.plan.region_start[self._positions][place] + np.arange(len(place)) - first
+        return place, self.small["region/class"][rows].astype(np.int64)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What stores that are read as one have in common; how they are encoded may differ."""
+        keep = self.plan.keep.to_json()
+        del keep["dtype"]
+        return {
+            "backbones": self.fingerprint["backbones"],
+            "shape": dict(vars(self.plan.shape)),
+            "keep": keep,
+            "classes": self.vocabulary.to_json() | {"text": self.fingerprint.get("classes")},
+        }
+
+    def class_bank(self) -> ClassBank:
+        """The embeddings of the vocabulary's names.
+
+        Raises:
+            CacheDamagedError: The file is missing, or is not what was written.
+        """
+        content = self.store.read(CLASS_BANK)
+        if content is None or FileSum.of([content]) != self._files[CLASS_BANK]:
+            raise damaged(self.store, CLASS_BANK, "missing" if content is None else "damaged")
+        return ClassBank.load(io.BytesIO(content), name=f"{self.store}/{CLASS_BANK}")
+
+    def begin_read(
+        self,
+        places: NDArray[np.int64],
+        flipped: NDArray[np.bool_],
+        copy: NDArray[np.integer],
+        width: int,
+        negative: NDArray[np.int64],
+    ) -> PendingBatch:
+        """Begin to read a batch of R = ``width``; the rest is as in ``FeatureCache.read``.
+
+        ``negative`` are its ``negative_classes``, which depend on the other stores.
+        """
+        return PendingBatch(self, self._positions[places], flipped, copy, width, negative)
+
+    def class_lists(self, name: str) -> ClassLists | None:
+        """One of the schema's ``CLASS_LISTS``, of its images; None where the store has none.
+
+        Raises:
+            CacheDamagedError: It is not what was written.
+        """
+        if f"{name}/{GROUP}" not in self._files:
+            return None
+        values, start = (self._read_small(each) for each in (name, start_name(name)))
+        planned = ClassLists(values, start)
+        return ClassLists.of([planned[position] for position in self._positions.tolist()])
+
+    def begin_rows(self, name: str, rows: NDArray[np.int64]) -> PendingRows:
+        """Begin to read rows of a feature."""
+        if isinstance(self.store, FolderStore) and DIRECT:
+            return self._begin(name, lambda each: self._local(each).begin(rows), taken=0)
+        return self._begin(name, lambda each: self._checked(each, rows), taken=0)
+
+    def begin_copies(
+        self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64]
+    ) -> PendingRows:
+        """Begin to read one jittered copy of each of a feature's rows, counted from 0."""
+        return self._begin(name, lambda each: self._checked(each, rows, copies), taken=1)
+
+    @cached_property
+    def small(self) -> dict[str, NDArray[Any]]:
+        """The small arrays that batches are made of, by name."""
+        names = ("image/id", "image/size", "region/class", "region/box", "region/annotation")
+        return {name: self._read_small(name) for name in names}
+
+    def _read_small(self, name: str) -> NDArray[Any]:
+        return read_small(self.store, name, self._files)
+
+    def damaged(self, positions: NDArray[np.int64], error: Exception) -> CacheDamagedError:
+        """The error that names parts and images of chunks that cannot be read."""
+        parts = sorted({int(position) // self.plan.part_images for position in positions})
+        ids = ", ".join(str(image_id) for image_id in self.small["image/id"][positions][:4])
+        return CacheDamagedError(
+            f"{self.store}: stored tokens are damaged in part {' or '.join(map(str, parts))} "
+            f"(images {ids}, …): {first_line(error)}"
+        )
+
+    def _begin(self, name: str, begin: Callable[[str], Any], *, taken: int) -> PendingRows:
+        axis = self._features[name].scale_axis
+        if axis is None or scale_name(name) not in self._stored:
+            return PendingRows(begin(name))
+        # The scales first: with them the first steps can be decoded while the others come.
+        scale = begin(scale_name(name))
+        return PendingRows(begin(name), scale, axis - taken)
+
+    def _local(self, name: str) -> LocalArray:
+        assert isinstance(self.store, FolderStore)
+        if name not in self._local_opened:
+            array = self._stored[name]
+            self._local_opened[name] = LocalArray(self.store.folder, array, self._sums)
+        return self._local_opened[name]
+
+    def _checked(
+        self, name: str, rows: NDArray[np.int64], copies: NDArray[np.int64] | None = None
+    ) -> CheckedRows:
+        return CheckedRows(self._array(name), self._stored[name], self._sums, rows, copies)
+
+    def _array(self, name: str) -> Any:  # noqa: ANN401 - TensorStore is untyped
+        if name not in self._opened:
+            self._opened[name] = begin_open(self.store, name).result()
+        return self._opened[name]
+
+
+@dataclass(frozen=True)
+class PendingRows:
+    """Rows of a feature on their way."""
+
+    rows: Any
+    scale: Any = None
+    """None where they are not quantised."""
+    axis: int = 0
+
+    def result(self) -> NDArray[Any]:
+        """The rows, decoded."""
+        if self.scale is None:
+            return np.asarray(self.rows.result())
+        if not (isinstance(self.rows, LocalRows) and self.rows.in_order):
+            return restore(
+                np.asarray(self.rows.result()), np.asarray(self.scale.result()), axis=self.axis
+            )
+        # Each block is decoded while the disk fetches the next ones.
+        scale = self.scale.result()
+        return restore_blocks(self.rows.blocks(), scale, shape=self.rows.shape, axis=self.axis)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Those of a batch's images or regions that come from one array."""
+
+    select: NDArray[np.bool_]
+    pending: PendingRows
+
+
+class PendingBatch:
+    """A batch of one store on its way: everything is asked for before anything is awaited."""
+
+    def __init__(
+        self,
+        store: StoreReader,
+        positions: NDArray[np.int64],
+        flipped: NDArray[np.bool_],
+        copy: NDArray[np.integer],
+        width: int,
+        negative: NDArray[np.int64],
+    ) -> None:
+        plan = store.plan
+        self._store = store
+        self._positions = positions
+        slots = np.arange(width)
+        self._mask = slots < plan.region_count[positions][:, None]
+        self._rows = (plan.region_start[positions][:, None] + slots)[self._mask]
+        self._image = np.nonzero(self._mask)[0]
+        self._flipped = flipped
+        self._copy = np.asarray(copy[self._image], dtype=np.int64)
+        self._negative = negative
+        self._images: list[Share] = []
+        self._regions: list[Share] = []
+        self._jittered_boxes: list[Share] = []
+        try:
+            self._ask()
+        except READ_ERRORS as error:
+            raise store.damaged(positions, error) from None
+
+    def result(self) -> FeatureBatch:
+        """Wait for the batch.
+
+        Raises:
+            CacheDamagedError: A chunk is missing or does not match its checksum.
+        """
+        store, shape = self._store, self._store.plan.shape
+        count = len(self._rows)
+        try:
+            images = _joined(
+                self._images, (len(self._positions), shape.image_tokens, shape.image_width)
+            )
+            tokens = _joined(self._regions, (count, shape.region_tokens, shape.region_width))
+            boxes = self._boxes()
+        except READ_ERRORS as error:
+            raise store.damaged(self._positions, error) from None
+        classes = store.small["region/class"][self._rows].astype(np.int64)
+        return FeatureBatch(
+            image_tokens=torch.from_numpy(images),
+            region_tokens=self._padded(tokens, 0),
+            mask=torch.from_numpy(self._mask),
+            classes=self._padded(classes, -1),
+            boxes=self._padded(boxes, 0),
+            annotation_ids=self._padded(store.small["region/annotation"][self._rows], -1),
+            image_ids=torch.from_numpy(store.small["image/id"][self._positions]),
+            image_sizes=torch.from_numpy(
+                store.small["image/size"][self._positions].astype(np.int64)
+            ),
+            negative_classes=torch.from_numpy(self._negative),
+        )
+
+    def _ask(self) -> None:
+        jittered = self._copy > 0
+        for view, images in (("", ~self._flipped), (FLIPPED, self._flipped)):
+            if images.any():
+                rows = self._store.begin_rows(f"{view}clip/tokens", self._positions[images])
+                self._images.append(Share(images, rows))
+            own = images[self._image] & ~jittered
+            if own.any():
+                rows = self._store.begin_rows(f"{view}region/tokens", self._rows[own])
+                self._regions.append(Share(own, rows))
+            copies = images[self._image] & jittered
+            if copies.any():
+                self._regions.append(self._copies(f"{view}region/jittered/tokens", copies))
+        if jittered.any():
+            self._jittered_boxes.append(self._copies("region/jittered/box", jittered))
+
+    def _copies(self, name: str, select: NDArray[np.bool_]) -> Share:
+        rows, copies = self._rows[select], self._copy[select] - 1
+        return Share(select, self._store.begin_copies(name, rows, copies))
+
+    def _boxes(self) -> NDArray[np.float32]:
+        boxes = np.asarray(self._store.small["region/box"][self._rows])
+        for share in self._jittered_boxes:
+            boxes[share.select] = share.pending.result()
+        mirrored = self._flipped[self._image]
+        width = self._store.small["image/size"][self._positions[self._image], 1]
+        boxes[mirrored] = mirror(boxes[mirrored], width[mirrored])
+        return boxes
+
+    def _padded(self, values: NDArray[Any], fill: int) -> torch.Tensor:
+        out = np.full((*self._mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
+        out[self._mask] = values
+        return torch.from_numpy(out)
+
+
+def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """The rows of all shares, each in its place; nothing is copied where one has them all."""
+    if len(shares) == 1 and shares[0].select.all():
+        return shares[0].pending.result()
+    out = np.zeros(shape, dtype=np.float16)
+    for share in shares:
+        out[share.select] = share.pending.result()
+    return out
+
+
+def _complete(store: Store, plan: CachePlan) -> tuple[Complete, list[Marker]]:
+    """The store's summary, and the markers that had to be read for it."""
+    complete = read_complete(store, plan)
+    if complete is not None:
+        return complete, []
+    # All parts may be there, and the run that wrote the last one killed before it said so.
+    markers = require_markers(store, plan)
+    return summarise(markers), markers

@@ -1,0 +1,1 @@
+"""Files of a store: reading, writing, claims of parts, their markers."""

@@ -1,0 +1,309 @@
+"""Where a store's files lie: a folder, or a URL that TensorStore reaches.
+
+Files are named by keys, relative to the store with ``/`` between, on every system. A key comes
+from a file that somebody may have sent, so that no kind of store takes one that leads out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+from regionspot_core.cache.layout.shards import Pieces
+from regionspot_core.errors import CacheError
+from regionspot_core.support.files import reason_of, written_aside
+
+SCHEMES = ("s3", "gs")
+_URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
+_OUTSIDE = re.compile(r"[\x00\\:]|(^|/)(\.{0,2})(/|$)")
+"""In a key: NUL, what separates folders or drives on Windows, ``/a``, ``a//b``, ``.``, ``..``."""
+_PIECES_A_CALL = 1024
+"""POSIX lets a system take no more buffers in one call (IOV_MAX)."""
+_BLOCK = 1 << 22
+"""Bytes read at once where a file's content is only looked over."""
+
+RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
+"""Half a minute: TensorStore's own patience is a quarter of an hour."""
+
+Location = Path | str
+"""A folder, or a URL such as ``s3://bucket/path``."""
+
+
+def require_key(key: str) -> str:
+    """Return the key of a file inside a store, whatever the system.
+
+    Raises:
+        CacheError: The key is absolute, has ``..`` or an empty name in it, a backslash, a colon or
+            NUL.
+    """
+    if _OUTSIDE.search(key):
+        raise CacheError(
+            f"{key!r}: expected the name of a file inside the store, such as 'image/id/c/0'; the "
+            f"store names a file outside of it, so do not use it"
+        )
+    return key
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading; the descriptor is the caller's to close.
+
+    Raises:
+        OSError: The system cannot open it, or it is a folder, a pipe or a device, of which a read
+            may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "expected a file, found a folder, a pipe or a device", str(path))
+    return descriptor
+
+
+class Store(ABC):
+    """The files of one store."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The folder or URL, as messages say it."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """A whole file; None where there is none."""
+
+    @abstractmethod
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Whole small files; None for each that is not there."""
+
+    @abstractmethod
+    def write(self, key: str, pieces: Pieces) -> None:
+        """Write a file, whole or not at all; once this returns it survives a loss of power."""
+
+    def write_many(self, files: Mapping[str, Pieces]) -> None:
+        """Write files, each as :meth:`write` does, all at once: the disk is waited for but once."""
+        with ThreadPoolExecutor(max(1, len(files))) as threads:
+            list(threads.map(self.write, files.keys(), files.values()))
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete a file, if it is there."""
+
+    @abstractmethod
+    def keys(self) -> list[str]:
+        """Every file. It lists the whole store, which may take long."""
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """A file's content, piece by piece; nothing where there is none."""
+        content = self.read(key)
+        if content is not None:
+            yield content
+
+    @abstractmethod
+    def kvstore(self, key: str) -> dict[str, Any]:
+        """TensorStore's specification of the folder at ``key``."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def open_store(location: Location | Store) -> Store:
+    """The store at a folder or URL, which need not exist yet.
+
+    Raises:
+        CacheError: It is a URL of a kind that no driver here reaches.
+    """
+    if isinstance(location, Store):
+        return location
+    url = _URL.match(str(location))
+    if url is None:
+        return FolderStore(Path(location))
+    if url[1] not in SCHEMES:
+        raise CacheError(
+            f"{location}: expected a folder, s3://bucket/path or gs://bucket/path, got {url[1]}://"
+        )
+    return ObjectStore(str(location))
+
+
+class FolderStore(Store):
+    """A folder on a local or shared disk."""
+
+    def __init__(self, folder: Path) -> None:
+        # Its lock and what it is built in lie beside it, under names that begin with its own.
+        self.folder = folder if folder.name not in ("", "..") else folder.resolve()
+        if not self.folder.name:
+            raise CacheError(
+                f"{folder}: expected a folder for a store, got the root of the file system"
+            )
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def read(self, key: str) -> bytes | None:
+        """See :class:`Store`."""
+        with self._explained(key):
+            try:
+                with open(open_regular(self._path(key)), "rb", buffering=0) as file:
+                    return file.readall()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See :class:`Store`."""
+        return [self.read(key) for key in keys]
+
+    def write(self, key: str, pieces: Pieces) -> None:
+        """See :class:`Store`."""
+        path = self._path_to_write(key)
+        with self._explained(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(path) as partial, partial.open("wb", buffering=0) as file:
+                _write_pieces(file.fileno(), pieces)
+
+    def delete(self, key: str) -> None:
+        """See :class:`Store`."""
+        path = self._path_to_write(key)
+        with self._explained(key):
+            path.unlink(missing_ok=True)
+
+    def keys(self) -> list[str]:
+        """See :class:`Store`."""
+        with self._explained(""):
+            return [
+                path.relative_to(self.folder).as_posix()
+                for path in self.folder.rglob("*")
+                if not path.is_dir()
+            ]
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """See :class:`Store`."""
+        with (
+            self._explained(key),
+            open(open_regular(self._path(key)), "rb", buffering=0) as file,
+        ):
+            while block := file.read(_BLOCK):
+                yield block
+
+    def kvstore(self, key: str) -> dict[str, Any]:
+        """See :class:`Store`."""
+        return {"driver": "file", "path": f"{self._path(key).absolute()}/"}
+
+    def _path(self, key: str) -> Path:
+        return self.folder / require_key(key)
+
+    def _path_to_write(self, key: str) -> Path:
+        """Where a file is to be written or deleted, which no link may lead out of the store.
+
+        Raises:
+            CacheError: A folder on the way is such a link, or the place is taken by a folder, a
+                pipe or a device.
+        """
+        path = self._path(key)
+        with self._explained(key):
+            inside = Path(os.path.realpath(self.folder))
+            if not Path(os.path.realpath(path.parent)).is_relative_to(inside):
+                raise CacheError(
+                    f"{self.folder}: {key}: a link leads out of the store; nothing is written "
+                    f"through it. Put a folder in its place"
+                )
+            if path.is_symlink():
+                path.unlink()  # a new file takes a link's place, never that of what it points to
+            elif path.exists() and not path.is_file():
+                raise CacheError(
+                    f"{self.folder}: {key}: expected a file or nothing, found "
+                    f"{'a folder' if path.is_dir() else 'a pipe or a device'}; move it away"
+                )
+        return path
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CacheError(f"{self.folder}: {key}: {reason_of(error)}") from None
+
+
+class ObjectStore(Store):
+    """A bucket's objects below a URL, through TensorStore's own drivers."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._opened: Any = None
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self._url
+
+    def read(self, key: str) -> bytes | None:
+        """See :class:`Store`."""
+        return self.read_many([key])[0]
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See :class:`Store`."""
+        with self._explained(keys[0] if keys else ""):
+            pending = [self._objects.read(require_key(key)) for key in keys]
+            found = [read.result() for read in pending]
+        return [bytes(each.value) if each.state == "value" else None for each in found]
+
+    def write(self, key: str, pieces: Pieces) -> None:
+        """See :class:`Store`."""
+        with self._explained(key):
+            self._objects.write(require_key(key), b"".join(pieces)).result()
+
+    def delete(self, key: str) -> None:
+        """See :class:`Store`."""
+        with self._explained(key):
+            self._objects.write(require_key(key), None).result()
+
+    def keys(self) -> list[str]:
+        """See :class:`Store`."""
+        with self._explained(""):
+            return [key.decode() for key in self._objects.list().result()]
+
+    def kvstore(self, key: str) -> dict[str, Any]:
+        """See :class:`Store`."""
+        scheme, rest = self._url.split("://", 1)
+        bucket, _, path = rest.partition("/")
+        below = "/".join(part for part in (path, key) if part) + "/"
+        if scheme == "gs":
+            return {"driver": "gcs", "bucket": bucket, "path": below}
+        # TensorStore looks for no such variable itself, as Amazon's own clients do.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        spec = {"driver": "s3", "bucket": bucket, "path": below, "s3_request_retries": RETRIES}
+        return spec | ({"endpoint": endpoint} if endpoint else {})
+
+    @property
+    def _objects(self) -> Any:  # noqa: ANN401 - TensorStore is untyped
+        if self._opened is None:
+            self._opened = ts.KvStore.open(self.kvstore("")).result()
+        return self._opened
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:
+            raise CacheError(f"{self._url}: {key}: {str(error).splitlines()[0]}") from None
+
+
+def _write_pieces(descriptor: int, pieces: Pieces) -> None:
+    """Write buffers one behind the other, copying none of them."""
+    waiting = [memoryview(piece).cast("B") for piece in pieces]
+    first = 0
+    while first < len(waiting):
+        written = os.writev(descriptor, waiting[first : first + _PIECES_A_CALL])
+        while first < len(waiting) and written >= len(waiting[first]):
+            written -= len(waiting[first])
+            first += 1
+        if written:
+            waiting[first] = waiting[first][written:]

@@ -1,0 +1,1 @@
+"""Splitting of work: shares, processes, torchrun, Ray."""

@@ -1,0 +1,1 @@
+"""Heads that name regions, their checkpoints, and use on cached features."""

@@ -1,0 +1,51 @@
+"""A head on cached batches: what it is called with, and the embeddings that come out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.heads.fusion import FusionConfig, FusionHead, normalised_boxes
+from regionspot_core.region_tokens import KeptTokens, chosen_tokens
+
+
+def embed(
+    head: FusionHead, batch: FeatureBatch, kept: KeptTokens, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
+
+    ``kept`` is what the cache keeps of SAM's tokens.
+    """
+    inputs = head_inputs(head.config, batch, kept, device)
+    return head(*inputs), inputs.mask
+
+
+class HeadInputs(NamedTuple):
+    """What a head is called with, on its device."""
+
+    region_tokens: torch.Tensor
+    """(B, R, N·S)"""
+    image_tokens: torch.Tensor
+    """(B, T, C)"""
+    mask: torch.Tensor
+    """(B, R)"""
+    boxes: torch.Tensor | None
+    """(B, R, 4) xyxy in 0…1 of the image, for a head that sees them."""
+
+
+def head_inputs(
+    config: FusionConfig, batch: FeatureBatch, kept: KeptTokens, device: torch.device
+) -> HeadInputs:
+    """What a head of this shape sees of a cached batch."""
+    boxes = None
+    if config.box_geometry:
+        boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
+    seen = chosen_tokens(batch.region_tokens, config.region_tokens, kept)
+    return HeadInputs(
+        region_tokens=seen.to(device).float(),
+        image_tokens=batch.image_tokens.to(device).float(),
+        mask=batch.mask.to(device),
+        boxes=boxes,
+    )

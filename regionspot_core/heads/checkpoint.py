@@ -1,0 +1,291 @@
+"""A trained head on disk: ``head.safetensors`` and, beside it, ``head.json`` that explains it.
+
+``head.json`` is sealed by a checksum of its own and holds those of the other files, so that a
+single changed bit of any of them is found before the head is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from regionspot_core.errors import CheckpointError
+from regionspot_core.fingerprint import Fingerprint, require_equal
+from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.support.checksums import SEAL, FileSum, sealed
+from regionspot_core.support.files import written_aside
+from regionspot_core.support.progress import say
+from regionspot_core.support.records import Record, json_object, read_small
+from regionspot_core.support.weight_files import state_problems
+
+FORMAT = "regionspot head 2"
+UNSEALED_FORMAT = "regionspot head 1"
+"""Of heads that were written before they had checksums."""
+WEIGHTS = "head.safetensors"
+RECORD = "head.json"
+STARTS = ("dropout", "initial_scale", "initial_bias")
+"""Of a head's options, those that no weight's shape depends on."""
+MOST_WEIGHT_BYTES = 2**36
+
+Content: TypeAlias = bytes | memoryview
+
+
+class _Backbone(Record, extra="allow"):
+    """What others take from a frozen model's fingerprint."""
+
+    name: str | None = None
+    input: int | None = Field(default=None, ge=1)
+
+
+class _Backbones(Record, extra="allow"):
+    region_encoder: _Backbone | None = None
+    image_text_encoder: _Backbone | None = None
+
+
+class _Training(Record, extra="allow"):
+    step: int | None = Field(default=None, ge=0)
+    imported: dict[str, Any] | None = None
+
+
+class _HeadFile(Record):
+    """The content of ``head.json``."""
+
+    format: Literal["regionspot head 1", "regionspot head 2"]
+    config: dict[str, Any]
+    backbones: _Backbones
+    training: _Training
+    files: dict[Annotated[str, Field(pattern=r"^\w+\.\w+$")], FileSum] | None = None
+    """By the name of each other file of the head; None: it is older than checksums."""
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """What a head is and where it comes from."""
+
+    config: FusionConfig
+    backbones: Fingerprint
+    """The frozen models it was trained on, and fits; of an imported head, what was named."""
+    training: dict[str, Any]
+    """Step, seed, configuration and data sets of its training, or the file it comes from."""
+
+    def require_fit(self, backbones: Fingerprint, *, what: str) -> None:
+        """Refuse frozen models that the head was not trained on.
+
+        An imported head is held only against the models that its import named.
+
+        Raises:
+            FingerprintError: They differ; the fields are named.
+        """
+        found = backbones
+        if "imported" in self.training:
+            found = {
+                part: {key: backbones.get(part, {}).get(key) for key in fields}
+                for part, fields in self.backbones.items()
+            }
+        require_equal(
+            self.backbones,
+            found,
+            what=f"{what} was trained on other frozen models than these",
+            advice="Give the --sam and --clip, with their weights, that it was trained with",
+        )
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A head's record, and what its other files must be."""
+
+    record: HeadRecord
+    files: dict[str, FileSum] | None
+
+
+def save_head(
+    folder: Path,
+    head: FusionHead,
+    record: HeadRecord,
+    *,
+    beside: Mapping[str, Content] | None = None,
+) -> None:
+    """Write a head into ``folder``, its record last.
+
+    Args:
+        folder: Where to; it is made.
+        head: The head.
+        record: What it is.
+        beside: Contents of other files that belong to it, by name; :func:`read_beside` reads them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu() for name, value in head.state_dict().items()}
+    # A full disk is then the system's error, as everywhere, and not one of safetensors.
+    contents: dict[str, Content] = {WEIGHTS: save(weights), **(beside or {})}
+    for name, content in contents.items():
+        _write(folder / name, content)
+    values = {
+        "format": FORMAT,
+        "config": record.config.to_json(),
+        "backbones": record.backbones,
+        "training": record.training,
+        "files": {name: asdict(FileSum.of([content])) for name, content in contents.items()},
+    }
+    _write(folder / RECORD, sealed(_encodable(values)))
+
+
+def _write(path: Path, content: Content) -> None:
+    with written_aside(path) as partial:
+        partial.write_bytes(content)
+
+
+def _encodable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same with the bytes of paths that are not UTF-8 as ``\\xff``."""
+    if isinstance(value, dict):
+        return {key: _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value
+
+
+def load_head(folder: Path | str) -> FusionHead:
+    """The head in ``folder``, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: There is no head, or its files are damaged or do not fit together.
+    """
+    weights, config = _weights(Path(folder))
+    head = FusionHead(config)
+    head.load_state_dict(weights)
+    return head.eval()
+
+
+def read_weights(folder: Path | str, config: FusionConfig) -> dict[str, torch.Tensor]:
+    """The weights of the head in ``folder``, for another head of this shape.
+
+    Raises:
+        CheckpointError: There is no head, its files are damaged, or it is of another shape.
+    """
+    found = read_record(folder).config.to_json()
+    differing = [
+        f"{key} {found[key]}, expected {value}"
+        for key, value in config.to_json().items()
+        if key not in STARTS and found[key] != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{folder}: a head of another shape: {'; '.join(differing)}; set head.* as it was "
+            f"trained, or start from another head"
+        )
+    return _weights(Path(folder))[0]
+
+
+def read_beside(folder: Path | str, name: str) -> bytes:
+    """The content of a file that :func:`save_head` wrote ``beside`` a head.
+
+    Raises:
+        CheckpointError: It is missing, or is not what was written.
+    """
+    return _content(Path(folder), name, _described(Path(folder)).files)
+
+
+def verify_head(folder: Path | str) -> bool:
+    """Read every byte of the head in ``folder`` and of the files beside it.
+
+    Returns:
+        Whether there are checksums, so that its being whole is certain.
+
+    Raises:
+        CheckpointError: There is no head, or its files are damaged or do not fit together.
+    """
+    files = _described(Path(folder)).files
+    _weights(Path(folder), quiet=True)
+    for name in files or {}:
+        _content(Path(folder), name, files)
+    return files is not None
+
+
+def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tensor], FusionConfig]:
+    """The weights in a folder, every one of its head's and no other, and the head's shape."""
+    described = _described(folder)
+    if described.files is None and not quiet:
+        say(f"{folder}: written before heads had checksums; damage to it could not be told")
+    path, config = folder / WEIGHTS, described.record.config
+    content = _content(folder, WEIGHTS, described.files)
+    try:
+        weights = load(content)
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        # Beside its own error, safetensors lets through those of the types that it looks up.
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: damaged, not the weights of this head ({reason})") from None
+    with torch.device("meta"):  # nothing is allocated for a shape that the file does not have
+        expected = FusionHead(config).state_dict()
+    problems = state_problems(weights, expected)
+    if problems:
+        raise CheckpointError(f"{path}: not the weights of this head ({'; '.join(problems[:4])})")
+    return weights, config
+
+
+def _content(folder: Path, name: str, files: dict[str, FileSum] | None) -> bytes:
+    """A file of a head, held against the sum in its record where there is one."""
+    path = folder / name
+    try:
+        content = read_small(path, error=CheckpointError, most_bytes=MOST_WEIGHT_BYTES)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: {name} is missing beside {RECORD}") from None
+    if files is not None and files.get(name) != FileSum.of([content]):
+        raise CheckpointError(
+            f"{path}: damaged, it is not the file that {RECORD} was written with; take another "
+            f"copy of the head, or train it again"
+        )
+    return content
+
+
+def read_record(folder: Path | str) -> HeadRecord:
+    """What ``head.json`` says of the head in ``folder``.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged or not one of ours.
+    """
+    return _described(Path(folder)).record
+
+
+def _is_sealed(values: dict[str, Any], content: bytes) -> bool:
+    try:
+        return sealed(values) == content
+    except UnicodeEncodeError:  # half of a surrogate pair: nothing of ours has one
+        return False
+
+
+def _described(folder: Path) -> _Described:
+    path = folder / RECORD
+    try:
+        content = read_small(path, error=CheckpointError)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        found = "none" if isinstance(error, FileNotFoundError) else "a file"
+        raise CheckpointError(
+            f"{folder}: expected a trained head (a folder with {RECORD}, written by "
+            f"`regionspot train fit` or `train import`), found {found}"
+        ) from None
+    values = json_object(content, str(path), error=CheckpointError)
+    if values.get("format") not in (FORMAT, UNSEALED_FORMAT):
+        raise CheckpointError(f"{path}: expected a {FORMAT!r} file")
+    if values["format"] == FORMAT:
+        seal = values.pop(SEAL, None)
+        if (
+            seal is None
+            or not _is_sealed(values, content)
+            or WEIGHTS not in values.get("files", ())
+        ):
+            raise CheckpointError(
+                f"{path}: damaged, it is not, byte for byte, what was written; take another copy "
+                f"of the head, or train it again"
+            )
+    file = _HeadFile.parse(values, source=str(path), error=CheckpointError)
+    config = FusionConfig.parse(file.config, source=str(path), error=CheckpointError)
+    record = HeadRecord(config, values["backbones"], values["training"])
+    return _Described(record, file.files)

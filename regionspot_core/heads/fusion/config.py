@@ -1,0 +1,135 @@
+"""What a head is: the user's options, and the widths that follow from the frozen models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from regionspot_core.config import Config
+from regionspot_core.errors import InputError
+from regionspot_core.heads.fusion.image_tokens import require_positions, token_grid
+from regionspot_core.region_tokens import TokenChoice
+
+WIDEST = 65_536
+MOST_TOKENS = 65_536
+MOST_PARAMETERS = 2**30
+MOST_POSITIONS = 2**26
+"""Numbers in the positions of all image tokens."""
+
+
+class FusionOptions(Config):
+    """What a user chooses of a head. The defaults are the paper's.
+
+    Its bounds are far beyond any head that learns from a cache: what asks for more is a slip, or
+    a damaged file, and would ask for all memory.
+    """
+
+    layers: int = Field(default=3, ge=1, le=128)
+    heads: int = Field(default=8, ge=1, le=1024)
+    ffn_width: int = Field(default=2048, ge=1, le=WIDEST)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    width: int | None = Field(default=None, ge=1, le=WIDEST)
+    """W, the decoder's; None: CLIP's. In another width each layer maps the image tokens straight
+    to its keys and values."""
+    norm: Literal["post", "pre"] = "post"
+    """Whether a LayerNorm follows each sum, as in the paper, or comes before each branch."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Inside the feed-forward part."""
+    region_tokens: TokenChoice = "paper"
+    """Which of SAM's tokens of a region the head sees, side by side."""
+    box_geometry: bool = False
+    """Whether an embedding of the region's box is added to its query."""
+    image_positions: Literal["sincos", "learned"] | None = None
+    """Added to the image tokens before their keys are made, not their values."""
+    image_pooling: int = Field(default=1, ge=1, le=256)
+    """p: the patch tokens' grid is averaged over p × p before keys and values are made."""
+    shared_keys: bool = False
+    """Whether the image tokens' keys and values are made once, for all layers."""
+    logit_scale: Literal["clip", "learned"] = "clip"
+    """``clip``: the frozen CLIP's (100 for OpenAI's). ``learned``: a scale and a bias that start
+    at ``initial_scale`` and ``initial_bias``."""
+    initial_scale: float = Field(default=14.0, gt=0, le=1e6)
+    initial_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
+
+    @field_validator("image_positions", mode="before")
+    @classmethod
+    def _none_in_words(cls, value: object) -> object:
+        return None if value == "none" else value  # TOML has no other word for it
+
+
+class FusionConfig(FusionOptions):
+    """The whole shape of a head; the widths follow from the frozen models."""
+
+    region_width: int = Field(default=256, ge=1, le=WIDEST)
+    """S, the SAM token width."""
+    region_token_count: int = Field(default=1, ge=1, le=1024)
+    """N, how many of a region's tokens are seen."""
+    image_width: int = Field(default=768, ge=1, le=WIDEST)
+    """C, the CLIP token width."""
+    image_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    """T, CLIP tokens an image; None: any. A head with ``image_positions`` takes no other number."""
+    text_width: int = Field(default=512, ge=1, le=WIDEST)
+    """D, the class embeddings' width."""
+    region_bias: bool = True
+    """Whether the map from region tokens has a bias; a published file may lack it."""
+
+    @property
+    def inner_width(self) -> int:
+        """W, the decoder's width."""
+        return self.image_width if self.width is None else self.width
+
+    @property
+    def size(self) -> int:
+        """Numbers in the head's matrices and positions; biases, norms and scales add little."""
+        width, memory = self.inner_width, self.image_width
+        keys = 2 * memory * width
+        layer = 4 * width**2 + 2 * width**2 + 2 * width * self.ffn_width
+        all_keys = keys if self.shared_keys else keys * self.layers
+        ends = self.region_token_count * self.region_width * width + width * self.text_width
+        return ends + self.layers * layer + all_keys + self._positions
+
+    @property
+    def _positions(self) -> int:
+        """Numbers in the positions, learned or not, of tokens that are not pooled."""
+        if self.image_positions is None:
+            return 0
+        return (self.image_tokens or 0) * self.image_width
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> FusionConfig:
+        if self._positions > MOST_POSITIONS:
+            raise ValueError(
+                f"expected positions of at most {MOST_POSITIONS:,} numbers, got "
+                f"{self.image_tokens:,} image tokens of {self.image_width:,}"
+            )
+        if self.size > MOST_PARAMETERS:
+            raise ValueError(
+                f"expected a head of at most {MOST_PARAMETERS:,} parameters, got "
+                f"{self.size:,}; lower layers, width or ffn_width"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> FusionConfig:
+        if self.inner_width % self.heads:
+            name = "image_width" if self.width is None else "width"
+            raise ValueError(
+                f"{name} must be a multiple of heads, got {self.inner_width} and {self.heads}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> FusionConfig:
+        if self.region_tokens == "paper" and self.region_token_count != 1:
+            raise ValueError(
+                f"region_tokens=paper is one token, got region_token_count="
+                f"{self.region_token_count}"
+            )
+        try:
+            require_positions(self.image_positions, self.image_tokens, self.image_width)
+            if self.image_tokens is not None and self.image_pooling > 1:
+                token_grid(self.image_tokens).pooled(self.image_pooling)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self

@@ -1,0 +1,138 @@
+"""The fusion head: region tokens attend to image tokens and come out in CLIP's text space.
+
+The paper's head (arXiv 2311.01373): a linear map to CLIP's width, post-norm transformer decoder
+layers with plain keys and values (no positional terms), a final LayerNorm and a linear map to
+the text width. Parameter names are those of ``torch.nn.TransformerDecoderLayer``, which the
+published checkpoints use too; options of ours add names and change none of these.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from regionspot_core.errors import InputError
+from regionspot_core.heads.fusion.box_geometry import BOX_FEATURES, box_features
+from regionspot_core.heads.fusion.config import FusionConfig
+from regionspot_core.heads.fusion.decoder import Decoder
+from regionspot_core.heads.fusion.image_tokens import pooled_tokens, sincos_positions, token_grid
+
+NORM_EPSILON = 1e-7
+"""Added to a region embedding's length before dividing by it."""
+POSITION_DEVIATION = 0.02
+"""Of learned positions at first, as a Vision Transformer's (arXiv 2010.11929)."""
+
+
+class FusionHead(nn.Module):
+    """Region tokens (B, R, N·S) and image tokens (B, T, C) to region embeddings (B, R, D)."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, seen = config.inner_width, config.region_token_count * config.region_width
+        self.to_clip = nn.Linear(seen, width, bias=config.region_bias)
+        self.decoder = Decoder(config)
+        self.projector = nn.Linear(width, config.text_width)
+        if config.logit_scale == "learned":
+            self.log_scale = nn.Parameter(torch.tensor(math.log(config.initial_scale)))
+            self.logit_bias = nn.Parameter(torch.tensor(config.initial_bias))
+        # Last, so that the other weights of a seed are the same with and without them.
+        if config.box_geometry:
+            self.box_embedding = nn.Linear(BOX_FEATURES, width)
+        self.image_positions = _first_positions(config)
+
+    def forward(
+        self,
+        region_tokens: torch.Tensor,
+        image_tokens: torch.Tensor,
+        region_mask: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Embed regions in the class embeddings' space.
+
+        Args:
+            region_tokens: (B, R, N·S), SAM's chosen tokens of each region in a row
+                (:func:`~regionspot_core.region_tokens.chosen_tokens`).
+            image_tokens: (B, T, C), CLIP's tokens of each image. They get no gradient.
+            region_mask: (B, R) bool, False where a row is padding; padding changes no real
+                region's embedding. None: all rows are regions.
+            boxes: (B, R, 4) xyxy in 0 … 1 of the image; a head with ``box_geometry`` needs them,
+                any other leaves them aside.
+
+        Returns:
+            (B, R, D), each of length 1 (a padded row's value means nothing).
+
+        Raises:
+            InputError: A shape does not fit the head, or the boxes it needs are missing.
+        """
+        self._check(region_tokens, image_tokens, region_mask, boxes)
+        queries: torch.Tensor = self.to_clip(region_tokens)
+        if self.config.box_geometry and boxes is not None:
+            queries = queries + self.box_embedding(box_features(boxes))
+        memory = pooled_tokens(image_tokens.detach(), self.config.image_pooling)
+        regions = self.decoder(queries, memory, region_mask, self.image_positions)
+        embedded: torch.Tensor = self.projector(regions).float()
+        length: torch.Tensor = torch.linalg.vector_norm(embedded, dim=-1, keepdim=True)
+        return embedded / (length + NORM_EPSILON)
+
+    def logits(
+        self, region_embeddings: torch.Tensor, class_embeddings: torch.Tensor, clip_scale: float
+    ) -> torch.Tensor:
+        """Scaled cosines (B, R, K) of (B, R, D) with unit class embeddings (K, D).
+
+        Args:
+            region_embeddings: What :meth:`forward` returned.
+            class_embeddings: The vocabulary's, each of length 1.
+            clip_scale: The frozen CLIP's scale (``ClassBank.logit_scale``); a head with a
+                learned scale uses its own instead.
+        """
+        cosines = region_embeddings @ class_embeddings.T
+        if self.config.logit_scale == "learned":
+            return cosines * self.log_scale.exp() + self.logit_bias
+        return cosines * clip_scale
+
+    def _check(
+        self,
+        region_tokens: torch.Tensor,
+        image_tokens: torch.Tensor,
+        region_mask: torch.Tensor | None,
+        boxes: torch.Tensor | None,
+    ) -> None:
+        config, shape = self.config, tuple(region_tokens.shape)
+        if region_tokens.ndim != 3 or shape[-1] != self.to_clip.in_features:
+            raise InputError(
+                f"region tokens must be (B, R, {self.to_clip.in_features}), got {shape}"
+            )
+        image_shape = tuple(image_tokens.shape)
+        if image_tokens.ndim != 3 or image_shape[::2] != (shape[0], config.image_width):
+            raise InputError(
+                f"image tokens must be ({shape[0]}, T, {config.image_width}), got {image_shape}"
+            )
+        if config.image_positions is not None and image_shape[1] != config.image_tokens:
+            raise InputError(
+                f"the head has positions of {config.image_tokens} image tokens, got "
+                f"{image_shape[1]}; use the CLIP and the input size that it was trained with"
+            )
+        if region_mask is not None and tuple(region_mask.shape) != shape[:2]:
+            raise InputError(f"the region mask must be {shape[:2]}, got {tuple(region_mask.shape)}")
+        if config.box_geometry and (boxes is None or tuple(boxes.shape) != (*shape[:2], 4)):
+            found = "none" if boxes is None else tuple(boxes.shape)
+            raise InputError(
+                f"a head with box_geometry needs the regions' boxes as {(*shape[:2], 4)}, xyxy in "
+                f"0 … 1 of the image; got {found}"
+            )
+
+
+def _first_positions(config: FusionConfig) -> torch.Tensor | None:
+    """(T, C) of the tokens that are left after pooling: a parameter, a constant, or none."""
+    if config.image_positions is None or config.image_tokens is None:
+        return None
+    tokens = config.image_tokens
+    if config.image_pooling > 1:
+        tokens = token_grid(tokens).pooled(config.image_pooling).tokens
+    if config.image_positions == "sincos":
+        return nn.Buffer(sincos_positions(tokens, config.image_width), persistent=False)
+    positions = torch.empty(tokens, config.image_width)
+    return nn.Parameter(nn.init.normal_(positions, std=POSITION_DEVIATION))

@@ -1,0 +1,1 @@
+"""Boxes, prompts, and images with their resizes."""

@@ -1,0 +1,1 @@
+"""Average precision in memory, for validation in training and for evaluation."""

@@ -1,0 +1,97 @@
+"""LVIS average precision with the annotated boxes as proposals, from a cache alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.scoring.lvis import DETECTIONS, NamedBoxes, best_pairs, score_boxes
+
+
+class _Said(NamedTuple):
+    """Of one image: its R boxes, and its N best pairs of box and class."""
+
+    image_id: int
+    image: int
+    """Its place in the cache."""
+    boxes: NDArray[np.float32]
+    """(R, 4)"""
+    true: NDArray[np.int64]
+    """(R,)"""
+    regions: NDArray[np.int32]
+    """(N,)"""
+    classes: NDArray[np.int32]
+    """(N,)"""
+    scores: NDArray[np.float32]
+    """(N,)"""
+
+
+class BoxPrecision:
+    """Collects what a head says of a cache's images, batch by batch, and scores it.
+
+    Every region is a proposal that is sure: a pair of it and a class has the class's softmax
+    probability as its score, and an image's best pairs are its detections.
+
+    Args:
+        cache: Whose regions are named.
+        images: (I,) which of its images, in the order of the batches. Those without regions may be
+            left out: they have neither a box to find nor a proposal.
+        limit: How many pairs an image keeps.
+    """
+
+    def __init__(
+        self, cache: FeatureCache, images: NDArray[np.int64], *, limit: int = DETECTIONS
+    ) -> None:
+        self._cache = cache
+        self._limit = limit
+        self._images = images
+        self._said: list[_Said] = []
+
+    def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
+        """The next images, and what was said of their regions."""
+        probabilities_BRK = logits_BRK.float().softmax(-1).cpu().numpy()
+        for b, image_id in enumerate(batch.image_ids.tolist()):
+            real = batch.mask[b].numpy()
+            scores_RK = probabilities_BRK[b][real]
+            regions, classes = best_pairs(scores_RK, limit=self._limit)
+            self._said.append(
+                _Said(
+                    image_id=image_id,
+                    image=int(self._images[len(self._said)]),
+                    boxes=batch.boxes[b].numpy()[real],
+                    true=batch.classes[b].numpy()[real],
+                    regions=regions.astype(np.int32),
+                    classes=classes.astype(np.int32),
+                    scores=scores_RK[regions, classes],
+                )
+            )
+
+    def figures(self) -> dict[str, float | None]:
+        """LVIS's box figures of all images; None where there is nothing to measure on."""
+        # As an annotation file's images are scored, which decides between equal scores.
+        said = sorted(self._said, key=lambda each: each.image_id)
+        images = [each.image for each in said]
+        return score_boxes(
+            _joined([each.boxes for each in said], [each.true for each in said]),
+            _joined([each.boxes[each.regions] for each in said], [each.classes for each in said]),
+            np.concatenate([each.scores for each in said]),
+            images=len(said),
+            vocabulary=self._cache.vocabulary,
+            negative=_of(self._cache.negative, images),
+            not_exhaustive=_of(self._cache.not_exhaustive, images),
+        )
+
+
+def _joined(boxes: list[NDArray[Any]], classes: list[NDArray[Any]]) -> NamedBoxes:
+    owner = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
+    return NamedBoxes(owner, np.concatenate(boxes), np.concatenate(classes))
+
+
+def _of(lists: ClassLists | None, images: list[int]) -> ClassLists | None:
+    return None if lists is None else ClassLists.of([lists[image] for image in images])

@@ -1,0 +1,137 @@
+"""LVIS's protocol: which detections of an image count, its figures, and boxes scored in memory.
+
+Average precision is of Gupta et al. 2019 (arXiv 1908.03195): federated, so that a detection of a
+class that is neither annotated in its image nor among the image's negative ones is let be, and so
+is an unmatched one of a class that is not annotated exhaustively there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hotcoco import COCO, LVISEval
+from numpy.typing import NDArray
+
+from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.boxes import xyxy_to_xywh
+
+DETECTIONS = 300
+"""The best ones of an image are scored, of all classes together."""
+METRICS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf",
+    "AR", "ARs", "ARm", "ARl",
+)  # fmt: skip
+"""In the order they are shown. AR is the mean recall at 300 detections."""
+FREQUENCIES = ("r", "c", "f")
+"""LVIS's marks for rare, common and frequent classes."""
+
+
+def best_pairs(
+    scores_RK: NDArray[np.floating], *, limit: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Region and class indices of the ``limit`` highest scores, best first.
+
+    Ties go to the earlier region and then the earlier class, so the choice is repeatable.
+    """
+    scores = scores_RK.reshape(-1)
+    among = np.arange(scores.size)
+    if scores.size > limit:
+        # Sorting all 15 000 pairs of an LVIS image takes eight times as long.
+        least = np.partition(scores, -limit)[-limit]
+        among = np.flatnonzero(~(scores < least))
+    order = among[np.argsort(-scores[among], kind="stable")[:limit]]
+    regions, classes = np.unravel_index(order, scores_RK.shape)
+    return regions, classes
+
+
+def named_figures(found: Mapping[str, float]) -> dict[str, float | None]:
+    """A scorer's figures as ``METRICS``; None for its -1, where there is nothing to measure on.
+
+    The ``lvis`` package and hotcoco name them alike.
+    """
+    values = {name.removesuffix("@300"): value for name, value in found.items()}
+    return {name: None if values[name] < 0 else values[name] for name in METRICS}
+
+
+@dataclass(frozen=True)
+class NamedBoxes:
+    """N boxes with a class each."""
+
+    image: NDArray[np.integer]
+    """(N,) places of their images, from 0 on. Of two detections with one score that of the earlier
+    image counts first: a file's images are scored by rising id."""
+    box: NDArray[np.floating]
+    """(N, 4) xyxy, original pixels."""
+    class_index: NDArray[np.integer]
+    """(N,) positions in the vocabulary."""
+
+
+def score_boxes(
+    truth: NamedBoxes,
+    found: NamedBoxes,
+    scores: NDArray[np.floating],
+    *,
+    images: int,
+    vocabulary: Vocabulary,
+    negative: ClassLists | None = None,
+    not_exhaustive: ClassLists | None = None,
+) -> dict[str, float | None]:
+    """LVIS's box figures by hotcoco, between 0 and 1; None where there is nothing to measure on.
+
+    Areas are the boxes', where an annotation file has its masks' areas. That decides which boxes
+    are small, medium and large, and so the figures of these, and no other figure.
+
+    Args:
+        truth: All boxes of the images.
+        found: The detections, at most 300 an image.
+        scores: (N,) theirs.
+        images: How many images there are.
+        vocabulary: The classes; without frequencies, APr, APc and APf are None.
+        negative: Each image's classes that are known to be absent. None: no class was left
+            unlooked for, and every class counts in every image, as in COCO.
+        not_exhaustive: Each image's classes that are not all annotated. None: all are.
+    """
+    if negative is None:
+        # A class that nothing was named in an image changes nothing there; so few are listed.
+        negative = _classes_in(found, images)
+    entries: list[dict[str, Any]] = [
+        {
+            "id": image,
+            "width": 1,  # nothing is measured by it
+            "height": 1,
+            "neg_category_ids": negative[image].tolist(),
+            "not_exhaustive_category_ids": (
+                not_exhaustive[image].tolist() if not_exhaustive is not None else []
+            ),
+        }
+        for image in range(images)
+    ]
+    categories = [
+        {"id": index, "name": name, "frequency": frequency}
+        for index, (name, frequency) in enumerate(
+            zip(vocabulary.names, vocabulary.frequencies, strict=True)
+        )
+    ]
+    annotated = COCO.from_arrays(
+        entries,
+        categories,
+        truth.image.astype(np.int64),
+        truth.class_index.astype(np.int64),
+        xyxy_to_xywh(truth.box),
+    )
+    rows = np.column_stack([found.image, xyxy_to_xywh(found.box), scores, found.class_index])
+    evaluation = LVISEval(annotated, annotated.load_res(rows.astype(np.float64)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summary_lines()  # which makes the figures; `summarize` would print them as well
+    return named_figures(evaluation.get_results())
+
+
+def _classes_in(boxes: NamedBoxes, images: int) -> ClassLists:
+    pairs = np.unique(np.column_stack([boxes.image, boxes.class_index]), axis=0)
+    counts = np.bincount(pairs[:, 0], minlength=images)
+    return ClassLists(pairs[:, 1].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))

@@ -1,0 +1,1 @@
+"""Small tools of every stage: files, progress, tables, options of commands."""

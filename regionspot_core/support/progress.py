@@ -1,0 +1,160 @@
+"""One progress line for long work: a bar on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from regionspot_core.support.tables import format_bytes, format_seconds, per_second
+from regionspot_core.support.terminal import output, printable
+
+LOG_SECONDS = 30.0
+"""How often a line is written where there is no terminal to draw a bar on."""
+
+BYTES = "bytes"
+"""A unit that is shown as KiB, MiB, …"""
+
+
+class Advance(Protocol):
+    """Call with how much was done, and words to show below the bar, until there are others."""
+
+    def __call__(self, amount: int = 1, note: str = "") -> None:
+        """Advance by ``amount``."""
+        ...
+
+
+class ShowProgress(Protocol):
+    """:func:`progress_line`, or what takes its place."""
+
+    def __call__(
+        self, what: str, *, total: int, unit: str, start: int = 0
+    ) -> AbstractContextManager[Advance]:
+        """Show ``what`` advancing from ``start`` to ``total`` in ``unit``."""
+        ...
+
+
+def say(text: str) -> None:
+    """Write one line on standard error, before something that may take long in silence."""
+    output(error=True).print(text, soft_wrap=True)
+
+
+@contextmanager
+def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
+    """Show ``what`` advancing from ``start`` to ``total`` in ``unit``, on standard error."""
+    console = output(error=True)
+    if console.is_terminal:
+        yield from _bar(console, what, total, unit, start)
+    else:
+        yield from _log(console, what, total, unit, start)
+
+
+@contextmanager
+def no_progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
+    """As :func:`progress_line`, and show nothing: another process does."""
+    yield lambda amount=1, note="": None
+
+
+def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description:<9}", markup=False),
+        BarColumn(bar_width=None),
+        _AmountColumn(unit),
+        _RateColumn(unit),
+        TimeRemainingColumn(compact=True),
+    )
+    with _NotedProgress(*columns, console=console, expand=True) as progress:
+        task = progress.add_task(what, total=total, completed=start, note="")
+
+        def advance(amount: int = 1, note: str = "") -> None:
+            if note:
+                progress.update(task, advance=amount, note=note)
+            else:
+                progress.update(task, advance=amount)
+
+        yield advance
+
+
+class _NotedProgress(Progress):
+    """With a line for each bar's note below it: beside it, 80 columns have no room for both."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        for task in self.tasks:
+            if task.fields["note"]:
+                yield Text(f"  {printable(task.fields['note'])}", no_wrap=True, overflow="ellipsis")
+
+
+class _AmountColumn(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        text = _amount(int(task.completed), int(task.total or 0), self._unit)
+        return Text(text, style="progress.download")
+
+
+class _RateColumn(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else _rate(speed, self._unit), style="cyan")
+
+
+def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iterator[Advance]:
+    began = last = time.monotonic()
+    done, noted = start, ""
+
+    def line() -> str:
+        seconds = time.monotonic() - began
+        rate = (done - start) / seconds if seconds > 0 else 0.0
+        counted = _amount(done, total, unit)
+        said = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
+        if rate > 0:
+            said.append(_rate(rate, unit))
+        if rate > 0 and done < total:
+            said.append(f"{format_seconds((total - done) / rate)} left")
+        if noted:
+            said.append(noted)
+        return ", ".join(said)
+
+    def advance(amount: int = 1, note: str = "") -> None:
+        nonlocal done, last, noted
+        done += amount
+        noted = note or noted
+        if time.monotonic() - last > LOG_SECONDS:
+            last = time.monotonic()
+            write(line())
+
+    def write(text: str) -> None:
+        # One line each, however long: nothing is as wide as a log file.
+        console.print(text, soft_wrap=True)
+
+    yield advance
+    write(line())
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if unit == BYTES:
+        return f"{format_bytes(done)}/{format_bytes(total)}"
+    return f"{done}/{total}"
+
+
+def _rate(per_s: float, unit: str) -> str:
+    return f"{format_bytes(per_s)}/s" if unit == BYTES else f"{per_second(per_s)} {unit}/s"

@@ -1,0 +1,68 @@
+"""How figures are shown on a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from regionspot_core.support.terminal import output
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def facts_table(title: str, facts: dict[str, str]) -> Table:
+    """Two columns, name and value, without lines."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False
+    )
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def show(*renderables: object) -> None:
+    """Print on standard output, as wide as the terminal, 80 columns where there is none.
+
+    Text is shown as it is: brackets in a file's name are not taken as rich's markup.
+    """
+    console = output()
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def show_unbroken(line: str) -> None:
+    """Print a line on standard output that is to be copied, however long it is."""
+    output().print(line, soft_wrap=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 part``, ``1,200 parts``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def per_second(rate: float) -> str:
+    """A rate with two digits: ``85``, ``1.7``, ``0.043``."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def format_bytes(count: float) -> str:
+    """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
+    for unit in UNITS:
+        if abs(count) < 999.5 or unit == UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """``95`` → ``1 min 35 s``; hours and days above."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.1f} days"

@@ -1,0 +1,1 @@
+"""Names to class embeddings: texts, templates and the banks they are kept in."""

@@ -1,0 +1,102 @@
+"""From class names to the texts that CLIP embeds.
+
+A text is a *template* (``a photo of a {}.``) filled with a *word*: the class's name, raw or
+cleaned, and where asked its synonyms too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from regionspot_core.config import Config
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import InputError
+from regionspot_core.support.input_files import read_lines
+
+PLACE = "{}"
+"""Where a template takes the word."""
+
+
+class TextConfig(Config):
+    """How classes are put into words. The defaults are the paper's."""
+
+    templates: str = "paper"
+    """``paper`` (81), ``openai`` (80), ``simple`` (7), or a file with one template a line."""
+    wording: Literal["raw", "cleaned"] = "raw"
+    """``raw``: ``dining_table``, as the file spells it. ``cleaned``: ``dining table``."""
+    synonyms: bool = False
+    """Average over the annotation file's synonyms (LVIS has them) as well."""
+
+
+@dataclass(frozen=True)
+class ClassText:
+    """The texts of K classes: every word of a class in every template."""
+
+    words: tuple[tuple[str, ...], ...]
+    """K times at least one word."""
+    templates: tuple[str, ...]
+    wording: str
+    synonyms: bool
+
+    @classmethod
+    def create(
+        cls, vocabulary: Vocabulary, templates: Sequence[str], config: TextConfig
+    ) -> ClassText:
+        """The texts of a vocabulary."""
+        words = tuple(
+            _words(name, synonyms if config.synonyms else (), config.wording)
+            for name, synonyms in zip(vocabulary.names, vocabulary.synonyms, strict=True)
+        )
+        return cls(words, tuple(templates), config.wording, config.synonyms)
+
+    def texts(self, index: int) -> list[str]:
+        """The texts of one class, word by word."""
+        return fill_templates(self.words[index], self.templates)
+
+    def recipe(self) -> dict[str, Any]:
+        """What tells this way with words from another, as plain values."""
+        listed = json.dumps(self.templates, ensure_ascii=False).encode()
+        return {
+            "templates": len(self.templates),
+            "templates_sha256": hashlib.sha256(listed).hexdigest(),
+            "wording": self.wording,
+            "synonyms": self.synonyms,
+        }
+
+
+def fill_templates(words: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """All texts, word by word: ``len(words) × len(templates)`` strings."""
+    return [template.replace(PLACE, word) for word in words for template in templates]
+
+
+def clean_name(name: str) -> str:
+    """``dining_table`` → ``dining table``, ``bat_(animal)`` → ``bat (animal)``."""
+    return " ".join(name.replace("_", " ").split())
+
+
+def read_templates(path: Path) -> tuple[str, ...]:
+    """The templates in a text file, one a line; empty lines are left out.
+
+    Raises:
+        InputError: The file is missing, empty or not UTF-8, or a line has no ``{}``.
+    """
+    lines = read_lines(path, what="a file of templates")
+    for number, line in lines:
+        if PLACE not in line:
+            raise InputError(
+                f"{path}: line {number}: expected a template with {PLACE} for the name, "
+                f"got {line!r}"
+            )
+    return tuple(line for _, line in lines)
+
+
+def _words(name: str, synonyms: Sequence[str], wording: str) -> tuple[str, ...]:
+    words = (name, *synonyms)
+    if wording == "cleaned":
+        words = tuple(clean_name(word) for word in words)
+    return tuple(dict.fromkeys(words))

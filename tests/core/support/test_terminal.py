@@ -1,0 +1,68 @@
+"""Text out of files is shown on a terminal, and never obeyed by it."""
+
+import io
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import facts_table, show, show_unbroken
+from regionspot_core.support.terminal import printable, replace_what_cannot_be_shown
+
+RED, TITLE, BELL = "\x1b[31mred", "\x1b]0;title\x07", "\a"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("striped red star", "striped red star"),
+        ("图 é ×", "图 é ×"),
+        ("a\tb\nc", "a\tb\nc"),
+        (RED, r"\x1b[31mred"),
+        (TITLE, r"\x1b]0;title\x07"),
+        ("a\rb", r"a\x0db"),
+        ("\x9b31m", r"\x9b31m"),
+        ("\u202egpj.exe", r"\u202egpj.exe"),
+        (os.fsdecode(b"d\xff"), r"d\xff"),
+        ("\ud800", r"\ud800"),
+        ("[bold]x[/] :smile:", "[bold]x[/] :smile:"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+@given(st.text(st.characters(codec=None)))
+def test_nothing_printable_is_changed_and_nothing_else_stays(text: str) -> None:
+    shown = printable(text)
+    shown.encode()  # no surrogate is left
+    assert not any(c < " " and c not in "\t\n" for c in shown)
+    assert "\x7f" not in shown
+    if text.isprintable():
+        assert shown == text
+
+
+@pytest.mark.parametrize("name", [RED, TITLE, BELL, "[bold]x[/bold]", ":smile:"])
+def test_every_way_to_print_escapes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(name)
+    table.add_row(name)
+    show(name, facts_table(name, {name: name}), table)
+    show_unbroken(name)
+    say(name)
+    shown = "".join(capsys.readouterr())
+    assert shown.count(printable(name)) == 8
+    assert "\x1b" not in shown
+    assert "\a" not in shown
+
+
+def test_a_character_that_the_output_lacks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="ascii"))
+    replace_what_cannot_be_shown()
+    show("box × 100")
+    sys.stdout.flush()
+    assert file.getvalue() == b"box ? 100\n"

@@ -1,0 +1,94 @@
+"""Class embeddings from a text tower: which texts, in what order averaged, and in what batches."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regionspot_core.backbones.clip.encoder import ClipEncoder
+from regionspot_core.backbones.registry import load_image_text_encoder
+from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.text import embed as text_module
+from regionspot_core.text.class_text import ClassText, TextConfig
+from regionspot_core.text.embed import build_class_bank, class_batches, load_class_bank
+from regionspot_core.text.templates import load_templates
+
+
+@pytest.fixture(scope="module")
+def encoder() -> ClipEncoder:
+    return load_image_text_encoder("tiny", runtime=Runtime(torch.device("cpu")))
+
+
+VOCABULARY = Vocabulary(
+    names=("solid_red_star", "ring"), ids=(1, 2), synonyms=((), ("ring", "striped blue ring"))
+)
+
+
+def test_the_named_sets() -> None:
+    paper, openai, simple = (load_templates(name) for name in ("paper", "openai", "simple"))
+    assert [len(paper), len(openai), len(simple)] == [81, 80, 7]
+    assert paper == (*openai, "{}.")
+    assert "a bad photo of a {}." in openai
+    assert set(simple) < set(openai)
+    assert len(set(paper)) == 81
+    assert all(template.count("{}") == 1 for template in paper)
+
+
+def test_templates_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("a {} here\n")
+    assert load_templates(str(tmp_path / "mine.txt")) == ("a {} here",)
+    with pytest.raises(InputError, match="neither a file nor one of paper, openai, simple"):
+        load_templates("papr")
+
+
+@pytest.mark.parametrize("synonyms", [False, True])
+def test_a_bank_is_the_mean_of_unnormalised_texts(encoder: ClipEncoder, synonyms: bool) -> None:
+    config = TextConfig(templates="simple", wording="cleaned", synonyms=synonyms)
+    bank = build_class_bank(encoder, VOCABULARY, config)
+    words = [["solid red star"], ["ring", "striped blue ring"] if synonyms else ["ring"]]
+    for row, said in zip(bank.embeddings, words, strict=True):
+        filled = [t.replace("{}", w) for w in said for t in load_templates("simple")]
+        mean = encoder.text_embeddings(filled).mean(0)
+        np.testing.assert_allclose(row, (mean / mean.norm()).numpy(), atol=1e-6)
+    assert bank.logit_scale == encoder.logit_scale
+    assert bank.clip == encoder.fingerprint()
+
+
+def test_by_default_it_is_the_papers(encoder: ClipEncoder) -> None:
+    text = build_class_bank(encoder, VOCABULARY).text
+    assert (len(text.templates), text.wording, text.synonyms) == (81, "raw", False)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 20, 21, 10_000])
+def test_batches_change_nothing(
+    encoder: ClipEncoder, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"star {k}" for k in range(9)]
+    vocabulary, config = Vocabulary.from_names(names), TextConfig(templates="simple")
+    whole = build_class_bank(encoder, vocabulary, config).embeddings
+    monkeypatch.setattr(text_module, "TEXTS_AT_ONCE", limit)
+    batches = list(class_batches(ClassText.create(vocabulary, load_templates("simple"), config)))
+    assert [index for batch in batches for index in batch] == list(range(9))
+    assert {len(batch) for batch in batches[:-1]} <= {max(1, limit // 7)}
+    cut = build_class_bank(encoder, vocabulary, config).embeddings
+    np.testing.assert_allclose(cut, whole, atol=1e-6)
+
+
+def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path: Path) -> None:
+    bank = build_class_bank(encoder, VOCABULARY, TextConfig(templates="simple"))
+    bank.save(tmp_path / "own.h5")
+    replace(bank, clip=bank.clip | {"weights": "0" * 64}).save(tmp_path / "foreign.h5")
+    replace(bank, clip=bank.clip | {"input": 448, "mean": [0.5] * 3}).save(tmp_path / "larger.h5")
+    for name in ("own.h5", "larger.h5"):
+        assert load_class_bank(tmp_path / name, encoder, VOCABULARY).text == bank.text
+    with pytest.raises(
+        FingerprintError, match=r"another CLIP than this: weights: expected \w+…, found 0000"
+    ):
+        load_class_bank(tmp_path / "foreign.h5", encoder)
+    others = Vocabulary(names=VOCABULARY.names[::-1], ids=VOCABULARY.ids)
+    with pytest.raises(FingerprintError, match="expected the annotations' 2 classes"):
+        load_class_bank(tmp_path / "own.h5", encoder, others)

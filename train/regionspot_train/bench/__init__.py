@@ -1,1 +1,0 @@
-"""`regionspot bench train`: what is promised about training's speed and memory."""

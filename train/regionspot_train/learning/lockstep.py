@@ -1,0 +1,60 @@
+"""Several heads that learn from the same batches, of which each is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from regionspot_train.data.loader import TrainBatch
+from regionspot_train.learning.learner import Learner, Learnt
+from regionspot_train.learning.stacked import Stack, stack_key
+
+
+class Lockstep:
+    """Lets learners take their steps on one batch after another.
+
+    What a learner learns is what it would learn alone: each has its own weights, optimiser,
+    schedule, loss and random numbers.
+
+    Args:
+        device: Where all heads are.
+        stacked: Whether heads of one shape are computed together, as one batched computation.
+            Where their dropout is not 0 they stay apart: its random numbers are each head's own.
+    """
+
+    def __init__(self, device: torch.device, *, stacked: bool = False) -> None:
+        self._device = device
+        self._stacked = stacked
+        self._stacks: dict[tuple[int, ...], Stack] = {}
+
+    def learn(self, learners: Sequence[Learner], batch: TrainBatch) -> list[Learnt | Exception]:
+        """Let each take a step. One whose numbers are no longer finite gives its error instead."""
+        # Converted and sent to the device once, not once for each head.
+        features = batch.features.as_float(self._device)
+        batch = replace(batch, features=features)
+        results: list[Learnt | Exception | None] = [None] * len(learners)
+        stacks = {}
+        for places in self._together(learners):
+            members = [learners[n] for n in places]
+            key = tuple(map(id, members))
+            stacks[key] = self._stacks.get(key) or Stack(members)
+            for n, result in zip(places, stacks[key].learn(batch), strict=True):
+                results[n] = result
+        self._stacks = stacks
+        return [
+            learner.try_to_learn(batch) if result is None else result
+            for learner, result in zip(learners, results, strict=True)
+        ]
+
+    def _together(self, learners: Sequence[Learner]) -> list[list[int]]:
+        """The places of those that are computed together, two or more each."""
+        if not self._stacked:
+            return []
+        groups: dict[str, list[int]] = {}
+        for n, learner in enumerate(learners):
+            key = stack_key(learner)
+            if key is not None:
+                groups.setdefault(key, []).append(n)
+        return [places for places in groups.values() if len(places) > 1]

@@ -1,0 +1,109 @@
+"""The losses, over real regions only."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_train.config import LossConfig
+
+
+def region_losses(
+    logits_BRK: torch.Tensor,
+    classes_BR: torch.Tensor,
+    config: LossConfig,
+    counted_BK: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The loss of every region, (B, R).
+
+    ``focal`` is the sigmoid focal loss of Lin et al. 2017 (arXiv 1708.02002) against one-hot
+    targets, summed over the K classes. ``softmax`` is cross-entropy over the vocabulary.
+
+    Args:
+        logits_BRK: Scores before any sigmoid or softmax.
+        classes_BR: Class indices; a padded region's -1 gives a value that means nothing.
+        config: Which loss.
+        counted_BK: From :func:`counted_classes`: the sum, or the vocabulary, is of an image's
+            counted classes and the region's own, which is one of them. None: of all classes.
+    """
+    classes_BR = classes_BR.clamp(min=0)
+    if counted_BK is not None:
+        own_BRK = F.one_hot(classes_BR, logits_BRK.shape[-1]).bool()
+        # With its own class a padded region has one too: over none at all, softmax is no number.
+        return _federated(logits_BRK, classes_BR, config, counted_BK[:, None] | own_BRK)
+    if config.kind == "softmax":
+        return F.cross_entropy(
+            logits_BRK.transpose(1, 2),
+            classes_BR,
+            reduction="none",
+            label_smoothing=config.label_smoothing,
+        )
+    return _focal(logits_BRK, classes_BR, config).sum(-1)
+
+
+def _federated(
+    logits_BRK: torch.Tensor,
+    classes_BR: torch.Tensor,
+    config: LossConfig,
+    counted_BRK: torch.Tensor,
+) -> torch.Tensor:
+    if config.kind == "focal":
+        return _focal(logits_BRK, classes_BR, config).masked_fill(~counted_BRK, 0.0).sum(-1)
+    log_p = logits_BRK.masked_fill(~counted_BRK, -torch.inf).log_softmax(-1)
+    own = -log_p.gather(-1, classes_BR[..., None])[..., 0]
+    if not config.label_smoothing:
+        return own
+    # F.cross_entropy would spread the share over the classes at -inf as well.
+    mean = -log_p.masked_fill(~counted_BRK, 0.0).sum(-1) / counted_BRK.sum(-1)
+    return torch.lerp(own, mean, config.label_smoothing)
+
+
+def _focal(logits_BRK: torch.Tensor, classes_BR: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """(B, R, K)"""
+    targets = F.one_hot(classes_BR, logits_BRK.shape[-1]).to(logits_BRK)
+    focal: torch.Tensor = sigmoid_focal_loss(
+        logits_BRK, targets, alpha=config.alpha, gamma=config.gamma, reduction="none"
+    )
+    return focal
+
+
+def counted_classes(batch: FeatureBatch, count: int) -> torch.Tensor:
+    """(B, K) which classes the labels of an image speak of: those that are annotated in it, and
+    those known to be absent. Of all others nothing is known, as LVIS's annotators were not asked
+    (Gupta et al. 2019, arXiv 1908.03195).
+
+    Zhou et al. 2021 (CenterNet2, arXiv 2103.07461) draw the negatives of their federated loss from
+    all classes by frequency, the same for all images of a batch; these are each image's verified
+    ones, all of them.
+
+    Args:
+        batch: The images, with their negative classes.
+        count: K, the classes there are.
+    """
+    known = torch.cat([batch.classes, batch.negative_classes], dim=1)
+    counted = torch.zeros(len(known), count + 1, dtype=torch.bool, device=known.device)
+    # Padding goes to a column of its own, behind the classes.
+    counted.scatter_(1, known.masked_fill(known < 0, count), True)
+    return counted[:, :count]
+
+
+def reduce_losses(
+    losses_BR: torch.Tensor, mask_BR: torch.Tensor, config: LossConfig, *, regions: int
+) -> torch.Tensor:
+    """One number from the losses of regions; padding counts for nothing.
+
+    Summed over the pieces of a batch it is the batch's. An image without regions adds 0 to the
+    paper's reduction.
+
+    Args:
+        losses_BR: What :func:`region_losses` gave.
+        mask_BR: True where there is a region.
+        config: Which reduction.
+        regions: How many the whole batch has, of which these may be some.
+    """
+    losses = losses_BR.masked_fill(~mask_BR, 0.0)
+    if config.reduction == "mean":
+        return losses.sum() / max(1, regions)
+    return (losses.sum(1) / mask_BR.sum(1).clamp(min=1)).sum()

@@ -1,0 +1,237 @@
+"""How well the head names the regions of another cache, while it is being trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.store import Location
+from regionspot_core.errors import CacheError, CheckpointError
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.heads.cached import embed
+from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.region_tokens import TokenChoice, chosen_count
+from regionspot_core.scoring.box_precision import BoxPrecision
+from regionspot_core.support.files import written_aside
+from regionspot_train.config import ValidationConfig
+
+VALIDATION = "validation.jsonl"
+PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
+"""What is kept of LVIS's figures, by its names."""
+FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of regions whose first name, of the whole vocabulary, is the true one.
+
+    With ``validation.ap`` also LVIS's box average precision with the annotated boxes as proposals,
+    of all classes and of rare, common and frequent ones. None: not asked for, or there is no such
+    class.
+    """
+
+    step: int
+    top1: float
+    """Of all regions."""
+    class_mean: float
+    """The mean over the classes that have regions: rare ones count as much as frequent ones."""
+    by_frequency: dict[str, float] = field(default_factory=dict)
+    """Of the regions of LVIS's frequent, common and rare classes, where the vocabulary says."""
+    ap: float | None = None
+    ap_r: float | None = None
+    ap_c: float | None = None
+    ap_f: float | None = None
+
+
+_ACCURACY = TypeAdapter(Accuracy)
+
+
+def accuracy(
+    step: int, said: NDArray[np.int64], true: NDArray[np.int64], frequencies: tuple[str, ...]
+) -> Accuracy:
+    """Count (N,) said class indices against the true ones; frequencies are (K,)."""
+    right = said == true
+    regions = np.bincount(true, minlength=len(frequencies))
+    hits = np.bincount(true, weights=right, minlength=len(frequencies))
+    there = regions > 0
+    group = np.array(frequencies)[true]
+    return Accuracy(
+        step=step,
+        top1=float(right.mean()),
+        class_mean=float((hits[there] / regions[there]).mean()),
+        by_frequency={
+            name: float(right[group == letter].mean())
+            for letter, name in FREQUENCIES.items()
+            if (group == letter).any()
+        },
+    )
+
+
+class ValidationSet:
+    """The cache whose regions heads are to name.
+
+    Args:
+        config: What is measured.
+        store: A cache of the same backbones. Its own vocabulary is what regions are named in.
+        backbones: The fingerprint of the training cache's backbones.
+        batch_images: Images at a time.
+        device: Where the heads are.
+
+    Raises:
+        CacheError: The cache is missing, unfinished or has no regions.
+        FingerprintError: It was made by other backbones; the fields are named.
+    """
+
+    def __init__(
+        self,
+        config: ValidationConfig,
+        store: Location,
+        backbones: dict[str, Any],
+        *,
+        batch_images: int,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self._cache = FeatureCache(store)
+        require_equal(
+            backbones,
+            self._cache.fingerprint["backbones"],
+            what=f"{store}, to validate on, was made by other backbones than the training cache",
+            advice="Extract it with the same --sam and --clip",
+        )
+        self._images = np.flatnonzero(self._cache.region_counts > 0)
+        if not len(self._images):
+            raise CacheError(f"{store}: no image has a region, so there is nothing to validate on")
+        bank = self._cache.class_bank()
+        self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
+        self._clip_scale = bank.logit_scale
+        self._batch_images = batch_images
+        self._device = device
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the figures are of, for the run's record."""
+        return {"settings": self.config.to_json(), "dataset": self._cache.fingerprint["dataset"]}
+
+    def require_tokens(self, choice: TokenChoice) -> None:
+        """Refuse a head that sees tokens which the cache does not keep.
+
+        Raises:
+            InputError: That is so.
+        """
+        plan, store = self._cache.plan, self._cache.stores[0].store
+        chosen_count(choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
+
+    @torch.inference_mode()
+    def measure(self, heads: Sequence[FusionHead], steps: Sequence[int]) -> list[Accuracy]:
+        """How good each head is after its steps; the cache is read once for all of them."""
+        tallies = [_Tally(self._cache, self._images, ap=self.config.ap) for _ in heads]
+        training = [head.training for head in heads]
+        kept = self._cache.plan.keep.sam_tokens
+        for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
+            batch = self._cache.read(part)
+            features = batch.as_float(self._device)
+            for head, tally in zip(heads, tallies, strict=True):
+                embedded, _ = embed(head.eval(), features, kept, self._device)
+                logits = head.logits(embedded, self._classes_KD, self._clip_scale)
+                tally.add(batch, logits)
+        for head, before in zip(heads, training, strict=True):
+            head.train(before)
+        return [tally.figures(step) for tally, step in zip(tallies, steps, strict=True)]
+
+
+class _Tally:
+    """What one head says of the regions, batch by batch."""
+
+    def __init__(self, cache: FeatureCache, images: NDArray[np.int64], *, ap: bool) -> None:
+        self._frequencies = cache.vocabulary.frequencies
+        self._precision = BoxPrecision(cache, images) if ap else None
+        self._said: list[NDArray[np.int64]] = []
+        self._true: list[NDArray[np.int64]] = []
+
+    def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
+        self._said.append(logits_BRK.argmax(-1).cpu()[batch.mask].numpy())
+        self._true.append(batch.classes[batch.mask].numpy())
+        if self._precision is not None:
+            self._precision.add(batch, logits_BRK)
+
+    def figures(self, step: int) -> Accuracy:
+        said, true = np.concatenate(self._said), np.concatenate(self._true)
+        measured: dict[str, Any] = {}
+        if self._precision is not None:
+            precision = self._precision.figures()
+            measured = {ours: precision[theirs] for ours, theirs in PRECISION.items()}
+        return replace(accuracy(step, said, true, self._frequencies), **measured)
+
+
+class Validator:
+    """A run's validations, in order: which was the best, and whether to go on."""
+
+    def __init__(self, config: ValidationConfig) -> None:
+        self.config = config
+        self.history: list[Accuracy] = []
+
+    @property
+    def best(self) -> Accuracy | None:
+        """The first of the best so far."""
+        return max(self.history, key=self.figure, default=None)
+
+    @property
+    def patience_is_lost(self) -> bool:
+        """Whether there was no better one for as long as the configuration waits."""
+        if self.config.patience is None or self.best is None:
+            return False
+        return len(self.history) - 1 - self.history.index(self.best) >= self.config.patience
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether a step is followed by a validation; the last one always is."""
+        return step % self.config.every == 0 or step == last
+
+    def add(self, found: Accuracy) -> bool:
+        """Take note of a validation; whether it is the best so far."""
+        before = self.best
+        self.history.append(found)
+        return before is None or self.figure(found) > self.figure(before)
+
+    def figure(self, each: Accuracy) -> float:
+        """What heads are ranked by, as the configuration says."""
+        return float(getattr(each, self.config.best_by))
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Take over the history up to a step that an interrupted run left in its folder.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        path = folder / VALIDATION
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        try:
+            history = [_ACCURACY.validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise CheckpointError(
+                f"{path}: damaged, expected a validation a line ({error.errors()[0]['msg']}); "
+                f"delete it, and --resume chooses the best head among those from here on"
+            ) from None
+        self.history = [each for each in history if each.step <= step]
+
+    def write(self, folder: Path) -> None:
+        """Put the history into a run's folder, a JSON line each; whole or not at all."""
+        with written_aside(folder / VALIDATION) as partial:
+            partial.write_text("".join(map(_line, self.history)), encoding="utf-8")
+
+
+def _line(each: Accuracy) -> str:
+    """Of the history: what was measured, as JSON."""
+    measured = {name: value for name, value in asdict(each).items() if value is not None}
+    return json.dumps(measured) + "\n"
