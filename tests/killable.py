@@ -52,7 +52,7 @@ def parts_begun(log: Path) -> list[int]:
 
 
 def _extract(config: dict[str, Any], log: Path, kill_at: int | None) -> None:
-    from regionspot_core.fault_points import at_points
+    from regionspot_core.support.fault_points import at_points
     from regionspot_extract.run import run_extraction
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

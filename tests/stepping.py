@@ -1,4 +1,4 @@
-"""Runs that end or wait at a chosen point (`regionspot_core.fault_points`), in any process.
+"""Runs that end or wait at a chosen point (`regionspot_core.support.fault_points`), in any process.
 
 As a program, ``python stepping.py SIGNAL POINT NUMBER WORDS…`` is `regionspot` with these words,
 which sends itself the signal where it reaches the point with that number.
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from regionspot_core.fault_points import at_points
+from regionspot_core.support.fault_points import at_points
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ from regionspot_core.cache.layout.plan import Part
 from regionspot_core.cache.storage.claims import FolderClaims
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
-from regionspot_core.fault_points import at_points
+from regionspot_core.support.fault_points import at_points
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig

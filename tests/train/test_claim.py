@@ -209,7 +209,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import regionspot.cli
-from regionspot_core.fault_points import at_points
+from regionspot_core.support.fault_points import at_points
 from regionspot_train.record import claim
 claim.PATIENCE_SECONDS = float(sys.argv.pop(1))
 gate = Path(sys.argv.pop(1))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from regionspot_core.errors import CheckpointError
-from regionspot_core.fault_points import at_points
+from regionspot_core.support.fault_points import at_points
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, ValidationConfig, recipe_or_file
 from regionspot_train.learning.validation import Accuracy, Validator

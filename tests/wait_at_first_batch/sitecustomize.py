@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from regionspot_core.fault_points import at_points
+from regionspot_core.support.fault_points import at_points
 
 SECONDS = 200
 """After which it goes on, if nobody has ended it."""

@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from regionspot_core.distributed.shard import Shard
 from regionspot_core.errors import InputError
-from regionspot_core.fault_points import reach
 from regionspot_core.fingerprint import Fingerprint, require_equal
+from regionspot_core.support.fault_points import reach
 from regionspot_evaluate.folder.records import ImageRecord, RecordForm
 
 WHOLE = Shard()

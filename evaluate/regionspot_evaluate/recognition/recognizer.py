@@ -16,13 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.errors import CheckpointError, FingerprintError
-from regionspot_core.fault_points import reach
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import FusionHead, normalised_boxes
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
 from regionspot_core.region_tokens import chosen_count, chosen_tokens
+from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
 
 

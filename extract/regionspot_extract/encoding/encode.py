@@ -20,9 +20,9 @@ from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets import AnnotationSet
 from regionspot_core.errors import ImageError
-from regionspot_core.fault_points import reach
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.support.fault_points import reach
 from regionspot_core.support.prefetch import in_batches
 from regionspot_extract.encoding import stages
 from regionspot_extract.encoding.fitting import Fit, is_out_of_memory

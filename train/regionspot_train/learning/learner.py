@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CheckpointError
-from regionspot_core.fault_points import reach
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.region_tokens import chosen_count
+from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from regionspot_core.errors import ConfigError
-from regionspot_core.fault_points import reach
+from regionspot_core.support.fault_points import reach
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.learning.validation import ValidationSet
