@@ -1,4 +1,4 @@
-"""Pretrain the tiny backbones: `python -m regionspot_core.tiny.pretraining.__main__ --out DIR`.
+"""Pretrain the tiny backbones: `python -m regionspot_core.tiny.pretraining --out DIR`.
 
 Takes 5 GB of memory and, as measured on two busy CPU cores, 12 minutes for SAM (one thread) and 40
 for CLIP; another program on the same cores slows it out of proportion. Gates to expect: mask IoU
