@@ -9,8 +9,6 @@ from regionspot_core.testing import make_cache
 PROGRAM = """
 import sys
 
-pytestmark = pytest.mark.slow
-
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("segment_anything", "open_clip"):
@@ -32,7 +30,12 @@ finally:
 def test_fit_needs_no_backbone(tmp_path: Path) -> None:
     make_cache(tmp_path / "store", [2, 1, 3])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "head.safetensors").exists()
@@ -42,6 +45,10 @@ def test_the_block_works() -> None:
     """The same block makes an import of a backbone fail, so the test above can fail."""
     program = PROGRAM.split("import regionspot.cli")[0] + "import regionspot_core.tiny.models"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert "No module named 'open_clip'" in done.stderr
