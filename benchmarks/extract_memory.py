@@ -18,7 +18,7 @@ CODE = """
 import sys
 from regionspot_bench.peak import peak_bytes, reset_peak
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.engine import in_turn
+from regionspot_extract.parts import encode_parts
 from regionspot_extract.prepare import prepare
 from regionspot_extract.prepare import open_writer
 
@@ -37,7 +37,7 @@ def on_images(count):
         peaks.append(peak_bytes())
     done += count
 
-for attempt in in_turn(extraction, writer, extraction.plan.parts(), on_images):
+for outcome in encode_parts(extraction, writer, extraction.plan.parts(), on_images):
     pass
 print(*peaks, peak_bytes())
 """

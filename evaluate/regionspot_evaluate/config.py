@@ -11,13 +11,12 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
-from regionspot_core.distributed.ray_crew import (
+from regionspot_core.distributed.ray_cluster import (
     RayOptions,
-    models_anywhere,
     require_ray_fits,
     require_ray_is_used,
 )
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
 from regionspot_evaluate.recognition.baselines.names import BASELINES, NO_BASELINE, BaselineName
 from regionspot_evaluate.scoring.config import Protocols
@@ -124,7 +123,7 @@ class EvaluateConfig(Config):
                 "out": self.out.absolute(),
                 "proposals": absolute_source(self.proposals),
                 "bank": self.bank and self.bank.absolute(),
-                "backbones": models_anywhere(self.backbones, on_gpu=False),
+                "backbones": self.backbones.with_absolute_paths(),
             }
         )
 

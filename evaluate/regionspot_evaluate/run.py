@@ -10,7 +10,7 @@ from pathlib import Path
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets import AnnotationSet, read_annotations
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import require_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import ShowProgress, progress_line, say

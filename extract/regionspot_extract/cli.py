@@ -324,7 +324,7 @@ add_exchange(app)
 
 def _config(given: dict[str, Any]) -> ExtractConfig:
     """The configuration from the arguments of `plan` or `run`, by name."""
-    from regionspot_core.distributed.shard import Shard
+    from regionspot_core.distributed.shares import Shard
     from regionspot_extract.config import ExtractConfig
 
     names = ("sam", "sam_checkpoint", "sam_input", "clip", "clip_pretrained", "clip_input")

@@ -1,4 +1,4 @@
-"""What an extraction is asked to do."""
+"""The configuration of an extraction."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.cache.layout.plan import Keep
 from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
-from regionspot_core.distributed.ray_crew import RayOptions, require_ray_fits, require_ray_is_used
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.ray_cluster import (
+    RayOptions,
+    require_ray_fits,
+    require_ray_is_used,
+)
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
 
 MOST_BATCH_IMAGES = 4_096
-"""As many as that are in memory together."""
+"""Limit of the images that are in memory together."""
 MOST_WORKERS = 1_024
 MOST_DEVICES = 64
 
@@ -37,17 +41,17 @@ class ExtractConfig(Config):
     """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
     one that it writes."""
     keep: Keep = Keep()
-    """What of the models' output is kept, and how."""
+    """The part of the models' output that is kept, and its encoding."""
     shard: Shard = Shard()
-    """Which of the parts this run does."""
+    """The share of the parts that this run does."""
     retry_failed: bool = False
     """Whether parts of which images could not be read are done again."""
     workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    """Images of more pixels are not decoded, and count as such that cannot be read."""
+    """Limit of an image's pixels; a larger one is not decoded, and counts as unreadable."""
     engine: Literal["local", "ray"] = "local"
-    """Who does the parts: this process, or workers on a Ray cluster."""
+    """Whether this process does the parts, or workers on a Ray cluster."""
     devices: tuple[str, ...] = ()
     """Several devices of this machine, a process each; none leaves it to ``backbones.device``."""
     ray: RayOptions = RayOptions()

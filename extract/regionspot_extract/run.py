@@ -10,19 +10,21 @@ from regionspot_core.cache.layout.schema import GROUP
 from regionspot_core.cache.storage.markers import FailedImage, failed_images
 from regionspot_core.cache.storage.store import FolderStore, Location, open_store
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.distributed.ray import require_answer, require_ray
+from regionspot_core.distributed.launchers import choose_launcher
+from regionspot_core.distributed.shares import Amount, Launcher
 from regionspot_core.errors import InputError
 from regionspot_core.support.files import require_folder_or_nothing
 from regionspot_core.support.progress import progress_line, say
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encoding.stages import Clock, no_clock
-from regionspot_extract.engine import Engine, do_parts, local_engine
+from regionspot_extract.parts import do_parts
 from regionspot_extract.prepare import Extraction, open_writer, prepare
+from regionspot_extract.shares import launch_shares, own_parts, pending_parts
 
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """What a run found and did."""
+    """The figures of a run."""
 
     images: int
     regions: int
@@ -38,30 +40,37 @@ class ExtractionReport:
     failed_now: tuple[FailedImage, ...]
     """Those of them that this run tried."""
     dropped: dict[str, int]
-    """What was left out of the annotations, by reason."""
+    """Annotations that were left out, counted by reason."""
 
 
 def run_extraction(
-    config: ExtractConfig, *, backbones: Backbones | None = None, clock: Clock = no_clock
+    config: ExtractConfig,
+    *,
+    backbones: Backbones | None = None,
+    clock: Clock = no_clock,
+    launcher: Launcher | None = None,
 ) -> ExtractionReport:
     """Fill the store at ``config.out``; run again after an interruption, it goes on.
 
     Args:
-        config: What is asked.
-        backbones: Loaded models to use instead of those ``config`` names; the local engine only.
-        clock: Told of every stage; the local engine only.
+        config: The run's configuration.
+        backbones: Loaded models to use instead of those ``config`` names; in one process only.
+        clock: Told of every stage; in one process only.
+        launcher: Has several processes do the parts, instead of what ``config`` names.
 
     Raises:
-        InputError: An input is wrong.
-        FingerprintError: The store there was made with other models, annotations or options.
-        ImageError: A feature is not finite; the part is not written.
-        CacheError: The store cannot be written.
-        DeviceMemoryError: Not even one image fits in the device's memory.
-        ClusterError: The cluster is not there, or its workers died again and again.
-        WorkerError: The process of one of several devices died.
+        InputError: If an input is wrong.
+        FingerprintError: If the store there was made with other models, annotations or options.
+        ImageError: If a feature is not finite; the part is not written.
+        CacheError: If the store cannot be written.
+        DeviceMemoryError: If not even one image fits in the device's memory.
+        ClusterError: If the cluster is not there, or its workers died again and again.
+        WorkerError: If the process of one of several devices died.
     """
-    engine = find_engine(config)
-    if backbones is not None and engine is not local_engine:
+    launcher = launcher or choose_launcher(
+        config.engine, config.ray, config.backbones.device, devices=config.devices
+    )
+    if backbones is not None and launcher is not None:
         raise InputError(
             "several processes: expected models that the configuration names, got loaded ones; "
             "workers load theirs themselves. Use engine local on one device"
@@ -69,35 +78,14 @@ def run_extraction(
     _require_place(config.out)
     extraction = prepare(config, backbones=backbones, clock=clock)
     writer = open_writer(extraction)
-    share = [part for part in extraction.plan.parts() if config.shard.has(part.index)]
-    return fill(extraction, writer, share, engine)
-
-
-def find_engine(config: ExtractConfig) -> Engine:
-    """The engine that the configuration names.
-
-    Raises:
-        InputError: It needs a package that is not installed.
-        ClusterError: Its cluster does not answer.
-    """
-    if config.devices:
-        from regionspot_extract.process_engine import process_engine
-
-        return process_engine
-    if config.engine == "local":
-        return local_engine
-    require_ray()
-    from regionspot_extract.ray_engine import ray_engine
-
-    require_answer(config.ray.address)
-    return ray_engine
+    return fill(extraction, writer, own_parts(extraction), launcher)
 
 
 def _require_place(out: Location) -> None:
     """Refuse, before models are loaded, a place where no store is and none can be made.
 
     Raises:
-        InputError: It is a file, a folder of something else, or not ours to write to.
+        InputError: If it is a file, a folder of something else, or cannot be written to.
     """
     store = open_store(out)
     if isinstance(store, FolderStore) and store.read(GROUP) is None:
@@ -110,27 +98,34 @@ def _require_place(out: Location) -> None:
 
 
 def fill(
-    extraction: Extraction, writer: CacheWriter, share: list[Part], engine: Engine = local_engine
+    extraction: Extraction,
+    writer: CacheWriter,
+    share: list[Part],
+    launcher: Launcher | None = None,
 ) -> ExtractionReport:
-    """Do those of a share of the parts that are not committed yet, or are to be done again."""
+    """Do those of a share of the parts that are not committed yet, or are to be done again.
+
+    Args:
+        extraction: What to do.
+        writer: Of the store.
+        share: The parts.
+        launcher: Has several processes do them; None does them here.
+    """
     plan = extraction.plan
-    due = {part.index for part in writer.pending()}
-    if extraction.config.retry_failed:
-        again = {part.index for part in share}.intersection(writer.failed_parts())
-        if again:
-            writer.uncommit(())  # the store is not complete; each part is, until it is begun
-        due |= again
-    pending = [part for part in share if part.index in due]
+    pending = pending_parts(extraction, writer, share)
     total = sum(len(part.images) for part in share)
     done = total - sum(len(part.images) for part in pending)
     if len(pending) not in (0, len(share)):
-        there = len(share) - len(pending)
-        say(f"extract: {there:,} of {len(share):,} parts are there already; going on with the rest")
-    with (
-        progress_line("extract", total=total, unit="images", start=done) as advance,
-        engine(extraction, writer, advance) as try_parts,
-    ):
-        markers = do_parts(try_parts, pending)
+        resumed = len(share) - len(pending)
+        say(
+            f"extract: {resumed:,} of {len(share):,} parts are there already; going on with the "
+            f"rest"
+        )
+    if launcher is not None and pending:
+        markers = launch_shares(extraction, writer, pending, Amount(done, total), launcher)
+    else:
+        with progress_line("extract", total=total, unit="images", start=done) as advance:
+            markers = do_parts(extraction, writer, pending, advance)
     return ExtractionReport(
         images=plan.image_count,
         regions=int(plan.region_count.sum()),

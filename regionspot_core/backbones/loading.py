@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -50,6 +50,18 @@ class BackboneConfig(Config):
         tiny = {values.get(model, TINY) for model in ("sam", "clip")} == {TINY}
         device = values.get("device", "auto")
         return {**values, "precision": "float32" if tiny else best_precision(device)}
+
+    def with_absolute_paths(self) -> Self:
+        """Return the same, meant the same from any folder."""
+        weights = self.clip_pretrained
+        if weights is not None and Path(weights).is_file():
+            weights = str(Path(weights).absolute())
+        checkpoint = self.sam_checkpoint and self.sam_checkpoint.absolute()
+        return self.model_copy(update={"sam_checkpoint": checkpoint, "clip_pretrained": weights})
+
+    def on_device(self, device: str | None) -> Self:
+        """Return the same on another device; None leaves it."""
+        return self if device is None else self.model_copy(update={"device": device})
 
 
 @dataclass(frozen=True)

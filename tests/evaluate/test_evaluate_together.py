@@ -5,22 +5,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from small_evaluation import BATCH, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.distributed.ray_cluster import RayOptions
+from regionspot_core.distributed.ray_tasks import RayTasks
+from regionspot_core.distributed.shares import Job, Worker
 from regionspot_core.distributed.torchrun import own_gpu, own_share
 from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, InputError
-from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.folder.journal import Journal
+from regionspot_core.support.fault_points import at_points
 from regionspot_evaluate.recognition.baselines.names import BASELINES
 from regionspot_evaluate.reports.printing import EvaluationReport
-from regionspot_evaluate.run import images_done, run_evaluation, run_share
-from regionspot_evaluate.together import evaluate_together
+from regionspot_evaluate.run import images_done, run_evaluation
+from regionspot_evaluate.shares import evaluate_together
 
 pytestmark = pytest.mark.slow
 
@@ -160,52 +163,45 @@ def test_an_error_in_a_worker_is_raised_here(cluster: Any, place: Path, tmp_path
     assert len(str(caught.value).splitlines()) == 1
 
 
-def dying(times: int, killed: Path) -> Callable[..., None]:
-    """A worker that is killed ``times`` times when it has done its first batch, and then works."""
+class Dying(RayTasks):
+    """A cluster whose worker of the first share is killed when it is to record a batch."""
 
-    def do_share(config: EvaluateConfig, threads: int, counter: Any) -> None:
-        original = Journal.add
+    def __init__(self, killed: Path, *, deaths: int, batch: int = 0) -> None:
+        super().__init__(RayOptions(actors=2, threads=1), "cpu", tries=2)
+        self._die = partial(dying, killed, deaths, batch)
+        killed.mkdir()
 
-        def add(self: Journal, *arguments: Any) -> None:
-            original(self, *arguments)
-            if config.shard.index == 1 and len(list(killed.iterdir())) < times:
-                (killed / str(os.getpid())).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+    def run(self, job: Job) -> None:
+        super().run(replace(job, run=partial(self._die, job.run)))
 
-        Journal.add = add  # type: ignore[method-assign]
-        try:
-            torch.set_num_threads(threads)
-            run_share(config)
-        finally:
-            Journal.add = original  # type: ignore[method-assign]
 
-    return do_share
+def dying(
+    killed: Path, deaths: int, batch: int, run: Callable[[Worker], object], worker: Worker
+) -> None:
+    def die(point: str, number: int) -> None:
+        first = (point, worker.share.index) == ("record batch", 1)
+        if first and number >= batch and len(list(killed.iterdir())) < deaths:
+            (killed / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with at_points(die):
+        run(worker)
 
 
 def test_a_worker_that_dies_goes_on(
-    cluster: Any,
-    place: Path,
-    alone: tuple[Path, EvaluationReport],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Any, place: Path, alone: tuple[Path, EvaluationReport], tmp_path: Path
 ) -> None:
-    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
-    (tmp_path / "killed").mkdir()
-    monkeypatch.setattr(ray_shares, "_do_share", dying(1, tmp_path / "killed"))
-    assert evaluate_together(with_ray(place, tmp_path / "out")) == {"first": alone[1]}
+    launcher = Dying(tmp_path / "killed", deaths=1, batch=1)
+    asked = config(place, tmp_path / "out")
+    assert evaluate_together(asked, launcher=launcher) == {"first": alone[1]}
     assert len(list((tmp_path / "killed").iterdir())) == 1
     assert_same(tmp_path / "out", alone[0])
 
 
-def test_a_worker_that_always_dies_is_given_up(
-    cluster: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
-    monkeypatch.setattr(ray_shares, "TRIES", 2)  # each costs the start of a process
-    (tmp_path / "killed").mkdir()
-    monkeypatch.setattr(ray_shares, "_do_share", dying(9, tmp_path / "killed"))
+def test_a_worker_that_always_dies_is_given_up(cluster: Any, place: Path, tmp_path: Path) -> None:
+    launcher = Dying(tmp_path / "killed", deaths=9)
     with pytest.raises(ClusterError, match="stopped: 2 workers died of it"):
-        evaluate_together(with_ray(place, tmp_path / "out"))
+        evaluate_together(config(place, tmp_path / "out"), launcher=launcher)
     assert len(list((tmp_path / "killed").iterdir())) == 2
 
 
@@ -217,11 +213,15 @@ def test_another_evaluation_is_refused_before_any_worker(
         evaluate_together(with_ray(place, alone[0], pairs=40))
 
 
-def test_what_is_not_to_be_seen_here_is_said(
-    cluster: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker on another machine, whose disk of the same name is another."""
-    ray_shares = pytest.importorskip("regionspot_evaluate.ray_shares")
-    monkeypatch.setattr(ray_shares, "_do_share", lambda *arguments: None)
+class Elsewhere:
+    """A machine whose disk of the same name is another."""
+
+    speaks, patience = True, 0.0
+
+    def run(self, job: Job) -> None:
+        pass
+
+
+def test_what_is_not_to_be_seen_here_is_said(place: Path, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="of 11 nothing is to be seen here"):
-        evaluate_together(with_ray(place, tmp_path / "out"))
+        evaluate_together(config(place, tmp_path / "out"), launcher=Elsewhere())

@@ -26,7 +26,7 @@ from small_evaluation import (
 from stepping import Killed, killed_at, numbers_at
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
 from regionspot_core.testing import files_of
 from regionspot_evaluate import run as run_module

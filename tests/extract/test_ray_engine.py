@@ -1,7 +1,8 @@
-"""Parts on a Ray cluster: the local engine's bytes, whatever dies on the way."""
+"""Parts on a Ray cluster: one process's bytes, whatever dies on the way."""
 
 import json
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -15,21 +16,21 @@ import pytest
 import ray_mischief
 
 from regionspot_core.backbones.loading import load_backbones
+from regionspot_core.distributed.ray_cluster import RayOptions
+from regionspot_core.distributed.ray_tasks import RayTasks
+from regionspot_core.distributed.shares import Event, Job, Message, Worker, WorkerAddress
 from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract import prepare as planning
-from regionspot_extract import worker
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
-from regionspot_extract.worker import PartWorker, anywhere
 
 pytestmark = pytest.mark.slow
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
-ray_engine = pytest.importorskip("regionspot_extract.ray_engine")
 
 SCENES, PART, BATCH = 30, 7, 3
 MIDWAY = PART + BATCH
@@ -124,19 +125,24 @@ def test_a_worker_killed_midway(
     report = run_extraction(make_config(world, out, engine="ray"))
     assert (report.parts_done, report.parts_resumed, report.complete) == (5, 0, True)
     assert files_of(out) == files_of(finished)
-    # Part 0 is being written, or has been, when part 1 kills the worker.
+    # Part 0 is being written, or has been, and part 2 is being read, when part 1 kills the worker.
     said = capfd.readouterr().err
-    assert re.search(r"died at part (0 or )?1; starting another", said)
+    assert re.search(r"died at part (0 or )?1( or 2)?; starting another", said)
     # The batches of part 1 up to the kill were done twice, and at most those of part 0.
     twice = {first for first, count in begun(mischief).items() if count > 1}
     assert {PART, MIDWAY} <= twice <= {PART, MIDWAY, *range(0, PART, BATCH)}
 
 
-def test_the_tiny_models_give_the_local_engines_bytes(
-    world: World, folder: Path, tmp_path: Path
+def test_the_tiny_models_give_one_processes_bytes(
+    world: World, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_extraction(make_config(world, tmp_path / "local"))
-    report = run_extraction(make_config(world, tmp_path / "ray", engine="ray"))
+    """Paths are as a user types them, from a folder that is not the workers'."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").symlink_to(world.train_images)
+    (tmp_path / "annotations.json").symlink_to(world.train_annotations)
+    paths = {"images": "images", "annotations": "annotations.json"}
+    run_extraction(make_config(world, Path("local"), **paths))
+    report = run_extraction(make_config(world, Path("ray"), engine="ray", **paths))
     assert report.parts_done == 5
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
 
@@ -146,15 +152,14 @@ def test_a_part_that_always_kills_its_worker_and_the_run_after(
     finished: Path,
     mischief: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_engine, "TRIES", 2)  # each costs the start of a process
+    twice = RayTasks(RayOptions(), "auto", tries=2)  # each costs the start of a process
     (mischief / f"kill-{MIDWAY}").touch()
     config = make_config(world, tmp_path / "store.zarr", engine="ray")
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     named = f"part 1 .images {names[PART]} … {names[2 * PART - 1]}. .* 2 workers died of it"
     with pytest.raises(ClusterError, match=named):
-        run_extraction(config)
+        run_extraction(config, launcher=twice)
     assert begun(mischief)[MIDWAY] == 2
     committed = describe_store(config.out).parts_written
     assert 1 <= committed < 5
@@ -165,9 +170,7 @@ def test_a_part_that_always_kills_its_worker_and_the_run_after(
     assert files_of(tmp_path / "store.zarr") == files_of(finished)
 
 
-def test_an_error_in_a_worker_is_the_local_engines(
-    world: World, mischief: Path, tmp_path: Path
-) -> None:
+def test_an_error_in_a_worker_is_raised_here(world: World, mischief: Path, tmp_path: Path) -> None:
     (mischief / f"nan-{MIDWAY}").touch()
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     with pytest.raises(ImageError) as caught:
@@ -207,7 +210,6 @@ def test_without_ray_it_says_what_to_install(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "regionspot_extract.ray_engine")
     with pytest.raises(InputError, match=r"Ray is not installed here; .*regionspot\[ray\]"):
         run_extraction(make_config(world, tmp_path / "s", engine="ray"))
     assert not (tmp_path / "s").exists()
@@ -238,53 +240,31 @@ def test_loaded_models_are_refused(world: World, tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
-def test_a_machine_that_does_not_see_the_store(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "SEEN_SECONDS", 0)
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0)
-    config = make_config(world, tmp_path / "s", engine="ray")
+class Elsewhere:
+    """A machine that does not have the store's disk; the part it did is not to be seen here."""
+
+    speaks, patience = True, 0.0
+
+    def __init__(self, store: Path, finished: int | None = None) -> None:
+        self._store = store
+        self._finished = finished
+
+    def run(self, job: Job) -> None:
+        if self._finished is not None:
+            job.hear(Message(Event.FINISHED, self._finished), WorkerAddress("there", 7))
+        shutil.move(self._store, self._store.with_name("elsewhere"))
+        job.run(Worker())
+
+
+def test_a_machine_that_does_not_see_the_store(world: World, tmp_path: Path) -> None:
+    config = make_config(world, tmp_path / "s")
     with pytest.raises(CacheError, match=r"not to be seen on .*all machines of the cluster share"):
-        PartWorker().load(config, threads=1)
+        run_extraction(config, launcher=Elsewhere(tmp_path / "s"))
     assert not (tmp_path / "s").exists()
 
 
-def test_a_part_that_is_not_seen_here(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from regionspot_core.cache.storage.arrays import read_attributes, read_plan
-    from regionspot_core.cache.storage.store import open_store
-    from regionspot_core.cache.writer import CacheWriter
-
-    monkeypatch.setattr(worker, "SEEN_SECONDS", 0)
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0)
-    store = open_store(finished)
-    plan = read_plan(store, read_attributes(store))
-    worker.require_seen(CacheWriter(finished, plan), plan.part(4), where="there")
-    with pytest.raises(CacheError, match="part 4, committed there, is not to be seen here"):
-        worker.require_seen(CacheWriter(tmp_path, plan), plan.part(4), where="there")
-
-
-def test_workers_get_paths_that_hold_everywhere(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "clip.pt").touch()
-    named = {"sam_checkpoint": "sam.pth", "clip_pretrained": "clip.pt"}
-    given = make_config(
-        world, Path("store"), images="images", annotations="a.json", bank="b.h5", backbones=named
-    )
-    sent = anywhere(given, on_gpu=True)
-    paths = [sent.images, sent.annotations, sent.out, sent.bank, sent.backbones.sam_checkpoint]
-    assert paths == [tmp_path / name for name in ("images", "a.json", "store", "b.h5", "sam.pth")]
-    assert sent.backbones.clip_pretrained == str(tmp_path / "clip.pt")
-    assert sent.backbones.device == "cuda"
-    at_url = given.model_copy(
-        update={
-            "out": "s3://bucket/store",
-            "backbones": given.backbones.model_copy(update={"clip_pretrained": "openai"}),
-        }
-    )
-    sent = anywhere(at_url, on_gpu=False)
-    assert (sent.out, sent.backbones.clip_pretrained) == ("s3://bucket/store", "openai")
-    assert sent.backbones.device == "auto"
+def test_a_part_that_is_not_seen_here(world: World, tmp_path: Path) -> None:
+    config = make_config(world, tmp_path / "s")
+    named = r"part 4, committed on there \(process 7\), is not to be seen here"
+    with pytest.raises(CacheError, match=named):
+        run_extraction(config, launcher=Elsewhere(tmp_path / "s", finished=4))

@@ -1,23 +1,23 @@
 """Several devices of one machine, a process each: one run's bytes, and faults that are told."""
 
 import contextlib
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from regionspot_core.distributed.processes import Processes
 from regionspot_core.errors import ConfigError, InputError, WorkerError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.prepare import open_writer, prepare
-from regionspot_extract.process_engine import process_engine
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
 
@@ -60,24 +60,21 @@ def test_two_processes_give_one_processes_bytes(
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_dies(world: World, finished: Path, tmp_path: Path) -> None:
+def test_a_process_that_dies(
+    world: World, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is named with its signal, and the same command goes on."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "kill_at_point"))
+    monkeypatch.setenv("KILL_AT", f"encode batch {2 * PART}")
     config = make_config(world, tmp_path / "s", devices=["cpu"])
-    extraction = prepare(config)
-
-    def kill(count: int) -> None:
-        (process,) = multiprocessing.active_children()
-        process.kill()
-
-    writer = open_writer(extraction)
-    with (
-        pytest.raises(WorkerError, match=r"the process on cpu died at part \d.* \(SIGKILL\)"),
-        process_engine(extraction, writer, kill) as try_parts,
-    ):
-        list(try_parts(extraction.plan.parts()))
+    died = r"the process on cpu died at part (1, )?2.* \(SIGKILL\); the same command goes on"
+    with pytest.raises(WorkerError, match=died):
+        run_extraction(config)
     assert multiprocessing.active_children() == []
     there = describe_store(config.out).parts_written
-    report = run_extraction(make_config(world, tmp_path / "s"))
+    assert 1 <= there <= 2
+    monkeypatch.delenv("KILL_AT")
+    report = run_extraction(config)
     assert (report.parts_resumed, report.complete) == (there, True)
     assert files_of(tmp_path / "s") == files_of(finished)
 
@@ -90,15 +87,26 @@ def test_a_device_that_is_not_there(world: World, tmp_path: Path) -> None:
 
 
 def test_a_workers_error_is_the_runs_own(world: World, tmp_path: Path) -> None:
-    extraction = prepare(make_config(world, tmp_path / "s"))
-    writer = open_writer(extraction)
-    devices = {"config": extraction.config.model_copy(update={"devices": ("cuda:77",)})}
-    with (
-        pytest.raises(InputError, match="device 'cuda:77' cannot be used here"),
-        process_engine(replace(extraction, **devices), writer, lambda count: None) as try_parts,
-    ):
-        list(try_parts(extraction.plan.parts()))
+    with pytest.raises(InputError, match="device 'cuda:77' cannot be used here"):
+        run_extraction(make_config(world, tmp_path / "s"), launcher=Processes(("cuda:77",)))
     assert multiprocessing.active_children() == []
+
+
+def test_images_that_failed_are_tried_again(world: World, tmp_path: Path) -> None:
+    """Each process has its share of the parts: one that fails again is not done by both."""
+    images = tmp_path / "images"
+    shutil.copytree(world.train_images, images)
+    names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
+    mended, lost = names[0], names[PART]
+    whole = (images / mended).read_bytes()
+    (images / mended).unlink()
+    (images / lost).unlink()
+    config = make_config(world, tmp_path / "s", images=images, devices=["cpu", "cpu"])
+    assert [failure.file for failure in run_extraction(config).failed] == [mended, lost]
+    (images / mended).write_bytes(whole)
+    report = run_extraction(config.model_copy(update={"retry_failed": True}))
+    assert [failure.file for failure in report.failed_now] == [lost]
+    assert (report.parts_done, report.parts_resumed) == (2, PARTS - 2)
 
 
 def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.cache.storage.markers import COMPLETE
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
@@ -107,7 +107,7 @@ def test_shards_one_after_the_other_on_a_shared_store(
 PROGRAM = """
 import sys
 from pathlib import Path
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 images, annotations, out = map(Path, sys.argv[1:4])

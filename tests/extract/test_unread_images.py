@@ -11,7 +11,7 @@ import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.datasets import read_vocabulary
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_text import TextConfig
 from regionspot_core.text.embed import build_class_bank

@@ -1,4 +1,4 @@
-"""The local engine: a part is written while the next is encoded, and nothing is lost by it."""
+"""One process: a part is written while the next is encoded, and nothing is lost by it."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from regionspot_core.support.fault_points import at_points
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.engine import in_turn
+from regionspot_extract.parts import encode_parts
 from regionspot_extract.prepare import Extraction, open_writer, prepare
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
@@ -61,9 +61,11 @@ def test_a_part_is_written_while_the_next_one_is_encoded(
 
     extraction, writer = opened
     with at_points(step_in):
-        attempts = list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
-    assert [attempt.part.index for attempt in attempts] == list(range(PARTS))
-    assert all(attempt.marker is not None for attempt in attempts)
+        outcomes = list(
+            encode_parts(extraction, writer, extraction.plan.parts(), lambda count: None)
+        )
+    assert [outcome.part.index for outcome in outcomes] == list(range(PARTS))
+    assert all(outcome.marker is not None for outcome in outcomes)
 
 
 def test_at_most_two_parts_are_in_memory(
@@ -82,7 +84,7 @@ def test_at_most_two_parts_are_in_memory(
 
     extraction, writer = opened
     with at_points(step_in):
-        list(in_turn(extraction, writer, extraction.plan.parts(), lambda count: None))
+        list(encode_parts(extraction, writer, extraction.plan.parts(), lambda count: None))
     assert len(most) == PARTS
     assert max(most) <= 2
 
@@ -128,12 +130,12 @@ def test_parts_held_by_another_run_are_left_to_it(opened: tuple[Extraction, Cach
     with writer.claim(parts[2]) as mine:
         assert mine
         other = CacheWriter(writer.store, writer.plan)
-        attempts = list(in_turn(extraction, other, parts, lambda count: None))
-    held = [attempt.part.index for attempt in attempts if attempt.held]
+        outcomes = list(encode_parts(extraction, other, parts, lambda count: None))
+    held = [outcome.part.index for outcome in outcomes if outcome.held]
     assert held == [2]
     # Looked at again, they are there already, but for that one.
-    again = list(in_turn(extraction, writer, parts, lambda count: None))
-    assert [attempt.part.index for attempt in again if attempt.marker is not None] == [2]
+    again = list(encode_parts(extraction, writer, parts, lambda count: None))
+    assert [outcome.part.index for outcome in again if outcome.marker is not None] == [2]
 
 
 def test_claims_are_taken_only_as_images_are_read(
@@ -155,7 +157,7 @@ def test_claims_are_taken_only_as_images_are_read(
             seen.append((number, max(asked)))
 
     with at_points(step_in):
-        list(in_turn(extraction, writer, parts(), lambda count: None))
+        list(encode_parts(extraction, writer, parts(), lambda count: None))
     assert len(seen) == SCENES // 2
     assert all(part <= (first + 1 + 5) // PART for first, part in seen)
 

@@ -102,13 +102,13 @@ def run(
     several processes share the images. Images that cannot be read are
     reported; the exit code is then 1.
     """
-    from regionspot_core.distributed.shard import Shard
+    from regionspot_core.distributed.shares import Shard
     from regionspot_core.support.tables import show
     from regionspot_evaluate.config import EvaluateConfig
     from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
     from regionspot_evaluate.reports.printing import evaluation_output, share_output
     from regionspot_evaluate.run import run_share
-    from regionspot_evaluate.together import evaluate_together, require_one_process
+    from regionspot_evaluate.shares import evaluate_together, require_one_process
 
     models = {
         "sam_checkpoint": sam_checkpoint,

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from regionspot_core.distributed.shard import Shard
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.support.fault_points import reach

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from regionspot_core.cache.layout.schema import GROUP, part_arrays
-from regionspot_core.cache.storage.claims import claims_on, until_none_is_held
+from regionspot_core.cache.storage.claims import claims_on, retry_held
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, read_plan_files, write_marker
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.cache.writer import CacheWriter, created_aside
@@ -101,7 +101,7 @@ def copy_parts(
                 on_bytes(parts[index].nbytes)
         return held
 
-    until_none_is_held(list(parts), attempt, what=str(target.store))
+    retry_held(list(parts), attempt, what=str(target.store))
     return copied
 
 

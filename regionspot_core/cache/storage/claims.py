@@ -28,20 +28,20 @@ LOOK_AGAIN_SECONDS = 2.0
 Item = TypeVar("Item")
 
 
-def until_none_is_held(
-    items: Sequence[Item], attempt: Callable[[Sequence[Item]], Sequence[Item]], *, what: str
+def retry_held(
+    items: Sequence[Item], attempt: Callable[[Sequence[Item]], Sequence[Item]], *, what: str | None
 ) -> None:
     """Attempt all items, and those again that another run holds, until none is left.
 
     Args:
-        items: What to do, a part each.
+        items: The parts to do.
         attempt: Tries each item once, and returns those that another run holds.
-        what: What is at work, for the line that says that it waits.
+        what: The word that begins the line about waiting; None shows no line.
     """
     waiting = items
     while waiting:
         held = attempt(waiting)
-        if held and waiting is items:
+        if held and waiting is items and what is not None:
             say(f"{what}: {len(held)} parts are with another run on this store; waiting for it")
         if len(held) == len(waiting):
             time.sleep(LOOK_AGAIN_SECONDS)

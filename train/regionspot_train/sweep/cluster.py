@@ -15,7 +15,12 @@ from typing import Any
 import torch
 
 from regionspot_core.cache.storage.store import Location
-from regionspot_core.distributed.ray import connected, first_words, require_answer, require_ray
+from regionspot_core.distributed.ray_cluster import (
+    connected,
+    first_words,
+    require_answer,
+    require_ray,
+)
 from regionspot_core.errors import ClusterError, RegionSpotError
 from regionspot_train.sweep.group import GroupInputs, SweepTask, learn_group
 from regionspot_train.sweep.space import Space

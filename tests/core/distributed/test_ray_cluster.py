@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.distributed.ray_crew import Crew, RayOptions
+from regionspot_core.distributed.ray_cluster import Crew, RayOptions
 
 GPU_BOX = {"CPU": 96.0, "GPU": 8.0}
 

@@ -1,18 +1,20 @@
-"""Who does the parts. An engine tries each part once; :func:`do_parts` sees that all are done."""
+"""Encoding parts and committing them: images read ahead, one part written behind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 from regionspot_core.cache.layout.plan import Part
-from regionspot_core.cache.storage.claims import until_none_is_held
+from regionspot_core.cache.storage.claims import retry_held
 from regionspot_core.cache.storage.markers import Marker, read_marker
 from regionspot_core.cache.writer import CacheWriter, StoredPart
+from regionspot_core.distributed.shares import Worker
 from regionspot_extract.encoding import stages
 from regionspot_extract.encoding.allocator import freed_memory_kept
 from regionspot_extract.encoding.pictures import UNKNOWN
@@ -22,9 +24,8 @@ OnImages = Callable[[int], None]
 """Called with how many more images are done, failed ones included."""
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """What came of trying to do a part."""
+class Outcome(NamedTuple):
+    """The end of an attempt at a part."""
 
     part: Part
     marker: Marker | None = None
@@ -33,48 +34,62 @@ class Attempt:
     """Whether another run holds it. A part neither held nor done here was there already."""
 
 
-TryParts = Callable[[Sequence[Part]], Iterable[Attempt]]
-"""Tries every part once, in any order."""
-Engine = Callable[[Extraction, CacheWriter, OnImages], AbstractContextManager[TryParts]]
-
-
-def do_parts(try_parts: TryParts, parts: Sequence[Part]) -> list[Marker]:
+def do_parts(
+    extraction: Extraction,
+    writer: CacheWriter,
+    parts: Sequence[Part],
+    on_images: OnImages,
+    *,
+    worker: Worker | None = None,
+) -> list[Marker]:
     """Do all parts; those that another run holds are left to it, and waited for.
 
-    Returns the markers of the parts that were done here.
+    Args:
+        extraction: What to do.
+        writer: Of the store.
+        parts: Which.
+        on_images: Told of images that are encoded, or were there already.
+        worker: This process among others on the store, which tell of what they do themselves.
+
+    Returns:
+        The markers of the parts that were done here.
     """
     done: list[Marker] = []
 
     def attempt(waiting: Sequence[Part]) -> list[Part]:
-        attempts = list(try_parts(waiting))
-        done.extend(attempt.marker for attempt in attempts if attempt.marker is not None)
-        return [attempt.part for attempt in attempts if attempt.held]
+        held = []
+        for outcome in encode_parts(extraction, writer, waiting, on_images, worker=worker):
+            if outcome.held:
+                held.append(outcome.part)
+            elif outcome.marker is not None:
+                done.append(outcome.marker)
+            elif worker is None:
+                on_images(len(outcome.part.images))
+        return held
 
-    until_none_is_held(parts, attempt, what="extract")
+    for index in worker.alone if worker else ():
+        attempt([part for part in parts if part.index == index])
+    retry_held(parts, attempt, what=None if worker else "extract")
     return done
 
 
-@contextmanager
-def local_engine(
-    extraction: Extraction, writer: CacheWriter, on_images: OnImages
-) -> Iterator[TryParts]:
-    """Parts one after another, in this process."""
-    yield lambda parts: in_turn(extraction, writer, parts, on_images)
-
-
-@dataclass(frozen=True)
-class _Taken:
+class _Taken(NamedTuple):
     """A part that this run has taken up, with its claim on it."""
 
     part: Part
     claim: ExitStack
-    attempt: Attempt | None
+    outcome: Outcome | None
     """What came of it, where there is nothing to do."""
 
 
-def in_turn(
-    extraction: Extraction, writer: CacheWriter, parts: Iterable[Part], on_images: OnImages
-) -> Iterator[Attempt]:
+def encode_parts(
+    extraction: Extraction,
+    writer: CacheWriter,
+    parts: Iterable[Part],
+    on_images: OnImages,
+    *,
+    worker: Worker | None = None,
+) -> Iterator[Outcome]:
     """Encode and commit parts, unless another run holds or has done them.
 
     The models never wait: images are decoded ahead of them, those of the next part too, and a part
@@ -85,22 +100,25 @@ def in_turn(
         extraction: What to do.
         writer: Of the store.
         parts: Which; each is asked for when its first image is due to be read.
-        on_images: Told how it goes on.
+        on_images: Told of images that are encoded.
+        worker: Told of each part that is taken up and committed.
     """
+    worker = worker or Worker()
     planned_bytes = writer.image_bytes.copy()
     with (
         ExitStack() as claims,
-        _WriteBehind(extraction, writer) as behind,
+        _WriteBehind(extraction, writer, worker) as behind,
         ExitStack() as stack,
     ):
 
         def take(part: Part) -> _Taken:
             claim = claims.enter_context(ExitStack())
             if not claim.enter_context(writer.claim(part)):
-                return _Taken(part, claim, Attempt(part, held=True))
+                return _Taken(part, claim, Outcome(part, held=True))
             marker = read_marker(writer.store, writer.plan, part.index)
             if marker is not None and not (marker.failed and extraction.config.retry_failed):
-                return _Taken(part, claim, Attempt(part))
+                return _Taken(part, claim, Outcome(part))
+            worker.begun(part.index)
             if marker is not None:
                 # An image that could not be read is mended by another file, of another size.
                 planned_bytes[[failure.position for failure in marker.failed]] = UNKNOWN
@@ -109,7 +127,7 @@ def in_turn(
 
         def work() -> Iterator[tuple[_Taken, int | None]]:
             for taken in map(take, parts):
-                images: Iterable[int | None] = (None,) if taken.attempt else taken.part.images
+                images: Iterable[int | None] = (None,) if taken.outcome else taken.part.images
                 yield from ((taken, position) for position in images)
 
         def advance(count: int) -> None:
@@ -121,7 +139,7 @@ def in_turn(
             closing(extraction.pictures.read(work(), planned_bytes=planned_bytes))
         )
         for taken, pictures in groupby(read, key=itemgetter(0)):
-            if taken.attempt is None:
+            if taken.outcome is None:
                 features = extraction.encoder.encode_part(
                     taken.part,
                     (picture for _, picture in pictures if picture is not None),
@@ -131,20 +149,27 @@ def in_turn(
                 yield from behind.write(taken, features)
                 continue
             taken.claim.close()
-            if not taken.attempt.held:
-                on_images(len(taken.part.images))
-            yield taken.attempt
+            yield taken.outcome
         yield from behind.written()
+
+
+@dataclass(frozen=True)
+class _Underway:
+    """A part that is being written."""
+
+    taken: _Taken
+    marker: Future[Marker]
 
 
 class _WriteBehind:
     """Writes one part in a thread, while the caller makes the next."""
 
-    def __init__(self, extraction: Extraction, writer: CacheWriter) -> None:
+    def __init__(self, extraction: Extraction, writer: CacheWriter, worker: Worker) -> None:
         self._clock = extraction.clock
         self._writer = writer
+        self._worker = worker
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._underway: tuple[_Taken, Future[Marker]] | None = None
+        self._underway: _Underway | None = None
 
     def __enter__(self) -> _WriteBehind:
         return self
@@ -152,25 +177,27 @@ class _WriteBehind:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def write(self, taken: _Taken, features: StoredPart) -> Iterator[Attempt]:
-        """Begin to write a part; what came of the one before."""
+    def write(self, taken: _Taken, features: StoredPart) -> Iterator[Outcome]:
+        """Begin to write a part; yield the outcome of the one before."""
         yield from self.written()
-        self._underway = taken, self._pool.submit(self._write, taken.part, features)
+        self._underway = _Underway(taken, self._pool.submit(self._write, taken.part, features))
 
-    def written(self) -> Iterator[Attempt]:
-        """What came of the part that is being written, once it is; nothing where none is."""
+    def written(self) -> Iterator[Outcome]:
+        """Wait for the part that is being written, if there is one, and yield its outcome."""
         if self._underway is not None:
-            taken, future = self._underway
+            taken, marker = self._underway.taken, self._underway.marker
             self._underway = None
-            marker = future.result()
+            outcome = Outcome(taken.part, marker.result())
             taken.claim.close()
-            yield Attempt(taken.part, marker)
+            yield outcome
 
     def raise_failure(self) -> None:
         """Raise what has stopped the writing, if something has: no need to finish the next part."""
-        if self._underway is not None and self._underway[1].done():
-            self._underway[1].result()
+        if self._underway is not None and self._underway.marker.done():
+            self._underway.marker.result()
 
     def _write(self, part: Part, features: StoredPart) -> Marker:
         with self._clock(stages.WRITE):
-            return self._writer.write_stored(part, features)
+            marker = self._writer.write_stored(part, features)
+        self._worker.finished(part.index)
+        return marker
