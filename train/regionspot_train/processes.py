@@ -19,48 +19,48 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among ``count``. One alone needs no other, and nothing here costs it time."""
+    """This process among ``count``; where it is alone, no method exchanges anything."""
 
     rank: int = 0
     count: int = 1
     control: Any = None
-    """The process group for plain values: they go through the processor whatever heads are on."""
+    """Process group for plain values, which go through the CPU whatever device heads are on."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes, validates and speaks."""
+        """Whether this process is the one that writes, validates and prints."""
         return self.rank == 0
 
     @property
     def share(self) -> slice:
-        """Which images of a batch are this process's."""
+        """The images of a batch that this process learns from."""
         return slice(self.rank, None, self.count)
 
-    def total(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes."""
+    def all_reduce_sum(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the sum over all processes, each of which must call this."""
         if self.count > 1:
             value = value.clone()
             dist.all_reduce(value)
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in one of them. Each must ask."""
+        """Return whether the flag is set in any process; each must call this."""
         if self.count == 1:
             return flag
         flags: list[Any] = [None] * self.count
         dist.all_gather_object(flags, flag, group=self.control)
         return any(flags)
 
-    def all_have(self, value: Value | None) -> Value:
-        """The first process's value, for all of them. Each must ask."""
+    def broadcast(self, value: Value | None) -> Value:
+        """Return the first process's value in every process; each must call this."""
         values: list[Any] = [value]
         if self.count > 1:
             dist.broadcast_object_list(values, src=0, group=self.control)
-        found: Value = values[0]
-        return found
+        first: Value = values[0]
+        return first
 
-    def gathered(self, value: Value) -> list[Value]:
-        """Every process's value, by rank. Each must ask."""
+    def all_gather(self, value: Value) -> list[Value]:
+        """Return every process's value, by rank; each must call this."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -87,7 +87,7 @@ def require_alone() -> None:
     """Refuse to be one of several processes of ``torchrun``.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: If ``torchrun`` started several.
     """
     count = own_share().of
     if count > 1:

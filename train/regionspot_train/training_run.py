@@ -173,7 +173,7 @@ class TrainingRun:
             with self.meter.left_out():
                 (found,) = self._validation.measure([self.learner.head], [self.step])
                 self.validated(found)
-        self._patience_lost = self._processes.all_have(self._validator.patience_is_lost)
+        self._patience_lost = self._processes.broadcast(self._validator.patience_is_lost)
 
     def validated(self, found: Accuracy) -> float:
         """Take note of how good the head is, and keep it if it is the best so far.
@@ -261,7 +261,7 @@ class TrainingRun:
 
     def _restore(self) -> None:
         """Bring everything to where the run in the folder was last."""
-        found = self._processes.all_have(self._found())
+        found = self._processes.broadcast(self._found())
         self._finished = self._left_alone = found.finished
         if found.state is not None and found.weights is not None:
             self.learner.restore(found.weights, found.state["learner"])

@@ -134,7 +134,7 @@ class Learner:
                     # Parallel gradients are means over the processes; the loss is their sum.
                     self._scaler.scale(part * self._processes.count).backward()
                     loss += part.detach()
-        return self.take_step(self._processes.total(loss), batch)
+        return self.take_step(self._processes.all_reduce_sum(loss), batch)
 
     def try_to_learn(self, batch: TrainBatch) -> Learnt | CheckpointError:
         """As :meth:`learn`, and the error as a value where numbers are no longer finite."""
@@ -150,11 +150,11 @@ class Learner:
             return classes
         own = torch.zeros(len(classes.embeddings_KD), device=self.device)
         own[batch.features.classes[batch.features.mask].to(self.device)] = 1
-        own = self._processes.total(own) > 0
+        own = self._processes.all_reduce_sum(own) > 0
         among = None
         if self.config.loss.federated:
             counted = counted_classes(batch.features, len(own)).any(0).to(own)
-            among = self._processes.total(counted) > 0
+            among = self._processes.all_reduce_sum(counted) > 0
         return classes.drawn(own, negatives, (self.config.seed, self.step), among_K=among)
 
     def autocast(self) -> torch.autocast:
@@ -193,7 +193,7 @@ class Learner:
         state = {
             "step": self.step,
             "optimiser": self._optimiser.state_dict(),
-            "random": self._processes.gathered(self._random.state),
+            "random": self._processes.all_gather(self._random.state),
             "scaler": self._scaler.state_dict(),
         }
         if self._average is not None:

@@ -18,7 +18,7 @@ from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.learning.validation import ValidationSet
 from regionspot_train.processes import local_device
 from regionspot_train.record.meter import Meter
-from regionspot_train.sweep.slots import Places, trial_folder
+from regionspot_train.sweep.slots import TrialSlots, trial_folder
 from regionspot_train.sweep.study import Asking, Trial
 from regionspot_train.training_run import TrainingRun
 
@@ -103,7 +103,7 @@ def learn_group(
             pictured=False,
         )
 
-    places = Places(
+    slots = TrialSlots(
         count=task.at_once,
         group=group,
         groups=task.groups,
@@ -112,17 +112,17 @@ def learn_group(
         lockstep=Lockstep(inputs.device, stacked=task.stacked),
         validation=inputs.validation,
     )
-    with places:
-        position = places.position(config.data.first_batch)
+    with slots:
+        position = slots.position(config.data.first_batch)
         start = position - config.data.first_batch
         loader = FeatureLoader(inputs.sources, config, start_step=start, endless=True)
         with closing(meter.waiting(loader)) as batches:
-            while places.fill(position) and not stopping():
-                ended = places.ended
-                places.learn(position, next(batches))
+            while slots.fill(position) and not stopping():
+                ended = slots.ended
+                slots.learn(position, next(batches))
                 position += 1
-                on_ended(places.ended - ended)
-        places.checkpoint()
+                on_ended(slots.ended - ended)
+        slots.checkpoint()
     return meter.waiting_share
 
 

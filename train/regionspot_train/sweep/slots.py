@@ -1,4 +1,4 @@
-"""The heads of a sweep that learn at one time, each in a place of its own."""
+"""The heads of a sweep that learn at one time, each in a slot of its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TRIALS = "trials"
 
 
 @dataclass
-class Place:
-    """A head that learns."""
+class TrialSlot:
+    """A trial whose head is learning."""
 
     trial: Trial
     run: TrainingRun
@@ -33,21 +33,21 @@ class Place:
 
     @property
     def position(self) -> int:
-        """The batch it needs next."""
+        """The batch that the head needs next."""
         return self.trial.first_batch + self.run.step
 
 
-class Places:
-    """Heads that take their steps together; one that ends or is given up makes room for another.
+class TrialSlots:
+    """Slots for heads that take their steps together; one that ends makes room for another.
 
     Args:
-        count: How many learn at one time.
-        group: Which of ``groups`` groups of heads these are.
-        groups: Each has a read of its own.
-        study: Says what to try, and what to give up.
+        count: The number of heads that learn at one time.
+        group: The number of this group of heads.
+        groups: The number of groups; each has a read of its own.
+        study: Decides what to try and what to give up.
         open_run: Makes the training run of a trial, in the trial's folder.
-        lockstep: How they learn.
-        validation: What says how good they are.
+        lockstep: Gives all heads a batch.
+        validation: Measures how good a head is.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Places:
         self._open_run = open_run
         self._lockstep = lockstep
         self._validation = validation
-        self._places: list[Place] = []
+        self._slots: list[TrialSlot] = []
         self._all_begun = False
         self.ended = 0
         """Heads that have ended here, one way or another."""
@@ -85,19 +85,17 @@ class Places:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for place in self._places:
-            place.log.close()
+        for slot in self._slots:
+            slot.log.close()
 
     def position(self, start: int) -> int:
-        """The first batch that a head needs; ``start`` or later where none is learning."""
-        return min(
-            (place.position for place in self._places), default=max(start, self._next_begins())
-        )
+        """Return the first batch that a head needs; ``start`` or later where none is learning."""
+        return min((slot.position for slot in self._slots), default=max(start, self._next_begins()))
 
     def fill(self, position: int) -> bool:
-        """Begin new heads at the batch ``position`` where there is room; whether any learns."""
+        """Begin new heads at a batch where there is room, and return whether any head learns."""
         while (
-            len(self._places) < self._count
+            len(self._slots) < self._count
             and not self._all_begun
             and position >= self._next_begins()
         ):
@@ -105,42 +103,42 @@ class Places:
             self._all_begun = trial is None
             if trial is not None:
                 self._begin(trial)
-        return bool(self._places)
+        return bool(self._slots)
 
     def _next_begins(self) -> int:
         return self._study.next_begins(self._group, self._groups, self._count)
 
     def learn(self, position: int, batch: TrainBatch) -> None:
-        """Give the batch at ``position`` to the heads that need it next, and look how they do."""
+        """Give the batch at ``position`` to the heads that need it next, and validate those due."""
         reach("sweep step", position)
-        due = [place for place in self._places if place.position == position]
-        results = self._lockstep.learn([place.run.learner for place in due], batch)
+        due = [slot for slot in self._slots if slot.position == position]
+        results = self._lockstep.learn([slot.run.learner for slot in due], batch)
         learnt = []
-        for place, result in zip(due, results, strict=True):
+        for slot, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
-                self._fail(place, str(result))
+                self._fail(slot, str(result))
             else:
-                place.run.count(result, batch)
-                learnt.append(place)
-        figures = self._validate([place for place in learnt if place.run.validation_is_due])
-        for place in learnt:
-            self._after_step(place, figures.get(place.trial.number))
+                slot.run.count(result, batch)
+                learnt.append(slot)
+        figures = self._validate([slot for slot in learnt if slot.run.validation_is_due])
+        for slot in learnt:
+            self._after_step(slot, figures.get(slot.trial.number))
 
-    def _validate(self, due: list[Place]) -> dict[int, float]:
-        """Each head's figure by the number of its trial; the validation store is read once."""
+    def _validate(self, due: list[TrialSlot]) -> dict[int, float]:
+        """Measure heads in one read of the validation store; return figures by trial number."""
         if not due:
             return {}
-        runs = [place.run for place in due]
+        runs = [slot.run for slot in due]
         found = self._validation.measure([run.learner.head for run in runs], [r.step for r in runs])
         return {
-            place.trial.number: place.run.validated(each)
-            for place, each in zip(due, found, strict=True)
+            slot.trial.number: slot.run.validated(each)
+            for slot, each in zip(due, found, strict=True)
         }
 
     def checkpoint(self) -> None:
         """Write a checkpoint of every head."""
-        for place in self._places:
-            place.run.checkpoint()
+        for slot in self._slots:
+            slot.run.checkpoint()
 
     def _begin(self, trial: Trial) -> None:
         log = ExitStack()
@@ -150,42 +148,42 @@ class Places:
             self._study.fail(trial.number, str(error))
             self.ended += 1
             return
-        place = Place(trial, run, log)
-        self._places.append(place)
+        slot = TrialSlot(trial, run, log)
+        self._slots.append(slot)
         if run.ended:  # and was killed before the study was told
-            self._finish(place)
+            self._finish(slot)
 
-    def _after_step(self, place: Place, value: float | None) -> None:
-        run = place.run
-        given_up = value is not None and self._study.report(place.trial.number, value, run.step)
+    def _after_step(self, slot: TrialSlot, value: float | None) -> None:
+        run = slot.run
+        given_up = value is not None and self._study.report(slot.trial.number, value, run.step)
         if given_up and not run.ended:
-            self._study.prune(place.trial.number)
-            self._leave(place)
+            self._study.prune(slot.trial.number)
+            self._leave(slot)
             return
         run.write()
         if run.ended:
-            self._finish(place)
+            self._finish(slot)
 
-    def _finish(self, place: Place) -> None:
-        self._study.finish(place.trial.number, place.run.best_figure)
-        self._leave(place)
+    def _finish(self, slot: TrialSlot) -> None:
+        self._study.finish(slot.trial.number, slot.run.best_figure)
+        self._leave(slot)
 
-    def _fail(self, place: Place, reason: str) -> None:
-        self._study.fail(place.trial.number, reason)
-        self._leave(place)
+    def _fail(self, slot: TrialSlot, reason: str) -> None:
+        self._study.fail(slot.trial.number, reason)
+        self._leave(slot)
 
-    def _leave(self, place: Place) -> None:
-        place.log.close()
-        self._places.remove(place)
+    def _leave(self, slot: TrialSlot) -> None:
+        slot.log.close()
+        self._slots.remove(slot)
         self.ended += 1
-        remove_checkpoints(place.run.out)
+        remove_checkpoints(slot.run.out)
 
 
 def remove_checkpoints(head: Path) -> None:
-    """Remove those of a head that has ended: hundreds of heads' optimisers would fill the disk."""
+    """Remove the checkpoints of a head that has ended: hundreds would fill the disk."""
     shutil.rmtree(head / CHECKPOINTS, ignore_errors=True)
 
 
 def trial_folder(out: Path, number: int) -> Path:
-    """Where a head of a sweep is."""
+    """Return the folder of a head of a sweep."""
     return out / TRIALS / f"{number:04d}"
