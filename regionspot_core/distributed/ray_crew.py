@@ -5,25 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.backbones.config import BackboneConfig
 from regionspot_core.config import Config
+from regionspot_core.support.options import Flag
+
+RAY = "On a Ray cluster"
 
 
 class RayOptions(Config):
     """Which Ray cluster does the work, and with how many workers. None leaves it to us."""
 
-    address: str | None = None
-    """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
-    actors: int | None = Field(default=None, ge=1, le=10_000)
-    """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
-    gpus: float | None = Field(default=None, gt=0, le=1_024)
-    """Of an actor; 0.5 puts two on one. None is 1 where the cluster has any."""
-    threads: int | None = Field(default=None, ge=1, le=4_096)
-    """PyTorch's, of an actor; None is as many as here, which gives the local engine's bytes."""
+    address: Annotated[
+        str | None,
+        Flag(
+            name="--ray-address",
+            metavar="HOST:PORT",
+            panel=RAY,
+            default="RAY_ADDRESS, or one here",
+        ),
+    ] = None
+    """Address of the cluster."""
+    actors: Annotated[int | None, Flag(panel=RAY, default="one a GPU, or as the CPUs allow")] = (
+        Field(default=None, ge=1, le=10_000)
+    )
+    """Worker processes, each with its own models."""
+    gpus: Annotated[
+        float | None, Flag(name="--actor-gpus", panel=RAY, default="1 where there are any")
+    ] = Field(default=None, gt=0, le=1_024)
+    """GPUs of a worker; 0.5 puts two on one."""
+    threads: Annotated[
+        int | None, Flag(name="--actor-threads", panel=RAY, default="as many as here")
+    ] = Field(default=None, ge=1, le=4_096)
+    """PyTorch's CPU threads of a worker; as many as here give the local engine's bytes."""
 
 
 def require_ray_fits(engine: str, device: str) -> None:

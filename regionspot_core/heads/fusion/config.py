@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
-from regionspot_core.heads.fusion.image_tokens import require_positions, token_grid
+from regionspot_core.heads.fusion.token_grid import require_positions, token_grid
 from regionspot_core.region_tokens import TokenChoice
 
 WIDEST = 65_536
