@@ -14,12 +14,14 @@ from regionspot_extract.commands.arguments import Out, Store
 def export(
     store: Store,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.h5", help="The file to write; a new one.")
+        Path,
+        typer.Option("--out", metavar="FILE.zip|FILE.h5", help="The file to write; a new one."),
     ],
 ) -> None:
-    """Write a finished store into one HDF5 file, to share it.
+    """Write a finished store into one file, to share it.
 
-    Any HDF5 library reads it: file["clip/tokens"][7] is image 7's tokens.
+    A zip has the store's own files, uncompressed: zarr-python opens it as it
+    is. Of HDF5, any library reads file["clip/tokens"][7], image 7's tokens.
     """
     from regionspot_extract.commands.printing import print_exported
     from regionspot_extract.stores.exchange import export_store
@@ -30,7 +32,9 @@ def export(
 def import_(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE.h5", callback=existing_file, help="What `export` wrote."),
+        typer.Argument(
+            metavar="FILE.zip|FILE.h5", callback=existing_file, help="What `export` wrote."
+        ),
     ],
     out: Out,
 ) -> None:
