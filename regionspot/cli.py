@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import MutableMapping
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
-from regionspot_bench.cli import app as bench_app
-from regionspot_bench.extract.cli import add_extract
-from regionspot_bench.score.cli import add_score
-from regionspot_bench.train.cli import add_train
 from regionspot_core import __version__
 from regionspot_core.errors import RegionSpotError
-from regionspot_core.support.arguments import bound_integers, require_values
-from regionspot_core.support.files import reason_of
+from regionspot_core.support.arguments import require_values
+from regionspot_core.support.commands import Command, Group
+from regionspot_core.support.files import reason_of, require_empty_folder
 from regionspot_core.support.terminal import output, printable, replace_what_cannot_be_shown
-from regionspot_evaluate.cli import app as evaluate_app
-from regionspot_extract.cli import app as extract_app
-from regionspot_train.cli import app as train_app
 
-if TYPE_CHECKING:
-    from regionspot_bench.train.online import Precision
-    from regionspot_core.backbones.clip.untrained import UntrainedTower
+STAGES = {
+    "extract": "Run the frozen models over the images once and keep their tokens.",
+    "train": "Train a fusion head on cached features alone.",
+    "evaluate": "Put a head back behind the frozen models and score what it says.",
+    "bench": "Measure here what the project promises: ratios from one run, met or not.",
+}
+"""What each stage does. Its commands are in `regionspot_STAGE.cli`, imported when they are asked
+for: `regionspot --help` needs none of them."""
 
 
-class _Commands(TyperGroup):
+class _Stage(Group):
+    """A stage, whose commands are imported when they are first asked for."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - Typer's
+        self._loaded: MutableMapping[str, Any] | None = None
+        super().__init__(*arguments, **keywords)
+
+    @property
+    def commands(self) -> MutableMapping[str, Any]:
+        """The commands by name."""
+        if self._loaded is None:
+            stage: Any = typer.main.get_command(import_module(f"regionspot_{self.name}.cli").app)
+            self._loaded = stage.commands
+        return self._loaded
+
+    @commands.setter
+    def commands(self, commands: MutableMapping[str, Any]) -> None:
+        """Do nothing: Typer hands over an empty dictionary."""
+
+
+class _Commands(Group):
     """All commands. Typer would end an interrupted one without a word."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context; what the command returns
@@ -44,24 +65,9 @@ app = typer.Typer(
     help="Name any region of an image: extract features once, train heads on them, evaluate.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-app.add_typer(extract_app, name="extract")
-app.add_typer(train_app, name="train")
-app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(bench_app, name="bench")
-
-
-def _untrained_clip(name: str, precision: Precision) -> UntrainedTower:
-    """What `bench train` runs online. Training itself knows no backbone."""
-    from regionspot_core.backbones.clip.untrained import untrained_tower
-
-    return untrained_tower(name, precision)
-
-
-add_extract(bench_app)
-add_train(bench_app, _untrained_clip)
-add_score(bench_app)
+for name, summary in STAGES.items():
+    app.add_typer(typer.Typer(), name=name, help=summary, cls=_Stage, no_args_is_help=True)
 
 # typer keeps click's usage error inside itself; this is its public subclass's base.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -85,24 +91,28 @@ def regionspot(
     """Name any region of an image: extract features once, train heads on them, evaluate."""
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="New folder for everything it makes.")
     ],
-    seed: Annotated[int, typer.Option("--seed", help="Of the scenes and of the head.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the scenes and of the head.")
+    ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer scenes and steps, in less than half the time.")
     ] = False,
 ) -> None:
     """Run all three stages on the embedded tiny world, with nothing to download."""
+    require_empty_folder(out)  # before PyTorch is imported
+
     from regionspot.demo import run_demo
 
     run_demo(out, seed=seed, quick=quick)
 
 
 class _AnnounceLoading:
-    """Says on a terminal that PyTorch is being loaded, which takes seconds, when it begins."""
+    """An import hook that says on a terminal when PyTorch begins to load, which takes seconds."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         """Find nothing. Python asks this at the first import of every module."""
@@ -118,11 +128,10 @@ def main() -> NoReturn:
     replace_what_cannot_be_shown()
     if "torch" not in sys.modules:
         sys.meta_path.insert(0, _AnnounceLoading())
-    command = typer.main.get_command(app)
-    bound_integers(command)
     try:
-        require_values(sys.argv[1:])
-        code = command(standalone_mode=False)
+        if "_REGIONSPOT_COMPLETE" not in os.environ:  # a shell completes an empty word too
+            require_values(sys.argv[1:])
+        code = typer.main.get_command(app)(standalone_mode=False)
     except RegionSpotError as error:
         _fail(str(error))
     except UsageError as error:

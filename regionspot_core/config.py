@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import ConfigDict
+
 from regionspot_core.errors import ConfigError, RegionSpotError
 from regionspot_core.support.records import Record, shown
 
@@ -21,7 +23,12 @@ _ENDLESS_KEY = re.compile(rf"(?:{_PART}){{{MOST_KEY_PARTS}}}")
 
 
 class Config(Record):
-    """Base of all configurations. Unknown keys are errors, and a built config never changes."""
+    """Base of all configurations. Unknown keys are errors, and a built config never changes.
+
+    The docstring below a field is its description: `--help` and docs/settings.md have it from here.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Sequence[str] = ()) -> Self:

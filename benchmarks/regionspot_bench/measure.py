@@ -100,8 +100,20 @@ class Requirement:
         return "met" if self.met else "NOT met"
 
 
+def at_least(what: str, figure: float | None, bound: float, *, note: str = "") -> Requirement:
+    """Return the requirement that a figure is no smaller than a bound."""
+    return Requirement(what=what, figure=figure, bound=bound, least=True, note=note)
+
+
+def at_most(
+    what: str, figure: float | None, bound: float, *, unit: str = "", note: str = ""
+) -> Requirement:
+    """Return the requirement that a figure is no larger than a bound."""
+    return Requirement(what=what, figure=figure, bound=bound, least=False, unit=unit, note=note)
+
+
 def requirements_table(requirements: list[Requirement]) -> Table:
-    """One line a requirement: what, its bound, the figure, met or not."""
+    """Return a table with a line for each requirement: its bound, the figure, met or not."""
     table = Table(title="Required", title_justify="left", title_style="bold", box=None)
     table.add_column("", style="cyan", no_wrap=True)
     table.add_column("bound", justify="right", no_wrap=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from regionspot_core.support.commands import Commands
 from regionspot_evaluate.commands.cached import cached
 from regionspot_evaluate.commands.compare import compare
 from regionspot_evaluate.commands.predict import predict
@@ -11,9 +10,6 @@ from regionspot_evaluate.commands.report import report
 from regionspot_evaluate.commands.run import run
 from regionspot_evaluate.commands.score import score
 
-app = typer.Typer(
-    help="Put a head back behind the frozen models and score what it says.",
-    no_args_is_help=True,
-)
+app = Commands("Put a head back behind the frozen models and score what it says.")
 for command in (run, cached, predict, report, score, compare):
-    app.command()(command)
+    app.add(command)

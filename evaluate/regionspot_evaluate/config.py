@@ -1,23 +1,45 @@
-"""What an evaluation, live or from a cache, or a look at one image, is asked to do."""
+"""Settings of an evaluation, live or from a cache, and of a prediction for one image."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from regionspot_core.backbones.loading import BackboneConfig
-from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.backbones.config import (
+    PROPOSING,
+    BackboneConfig,
+    ProposeConfig,
+    check_before_torch,
+)
 from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
+from regionspot_core.datasets.settings import Names, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
+    RAY,
     RayOptions,
     require_ray_fits,
     require_ray_is_used,
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.support.arguments import (
+    existing_file,
+    existing_folder,
+    existing_head,
+    existing_path,
+    existing_store,
+    writable_folder,
+)
+from regionspot_core.support.options import Flag
 from regionspot_evaluate.recognition.baselines.names import BASELINES, NO_BASELINE, BaselineName
 from regionspot_evaluate.scoring.config import Protocols
 
@@ -47,45 +69,73 @@ def absolute_source(proposals: str) -> str:
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
-    images: Path
-    annotations: Path
+    images: Annotated[Path, Flag(metavar="DIR", check=existing_folder)]
+    """Folder that the annotations' file names start from."""
+    annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
+    """LVIS annotation JSON."""
     head: Path
+    """The first head."""
     more_heads: tuple[Path, ...] = ()
-    """Others that name the same regions; each gets a folder of its own below ``out``."""
-    out: Path
-    proposals: Annotated[str, PlainValidator(_source_of_proposals)] = GROUND_TRUTH
-    """``gt`` for the annotated boxes, ``auto`` for SAM's own, or a file of boxes and scores."""
+    """Further heads for the same regions; each gets a folder of its own below ``out``."""
+    out: Annotated[Path, Flag(metavar="DIR", check=writable_folder)]
+    """Folder for detections and figures."""
+    proposals: Annotated[
+        str, Flag(metavar="gt|auto|FILE"), PlainValidator(_source_of_proposals)
+    ] = GROUND_TRUTH
+    """Annotated boxes, SAM's own, or a file: a COCO-results JSON, or
+    {image_id: {boxes, scores, labels}} with xyxy boxes."""
     propose: ProposeConfig = ProposeConfig()
-    """How SAM looks for ``auto``."""
-    bank: Path | None = None
-    """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
+    """How SAM proposes regions for ``auto``."""
+    bank: Annotated[
+        Path | None, Flag(metavar="FILE", check=existing_file, default="made as the paper does")
+    ] = None
+    """Class embeddings that `extract text` wrote."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(default=8, ge=1, le=MOST_IMAGES)
-    """Images that the frozen models take together, and what an interrupted run loses at most."""
-    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
-    """Threads that decode and resize."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    """Images of more pixels are not decoded, and count as such that cannot be read."""
+    batch_images: Annotated[int, Flag(name="--batch")] = Field(default=8, ge=1, le=MOST_IMAGES)
+    """Images that the models take together; an interrupted run loses one batch at most."""
+    workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
+    """Threads that decode and resize images."""
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image that is read, in pixels: a small file may stand for gigabytes."""
     shard: Shard = Shard()
-    """Which share of the batches `run_share` does."""
-    retry_failed: bool = False
-    """Whether batches are done again of which an image could not be read."""
-    engine: Literal["local", "ray"] = "local"
-    """Who names the images: this process, or workers on a Ray cluster."""
+    """Share of the batches that `run_share` does."""
+    retry_failed: Annotated[bool, Flag()] = False
+    """Do batches again that contain an image that could not be read before."""
+    engine: Annotated[Literal["local", "ray"], Flag(panel=RAY)] = "local"
+    """Where the images are done: in this process, or by workers on a Ray cluster."""
     ray: RayOptions = RayOptions()
-    pairs: int = Field(default=900, ge=1, le=MOST_PAIRS)
-    """Best (region, class) pairs of an image that are looked at: the paper's number."""
-    detections: int = Field(default=300, ge=1, le=MOST_PAIRS)
-    """How many of them an image keeps: LVIS's limit."""
-    baseline: tuple[BaselineName, ...] | None = None
-    """Which baselines name the regions too, () for none. None: CLIP's crops and pooled patches for
-    annotated boxes, which are few, and none else; of 300 proposals the crops cost CLIP a hundred
-    times what the method does."""
-    protocol: Protocols = ("standard",)
-    """What the detections are scored by; a finished evaluation may be scored again by another."""
-    scorer: Literal["fast", "lvis"] = "fast"
+    pairs: Annotated[int, Flag()] = Field(default=900, ge=1, le=MOST_PAIRS)
+    """Best (region, class) pairs of an image that are considered: the paper's number."""
+    detections: Annotated[int, Flag()] = Field(default=300, ge=1, le=MOST_PAIRS)
+    """Detections that an image keeps of these pairs: LVIS's limit."""
+    baseline: Annotated[
+        tuple[BaselineName, ...] | None,
+        Flag(metavar="NAME", default="clip-crop and clip-pool for annotated boxes, else none"),
+    ] = None
+    """Baselines that classify the regions too: clip-crop, clip-masked-crop, clip-pool, or none;
+    may be repeated. Crops are expensive where boxes are many: of 300 proposals they cost CLIP a
+    hundred times what the method does."""
+    protocol: Annotated[Protocols, Flag(metavar="standard,fixed", text=True)] = ("standard",)
+    """What scores: the best 300 of an image, the best 10,000 of a class, or both."""
+    scorer: Annotated[Literal["fast", "lvis"], Flag()] = "fast"
+    """Package that scores: hotcoco, or LVIS's own."""
     gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _compile_for_the_batch(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
+        models = values.get("backbones") if isinstance(values, dict) else None
+        if isinstance(models, dict) and models.get("compile") is True:
+            models = {**models, "compile": values.get("batch_images", 8)}
+            return {**values, "backbones": models}
+        return values
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        checked: Self = check_before_torch(values, handler)
+        return checked
 
     @field_validator("engine")
     @classmethod
@@ -146,51 +196,64 @@ class EvaluateConfig(Config):
 class CachedConfig(Config):
     """One evaluation of heads on a cache alone, with its boxes as proposals."""
 
-    cache: Location
-    """A store that `extract run` filled."""
-    heads: tuple[Path, ...] = Field(min_length=1)
-    """All score what is read once."""
-    annotations: Path | None = None
-    """LVIS's file, for figures to the last digit as `run` prints them; None scores with the
-    store's own boxes and lists of classes."""
-    out: Path | None = None
-    """A folder for figures and detections; None writes none."""
-    bank: Path | None = None
-    """Class embeddings; None takes the store's."""
-    device: str = "auto"
-    batch_images: int = Field(default=32, ge=1, le=MOST_IMAGES)
-    pairs: int = Field(default=900, ge=1, le=MOST_PAIRS)
-    """As for `run`."""
-    detections: int = Field(default=300, ge=1, le=MOST_PAIRS)
-    """As for `run`."""
+    cache: Annotated[Location, Flag(metavar="STORE", check=existing_store)]
+    """What `extract run` wrote: a folder or a URL."""
+    heads: Annotated[tuple[Path, ...], Flag(name="--head", metavar="HEAD", check=existing_head)] = (
+        Field(min_length=1)
+    )
+    """A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; several score what
+    is read once."""
+    annotations: Annotated[
+        Path | None,
+        Flag(metavar="FILE", check=existing_path, default="the store's own boxes"),
+    ] = None
+    """LVIS annotation JSON of the store: scores with its areas, exactly as `run` does."""
+    out: Annotated[Path | None, Flag(metavar="DIR")] = None
+    """Folder for detections and figures."""
+    bank: Annotated[
+        Path | None, Flag(metavar="FILE", check=existing_file, default="the store's")
+    ] = None
+    """Class embeddings that `extract text` wrote."""
+    device: Annotated[str, Flag(metavar="NAME")] = "auto"
+    """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
+    batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)
+    """Images that a head takes together."""
+    pairs: Annotated[int, Flag()] = Field(default=900, ge=1, le=MOST_PAIRS)
+    """Best (region, class) pairs of an image that are considered, as for `run`."""
+    detections: Annotated[int, Flag()] = Field(default=300, ge=1, le=MOST_PAIRS)
+    """Detections that an image keeps of these pairs, as for `run`."""
 
 
 class PredictConfig(Config):
     """One image whose regions are to be named."""
 
-    image: Path
-    head: Path
-    out: Path
+    image: Annotated[Path, Flag(metavar="IMAGE", check=existing_file, argument=True)]
+    """Any picture that Pillow reads."""
+    head: Annotated[Path, Flag(metavar="HEAD", check=existing_head)]
+    """A folder that `train fit` or `train import` wrote, or `demo` as DIR/run."""
+    names: Names = None
+    vocabulary: VocabularyFile = None
+    bank: Annotated[Path | None, Flag(metavar="FILE", check=existing_file)] = None
+    """Class embeddings that `extract text` wrote, in place of names or a vocabulary."""
+    boxes: Annotated[tuple[str, ...], Flag(name="--box", metavar="X1,Y1,X2,Y2")] = ()
+    """A box in the image's pixels; may be repeated."""
+    points: Annotated[tuple[str, ...], Flag(name="--point", metavar="X,Y")] = ()
+    """A point on a region, in the image's pixels; may be repeated."""
+    masks: Annotated[
+        tuple[Path, ...], Flag(name="--mask", metavar="FILE", check=existing_file)
+    ] = ()
+    """A picture of the image's size, black except for the region: what is more than half as bright
+    as the brightest pixel. May be repeated."""
+    out: Annotated[Path, Flag(metavar="DIR")] = Path()
     """Folder for the JSON and the picture."""
-    names: str | None = None
-    """Class names with commas between; this, or ``vocabulary``, or ``bank``."""
-    vocabulary: Path | None = None
-    bank: Path | None = None
-    boxes: tuple[str, ...] = ()
-    """``x1,y1,x2,y2`` in original pixels."""
-    points: tuple[str, ...] = ()
-    """``x,y`` in original pixels, each for a region of its own."""
-    masks: tuple[Path, ...] = ()
-    """Pictures of the image's size; the region is what is more than half as bright as they get."""
-    propose: ProposeConfig = ProposeConfig()
-    """How SAM looks where there is no prompt at all."""
-    overlap: float = Field(default=0.5, ge=0, le=1)
-    """Largest IoU of the masks of two regions that SAM finds by itself; above it the one that SAM
-    is less sure of is left out."""
-    top: int = Field(default=3, ge=1, le=MOST_PAIRS)
+    top: Annotated[int, Flag()] = Field(default=3, ge=1, le=MOST_PAIRS)
     """Names given for each region."""
-    least: float = Field(default=0.0, ge=0, le=1)
-    """Regions whose best name is less probable are left out."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    """An image, or a mask's picture, of more pixels is not decoded."""
+    least: Annotated[float, Flag(metavar="P")] = Field(default=0.0, ge=0, le=1)
+    """Least probability of a region's best name; other regions are left out."""
+    propose: ProposeConfig = ProposeConfig()
+    """How SAM finds regions where there is no prompt at all."""
+    overlap: Annotated[float, Flag(metavar="IOU", panel=PROPOSING)] = Field(default=0.5, ge=0, le=1)
+    """Largest IoU of two regions' masks; above it only the one that SAM is surer of stays."""
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image, or picture of a mask, that is read, in pixels."""
     backbones: BackboneConfig = BackboneConfig()

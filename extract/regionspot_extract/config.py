@@ -1,60 +1,104 @@
-"""The configuration of an extraction."""
+"""Settings of an extraction and of a class bank."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.backbones.config import BackboneConfig, check_before_torch
 from regionspot_core.cache.layout.plan import Keep
 from regionspot_core.cache.storage.store import Location
 from regionspot_core.config import Config
+from regionspot_core.datasets.settings import Names, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
+    RAY,
     RayOptions,
     require_ray_fits,
     require_ray_is_used,
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.support.arguments import existing_file, existing_folder, existing_path
+from regionspot_core.support.options import Flag
+from regionspot_core.text.class_text import TextConfig
 
 MOST_BATCH_IMAGES = 4_096
-"""Limit of the images that are in memory together."""
+"""Largest number of images that are in memory together."""
 MOST_WORKERS = 1_024
 MOST_DEVICES = 64
+SAM_NAMES = ("vit_b", "vit_l", "vit_h")
+"""SAMs whose weights are published."""
+
+
+def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
+    return Shard.from_text(value) if isinstance(value, str) else value
 
 
 class ExtractConfig(Config):
     """One extraction: images and annotations in, one store out."""
 
-    images: Path
-    annotations: Path
-    out: Location
-    """A folder, or a URL such as ``s3://bucket/path``."""
-    bank: Path | None = None
-    """Class embeddings that `regionspot extract text` wrote; None makes the paper's."""
+    images: Annotated[Path, Flag(metavar="DIR", check=existing_folder)]
+    """Folder that the annotations' file names start from."""
+    annotations: Annotated[Path, Flag(metavar="FILE|DIR", check=existing_path)]
+    """JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder."""
+    out: Annotated[Location, Flag(metavar="STORE")]
+    """The store: a folder, or a URL such as `s3://bucket/path` or `gs://bucket/path`."""
+    bank: Annotated[
+        Path | None, Flag(metavar="FILE", check=existing_file, default="made as the paper does")
+    ] = None
+    """Class embeddings that `extract text` wrote."""
     backbones: BackboneConfig = BackboneConfig()
-    batch_images: int = Field(default=8, ge=1, le=MOST_BATCH_IMAGES)
-    """Images encoded together."""
-    part_images: int = Field(default=256, ge=1, le=65_536)
-    """Images of a part, one shard file: an interrupted run loses the one that it encodes and the
-    one that it writes."""
+    batch_images: Annotated[int, Flag(name="--batch")] = Field(
+        default=8, ge=1, le=MOST_BATCH_IMAGES
+    )
+    """Images that the models take together."""
+    part_images: Annotated[int, Flag()] = Field(default=256, ge=1, le=65_536)
+    """Images of a part, one shard file: an interruption loses two parts at most."""
     keep: Keep = Keep()
-    """The part of the models' output that is kept, and its encoding."""
-    shard: Shard = Shard()
-    """The share of the parts that this run does."""
-    retry_failed: bool = False
-    """Whether parts of which images could not be read are done again."""
-    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
-    """Threads that decode and resize."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    """Limit of an image's pixels; a larger one is not decoded, and counts as unreadable."""
-    engine: Literal["local", "ray"] = "local"
-    """Whether this process does the parts, or workers on a Ray cluster."""
+    """Which of the models' outputs are kept, and how."""
+    shard: Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)] = Shard()
+    """Do the I-th of N equal shares of the parts: one task of a job array."""
+    retry_failed: Annotated[bool, Flag()] = False
+    """Do parts again that contain images that could not be read before."""
+    workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
+    """Threads that decode and resize images."""
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image that is read, in pixels: a small file may stand for gigabytes."""
+    engine: Annotated[Literal["local", "ray"], Flag(panel=RAY)] = "local"
+    """Where the parts are done: in this process, or by workers on a Ray cluster."""
     devices: tuple[str, ...] = ()
-    """Several devices of this machine, a process each; none leaves it to ``backbones.device``."""
+    """Several devices of this machine, a process each; none leaves it to `backbones.device`."""
     ray: RayOptions = RayOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
+        """Take several devices from ``backbones.device``, and the batch that is compiled for."""
+        models = values.get("backbones") if isinstance(values, dict) else None
+        if not isinstance(models, dict):
+            return values
+        if models.get("compile") is True:
+            models = {**models, "compile": values.get("batch_images", 8)}
+        devices = str(models.get("device", "")).split(",")
+        if len(devices) > 1:
+            values = {**values, "devices": tuple(devices)}
+            models = {**models, "device": devices[0]}
+        return {**values, "backbones": models}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        checked: Self = check_before_torch(values, handler)
+        return checked
 
     @field_validator("engine")
     @classmethod
@@ -85,3 +129,48 @@ class ExtractConfig(Config):
     def _ray_is_used(cls, options: RayOptions, info: ValidationInfo) -> RayOptions:
         require_ray_is_used(info.data.get("engine", "ray"), options)
         return options
+
+
+class TextBankConfig(Config):
+    """One class bank to be made, in float32 if nothing else is said."""
+
+    out: Annotated[Path, Flag(metavar="FILE.h5")]
+    """The class bank to write."""
+    names: Names = None
+    vocabulary: VocabularyFile = None
+    text: TextConfig = TextConfig()
+    backbones: BackboneConfig = BackboneConfig(precision="float32")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_float32(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
+        if isinstance(values, dict) and isinstance(values.get("backbones"), dict):
+            return {**values, "backbones": {"precision": "float32", **values["backbones"]}}
+        return values
+
+
+class WeightRequest(Config):
+    """Published weights to fetch; names are those that the options of the same name take."""
+
+    sam: Annotated[str | None, Flag(metavar="NAME")] = None
+    """SAM: `vit_b`, `vit_l` or `vit_h`."""
+    clip: Annotated[str | None, Flag(metavar="NAME")] = None
+    """CLIP: an open_clip ViT such as `ViT-B-16`."""
+    clip_pretrained: Annotated[str, Flag(metavar="TAG")] = "openai"
+    """open_clip's tag of CLIP's weights."""
+
+    @model_validator(mode="after")
+    def _something_is_fetched(self) -> WeightRequest:
+        if self.sam is None and self.clip is None:
+            raise ValueError("nothing to fetch: give --sam NAME, --clip NAME or both")
+        if self.sam not in (None, *SAM_NAMES):
+            raise ValueError(f"--sam {self.sam}: expected one of {', '.join(SAM_NAMES)}")
+        return self
+
+    @property
+    def options(self) -> str:
+        """The options that use these weights."""
+        sam = [] if self.sam is None else ["--sam", self.sam]
+        clip = [] if self.clip is None else ["--clip", self.clip]
+        tag = [] if self.clip is None else ["--clip-pretrained", self.clip_pretrained]
+        return " ".join(sam + clip + tag)

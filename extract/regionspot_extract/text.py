@@ -15,9 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from regionspot_core.backbones.loading import BackboneConfig
 from regionspot_core.backbones.protocols import ImageTextEncoder
-from regionspot_core.config import Config
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
@@ -25,17 +23,10 @@ from regionspot_core.support.files import write_json
 from regionspot_core.support.progress import progress_line, say
 from regionspot_core.support.records import read_json_object
 from regionspot_core.text.class_bank import ClassBank
-from regionspot_core.text.class_text import ClassText, TextConfig
+from regionspot_core.text.class_text import ClassText
 from regionspot_core.text.embed import class_batches, embed_classes
 from regionspot_core.text.templates import load_templates
-
-
-class TextBankConfig(Config):
-    """One class bank to be made."""
-
-    out: Path
-    text: TextConfig = TextConfig()
-    backbones: BackboneConfig = BackboneConfig()
+from regionspot_extract.config import TextBankConfig as TextBankConfig
 
 
 @dataclass(frozen=True)

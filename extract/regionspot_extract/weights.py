@@ -11,30 +11,12 @@ from regionspot_core.backbones.clip.open_clip_tags import as_a_file, download_ta
 from regionspot_core.backbones.weights.download import fetch
 from regionspot_core.backbones.weights.official import (
     OPENAI,
-    SAM_FILES,
     OfficialFile,
     openai_file,
     sam_file,
 )
-from regionspot_core.errors import InputError
 from regionspot_core.support.files import file_sha256
-
-
-@dataclass(frozen=True)
-class WeightRequest:
-    """Which weights are wanted; names as the options of the same name take them."""
-
-    sam: str | None
-    clip: str | None
-    clip_pretrained: str = OPENAI
-
-    @property
-    def options(self) -> str:
-        """The options that use these weights."""
-        sam = [] if self.sam is None else ["--sam", self.sam]
-        clip = [] if self.clip is None else ["--clip", self.clip]
-        tag = [] if self.clip is None else ["--clip-pretrained", self.clip_pretrained]
-        return " ".join(sam + clip + tag)
+from regionspot_extract.config import WeightRequest as WeightRequest
 
 
 @dataclass(frozen=True)
@@ -51,15 +33,11 @@ class WeightFile:
 
 
 def check_request(request: WeightRequest) -> None:
-    """Refuse what has no weights to fetch, before anything is.
+    """Refuse a CLIP that has no weights to fetch, before anything is fetched.
 
     Raises:
-        InputError: Nothing is asked for, or a name or tag is unknown.
+        InputError: If the name or the tag is unknown.
     """
-    if request.sam is None and request.clip is None:
-        raise InputError("nothing to fetch: give --sam NAME, --clip NAME or both")
-    if request.sam is not None and request.sam not in SAM_FILES:
-        raise InputError(f"--sam {request.sam}: expected one of {', '.join(SAM_FILES)}")
     if request.clip is not None:
         check_name(request.clip)
         find_tag(request.clip, request.clip_pretrained)

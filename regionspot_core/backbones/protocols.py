@@ -12,9 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
-from regionspot_core.config import Config
+from regionspot_core.backbones.config import ProposeConfig as ProposeConfig
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
@@ -37,17 +36,6 @@ class SegmentedRegions:
     tokens: RegionTokens
     masks_NHW: NDArray[np.bool_]
     """(N, H, W), original image pixels."""
-
-
-class ProposeConfig(Config):
-    """How SAM looks for regions by itself. A threshold of None is the model's own."""
-
-    points_per_side: int = Field(default=32, ge=1, le=256)
-    """A grid of so many points a side is tried."""
-    iou_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Least predicted IoU of a mask that is kept; segment-anything's is 0.88."""
-    stability_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Least IoU of a mask with itself when the logits' threshold moves; its is 0.95."""
 
 
 @dataclass(frozen=True)

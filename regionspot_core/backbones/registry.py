@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from regionspot_core import backbones
+from regionspot_core.backbones.config import TINY as TINY
 from regionspot_core.backbones.protocols import ImageTextEncoder, RegionEncoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
@@ -37,10 +38,6 @@ class Loader(Protocol[Encoder]):
             WeightsError: The weights are not found or do not fit.
         """
         ...
-
-
-TINY = "tiny"
-"""The name of the embedded models."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.config import Precision as Precision
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.compiling import CompiledBatches, why_not
@@ -18,7 +19,6 @@ from regionspot_core.support.devices import best_device, open_device
 
 MASK_PIXELS = 64 * 1024**2
 """Of masks at the image's own size: 256 MiB of float32 logits."""
-Precision = Literal["float32", "bfloat16", "float16"]
 AMPERE = (8, 0)
 """CUDA's compute capability from which a GPU multiplies bfloat16 as fast as float16."""
 

@@ -8,13 +8,15 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ClusterError, InputError, RegionSpotError
+from regionspot_core.support.options import Flag
 
+RAY = "On a Ray cluster"
 ANSWER_SECONDS = 5.0
 """How long a cluster's address may take to answer."""
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
@@ -23,15 +25,28 @@ _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\
 class RayOptions(Config):
     """A Ray cluster, and its workers' number and needs; what is None is chosen to fill it."""
 
-    address: str | None = None
-    """None is the one that RAY_ADDRESS names or that runs on this machine, else a new one here."""
-    actors: int | None = Field(default=None, ge=1, le=10_000)
-    """Processes; None is one a GPU, or as many as the cluster's CPUs have room for."""
-    gpus: float | None = Field(default=None, gt=0, le=1_024)
-    """GPUs of a process; 0.5 puts two on one. None is 1 where the cluster has any."""
-    threads: int | None = Field(default=None, ge=1, le=4_096)
-    """PyTorch's threads, of a process; None is as many as here, which gives the bytes of a run on
-    this machine."""
+    address: Annotated[
+        str | None,
+        Flag(
+            name="--ray-address",
+            metavar="HOST:PORT",
+            panel=RAY,
+            default="RAY_ADDRESS, or one here",
+        ),
+    ] = None
+    """Address of the cluster."""
+    actors: Annotated[int | None, Flag(panel=RAY, default="one a GPU, or as the CPUs allow")] = (
+        Field(default=None, ge=1, le=10_000)
+    )
+    """Worker processes, each with its own models."""
+    gpus: Annotated[
+        float | None, Flag(name="--actor-gpus", panel=RAY, default="1 where there are any")
+    ] = Field(default=None, gt=0, le=1_024)
+    """GPUs of a worker; 0.5 puts two on one."""
+    threads: Annotated[
+        int | None, Flag(name="--actor-threads", panel=RAY, default="as many as here")
+    ] = Field(default=None, ge=1, le=4_096)
+    """PyTorch's CPU threads of a worker; as many as here give the local engine's bytes."""
 
 
 def require_ray_fits(engine: str, device: str) -> None:

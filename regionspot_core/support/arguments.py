@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from regionspot_core.errors import InputError
+from regionspot_core.support.files import require_folder_or_nothing
 from regionspot_core.support.input_files import kind_of
 
 INTEGER_LIMIT = 2**63
@@ -93,6 +94,17 @@ existing_store = existing("a feature cache, the folder or URL of a store", folde
 existing_head = existing(
     "a trained head, a folder that `train fit` or `train import` wrote", folder=True
 )
+
+
+def writable_folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuse a folder to write to that cannot be one, as the callback of an option.
+
+    Raises:
+        InputError: If it is a file, or nothing can be written in it; the option is named.
+    """
+    if value is not None:
+        require_folder_or_nothing(value)
+    return value
 
 
 def _name(param: typer.CallbackParam) -> str:

@@ -1,208 +1,226 @@
-"""Command-line options that more than one stage takes. Nothing heavy is imported here."""
+"""Command lines made of configurations: a field with a `Flag` is an option of the same default.
+
+Nothing heavy is imported here, so that `--help` and a wrong argument answer at once.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from regionspot_core.support.arguments import existing_file, existing_folder, existing_path
+METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "FILE", str: "TEXT"}
+CommandFunction = Callable[..., None]
 
-FROZEN = "Frozen models"
 
-_IMAGES = {
-    "metavar": "DIR",
-    "help": "Folder that the file names start from.",
-    "callback": existing_folder,
-}
-_ANNOTATIONS = {
-    "metavar": "FILE|DIR",
-    "help": "JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder.",
-    "callback": existing_path,
-}
-Images = Annotated[Path, typer.Option("--images", **_IMAGES)]
-Annotations = Annotated[Path, typer.Option("--annotations", **_ANNOTATIONS)]
-OptionalImages = Annotated[Path | None, typer.Option("--images", **_IMAGES)]
-OptionalAnnotations = Annotated[Path | None, typer.Option("--annotations", **_ANNOTATIONS)]
-_AS_RECORDED = "as the head was trained"
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """How a field of a configuration appears on the command line."""
 
-_SAM = {
-    "metavar": "NAME",
-    "help": "Region encoder: tiny, vit_b, vit_l or vit_h.",
-    "rich_help_panel": FROZEN,
-}
-_CLIP = {
-    "metavar": "NAME",
-    "help": "Image and text encoder: tiny, or an open_clip ViT such as ViT-B-16.",
-    "rich_help_panel": FROZEN,
-}
-Sam = Annotated[str, typer.Option("--sam", **_SAM)]
-Clip = Annotated[str, typer.Option("--clip", **_CLIP)]
-RecordedSam = Annotated[str | None, typer.Option("--sam", show_default=_AS_RECORDED, **_SAM)]
-RecordedClip = Annotated[str | None, typer.Option("--clip", show_default=_AS_RECORDED, **_CLIP)]
-SamCheckpoint = Annotated[
-    Path | None,
-    typer.Option(
-        "--sam-checkpoint",
-        metavar="FILE",
-        help="SAM's official checkpoint file, if it is not where `extract weights` puts it.",
-        callback=existing_file,
-        rich_help_panel=FROZEN,
-    ),
-]
-ClipPretrained = Annotated[
-    str | None,
-    typer.Option(
-        "--clip-pretrained",
-        metavar="TAG|FILE",
-        help="open_clip's tag (openai) or a weight file.",
-        rich_help_panel=FROZEN,
-    ),
-]
-SamInput = Annotated[
-    int | None,
-    typer.Option(
-        "--sam-input",
-        metavar="N",
-        help="Side of SAM's input in pixels, if not as it was trained.",
-        show_default="as trained",
-        rich_help_panel=FROZEN,
-    ),
-]
-ClipInput = Annotated[
-    int | None,
-    typer.Option(
-        "--clip-input",
-        metavar="N",
-        help="Side of CLIP's input in pixels, if not as it was trained.",
-        show_default="as trained",
-        rich_help_panel=FROZEN,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=FROZEN
-    ),
-]
-PrecisionName = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="TYPE",
-        help="Arithmetic of the frozen models: float32, bfloat16, float16, or auto: "
-        "the quickest that the device has.",
-        rich_help_panel=FROZEN,
-    ),
-]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        help="Let torch.compile make kernels of the image encoders: minutes at the start.",
-        rich_help_panel=FROZEN,
-    ),
-]
-Names = Annotated[
-    str | None,
-    typer.Option("--names", metavar="A,B,C", help="Class names, with commas between."),
-]
-VocabularyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--vocabulary",
-        metavar="FILE",
-        help="Class names: a text file, one a line, or an annotation file.",
-        callback=existing_path,
-    ),
-]
-Bank = Annotated[
-    Path | None,
-    typer.Option(
-        "--bank",
-        metavar="FILE",
-        show_default="made as the paper does",
-        help="Class embeddings that `extract text` wrote.",
-        callback=existing_file,
-    ),
-]
-Templates = Annotated[
-    str,
-    typer.Option(
-        "--templates", metavar="NAME|FILE", help="paper (81), openai, simple, or a file of them."
-    ),
-]
-Wording = Annotated[
-    str,
-    typer.Option("--wording", metavar="HOW", help="Names raw, or cleaned: dining_table's _ gone."),
-]
-Synonyms = Annotated[
-    bool, typer.Option("--synonyms", help="Average over the annotation file's synonyms too.")
-]
-BatchImages = Annotated[
-    int, typer.Option("--batch", metavar="N", help="Images that the models take together.")
-]
-Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", help="Threads that decode and resize images.")
-]
-MaxPixels = Annotated[
-    int,
-    typer.Option(
-        "--max-pixels",
-        metavar="N",
-        help="Images of more are not read: a small file may stand for gigabytes of pixels.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+    name: str | None = None
+    """Option, ``--batch``; None: the field's name with dashes."""
+    metavar: str | None = None
+    """Placeholder of the value; None: one that says its type, or the words it may be."""
+    panel: str | None = None
+    """Heading of the box that `--help` shows it in."""
+    default: str | None = None
+    """What `--help` shows as the default where the field's is None."""
+    check: Callable[..., Any] | None = None
+    """Callback that refuses a value before the command runs."""
+    argument: bool = False
+    """Whether it is a positional argument."""
+    text: bool = False
+    """Whether a list is given as one text with commas."""
+    switch: bool = False
+    """Whether the option takes no value, though the field is no bool: given, it is True."""
+    hidden: bool = False
 
-RAY = "On a Ray cluster"
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        metavar="local|ray",
-        help="This process, or workers on a Ray cluster.",
-        rich_help_panel=RAY,
-    ),
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--ray-address",
-        metavar="HOST:PORT",
-        help="The cluster.",
-        show_default="RAY_ADDRESS, or one here",
-        rich_help_panel=RAY,
-    ),
-]
-Actors = Annotated[
-    int | None,
-    typer.Option(
-        "--actors",
-        metavar="N",
-        help="Workers, each with its own models.",
-        show_default="one a GPU, or as the CPUs allow",
-        rich_help_panel=RAY,
-    ),
-]
-ActorGpus = Annotated[
-    float | None,
-    typer.Option(
-        "--actor-gpus",
-        metavar="X",
-        help="GPUs of a worker; 0.5 puts two on one.",
-        show_default="1 where there are any",
-        rich_help_panel=RAY,
-    ),
-]
-ActorThreads = Annotated[
-    int | None,
-    typer.Option(
-        "--actor-threads",
-        metavar="N",
-        help="PyTorch's CPU threads of a worker.",
-        show_default="as many as here",
-        rich_help_panel=RAY,
-    ),
-]
+
+class Setting(NamedTuple):
+    """A field of a configuration, or of one inside it, that has an option."""
+
+    path: tuple[str, ...]
+    """Names from the outer configuration in."""
+    field: FieldInfo
+    flag: Flag
+
+    @property
+    def key(self) -> str:
+        """Key in a TOML file: ``backbones.sam``."""
+        return ".".join(self.path)
+
+    @property
+    def option(self) -> str:
+        """Option, or placeholder of an argument: ``--sam``."""
+        if self.flag.argument:
+            return self.metavar or self.path[-1]
+        return self.flag.name or f"--{self.path[-1].replace('_', '-')}"
+
+    @property
+    def help(self) -> str:
+        """Description of the field, for a terminal."""
+        return plain(self.field.description or "")
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the option takes no value."""
+        return self.flag.switch or value_type(self.field.annotation) is bool
+
+    @property
+    def metavar(self) -> str | None:
+        """Placeholder of the value; None for a switch."""
+        if self.flag.metavar is not None or self.is_switch:
+            return self.flag.metavar
+        words = _words(self.field.annotation)
+        return "|".join(words) if words else METAVARS[_item(value_type(self.field.annotation))]
+
+    @property
+    def default(self) -> Any:  # noqa: ANN401 - any value
+        """Default of the option: a plain value, a text with commas, or None."""
+        if self.flag.switch:
+            return False
+        value = self.field.get_default()
+        if isinstance(value, BaseModel):
+            return None
+        if isinstance(value, tuple):
+            return ",".join(map(str, value)) if self.flag.text else list(value) or None
+        return value
+
+    @property
+    def shown_default(self) -> bool | str:
+        """What `--help` says of the default."""
+        if self.default is None or self.is_switch:
+            return self.flag.default or False
+        return True
+
+
+def plain(text: str) -> str:
+    """Return a docstring's text as one line with Markdown's code marks."""
+    return " ".join(text.split()).replace("``", "`")
+
+
+def settings_of(config: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Yield the settings of a configuration and of those inside it, in their order."""
+    for name, field in config.model_fields.items():
+        flag = next((each for each in field.metadata if isinstance(each, Flag)), None)
+        if flag is not None:
+            yield Setting((*path, name), field, flag)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings_of(field.annotation, (*path, name))
+
+
+def takes(
+    config: type[BaseModel],
+    *,
+    without: tuple[str, ...] = (),
+    unset: Mapping[str, str] | None = None,
+) -> Callable[[CommandFunction], CommandFunction]:
+    """Return a decorator that gives a command an option for each setting of a configuration.
+
+    The command is called with ``values``, nested plain values for the configuration's ``parse``:
+    what was given and the defaults, but no None. Its options come where ``values`` stands among the
+    command's own parameters.
+
+    Args:
+        config: The configuration.
+        without: Keys, or the beginnings of keys, that the command has no option for.
+        unset: Keys of options that may be left out, and what `--help` then shows as the default.
+    """
+    unset = unset or {}
+    settings = {
+        "_".join(setting.path): setting
+        for setting in settings_of(config)
+        if not any(f"{setting.key}.".startswith(f"{key}.") for key in without)
+    }
+
+    def decorate(command: CommandFunction) -> CommandFunction:
+        options = [_parameter(name, each, unset) for name, each in settings.items()]
+        parameters: list[inspect.Parameter] = []
+        for each in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += options if each.name == "values" else [each]
+        # Keywords, so that those with a default may come before those without.
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+
+        def run(**given: Any) -> None:  # noqa: ANN401 - whatever options hold
+            values: dict[str, Any] = {}
+            for name, setting in settings.items():
+                if (value := given.pop(name)) is None or value == []:
+                    continue
+                inner = values
+                for part in setting.path[:-1]:
+                    inner = inner.setdefault(part, {})
+                inner[setting.path[-1]] = value
+            command(values=values, **given)
+
+        run.__name__, run.__doc__, run.__module__ = (
+            command.__name__,
+            command.__doc__,
+            command.__module__,
+        )
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer asks
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, setting: Setting, unset: Mapping[str, str]) -> inspect.Parameter:
+    flag, required = setting.flag, setting.field.is_required() and setting.key not in unset
+    kind: Any = bool if setting.is_switch else value_type(setting.field.annotation)
+    if flag.text:
+        kind = str
+    if setting.key in unset:
+        default, shown = None, unset[setting.key] or False
+    else:
+        default, shown = (None if required else setting.default), setting.shown_default
+    keywords: dict[str, Any] = {
+        "metavar": setting.metavar,
+        "help": setting.help,
+        "callback": flag.check,
+        "show_default": shown if not required else False,
+        "rich_help_panel": flag.panel,
+        "hidden": flag.hidden,
+    }
+    about = (
+        typer.Argument(**keywords) if flag.argument else typer.Option(setting.option, **keywords)
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else default,
+        annotation=Annotated[kind if required or default is not None else kind | None, about],
+    )
+
+
+def value_type(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
+    """Return what Typer parses a field's option into: str, int, float, bool, Path or a list."""
+    annotation = _bare(annotation)
+    if get_origin(annotation) is tuple:
+        return list[value_type(get_args(annotation)[0])]  # type: ignore[misc] # made here
+    return annotation if annotation in (int, float, bool, Path) else str
+
+
+def _item(kind: Any) -> Any:  # noqa: ANN401 - any type
+    return get_args(kind)[0] if get_origin(kind) is list else kind
+
+
+def _words(annotation: Any) -> tuple[str, ...]:  # noqa: ANN401 - any annotation
+    annotation = _bare(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _bare(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
+    """Return a type without ``Annotated`` and without ``None``."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [each for each in get_args(annotation) if each is not type(None)]
+        return _bare(kinds[0]) if len(kinds) == 1 else annotation
+    return annotation

@@ -11,12 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from regionspot_core.config import Config
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.support.input_files import read_lines
+from regionspot_core.support.options import Flag
 
 PLACE = "{}"
 """Where a template takes the word."""
@@ -25,12 +26,12 @@ PLACE = "{}"
 class TextConfig(Config):
     """How classes are put into words. The defaults are the paper's."""
 
-    templates: str = "paper"
-    """``paper`` (81), ``openai`` (80), ``simple`` (7), or a file with one template a line."""
-    wording: Literal["raw", "cleaned"] = "raw"
-    """``raw``: ``dining_table``, as the file spells it. ``cleaned``: ``dining table``."""
-    synonyms: bool = False
-    """Average over the annotation file's synonyms (LVIS has them) as well."""
+    templates: Annotated[str, Flag(metavar="NAME|FILE")] = "paper"
+    """Templates: `paper` (81), `openai` (80), `simple` (7), or a file with one a line."""
+    wording: Annotated[Literal["raw", "cleaned"], Flag()] = "raw"
+    """Class names as the file spells them (`dining_table`), or cleaned (`dining table`)."""
+    synonyms: Annotated[bool, Flag()] = False
+    """Average over the annotation file's synonyms as well, where it has any (LVIS has)."""
 
 
 @dataclass(frozen=True)

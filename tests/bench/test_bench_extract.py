@@ -11,13 +11,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from regionspot_bench.benchmark import run_benchmark
 from regionspot_bench.extract.config import CPU, SHAPES, ExtractBenchConfig
 from regionspot_bench.extract.contents import write_contents
 from regionspot_bench.extract.loops import ImageFeatures, Loop, Models
 from regionspot_bench.extract.matrix_rate import matrix_rate
 from regionspot_bench.extract.ours import Ours, agreement, backbones_of
 from regionspot_bench.extract.report import ExtractBenchReport, ShapeFigures
-from regionspot_bench.extract.run import run_extract_benchmark
+from regionspot_bench.extract.run import measure
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_extract.encoding import stages
 from regionspot_extract.encoding.stages import StageClock, no_clock
@@ -49,7 +50,7 @@ def make_report(device_type: str = "cpu", **changes: Any) -> ExtractBenchReport:
         precision="bfloat16",
         threads=2,
         sizes=CPU,
-        figures=(replace(FIGURES, **changes), replace(FIGURES, regions=50)),
+        shapes=(replace(FIGURES, **changes), replace(FIGURES, regions=50)),
         matrix_rate=1e12,
         quick=False,
     )
@@ -126,9 +127,9 @@ def test_a_wrong_fast_path_is_seen(tmp_path: Path) -> None:
 def test_the_whole_benchmark_on_the_tiny_models(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     config = ExtractBenchConfig(
-        shapes=("tiny",), device="cpu", precision="float32", images=2, quick=True, json_file=file
+        shape="tiny", device="cpu", precision="float32", images=2, quick=True, json_file=file
     )
-    report = run_extract_benchmark(config)
+    report = run_benchmark(config, measure)
     found = json.loads(file.read_text())
     assert found == json.loads(json.dumps(report.to_json()))
     assert found["agreement"] > 0.99999

@@ -137,7 +137,7 @@ def test_a_missed_requirement_is_exit_code_1(
 ) -> None:
     report = made_report(**missed)
     assert [each.met for each in report.requirements].count(False) == 1
-    monkeypatch.setattr(story, "run_train_benchmark", lambda config, make_clip: report)
+    monkeypatch.setattr(story, "measure", lambda config, folder: report)
     done = regionspot("bench", "train", "--quick")
     assert done.returncode == 1
     assert done.stdout.count("NOT met") == 1

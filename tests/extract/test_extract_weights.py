@@ -53,7 +53,7 @@ def this_machine(published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-B-16", tags)
 
 
-BOTH = WeightRequest("vit_b", "ViT-B-16")
+BOTH = WeightRequest(sam="vit_b", clip="ViT-B-16")
 
 
 def test_both_files_come_to_where_the_loaders_look(tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ def test_without_network_it_says_what_to_copy_where(
     monkeypatch.setattr(official_weights, "SAM_URL", "http://127.0.0.1:1/")
     place = f"fetch http://127.0.0.1:1/sam.pth and copy it to {tmp_path}/torch/hub/checkpoints/sam"
     with pytest.raises(DownloadError, match=place):
-        list(fetch_weights(WeightRequest("vit_b", None)))
+        list(fetch_weights(WeightRequest(sam="vit_b")))
 
 
 def test_other_tags_are_fetched_by_open_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = WeightRequest(None, "ViT-B-16", "dfn2b")
+    request = WeightRequest(clip="ViT-B-16", clip_pretrained="dfn2b")
     path = tmp_path / "from_the_hub.bin"
     path.write_bytes(CONTENT)
     asked: list[dict[str, object]] = []

@@ -7,50 +7,35 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.support.arguments import existing_file, existing_head, existing_store
-from regionspot_core.support.options import AsJson
+from regionspot_core.support.arguments import (
+    existing_file,
+    existing_head,
+    existing_store,
+    writable_folder,
+)
+from regionspot_core.support.commands import Commands
+from regionspot_train.arguments import Cache, Overrides, SettingsFrom
+from regionspot_train.config import load_settings
 from regionspot_train.sweep.cli import sweep
 
-app = typer.Typer(
-    help="Train a fusion head on cached features alone.",
-    no_args_is_help=True,
-)
+app = Commands("Train a fusion head on cached features alone.")
 
 
-@app.command()
+@app.add
 def fit(
-    cache: Annotated[
-        list[str],
-        typer.Option(
-            "--cache",
-            callback=existing_store,
-            metavar="STORE",
-            help="What `extract run` wrote: a folder or a URL. Several, each with its own classes, "
-            "are mixed, one a batch.",
-        ),
-    ],
+    cache: Cache,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
+            callback=writable_folder,
             metavar="RUN",
             help="New or empty folder for the head, its log and curve; with --resume, a run's. "
             "Only --dry-run needs none.",
         ),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config",
-            metavar="NAME|FILE|RUN",
-            help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder "
-            "of a run to take them from.",
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=VALUE", help="Change one key; may be repeated."),
-    ] = None,
+    config: SettingsFrom = None,
+    overrides: Overrides = None,
     val: Annotated[
         str | None,
         typer.Option(
@@ -87,9 +72,6 @@ def fit(
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
     from regionspot_core.errors import InputError
-    from regionspot_core.support.tables import facts_table, format_seconds, show
-    from regionspot_train.config import load_settings
-    from regionspot_train.run import run_training
 
     settings = load_settings(config, overrides or [])
     if dry_run:
@@ -101,6 +83,10 @@ def fit(
         raise InputError(
             "--out is missing: give a new folder for the run, or --dry-run to see what it would be"
         )
+
+    from regionspot_core.support.tables import facts_table, format_seconds, show
+    from regionspot_train.run import run_training
+
     report = run_training(
         settings, store=cache, out=out, validate_on=val, resume=resume, start_from=start_from
     )
@@ -130,16 +116,16 @@ def fit(
     show(facts_table(str(out), facts))
 
 
-app.command()(sweep)
+app.add(sweep)
 
 
-@app.command()
+@app.add
 def verify(
     run: Annotated[
         Path,
         typer.Argument(metavar="RUN", help="What `fit`, `sweep` or `import` wrote, or one head."),
     ],
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Read every byte of a run's heads and checkpoints and name those that are damaged.
 
@@ -152,7 +138,6 @@ def verify(
     raise typer.Exit(1 if found.damaged else 0)
 
 
-@app.command("import")
 def import_(
     file: Annotated[
         Path,
@@ -160,7 +145,12 @@ def import_(
             metavar="FILE.pth", callback=existing_file, help="A published RegionSpot checkpoint."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="HEAD", help="New folder for the head.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", callback=writable_folder, metavar="HEAD", help="New folder for the head."
+        ),
+    ],
     sam: Annotated[
         str | None,
         typer.Option("--sam", metavar="NAME", help="The SAM it was trained on: vit_b, say."),
@@ -193,7 +183,10 @@ def import_(
     show(facts_table(str(out), facts))
 
 
-@app.command()
+app.add(import_, "import")
+
+
+@app.add
 def export(
     head: Annotated[
         Path,

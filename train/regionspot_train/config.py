@@ -32,19 +32,23 @@ class LossConfig(Config):
     """How logits are held against the labels."""
 
     kind: Literal["focal", "softmax"] = "focal"
+    """Loss: `focal`, sigmoid focal loss with `alpha` and `gamma`, or `softmax`, cross-entropy over
+    the vocabulary."""
     reduction: Literal["paper", "mean"] = "paper"
     """``paper``: mean over an image's regions, then the sum over images. ``mean``: over all
     regions of the batch, so that crowded images weigh by their regions."""
     alpha: float = Field(default=0.25, ge=0, le=1)
+    """Weight of the positive class in the focal loss."""
     gamma: float = Field(default=2.0, ge=0, le=100)
+    """Exponent of the focal loss: how much easy regions count less."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Of ``softmax``: this share of each target is spread over all classes alike."""
+    """Share of each target that `softmax` spreads over all classes alike."""
     negatives: int | None = Field(default=None, ge=1, le=10**9)
-    """For vocabularies of many thousand names: the loss of a batch is over the classes it has and
-    so many others, drawn anew for each. None: over all."""
+    """Classes, drawn anew each step, that the loss is over besides those of the batch; for
+    vocabularies of many thousand names. None: all classes."""
     federated: bool = False
-    """For LVIS: the loss of a region is over the classes that are annotated in its image or known
-    to be absent from it; nothing is known of the others."""
+    """Take the loss of a region only over classes that are annotated in its image or known to be
+    absent from it, for LVIS. With `negatives`, those drawn are among the absent ones."""
 
     @model_validator(mode="after")
     def _smoothing_is_of_softmax(self) -> LossConfig:
@@ -60,31 +64,36 @@ class OptimiserConfig(Config):
     """AdamW, its warm-up and schedule. The defaults are the paper's."""
 
     lr: float = Field(default=2.5e-5, gt=0, le=1e30)
+    """Learning rate of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1e6)
-    """Of matrices; biases, norms and scales are not decayed."""
+    """Decay of matrices; biases, norms and scales are not decayed."""
     warmup_steps: int = Field(default=1_000, ge=0, le=MOST_STEPS)
+    """Steps of the linear warm-up."""
     warmup_factor: float = Field(default=0.01, gt=0, le=1)
+    """Share of the learning rate that the warm-up starts at."""
     schedule: Literal["constant", "steps", "cosine"] = "constant"
+    """Learning rate after the warm-up: `constant`, `cosine`, or `steps`, a tenth from each
+    milestone on."""
     milestones: tuple[Steps, ...] = Field(default=(), max_length=1_000)
-    """Where the ``steps`` schedule divides the rate by ten."""
+    """Steps at which the `steps` schedule divides the rate by ten."""
     clip_norm: float = Field(default=1.0, gt=0, le=1e30)
     """Largest gradient norm of the whole head."""
     ema: float | None = Field(default=None, gt=0, lt=1)
-    """The head that is validated and kept is the exponential mean of the weights after each step,
-    with this decay: 0.999, say. None: the last weights."""
+    """Decay of an exponential mean of the weights, 0.999 say, which is then the head that is
+    validated and kept. None: the last weights."""
 
 
 class ReadingConfig(Config):
     """In what order the cache is read, and how much memory reading ahead may take."""
 
     shuffle: Literal["full", "windowed"] = "full"
-    """``full``: any image next to any other, for local disks. ``windowed``: the images of
-    ``window_parts`` parts are shuffled together and parts are read whole, for spinning disks and
+    """Order of images. `full`: any image next to any other, for local disks. `windowed`: the images
+    of `window_parts` parts are shuffled together and parts are read whole, for spinning disks and
     object stores."""
     window_parts: int = Field(default=4, ge=1, le=10**6)
-    """Two windows are in memory; ``extract info`` says how large a part is."""
+    """Parts of a window; two windows are in memory, and `extract info` says how large a part is."""
     memory_mib: int = Field(default=512, ge=1, le=2**24)
-    """Bound of the batches that wait in a ``full`` shuffle, in MiB."""
+    """Most memory of the batches that wait in a `full` shuffle, in MiB."""
 
 
 class DataConfig(Config):
@@ -97,27 +106,27 @@ class DataConfig(Config):
     """Repeat-factor sampling (Gupta et al. 2019, arXiv 1908.03195): images of a class that fewer
     than this share of images has come more often; LVIS's is 0.001. None: all come alike."""
     jitter: bool = False
-    """Whether an image is read with its own boxes or one of the jittered copies that its cache
-    keeps, drawn anew each epoch."""
+    """Read an image with its own boxes or one of the jittered copies that its cache keeps, drawn
+    anew each epoch."""
     flip: bool = False
-    """Whether half of the images are read mirrored, drawn anew each epoch."""
+    """Read half of the images mirrored, drawn anew each epoch."""
     seed: int | None = Field(default=None, ge=0, le=MOST_SEED)
-    """Of the order of images and their views; None: the run's."""
+    """Seed of the order of images and their views. None: the run's."""
     first_batch: int = Field(default=0, ge=0, le=MOST_STEPS)
-    """Where in that order the run begins: 0, or where a sweep began it."""
+    """Batch of that order which the run begins with: 0, or where a sweep began it."""
 
 
 class ValidationConfig(Config):
     """How often a run with ``--val`` looks at how good its head is."""
 
     every: Steps = 500
-    """Steps between two; the last step is validated too."""
+    """Steps between two validations; the last step is validated too."""
     ap: bool = False
-    """Whether LVIS's average precision with the annotated boxes as proposals is measured too."""
+    """Measure LVIS's average precision with the annotated boxes as proposals too."""
     best_by: Literal["top1", "class_mean", "ap"] = "top1"
-    """What the head in ``best/`` has the highest of."""
+    """Figure that the head in `best/` has the highest value of."""
     patience: Steps | None = None
-    """Validations without a better one after which a run ends early; None: it never does."""
+    """Validations without a better one after which a run ends early. None: never."""
 
     @model_validator(mode="after")
     def _the_figure_is_measured(self) -> ValidationConfig:
@@ -130,28 +139,40 @@ class LogConfig(Config):
     """Who is told a run's figures, beside the files in its folder."""
 
     tensorboard: bool = False
-    """TensorBoard's event files, in ``tensorboard`` in the run's folder."""
+    """Write the figures for TensorBoard too, in `tensorboard` in the run's folder (`pip install
+    'regionspot[tensorboard]'`)."""
     wandb: str | None = Field(default=None, min_length=1)
-    """A project at Weights & Biases; None: nobody there."""
+    """Project at Weights & Biases that gets the figures too (`pip install 'regionspot[wandb]'`).
+    None: no project."""
 
 
 class TrainConfig(Config):
     """One training run."""
 
     steps: Steps = 20_000
+    """Length of the training, in steps."""
     batch_images: int = Field(default=16, ge=1, le=2**16)
+    """Images of a step."""
     seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    """Seed of weights, order and dropout."""
     device: str = "auto"
+    """Device that computes: `auto` (CUDA, then Apple's MPS, then the CPU), or PyTorch's name of
+    one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the arithmetic under autocast; weights stay float32, float16 has a loss scale."""
+    """Arithmetic under autocast; weights stay float32, and float16 has a loss scale."""
     pieces: int = Field(default=1, ge=1, le=2**16)
-    """A batch is worked off in so many pieces, one after another: less memory, the same step."""
+    """Pieces that a batch is worked off in, one after another (gradient accumulation): less memory,
+    the same step."""
     compile: bool = False
-    """Whether ``torch.compile`` makes kernels of the head and its loss."""
+    """Compile the head and its loss with `torch.compile`: it needs a C++ compiler, and a minute at
+    the start."""
     log_every: Steps = 50
+    """Steps between two lines of the log."""
     checkpoint_every: Steps = 1_000
+    """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=3, ge=1, le=10**6)
-    """How many stay: the last ones. Each is the head and, for ``--resume``, twice its size."""
+    """Checkpoints that stay, the last ones. Each is the head and, for `--resume`, twice its
+    size."""
     data: DataConfig = DataConfig()
     reading: ReadingConfig = ReadingConfig()
     head: FusionOptions = FusionOptions()

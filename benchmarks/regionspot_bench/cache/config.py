@@ -1,14 +1,14 @@
-"""What a benchmark is asked to measure."""
+"""Settings of `regionspot bench cache`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from regionspot_bench.benchmark import BenchConfig
 from regionspot_core.cache.layout.plan import TokenShape
-from regionspot_core.config import Config
+from regionspot_core.support.options import Flag
 
 BATCH_IMAGES = 32
 SHAPES = {
@@ -22,27 +22,43 @@ SHAPES = {
     "tiny": TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2),
 }
 IMAGES = {"B/16": 1_536, "L/14@336": 512, "tiny": 64}
+ShapeChoice = Annotated[
+    Literal["B/16", "L/14@336", "both", "tiny"],
+    Flag(metavar="NAME"),
+    Field(description="CLIP whose tokens are measured: B/16 (197 × 768), L/14@336, or both."),
+]
 QUICK_IMAGES = {"B/16": 320, "L/14@336": 128, "tiny": 64}
 
 
-class CacheBenchConfig(Config):
-    """One run of ``regionspot bench cache``."""
+def shapes_of(choice: str, *, quick: bool) -> tuple[str, ...]:
+    """Return the names of the shapes to measure; of both the first alone where it must be quick."""
+    if choice != "both":
+        return (choice,)
+    return ("B/16",) if quick else ("B/16", "L/14@336")
 
-    shape: Literal["B/16", "L/14@336", "both", "tiny"]
-    images: int | None = Field(default=None, ge=BATCH_IMAGES, le=1_000_000)
-    """None for a number that takes a few minutes, or with ``quick`` less than one."""
-    regions: int = Field(default=10, ge=1, le=1_000)
-    """Of each image."""
-    dir: Path | None = None
-    quick: bool = False
-    json_file: Path | None = None
-    open_parts: int = Field(default=10_000, ge=1, le=1_000_000)
+
+class CacheBenchConfig(BenchConfig):
+    """Read and write a generated cache beside NumPy, torch.load, zarr-python and h5py.
+
+    Readers deliver the same arrays and take turns, so that other work on the
+    machine slows all of them alike. --quick measures B/16 alone. The exit code
+    is 1 where a ratio that is required is not met.
+    """
+
+    shape: ShapeChoice = "both"
+    images: Annotated[
+        int | None, Flag(default="1,536 of B/16, 512 of L/14@336; --quick 320 and 128")
+    ] = Field(default=None, ge=BATCH_IMAGES, le=1_000_000)
+    """Images of the generated stores."""
+    regions: Annotated[int, Flag()] = Field(default=10, ge=1, le=1_000)
+    """Regions of each image."""
+    open_parts: Annotated[int, Flag(hidden=True)] = Field(default=10_000, ge=1, le=1_000_000)
     """Parts of the store that is only opened."""
 
     @property
     def shapes(self) -> tuple[str, ...]:
-        """The names of the shapes to measure."""
-        return ("B/16", "L/14@336") if self.shape == "both" else (self.shape,)
+        """Names of the shapes to measure."""
+        return shapes_of(self.shape, quick=self.quick)
 
     @property
     def rounds(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from regionspot_bench.benchmark import Benchmark
 from regionspot_bench.cache.config import BATCH_IMAGES
 from regionspot_bench.cache.contents import Contents
 from regionspot_bench.cache.readers import (
@@ -17,8 +18,7 @@ from regionspot_bench.cache.readers import (
     ZarrPythonReader,
 )
 from regionspot_bench.cache.writers import PartWriter, PlainWriter
-from regionspot_bench.measure import Requirement, Times, requirements_table
-from regionspot_core import __version__
+from regionspot_bench.measure import Requirement, Times, at_least, at_most
 from regionspot_core.support.tables import facts_table
 
 OURS = CacheReader.name
@@ -94,34 +94,30 @@ class ShapeReport:
         """The bounds that the shape must keep."""
         figures, name = self.figures(), self.name
         rows = [
-            Requirement(
-                what=f"{name}: read ahead, × the slower",
-                figure=figures["prefetch_overhead"],
-                bound=1.15,
-                least=False,
+            at_most(
+                f"{name}: read ahead, × the slower",
+                figures["prefetch_overhead"],
+                1.15,
             ),
-            Requirement(
-                what=f"{name}: writing, × tofile",
-                figure=figures["write_vs_tofile"],
-                bound=0.9,
-                least=True,
+            at_least(
+                f"{name}: writing, × tofile",
+                figures["write_vs_tofile"],
+                0.9,
             ),
         ]
         rows.append(
-            Requirement(
-                what=f"{name}: int8 bytes, × float16",
-                figure=figures["int8_bytes_vs_float16"],
-                bound=0.52,
-                least=False,
+            at_most(
+                f"{name}: int8 bytes, × float16",
+                figures["int8_bytes_vs_float16"],
+                0.52,
             )
         )
         cold = figures.get("int8_cold_vs_float16")
         rows.append(
-            Requirement(
-                what=f"{name}: int8 cold, × float16",
-                figure=cold if self.disk_bound else None,
-                bound=1.5,
-                least=True,
+            at_least(
+                f"{name}: int8 cold, × float16",
+                cold if self.disk_bound else None,
+                1.5,
                 note=NOT_COLD if cold is None else f"{cold:.2g} ×; the disk is no limit",
             )
         )
@@ -129,11 +125,10 @@ class ShapeReport:
             return rows
         bounds = {TorchReader.name: 3, ZarrPythonReader.name: 30, MemmapReader.name: 0.2}
         return [
-            Requirement(
-                what=f"{name}: random, × {other}",
-                figure=figures[f"read_vs_{KEYS[other]}"],
-                bound=bound,
-                least=True,
+            at_least(
+                f"{name}: random, × {other}",
+                figures[f"read_vs_{KEYS[other]}"],
+                bound,
             )
             for other, bound in bounds.items()
         ] + rows
@@ -194,7 +189,7 @@ def _reading_figures(way: str, times: Times) -> Figures:
 
 
 @dataclass(frozen=True)
-class CacheReport:
+class CacheReport(Benchmark):
     """The figures of a whole run."""
 
     shapes: tuple[ShapeReport, ...]
@@ -205,43 +200,34 @@ class CacheReport:
     @property
     def requirements(self) -> list[Requirement]:
         """All that is required, in the order it is shown."""
-        opening = Requirement(
-            what=f"opening {self.open_parts:,} parts",
-            figure=self.open_seconds,
-            bound=1,
-            least=False,
+        opening = at_most(
+            f"opening {self.open_parts:,} parts",
+            self.open_seconds,
+            1,
             unit="s",
         )
         return [*(row for shape in self.shapes for row in shape.requirements()), opening]
 
     @property
-    def all_met(self) -> bool:
-        """Whether nothing that is required is missed."""
-        return all(each.met for each in self.requirements)
-
-    def to_json(self) -> dict[str, object]:
+    def figures(self) -> dict[str, object]:
         """Flat: the first shape's figures, those of another one with its name behind."""
         values: dict[str, object] = {
-            "version": __version__,
             "shape": self.shapes[0].name,
             "images": self.shapes[0].contents.images,
             "regions": self.shapes[0].contents.regions,
-            "quick": self.quick,
             "disk_bound": self.shapes[0].disk_bound,
             "cold_waiting": self.shapes[0].cold_waiting,
             "cold_possible": self.shapes[0].cold is not None,
             f"open_{self.open_parts}_parts_seconds": self.open_seconds,
-            "all_met": self.all_met,
         }
         for number, shape in enumerate(self.shapes):
             behind = f"_{shape.name}" if number else ""
             values |= {f"{key}{behind}": value for key, value in shape.figures().items()}
         return values
 
-    def tables(self) -> list[Table]:
+    def figure_tables(self) -> list[Table]:
         """For people, at 80 columns."""
-        tables = [t for each in self.shapes for t in (each.reading_table(), each.writing_table())]
-        return [*tables, requirements_table(self.requirements)]
+        return [t for each in self.shapes for t in (each.reading_table(), each.writing_table())]
 
 
 def _short(value: float) -> str:

@@ -29,12 +29,10 @@ from regionspot_bench.cache.report import CacheReport, ShapeReport
 from regionspot_bench.cache.writers import PartWriter, PlainWriter
 from regionspot_bench.measure import Times, take_turns, timed
 from regionspot_bench.page_cache import can_be_cold, put_on_disk, put_out
-from regionspot_bench.workplace import workplace
 from regionspot_core.cache.read.order import BatchOrder
 from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError
-from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_core.support.progress import say
 
 PARTS = 8
@@ -50,27 +48,18 @@ INT8_TOLERANCE = 0.51 / 127
 Values = NDArray[np.float16]
 
 
-def run_cache_benchmark(config: CacheBenchConfig) -> CacheReport:
-    """Measure all that the config asks for, and write its JSON.
+def measure(config: CacheBenchConfig, folder: Path) -> CacheReport:
+    """Measure all that the settings ask for.
 
     Raises:
-        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
-        CacheError: A reader delivers other values than ours.
+        CacheError: If a reader delivers other values than ours.
     """
-    if config.json_file is not None:
-        require_place_for_file(config.json_file, option="--json")
-    with workplace(config.dir) as folder:
-        shapes = [_measure_shape(config, name, folder) for name in config.shapes]
-        open_seconds = _measure_opening(folder / "many", config.open_parts)
-    report = CacheReport(
-        shapes=tuple(shapes),
+    return CacheReport(
+        shapes=tuple(_measure_shape(config, name, folder) for name in config.shapes),
         open_parts=config.open_parts,
-        open_seconds=open_seconds,
+        open_seconds=_measure_opening(folder / "many", config.open_parts),
         quick=config.quick,
     )
-    if config.json_file is not None:
-        write_json(config.json_file, report.to_json())
-    return report
 
 
 def _measure_shape(config: CacheBenchConfig, name: str, parent: Path) -> ShapeReport:

@@ -1,16 +1,16 @@
-"""What a run of the benchmark is asked to measure, and how much of it."""
+"""Settings of `regionspot bench extract`, and how much it measures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from regionspot_core.backbones.runtime import Precision
-from regionspot_core.config import Config
-from regionspot_core.support.compiling import BATCHES_TO_COMPILE
+from regionspot_bench.benchmark import BenchConfig
+from regionspot_bench.cache.config import shapes_of
+from regionspot_core.backbones.config import Precision
+from regionspot_core.support.options import Flag
 from regionspot_extract.config import MOST_BATCH_IMAGES, MOST_WORKERS
 
 
@@ -59,26 +59,43 @@ GPU = Sizes(regions=FULL, loop_images=64, images=1_024, batch=16, warm_up=32)
 QUICK_GPU = Sizes(regions=(MAIN_REGIONS,), loop_images=16, images=256, batch=16, warm_up=16)
 
 
-class ExtractBenchConfig(Config):
-    """One run of ``regionspot bench extract``."""
+class ExtractBenchConfig(BenchConfig):
+    """Extract generated images beside a loop of segment-anything and open_clip.
 
-    shapes: tuple[Literal["B/16", "L/14@336", "tiny"], ...] = ("B/16", "L/14@336")
-    device: str = "auto"
-    precision: Precision = "bfloat16"
-    """Of extraction and of the loop under autocast."""
-    batch: int | None = Field(default=None, ge=1, le=MOST_BATCH_IMAGES)
-    """Images that extraction takes together; None is what suits the device."""
-    images: int | None = Field(default=None, ge=1, le=1_000_000)
-    """By extraction; None for a number that takes minutes."""
-    workers: int = Field(default=4, ge=1, le=MOST_WORKERS)
-    dir: Path | None = None
-    compile: bool = False
-    """Whether extraction's image encoders are compiled; it warms up until they are."""
-    quick: bool = False
-    json_file: Path | None = None
+    The loop takes one image at a time, in float32 and under autocast; the
+    models have random weights. --quick measures B/16 at ten regions. The exit
+    code is 1 where what is required is not met, a token that differs from the
+    loop's for one.
+    """
+
+    shape: Annotated[Literal["B/16", "L/14@336", "both", "tiny"], Flag(metavar="NAME")] = "both"
+    """Models: SAM-B with CLIP B/16, with L/14@336, or both."""
+    device: Annotated[str, Flag(metavar="NAME")] = "auto"
+    """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
+    precision: Annotated[Precision, Flag(metavar="TYPE")] = "bfloat16"
+    """Arithmetic of extraction, and of the loop's autocast."""
+    compile: Annotated[bool, Flag()] = False
+    """Compile extraction's image encoders; it warms up until they are compiled."""
+    batch: Annotated[int | None, Flag(default="1 on a CPU, else 16")] = Field(
+        default=None, ge=1, le=MOST_BATCH_IMAGES
+    )
+    """Images that extraction takes together."""
+    images: Annotated[int | None, Flag(default="4 on a CPU, else 1,024; --quick 3 and 256")] = (
+        Field(default=None, ge=1, le=1_000_000)
+    )
+    """Generated images that are extracted."""
+    workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
+    """Threads that decode and resize images."""
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Names of the pairs of models to measure."""
+        return shapes_of(self.shape, quick=self.quick)
 
     def sizes(self, device_type: str) -> Sizes:
-        """How much to measure on such a device."""
+        """Return how much to measure on such a device."""
+        from regionspot_core.support.compiling import BATCHES_TO_COMPILE
+
         if device_type == "cpu":
             usual = QUICK_CPU if self.quick else CPU
         else:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from regionspot_bench.benchmark import Benchmark
 from regionspot_bench.extract.config import MAIN_REGIONS, Shape, Sizes
-from regionspot_bench.measure import Requirement, requirements_table
-from regionspot_core import __version__
+from regionspot_bench.measure import Requirement, at_least
 from regionspot_core.support.tables import format_bytes, per_second
 from regionspot_extract.encoding.stages import COMPUTING, STAGES
 
@@ -88,7 +88,7 @@ class ShapeFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractBenchReport:
+class ExtractBenchReport(Benchmark):
     """The figures of a whole run."""
 
     device: str
@@ -96,7 +96,7 @@ class ExtractBenchReport:
     precision: str
     threads: int
     sizes: Sizes
-    figures: tuple[ShapeFigures, ...]
+    shapes: tuple[ShapeFigures, ...]
     matrix_rate: float
     """Operations a second of large square products in ``precision``."""
     quick: bool
@@ -104,7 +104,7 @@ class ExtractBenchReport:
     @property
     def main(self) -> ShapeFigures:
         """What most requirements are of: the first shape, at ten regions."""
-        return next(each for each in self.figures if each.regions == MAIN_REGIONS)
+        return next(each for each in self.shapes if each.regions == MAIN_REGIONS)
 
     @property
     def matrix_share(self) -> float | None:
@@ -119,25 +119,19 @@ class ExtractBenchReport:
         bound = LEAST_SPEEDUP.get(self.device_type)
         found = []
         if bound is not None:
-            found.append(
-                Requirement(
-                    what=f"{what}: × the loop", figure=main.speedup, bound=bound, least=True
-                )
-            )
+            found.append(at_least(f"{what}: × the loop", main.speedup, bound))
         found.append(
-            Requirement(
-                what="least cosine with the loop's",
-                figure=min(each.agreement for each in self.figures),
-                bound=LEAST_AGREEMENT,
-                least=True,
+            at_least(
+                "least cosine with the loop's",
+                min(each.agreement for each in self.shapes),
+                LEAST_AGREEMENT,
             )
         )
         found += [
-            Requirement(
-                what=f"GPU: {name}",
-                figure=figure if on_gpu else None,
-                bound=bound,
-                least=True,
+            at_least(
+                f"GPU: {name}",
+                figure if on_gpu else None,
+                bound,
                 note="not measured on a GPU",
             )
             for name, figure, bound in (
@@ -148,34 +142,27 @@ class ExtractBenchReport:
         return found
 
     @property
-    def all_met(self) -> bool:
-        """Whether nothing that is required is missed."""
-        return all(each.met for each in self.requirements)
-
-    def to_json(self) -> dict[str, object]:
+    def figures(self) -> dict[str, object]:
         """The main figures flat, all of them in a list."""
         return {
-            "version": __version__,
             "device": self.device,
             "precision": self.precision,
             "threads": self.threads,
             "images": self.sizes.images,
             "loop_images": self.sizes.loop_images,
             "batch": self.sizes.batch,
-            "quick": self.quick,
-            "all_met": self.all_met,
             "speedup_vs_loop": self.main.speedup,
             "speedup_vs_autocast_loop": self.main.autocast_speedup,
             "busy_share": self.main.busy_share,
-            "agreement": min(each.agreement for each in self.figures),
+            "agreement": min(each.agreement for each in self.shapes),
             "matrix_operations_per_second": self.matrix_rate,
             "matrix_share": self.matrix_share,
-            "shapes": [each.to_json() for each in self.figures],
+            "shapes": [each.to_json() for each in self.shapes],
         }
 
-    def tables(self) -> list[Table]:
+    def figure_tables(self) -> list[Table]:
         """For people, at 80 columns."""
-        return [self._speeds(), self._stages(), requirements_table(self.requirements)]
+        return [self._speeds(), self._stages()]
 
     def _speeds(self) -> Table:
         threads = f", {self.threads} threads" if self.device_type == "cpu" else ""
@@ -183,7 +170,7 @@ class ExtractBenchReport:
         ratios = ("× loop", "× autocast")
         for name in ("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"):
             table.add_column(name, justify="right", no_wrap=True)
-        for each in self.figures:
+        for each in self.shapes:
             memory = each.peak_bytes if each.device_peak_bytes is None else each.device_peak_bytes
             table.add_row(
                 _name(each),
@@ -201,7 +188,7 @@ class ExtractBenchReport:
         table = _table("Of them, stage by stage; readers and writer work beside the models")
         for name in ("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"):
             table.add_column(name, justify="right", no_wrap=True)
-        for each in self.figures:
+        for each in self.shapes:
             seconds = (f"{each.stages[stage]:.3g}" for stage in STAGES)
             table.add_row(_name(each), *seconds, per_second(1 / each.seconds))
         return table

@@ -16,47 +16,39 @@ from regionspot_bench.extract.ours import Ours, agreement, backbones_of
 from regionspot_bench.extract.report import ExtractBenchReport, ShapeFigures
 from regionspot_bench.measure import timed
 from regionspot_bench.peak import peak_bytes, reset_peak
-from regionspot_bench.workplace import workplace
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
 from regionspot_extract.encoding.stages import StageClock
 
 
-def run_extract_benchmark(config: ExtractBenchConfig) -> ExtractBenchReport:
-    """Measure, and write the JSON that is asked for.
+def measure(config: ExtractBenchConfig, folder: Path) -> ExtractBenchReport:
+    """Measure all that the settings ask for.
 
     Raises:
-        InputError: A device, ``dir`` or ``json_file`` is not to be used.
+        InputError: If the device cannot be used.
     """
-    if config.json_file is not None:
-        require_place_for_file(config.json_file, option="--json")
     sizes = config.sizes(Runtime.create(config.device).device.type)
     compiled = sizes.batch * config.compile
     runtime = Runtime.create(config.device, config.precision, compile=compiled)
     figures: list[ShapeFigures] = []
-    with workplace(config.dir) as folder:
-        contents = {
-            regions: write_contents(folder / str(regions), images=sizes.images, regions=regions)
-            for regions in sizes.regions
-        }
-        for name in config.shapes:
-            bench = _Bench(config, SHAPES[name], runtime, sizes)
-            figures += bench.measure(contents, folder / name.replace("/", "-"))
-    report = ExtractBenchReport(
+    contents = {
+        regions: write_contents(folder / str(regions), images=sizes.images, regions=regions)
+        for regions in sizes.regions
+    }
+    for name in config.shapes:
+        bench = _Bench(config, SHAPES[name], runtime, sizes)
+        figures += bench.measure(contents, folder / name.replace("/", "-"))
+    return ExtractBenchReport(
         device=_device_name(runtime.device),
         device_type=runtime.device.type,
         precision=config.precision,
         threads=torch.get_num_threads(),
         sizes=sizes,
-        figures=tuple(figures),
+        shapes=tuple(figures),
         matrix_rate=matrix_rate(runtime.device, config.precision),
         quick=config.quick,
     )
-    if config.json_file is not None:
-        write_json(config.json_file, report.to_json())
-    return report
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""What a run of the benchmark is asked to measure, and how much of it."""
+"""Settings of `regionspot bench score`, and how much it measures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from regionspot_core.config import Config
+from regionspot_bench.benchmark import BenchConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +28,12 @@ FULL = Sizes(images=1_000, mask_images=100, memory_images=20_000)
 QUICK = Sizes(images=700, mask_images=25, memory_images=5_000)
 
 
-class ScoreBenchConfig(Config):
-    """One run of ``regionspot bench score``."""
+class ScoreBenchConfig(BenchConfig):
+    """Score generated files beside LVIS's own package, and measure the memory.
 
-    dir: Path | None = None
-    quick: bool = False
-    json_file: Path | None = None
+    From files to figures on both sides. The exit code is 1 where what is
+    required is not met.
+    """
 
     @property
     def sizes(self) -> Sizes:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from regionspot_bench.measure import Requirement, Times, requirements_table
+from regionspot_bench.benchmark import Benchmark
+from regionspot_bench.measure import Requirement, Times, at_least, at_most
 from regionspot_bench.score.config import Sizes
-from regionspot_core import __version__
 from regionspot_core.support.tables import facts_table, format_bytes, format_seconds
 
 FAST, LVIS = "fast", "lvis"
@@ -30,7 +30,7 @@ class MemoryFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreBenchReport:
+class ScoreBenchReport(Benchmark):
     """The figures of a whole run."""
 
     sizes: Sizes
@@ -49,34 +49,24 @@ class ScoreBenchReport:
     def requirements(self) -> list[Requirement]:
         """All that is required, in the order it is shown."""
         return [
-            Requirement(what="speed, × lvis", figure=self.speedup, bound=20, least=True),
-            Requirement(
-                what="figures, from lvis's", figure=self.difference, bound=1e-6, least=False
-            ),
-            Requirement(
-                what=f"peak memory of {self.memory.images:,} images",
-                figure=self.memory.peak_bytes / 1024**3,
-                bound=MOST_MEMORY / 1024**3,
-                least=False,
+            at_least("speed, × lvis", self.speedup, 20),
+            at_most("figures, from lvis's", self.difference, 1e-6),
+            at_most(
+                f"peak memory of {self.memory.images:,} images",
+                self.memory.peak_bytes / 1024**3,
+                MOST_MEMORY / 1024**3,
                 unit="GiB",
             ),
         ]
 
     @property
-    def all_met(self) -> bool:
-        """Whether nothing that is required is missed."""
-        return all(each.met for each in self.requirements)
-
-    def to_json(self) -> dict[str, object]:
+    def figures(self) -> dict[str, object]:
         """Flat."""
         sizes, memory = self.sizes, self.memory
         return {
-            "version": __version__,
             "images": sizes.images,
             "detections_per_image": sizes.detections,
             "classes": sizes.classes,
-            "quick": self.quick,
-            "all_met": self.all_met,
             "speedup_vs_lvis": self.speedup,
             "fast_seconds": self.times.median(FAST),
             "lvis_seconds": self.times.median(LVIS),
@@ -89,7 +79,7 @@ class ScoreBenchReport:
             "memory_seconds": memory.seconds,
         }
 
-    def tables(self) -> list[Table]:
+    def figure_tables(self) -> list[Table]:
         """For people, at 80 columns."""
         sizes, memory = self.sizes, self.memory
         facts = {
@@ -104,4 +94,4 @@ class ScoreBenchReport:
             f"Scoring boxes of {sizes.images:,} images × {sizes.detections} detections, "
             f"{sizes.classes:,} classes"
         )
-        return [facts_table(title, facts), requirements_table(self.requirements)]
+        return [facts_table(title, facts)]

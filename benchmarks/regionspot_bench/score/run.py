@@ -12,10 +12,8 @@ from regionspot_bench.measure import Times, take_turns
 from regionspot_bench.score.config import ScoreBenchConfig, Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchReport
-from regionspot_bench.workplace import workplace
 from regionspot_core.errors import WorkerError
 from regionspot_core.scoring.lvis import named_figures
-from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_core.support.progress import say
 from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, largest_difference
 from regionspot_evaluate.scoring.reference import ReferenceScorer
@@ -24,32 +22,22 @@ from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
 BOXES: tuple[Iou, ...] = ("bbox",)
 
 
-def run_score_benchmark(config: ScoreBenchConfig) -> ScoreBenchReport:
-    """Measure, and write the JSON that is asked for.
-
-    Raises:
-        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
-    """
-    if config.json_file is not None:
-        require_place_for_file(config.json_file, option="--json")
+def measure(config: ScoreBenchConfig, folder: Path) -> ScoreBenchReport:
+    """Measure all that the settings ask for."""
     sizes = config.sizes
-    with workplace(config.dir) as folder:
-        say(f"speed: {sizes.images:,} images by both scorers")
-        times, box_difference = _measure_speed(folder / "speed", sizes)
-        say(f"figures: {sizes.mask_images:,} images, boxes and masks, both protocols")
-        mask_difference = _compare(folder / "masks", sizes)
-        say(f"memory: {sizes.memory_images:,} images in a process of their own")
-        memory = _measure_memory(folder / "memory", sizes)
-    report = ScoreBenchReport(
+    say(f"speed: {sizes.images:,} images by both scorers")
+    times, box_difference = _measure_speed(folder / "speed", sizes)
+    say(f"figures: {sizes.mask_images:,} images, boxes and masks, both protocols")
+    mask_difference = _compare(folder / "masks", sizes)
+    say(f"memory: {sizes.memory_images:,} images in a process of their own")
+    memory = _measure_memory(folder / "memory", sizes)
+    return ScoreBenchReport(
         sizes=sizes,
         times=times,
         difference=max(box_difference, mask_difference),
         memory=memory,
         quick=config.quick,
     )
-    if config.json_file is not None:
-        write_json(config.json_file, report.to_json())
-    return report
 
 
 def _contents(sizes: Sizes, images: int, *, masks: bool = False) -> Contents:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
-from regionspot_bench.measure import Requirement, requirements_table
+from regionspot_bench.benchmark import Benchmark
+from regionspot_bench.measure import Requirement, at_least, at_most
 from regionspot_bench.train.config import CLASSES, CLIPS, REGIONS
 from regionspot_bench.train.memory import TIMES, MemoryFigures
 from regionspot_bench.train.online import CACHED, ONLINE, StepTimes
 from regionspot_bench.train.sweep import HEADS, SweepFigures
-from regionspot_core import __version__
 from regionspot_core.support.tables import counted, facts_table, format_bytes, format_seconds
 from regionspot_train.record.meter import LogLine
 
@@ -44,17 +44,15 @@ class ClipReport:
     def requirements(self) -> list[Requirement]:
         """The bounds that it must keep."""
         return [
-            Requirement(
-                what=f"{self.name}: cached step, × CLIP online",
-                figure=self.steps.ratio,
-                bound=CLIPS[self.name].required,
-                least=True,
+            at_least(
+                f"{self.name}: cached step, × CLIP online",
+                self.steps.ratio,
+                CLIPS[self.name].required,
             ),
-            Requirement(
-                what=f"{self.name}: waiting for data, share",
-                figure=self.training.waiting_share,
-                bound=0.05,
-                least=False,
+            at_most(
+                f"{self.name}: waiting for data, share",
+                self.training.waiting_share,
+                0.05,
             ),
         ]
 
@@ -71,7 +69,7 @@ class ClipReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainBenchReport:
+class TrainBenchReport(Benchmark):
     """The figures of a whole run."""
 
     clips: tuple[ClipReport, ...]
@@ -87,45 +85,35 @@ class TrainBenchReport:
         rows = [row for each in self.clips for row in each.requirements()]
         return [
             *rows,
-            Requirement(
-                what=f"peak memory, store of {TIMES} × the images",
-                figure=self.memory.ratio,
-                bound=1.1,
-                least=False,
+            at_most(
+                f"peak memory, store of {TIMES} × the images",
+                self.memory.ratio,
+                1.1,
                 note="not comparable: files are mapped",
             ),
-            Requirement(
-                what=f"sweep of {HEADS}, × {HEADS} runs, slow disk",
-                figure=self.sweep.ratio,
-                bound=0.15,
-                least=False,
+            at_most(
+                f"sweep of {HEADS}, × {HEADS} runs, slow disk",
+                self.sweep.ratio,
+                0.15,
             ),
-            Requirement(
-                what="… one run waiting for it, share",
-                figure=self.sweep.waiting,
-                bound=0.9,
-                least=True,
+            at_least(
+                "… one run waiting for it, share",
+                self.sweep.waiting,
+                0.9,
             ),
         ]
 
     @property
-    def all_met(self) -> bool:
-        """Whether nothing that is required is missed."""
-        return all(each.met for each in self.requirements)
-
-    def to_json(self) -> dict[str, object]:
+    def figures(self) -> dict[str, object]:
         """Flat: the first CLIP's figures, those of another one with its name behind."""
         memory, sweep = self.memory, self.sweep
         values: dict[str, object] = {
-            "version": __version__,
             "torch": torch.__version__,
             "shape": self.clips[0].name,
             "precision": self.precision,
             "threads": self.threads,
             "regions": REGIONS,
             "classes": CLASSES,
-            "quick": self.quick,
-            "all_met": self.all_met,
         }
         for number, clip in enumerate(self.clips):
             behind = f"_{clip.name}" if number else ""
@@ -148,7 +136,7 @@ class TrainBenchReport:
             "sweep16_uncapped_seconds": sweep.seconds("free_sweep"),
         }
 
-    def tables(self) -> list[Table]:
+    def figure_tables(self) -> list[Table]:
         """For people, at 80 columns."""
         behind = f"{self.precision}, {counted(self.threads, 'thread')}"
         tables = [
@@ -163,7 +151,6 @@ class TrainBenchReport:
                 f"{self.sweep.batch_images}",
                 self._sweep_facts(),
             ),
-            requirements_table(self.requirements),
         ]
 
     def _memory_facts(self) -> dict[str, str]:

@@ -11,13 +11,12 @@ import torch
 
 from regionspot_bench.train.config import CLIPS, TrainBenchConfig
 from regionspot_bench.train.memory import measure_memory
-from regionspot_bench.train.online import MakeClip, time_steps
+from regionspot_bench.train.online import time_steps
 from regionspot_bench.train.report import ClipReport, TrainBenchReport
 from regionspot_bench.train.stores import write_store
 from regionspot_bench.train.sweep import measure_sweep
 from regionspot_bench.train.waiting import train_and_watch
-from regionspot_bench.workplace import workplace
-from regionspot_core.support.files import require_place_for_file, write_json
+from regionspot_core.backbones.clip.untrained import untrained_tower
 from regionspot_core.support.progress import say
 from regionspot_train.config import TrainConfig, recipe_or_file
 
@@ -25,25 +24,15 @@ BATCHES = 8
 """That a store has images for."""
 
 
-def run_train_benchmark(config: TrainBenchConfig, make_clip: MakeClip) -> TrainBenchReport:
-    """Measure all that the config asks for, and write its JSON.
-
-    Args:
-        config: What is asked.
-        make_clip: Builds the CLIP that runs online.
-
-    Raises:
-        InputError: ``dir`` is no folder to write in, or ``json_file`` no place for a file.
-    """
-    if config.json_file is not None:
-        require_place_for_file(config.json_file, option="--json")
-    with workplace(config.dir) as folder, _threads(config.threads):
+def measure(config: TrainBenchConfig, folder: Path) -> TrainBenchReport:
+    """Measure all that the settings ask for."""
+    with _threads(config.threads):
         say("memory: training on a store and on one of ten times its images")
         memory = measure_memory(folder, config.sizes, threads=config.threads)
-        clips = tuple(_measure_clip(config, name, folder, make_clip) for name in config.shapes)
+        clips = tuple(_measure_clip(config, name, folder) for name in config.shapes)
         say("sweep: one head and sixteen, from a slow disk and from memory")
         sweep = measure_sweep(folder, config.sizes)
-    report = TrainBenchReport(
+    return TrainBenchReport(
         clips=clips,
         memory=memory,
         sweep=sweep,
@@ -51,14 +40,9 @@ def run_train_benchmark(config: TrainBenchConfig, make_clip: MakeClip) -> TrainB
         threads=config.threads,
         quick=config.quick,
     )
-    if config.json_file is not None:
-        write_json(config.json_file, report.to_json())
-    return report
 
 
-def _measure_clip(
-    config: TrainBenchConfig, name: str, folder: Path, make_clip: MakeClip
-) -> ClipReport:
+def _measure_clip(config: TrainBenchConfig, name: str, folder: Path) -> ClipReport:
     clip, sizes = CLIPS[name], config.sizes
     overrides = [
         f"steps={sizes.waiting_steps}",
@@ -77,7 +61,7 @@ def _measure_clip(
     say(f"{name}: training")
     training = train_and_watch(settings, store)
     say(f"{name}: steps with cached tokens, and with CLIP online")
-    steps = time_steps(settings, store, make_clip(clip.architecture, config.precision), sizes)
+    steps = time_steps(settings, store, untrained_tower(clip.architecture, config.precision), sizes)
     shutil.rmtree(store)
     return ClipReport(name, steps, training)
 

@@ -1,4 +1,4 @@
-"""What `regionspot evaluate score` is asked to do."""
+"""Settings of `regionspot evaluate score`, and those of all commands that score."""
 
 from __future__ import annotations
 
@@ -8,29 +8,52 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from regionspot_core.config import Config
+from regionspot_core.support.arguments import existing_file, existing_path
+from regionspot_core.support.options import Flag
 from regionspot_evaluate.scoring.figures import Iou, Protocol, ScorerName
 
 
 def _split(value: Any) -> Any:  # noqa: ANN401 - whatever is given
-    """A text with commas as its parts, each once."""
+    """Return the parts of a text with commas, each once."""
     return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
 
 Ious = Annotated[tuple[Iou, ...], Field(min_length=1), BeforeValidator(_split)]
 Protocols = Annotated[tuple[Protocol, ...], Field(min_length=1), BeforeValidator(_split)]
+IousOption = Annotated[
+    Ious,
+    Flag(metavar="bbox,segm", text=True),
+    Field(description="What is scored: boxes, masks, or both."),
+]
+ProtocolOption = Annotated[
+    Protocol,
+    Flag(),
+    Field(
+        description="Detections that count: the best 300 of an image, or the best 10,000 of a "
+        "class (LVIS fixed AP)."
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    Flag(name="--json", metavar="FILE"),
+    Field(description="JSON file to write the figures to."),
+]
 
 
 class ScoreConfig(Config):
     """One scoring of one results file."""
 
-    annotations: Path
-    detections: Path
-    iou: Ious = ("bbox",)
-    protocol: Protocol = "standard"
-    scorer: ScorerName = "fast"
-    check: bool = False
-    """Whether the LVIS API scores too, and how far the two are apart is told."""
-    json_file: Path | None = None
+    annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
+    """LVIS annotation JSON; COCO's for --scorer coco."""
+    detections: Annotated[Path, Flag(metavar="FILE", check=existing_file)]
+    """Results JSON, LVIS's or COCO's."""
+    iou: IousOption = ("bbox",)
+    protocol: ProtocolOption = "standard"
+    scorer: Annotated[ScorerName, Flag()] = "fast"
+    """Package that scores: hotcoco, LVIS's own, or pycocotools for COCO and ODinW."""
+    check: Annotated[bool, Flag()] = False
+    """Let LVIS's own package score too, and say how far the two are apart."""
+    json_file: JsonFile = None
 
     @model_validator(mode="after")
     def _coco_has_one_protocol(self) -> ScoreConfig:

@@ -8,73 +8,67 @@ from typing import Annotated
 import typer
 
 from regionspot_core.support.arguments import existing_file, existing_store
-
-STORE = "A folder, or a URL: s3://bucket/path, gs://bucket/path."
-
-Out = Annotated[str, typer.Option("--out", metavar="STORE", help=f"The store. {STORE}")]
-Store = Annotated[
-    str, typer.Argument(metavar="STORE", help=f"What `run` wrote. {STORE}", callback=existing_store)
-]
+from regionspot_extract.commands.arguments import Out, Store
 
 
-def add_exchange(app: typer.Typer) -> None:
-    """Add the commands to `regionspot extract`, whose ``app`` it is."""
+def export(
+    store: Store,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE.zip|FILE.h5", help="The file to write; a new one."),
+    ],
+) -> None:
+    """Write a finished store into one file, to share it.
 
-    @app.command()
-    def export(
-        store: Store,
-        out: Annotated[
-            Path, typer.Option("--out", metavar="FILE.h5", help="The file to write; a new one.")
-        ],
-    ) -> None:
-        """Write a finished store into one HDF5 file, to share it.
+    A zip has the store's own files, uncompressed: zarr-python opens it as it
+    is. Of HDF5, any library reads file["clip/tokens"][7], image 7's tokens.
+    """
+    from regionspot_extract.commands.printing import print_exported
+    from regionspot_extract.stores.exchange import export_store
 
-        Any HDF5 library reads it: file["clip/tokens"][7] is image 7's tokens.
-        """
-        from regionspot_extract.commands.printing import print_exported
-        from regionspot_extract.stores.exchange import export_store
+    print_exported(out, export_store(store, out))
 
-        print_exported(out, export_store(store, out))
 
-    @app.command(name="import")
-    def import_(
-        file: Annotated[
-            Path,
-            typer.Argument(metavar="FILE.h5", callback=existing_file, help="What `export` wrote."),
-        ],
-        out: Out,
-    ) -> None:
-        """Make a store of an exported file again, byte for byte.
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.zip|FILE.h5", callback=existing_file, help="What `export` wrote."
+        ),
+    ],
+    out: Out,
+) -> None:
+    """Make a store of an exported file again, byte for byte.
 
-        Interrupted, the same command goes on where it stopped.
-        """
-        from regionspot_extract.commands.printing import print_imported
-        from regionspot_extract.stores.exchange import import_store
+    Interrupted, the same command goes on where it stopped.
+    """
+    from regionspot_extract.commands.printing import print_imported
+    from regionspot_extract.stores.exchange import import_store
 
-        print_imported(out, import_store(file, out))
+    print_imported(out, import_store(file, out))
 
-    @app.command()
-    def merge(
-        stores: Annotated[
-            list[str],
-            typer.Argument(
-                metavar="STORE",
-                callback=existing_store,
-                help="What runs of one plan wrote, each other parts of it.",
-            ),
-        ],
-        out: Out,
-    ) -> None:
-        """Put the parts of several stores of one plan into one store.
 
-        A part that several have is taken from the first. --out may have parts
-        already; interrupted, the same command goes on. The exit code is 1 while
-        parts are missing, or images that could not be read.
-        """
-        from regionspot_extract.commands.printing import print_merge
-        from regionspot_extract.stores.exchange import merge_stores
+def merge(
+    stores: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STORE",
+            callback=existing_store,
+            help="What runs of one plan wrote, each other parts of it.",
+        ),
+    ],
+    out: Out,
+) -> None:
+    """Put the parts of several stores of one plan into one store.
 
-        report = merge_stores(stores, out)
-        print_merge(out, report)
-        if report.missing or report.failed:
-            raise typer.Exit(1)
+    A part that several have is taken from the first. --out may have parts
+    already; interrupted, the same command goes on. The exit code is 1 while
+    parts are missing, or images that could not be read.
+    """
+    from regionspot_extract.commands.printing import print_merge
+    from regionspot_extract.stores.exchange import merge_stores
+
+    report = merge_stores(stores, out)
+    print_merge(out, report)
+    if report.missing or report.failed:
+        raise typer.Exit(1)

@@ -10,6 +10,7 @@ from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
 from regionspot_core.cache.maintenance.hdf5_export import Export
 from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
+from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
 from regionspot_core.cache.storage.store import Location
 from regionspot_core.support.progress import BYTES, progress_line
 
@@ -33,14 +34,14 @@ class ExportReport:
 
 
 def export_store(store: Location, out: Path) -> ExportReport:
-    """Write a finished store to one HDF5 file; one of this very store that is there stays.
+    """Write a finished store to one zip or HDF5 file; one of this very store that is there stays.
 
     Raises:
         InputError: ``out`` is something else, or its folder does not exist.
         CacheError: There is no finished store, or the file cannot be written.
         CacheDamagedError: A file of the store is missing or damaged.
     """
-    export = Export(store)
+    export = ZipExport(store) if out.suffix == ".zip" else Export(store)
     if export.is_at(out):
         return ExportReport(export.parts, written=False)
     with progress_line("export", total=export.nbytes, unit=BYTES) as advance:
@@ -56,7 +57,7 @@ def import_store(file: Path, out: Location) -> ImportReport:
         CacheDamagedError: The file is damaged.
         CacheError: There is another store at ``out``, or it cannot be written.
     """
-    with Hdf5Store(file) as source:
+    with ZipFileStore(file) if file.suffix == ".zip" else Hdf5Store(file) as source:
         work = Import(source, out)
         start = work.nbytes_there
         with progress_line("import", total=work.nbytes, unit=BYTES, start=start) as advance:

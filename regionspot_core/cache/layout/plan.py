@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.region_tokens import PAPER_TOKEN, KeptTokens
+from regionspot_core.support.options import Flag
 from regionspot_core.support.stored_values import KNOWN_KEYS_ONLY, Axis, Length
 
 MOST_VALUES = 1 << 27
@@ -21,17 +22,20 @@ REGION_CHUNK = 16
 """Region rows in one inner chunk: a random image touches one or two."""
 
 
+KEPT = "What is kept"
+
+
 class Keep(Config):
     """What of the models' output a store keeps, and how."""
 
-    dtype: Literal["float16", "int8"] = "float16"
-    """Type of the stored tokens; int8 has scales beside it (`cache/layout/encoding.py`)."""
-    sam_tokens: KeptTokens = "all"
-    """The mask decoder's tokens: all of them, or only the paper's, of mask 0."""
-    jitter: int = Field(default=0, ge=0, le=64)
+    dtype: Annotated[Literal["float16", "int8"], Flag(panel=KEPT)] = "float16"
+    """Type of the stored tokens; `int8` takes half the bytes."""
+    sam_tokens: Annotated[KeptTokens, Flag(panel=KEPT)] = "all"
+    """SAM's tokens of a region: all five, or the paper's one."""
+    jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)
     """Jittered copies of each box."""
-    flip: bool = False
-    """Whether the mirrored image and boxes are kept as well."""
+    flip: Annotated[bool, Flag(panel=KEPT)] = False
+    """Keep the mirrored image and its boxes as well."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from regionspot_core.cache.layout.schema import GROUP
 from regionspot_core.cache.maintenance.copying import Copied, copy_parts, create_copy
 from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
+from regionspot_core.cache.maintenance.zip_file import ZipFileStore
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, read_markers, require_markers
 from regionspot_core.cache.storage.store import Location, Store, open_store
 from regionspot_core.cache.writer import CacheWriter
@@ -28,7 +29,7 @@ class Import:
         CacheDamagedError: The file is damaged.
     """
 
-    def __init__(self, source: Hdf5Store, target: Location | Store) -> None:
+    def __init__(self, source: Hdf5Store | ZipFileStore, target: Location | Store) -> None:
         store = open_store(target)
         self._source = source
         self._markers = require_markers(source, source.plan)
@@ -65,7 +66,9 @@ class Import:
         return Copied(self._source, self._markers[index])
 
 
-def _require_begun_by(source: Hdf5Store, markers: list[Marker], store: Store) -> None:
+def _require_begun_by(
+    source: Hdf5Store | ZipFileStore, markers: list[Marker], store: Store
+) -> None:
     """Refuse a store that an import of the same file would not have left, or begun."""
     same = store.read(PLAN_FILES) == source.read(PLAN_FILES)
     if same:

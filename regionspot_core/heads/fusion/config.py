@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
-from regionspot_core.heads.fusion.image_tokens import require_positions, token_grid
+from regionspot_core.heads.fusion.token_grid import require_positions, token_grid
 from regionspot_core.region_tokens import TokenChoice
 
 WIDEST = 65_536
@@ -26,31 +26,40 @@ class FusionOptions(Config):
     """
 
     layers: int = Field(default=3, ge=1, le=128)
+    """Decoder layers."""
     heads: int = Field(default=8, ge=1, le=1024)
+    """Attention heads of a layer."""
     ffn_width: int = Field(default=2048, ge=1, le=WIDEST)
+    """Width of the feed-forward part."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of values that dropout takes away in training."""
     width: int | None = Field(default=None, ge=1, le=WIDEST)
-    """W, the decoder's; None: CLIP's. In another width each layer maps the image tokens straight
-    to its keys and values."""
+    """W, the decoder's width. None: CLIP's. In another width each layer maps the image tokens
+    straight to its keys and values."""
     norm: Literal["post", "pre"] = "post"
-    """Whether a LayerNorm follows each sum, as in the paper, or comes before each branch."""
+    """Place of LayerNorm: `post`, after each sum, as in the paper, or `pre`, before each branch."""
     activation: Literal["relu", "gelu"] = "relu"
-    """Inside the feed-forward part."""
+    """Activation of the feed-forward part; the paper's is `relu`."""
     region_tokens: TokenChoice = "paper"
-    """Which of SAM's tokens of a region the head sees, side by side."""
+    """SAM's tokens of a region that the head sees, side by side: `paper`, mask token 0; `masks`,
+    all mask tokens; `all`, those and the IoU token. The last two need a store of `--sam-tokens
+    all`."""
     box_geometry: bool = False
-    """Whether an embedding of the region's box is added to its query."""
+    """Add an embedding of the region's box, of its Fourier features, to the region's query."""
     image_positions: Literal["sincos", "learned"] | None = None
-    """Added to the image tokens before their keys are made, not their values."""
+    """Positions added to the image tokens before their keys are made, not their values."""
     image_pooling: int = Field(default=1, ge=1, le=256)
-    """p: the patch tokens' grid is averaged over p × p before keys and values are made."""
+    """p: the grid of patch tokens is averaged over p × p before keys and values are made; p must
+    divide the grid (14 for B/16, 16 for L/14, 24 at 336 pixels)."""
     shared_keys: bool = False
-    """Whether the image tokens' keys and values are made once, for all layers."""
+    """Make the image tokens' keys and values once, for all layers."""
     logit_scale: Literal["clip", "learned"] = "clip"
-    """``clip``: the frozen CLIP's (100 for OpenAI's). ``learned``: a scale and a bias that start
-    at ``initial_scale`` and ``initial_bias``."""
+    """Scale of the logits. `clip`: the frozen CLIP's (100 for OpenAI's). `learned`: a scale and a
+    bias that start at `initial_scale` and `initial_bias`."""
     initial_scale: float = Field(default=14.0, gt=0, le=1e6)
+    """Learned scale at the start."""
     initial_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
+    """Learned bias at the start."""
 
     @field_validator("image_positions", mode="before")
     @classmethod

@@ -2,61 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 
-from regionspot_core.errors import InputError
+from regionspot_core.heads.fusion.token_grid import TokenGrid as TokenGrid
+from regionspot_core.heads.fusion.token_grid import require_positions as require_positions
+from regionspot_core.heads.fusion.token_grid import token_grid as token_grid
 
 TEMPERATURE = 10_000.0
 """Of the sine and cosine positions (arXiv 1706.03762, section 3.5)."""
-
-Positions = Literal["sincos", "learned"] | None
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """T tokens of a square image: CLS where the tower has one, then side × side patches."""
-
-    side: int
-    cls: int
-    """1 with a CLS token, 0 without."""
-
-    @property
-    def tokens(self) -> int:
-        """T"""
-        return self.cls + self.side**2
-
-    def pooled(self, p: int) -> TokenGrid:
-        """The grid after p × p pooling.
-
-        Raises:
-            InputError: p does not divide the grid's side.
-        """
-        if self.side % p:
-            raise InputError(
-                f"head.image_pooling={p} does not divide CLIP's grid of {self.side} × "
-                f"{self.side} patches; set it to a divisor of {self.side}"
-            )
-        return TokenGrid(self.side // p, self.cls)
-
-
-def token_grid(tokens: int) -> TokenGrid:
-    """How T tokens lie in the image; no number is both a square and a square and one, but 1.
-
-    Raises:
-        InputError: They are no square grid, with or without CLS.
-    """
-    for cls in (0, 1):
-        side = math.isqrt(tokens - cls)
-        if side**2 == tokens - cls:
-            return TokenGrid(side, cls)
-    raise InputError(
-        f"expected image tokens of a square grid of patches, with or without CLS, got {tokens}; "
-        f"head.image_pooling and head.image_positions=sincos need such a grid"
-    )
 
 
 def pooled_tokens(tokens_BTC: torch.Tensor, p: int) -> torch.Tensor:
@@ -73,24 +26,6 @@ def pooled_tokens(tokens_BTC: torch.Tensor, p: int) -> torch.Tensor:
     patches = tokens_BTC[:, grid.cls :].reshape(batch, side, p, side, p, width)
     means = patches.mean(dim=(2, 4)).flatten(1, 2)
     return torch.cat([tokens_BTC[:, : grid.cls], means], dim=1)
-
-
-def require_positions(kind: Positions, tokens: int | None, width: int) -> None:
-    """Refuse positions that cannot be given to T tokens of width C.
-
-    Raises:
-        InputError: That is so.
-    """
-    if kind is not None and tokens is None:
-        raise InputError(
-            f"image_positions={kind} needs image_tokens, the number of CLIP's tokens an image"
-        )
-    if kind == "sincos" and tokens is not None:
-        token_grid(tokens)
-        if width % 4:
-            raise InputError(
-                f"image_positions=sincos needs a CLIP width that is a multiple of 4, got {width}"
-            )
 
 
 def sincos_positions(tokens: int, width: int) -> torch.Tensor:

@@ -94,7 +94,7 @@ def test_an_older_pytorch_says_nothing_of_the_processor(monkeypatch: pytest.Monk
         ({"precision": "auto", "sam": "tiny", "clip": "tiny"}, "float32"),
         ({"precision": "auto", "sam": "tiny", "clip": "ViT-B-16"}, "bfloat16"),
         ({"precision": "bfloat16"}, "bfloat16"),
-        (REAL, "float32"),
+        (REAL, "bfloat16"),
     ],
 )
 def test_the_tiny_models_stay_in_float32(

@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.support.arguments import existing_file, existing_store
+from regionspot_core.support.arguments import existing_file, existing_store, writable_folder
+from regionspot_train.arguments import Cache, Overrides, SettingsFrom
+from regionspot_train.config import load_settings
+from regionspot_train.sweep.space import Space, SweepSize
 
 
 def sweep(
-    cache: Annotated[
-        list[str],
-        typer.Option(
-            "--cache",
-            callback=existing_store,
-            metavar="STORE",
-            help="What all heads learn from, as for `fit`.",
-        ),
-    ],
+    cache: Cache,
     val: Annotated[
         str,
         typer.Option(
@@ -45,20 +40,13 @@ def sweep(
         Path,
         typer.Option(
             "--out",
+            callback=writable_folder,
             metavar="SWEEP",
             help="New or empty folder for the study and its heads; with --resume, a sweep's.",
         ),
     ],
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config", metavar="NAME|FILE|RUN", help="What heads have in common, as for `fit`."
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=VALUE", help="Change one key; may be repeated."),
-    ] = None,
+    config: SettingsFrom = None,
+    overrides: Overrides = None,
     at_once: Annotated[
         int,
         typer.Option(
@@ -104,14 +92,17 @@ def sweep(
     optuna-dashboard. Each head is what `fit` would make of its settings.
     Exit code 1 says that some heads failed, in this call or one before.
     """
+    settings, tried = load_settings(config, overrides or []), Space.load(space)
+    size = {"trials": trials, "at_once": at_once, "ray_groups": ray_groups}
+    SweepSize.parse(size, source="regionspot train sweep")
+    tried.require_allowed(settings)
+
     from regionspot_core.support.tables import facts_table, format_seconds, show
-    from regionspot_train.config import load_settings
     from regionspot_train.sweep.run import run_sweep
-    from regionspot_train.sweep.space import Space
 
     report = run_sweep(
-        load_settings(config, overrides or []),
-        Space.load(space),
+        settings,
+        tried,
         store=cache,
         validate_on=val,
         out=out,

@@ -1,29 +1,32 @@
-"""What `regionspot evaluate compare` is asked to do."""
+"""Settings of `regionspot evaluate compare`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from regionspot_core.config import Config
-from regionspot_evaluate.scoring.config import Ious
-from regionspot_evaluate.scoring.figures import Protocol
+from regionspot_core.support.arguments import existing_path
+from regionspot_core.support.options import Flag
+from regionspot_evaluate.scoring.config import IousOption, JsonFile, ProtocolOption
 
 
 class CompareConfig(Config):
     """One table of several detectors on one annotation file."""
 
-    runs: tuple[str, ...] = Field(min_length=1)
-    """``PATH`` or ``NAME=PATH``: folders of ``evaluate run`` or ``evaluate cached``, or results
-    files of any detector."""
-    annotations: Path
-    iou: Ious = ("bbox",)
-    protocol: Protocol = "standard"
-    bootstrap: int = Field(default=200, ge=0, le=5_000)
-    """How many halves of the images are drawn for the intervals; 0: no intervals."""
-    seed: int = Field(default=0, ge=0)
-    """Of the draws."""
-    published: bool = False
-    """Whether papers' figures stand beside them, of the same images by the same protocol."""
-    json_file: Path | None = None
+    runs: Annotated[tuple[str, ...], Flag(metavar="RUN", argument=True)] = Field(min_length=1)
+    """Folders that `evaluate run` or `evaluate cached` wrote, or results files of any detector;
+    NAME=PATH names the row."""
+    annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
+    """LVIS annotation JSON."""
+    iou: IousOption = ("bbox",)
+    protocol: ProtocolOption = "standard"
+    bootstrap: Annotated[int, Flag()] = Field(default=200, ge=0, le=5_000)
+    """Draws of half of the images for 95 % intervals; 0: none."""
+    seed: Annotated[int, Flag()] = Field(default=0, ge=0)
+    """Seed of these draws."""
+    published: Annotated[bool, Flag()] = False
+    """Show papers' figures beside them, on LVIS v1 val or minival."""
+    json_file: JsonFile = None

@@ -1,28 +1,37 @@
-"""What a report is asked to show."""
+"""Settings of `regionspot evaluate report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.support.arguments import existing_folder, existing_path
+from regionspot_core.support.options import Flag
 
 
 class ReportConfig(Config):
     """One report on one run, or on two side by side."""
 
-    runs: tuple[Path, ...] = Field(min_length=1, max_length=2)
-    """Folders of ``evaluate run``, or COCO-results files of any detector."""
-    annotations: Path | None = None
-    """LVIS annotation JSON; None: the one that the first run's records name."""
-    images: Path | None = None
-    """The folder of images; None: the one that the first run's records name. Without any the
-    gallery is left out."""
-    out: Path | None = None
-    """The HTML file; None: ``report.html`` in the first run's folder."""
-    gallery: int = Field(default=12, ge=0, le=60)
+    runs: Annotated[
+        tuple[Path, ...], Flag(metavar="RUN [RUN2]", check=existing_path, argument=True)
+    ] = Field(min_length=1, max_length=2)
+    """One or two folders that `evaluate run` wrote, or results files of any detector."""
+    annotations: Annotated[
+        Path | None,
+        Flag(metavar="FILE", check=existing_path, default="what RUN was scored on"),
+    ] = None
+    """LVIS annotation JSON."""
+    images: Annotated[
+        Path | None, Flag(metavar="DIR", check=existing_folder, default="RUN's, if it has them")
+    ] = None
+    """Folder of the images; without it there are no pictures."""
+    out: Annotated[Path | None, Flag(metavar="FILE", default="RUN/report.html")] = None
+    """The page to write."""
+    gallery: Annotated[int, Flag()] = Field(default=12, ge=0, le=60)
     """Images of each kind in the gallery: best, worst and random ones."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    """Images of more pixels are not shown."""
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image that is shown, in pixels."""

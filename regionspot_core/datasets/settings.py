@@ -1,0 +1,22 @@
+"""Settings that name classes, shared by the configurations of several stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from regionspot_core.support.arguments import existing_path
+from regionspot_core.support.options import Flag
+
+Names = Annotated[
+    str | None,
+    Flag(metavar="A,B,C"),
+    Field(description="Class names, with commas between."),
+]
+VocabularyFile = Annotated[
+    Path | None,
+    Flag(metavar="FILE", check=existing_path),
+    Field(description="Class names: a text file, one a line, or an annotation file."),
+]

@@ -1,0 +1,37 @@
+"""Options that `train fit` and `train sweep` share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from regionspot_core.support.arguments import existing_store
+
+Cache = Annotated[
+    list[str],
+    typer.Option(
+        "--cache",
+        callback=existing_store,
+        metavar="STORE",
+        help="What `extract run` wrote: a folder or a URL. Several, each with its own classes, "
+        "are mixed, one a batch.",
+    ),
+]
+SettingsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="NAME|FILE|RUN",
+        help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder "
+        "of a run to take them from.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="A.B=VALUE",
+        help="Change one setting (docs/settings.md has all); may be repeated.",
+    ),
+]
