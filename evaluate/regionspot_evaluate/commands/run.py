@@ -10,6 +10,7 @@ import typer
 from regionspot_core.support import options
 from regionspot_core.support.arguments import existing_path
 from regionspot_evaluate.commands import options as naming
+from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE
 
 
 def run(
@@ -39,7 +40,7 @@ def run(
             "--baseline",
             metavar="NAME",
             show_default="clip-crop and clip-pool for annotated boxes, else none",
-            help="Who names the boxes too: clip-crop, clip-masked-crop, clip-pool, or none; may be "
+            help=f"Baselines that name the boxes too: {', '.join(BASELINE_TABLE)}, or none; may be "
             "repeated. Crops are dear where boxes are many.",
         ),
     ] = None,
