@@ -9,7 +9,8 @@ from typing import Any
 from regionspot_core.cache.storage.store import Location
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
-from regionspot_evaluate.run import EvaluationReport, run_evaluation
+from regionspot_evaluate.reports.printing import EvaluationReport
+from regionspot_evaluate.run import run_evaluation
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import ExtractionReport, run_extraction
 from regionspot_train.config import TrainConfig, load_settings

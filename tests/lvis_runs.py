@@ -10,6 +10,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as codec
 
+from regionspot_core.datasets import AnnotationSet, read_table
+from regionspot_evaluate.reports.html.read_run import Detections, sort_detections
+from regionspot_evaluate.scoring.results import DetectionsFile
+
 Annotations = dict[str, list[dict[str, Any]]]
 Entries = list[dict[str, Any]]
 SIZE = (80, 120)
@@ -121,3 +125,11 @@ def _corners(box: list[float]) -> list[float]:
 def _entry(rng: np.random.Generator, image: int, category: int, box: list[float]) -> dict[str, Any]:
     score = float(rng.random())
     return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
+    """Return a results file's detections as a report shows them."""
+    truth = read_table(annotations.path).truth(federated=True)
+    with DetectionsFile(path) as file:
+        results = file.read(truth, ious=("bbox",), every_box=True)
+    return sort_detections(results, truth, annotations)

@@ -40,7 +40,11 @@ from regionspot_core.support.arguments import (
     writable_folder,
 )
 from regionspot_core.support.options import Flag
-from regionspot_evaluate.recognition.baselines.names import BASELINES, NO_BASELINE, BaselineName
+from regionspot_evaluate.recognition.baselines.names import (
+    BASELINE_TABLE,
+    NO_BASELINE,
+    BaselineName,
+)
 from regionspot_evaluate.scoring.config import Protocols
 
 GROUND_TRUTH = "gt"
@@ -160,7 +164,7 @@ class EvaluateConfig(Config):
         """Those that name the regions too, in the order of their table."""
         if self.baseline is None:
             return ("clip-crop", "clip-pool") if self.proposals == GROUND_TRUTH else ()
-        return tuple(name for name in BASELINES if name in self.baseline)
+        return tuple(name for name in BASELINE_TABLE if name in self.baseline)
 
     def with_absolute_paths(self) -> Self:
         """The same, meant the same from any folder."""
@@ -191,6 +195,15 @@ class EvaluateConfig(Config):
         if others:
             raise ValueError(f"expected none alone, or baselines; got none and {', '.join(others)}")
         return ()
+
+    @field_validator("baseline")
+    @classmethod
+    def _are_in_the_table(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in names or () if name not in BASELINE_TABLE]
+        if unknown:
+            expected = ", ".join((*BASELINE_TABLE, NO_BASELINE))
+            raise ValueError(f"expected {expected}; got {unknown[0]!r}")
+        return names
 
 
 class CachedConfig(Config):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets import AnnotationSet, read_table
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import require_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -149,8 +149,9 @@ class _Evaluation:
 def _prepare(config: EvaluateConfig) -> _Evaluation:
     require_folder_or_nothing(config.out)
     names = head_names(config.heads)
-    annotations = read_annotations(config.annotations, images=config.images)
-    scorer = LvisScorer(config.annotations, scorer=config.scorer)
+    table = read_table(config.annotations, images=config.images, masks=True)
+    annotations = table.regions()
+    scorer = LvisScorer(table, scorer=config.scorer)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:

@@ -1,9 +1,10 @@
-"""Collecting a data set's images and regions in whatever order a file gives them."""
+"""Collecting a data set's images and annotations in whatever order a file gives them."""
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, require_unique, view
 from regionspot_core.datasets.class_lists import ClassLists
-from regionspot_core.datasets.masks import MaskColumn, Masks
-from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.masks import MaskColumn
+from regionspot_core.datasets.table import AnnotationTable, Obstacles
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
 
@@ -21,17 +22,18 @@ class AnnotationBuilder:
     """Columns of plain numbers: eight bytes a value, where a dict an annotation takes a kilobyte.
 
     Args:
-        path: What errors name.
+        path: The file that errors name.
         masks: Whether to keep masks.
-        left_out: What the annotations are that are only counted.
-        shares: Whether boxes are in shares of the image's sides; else they are in pixels.
+        crowd_name: The format's word for crowds.
+        shares: Whether boxes are corners in shares of the image's sides; else they are x, y, width,
+            height in pixels, and areas are collected.
     """
 
     def __init__(
-        self, path: Path, *, masks: bool = False, left_out: str = "crowd", shares: bool = False
+        self, path: Path, *, masks: bool = False, crowd_name: str = "crowd", shares: bool = False
     ) -> None:
         self._path = path
-        self._left_out_name = left_out
+        self._crowd_name = crowd_name
         self._shares = shares
         self._image_id = array("q")
         self._image_size = array("q")
@@ -39,15 +41,22 @@ class AnnotationBuilder:
         self._annotation_id = array("q")
         self._image = array("q")
         self._class = array("q")
-        self._left_out = bytearray()
+        self._crowd = bytearray()
         # Shares are printed with a float32's digits, and OpenImages has 15 million boxes.
         self._box = array("f" if shares else "d")
+        self._area = array("d")
+        self._ignored = False
         self._masks = MaskColumn() if masks else None
+        self._obstacles: dict[str, str] = {}
         self.negative = ClassListColumn()
         self.not_exhaustive = ClassListColumn()
 
     def add_image(self, image_id: int, *, height: int, width: int, file: str) -> None:
-        """Add an image."""
+        """Add an image.
+
+        Raises:
+            AnnotationError: If a side is not 1 to ``LONGEST_SIDE`` pixels.
+        """
         if not (1 <= height <= LONGEST_SIDE and 1 <= width <= LONGEST_SIDE):
             raise AnnotationError(
                 f"{self._path}: image {image_id} has a height or width that is not 1 to "
@@ -63,8 +72,10 @@ class AnnotationBuilder:
         *,
         image: int,
         class_id: int,
-        left_out: bool,
-        box: tuple[float, float, float, float],
+        crowd: bool,
+        box: Sequence[float],
+        area: float = math.nan,
+        ignored: bool = False,
         segmentation: object = None,
     ) -> None:
         """Add an annotation.
@@ -73,44 +84,59 @@ class AnnotationBuilder:
             annotation_id: Its id.
             image: Its image's id.
             class_id: Its class's id.
-            left_out: Whether it is only counted.
-            box: xyxy, in pixels or shares.
+            crowd: Whether it stands for several instances.
+            box: x, y, width, height in pixels; or corners in shares.
+            area: Square pixels; NaN where the file has none.
+            ignored: Whether its key ``ignore`` is set.
             segmentation: Polygons or an RLE in COCO's layout.
 
         Raises:
-            TypeError, ValueError, OverflowError: The box does not hold numbers.
-            AnnotationError: The mask is malformed.
+            OverflowError: If a number of the box does not fit a float.
+            AnnotationError: If the mask is malformed.
         """
         self._box.extend(box)
         self._annotation_id.append(annotation_id)
         self._image.append(image)
         self._class.append(class_id)
-        self._left_out.append(left_out)
+        self._crowd.append(crowd)
+        if not self._shares:
+            self._area.append(area)
+        self._ignored |= ignored
         if self._masks is not None:
-            self._add_mask(self._masks, annotation_id, None if left_out else segmentation)
+            self._add_mask(self._masks, annotation_id, segmentation)
+
+    def note_obstacle(self, view: str, reason: str) -> None:
+        """Keep the first reason why ``view``, a field of :class:`Obstacles`, cannot be made."""
+        self._obstacles.setdefault(view, reason)
 
     def image_ids(self) -> NDArray[np.int64]:
-        """The ids of the images that annotations refer to, in the order of their first ones."""
+        """Return the ids of the images that annotations name, in the order of their first ones."""
         ids, first = np.unique(np.array(self._image, dtype=np.int64), return_index=True)
         return ids[np.argsort(first)]
 
     def uses_class(self, class_id: int) -> bool:
-        """Whether an annotation or an image's list refers to the class."""
+        """Return whether an annotation or an image's list names the class."""
         columns = (self._class, self.negative.values, self.not_exhaustive.values)
         return any(class_id in column for column in columns)
 
     def build(
-        self, vocabulary: Vocabulary, sha256: str, *, unreadable: NDArray[np.int64] | None = None
-    ) -> AnnotationSet:
-        """Join, check and sort by image what was collected.
+        self,
+        classes: Vocabulary,
+        sha256: str,
+        *,
+        vocabulary: Vocabulary | None = None,
+        unreadable: NDArray[np.int64] | None = None,
+    ) -> AnnotationTable:
+        """Join and check what was collected.
 
         Args:
-            vocabulary: Of the class ids that annotations refer to.
-            sha256: Of what was read.
-            unreadable: Ids of images that are left out with their annotations.
+            classes: All classes that the file has.
+            sha256: Digest of what was read.
+            vocabulary: The classes that models name; None for all.
+            unreadable: Ids of images that could not be read.
 
         Raises:
-            AnnotationError: There is no image, ids are not unique, an annotation refers to an
+            AnnotationError: If there is no image, ids are not unique, an annotation names an
                 unknown image or class, or has a box or mask that is not finite.
         """
         path, image_id = self._path, np.array(self._image_id, dtype=np.int64)
@@ -119,40 +145,40 @@ class AnnotationBuilder:
         require_unique(path, "image", image_id)
         annotation_id = view(self._annotation_id, np.int64)
         require_unique(path, "annotation", annotation_id)
-        class_ids = np.array(vocabulary.ids, dtype=np.int64)
+        class_ids = np.array(classes.ids, dtype=np.int64)
         class_index = locate_all(
             path, "an annotation's category_id", class_ids, view(self._class, np.int64)
         ).astype(np.int32)
         size = np.array(self._image_size, dtype=np.int32).reshape(-1, 2)
-        owner, lost = self._owners(image_id, unreadable)
-        region_size = size[owner]
-        box = self._boxes(region_size)
-        left_out = np.array(self._left_out, dtype=bool)
-        empty = ~left_out & ~lost & ~(box[:, 2:] > box[:, :2]).all(axis=1)
-
-        kept = np.flatnonzero(~left_out & ~lost & ~empty)
-        kept = kept[np.argsort(owner[kept], kind="stable")]
-        counts = np.bincount(owner[kept], minlength=len(image_id))
-        dropped = {self._left_out_name: int(left_out.sum()), "empty box": int(empty.sum())}
-        if unreadable is not None:
-            dropped["images not readable"] = len(unreadable)
-        return AnnotationSet(
+        image = self._owners(image_id, unreadable)
+        kind: type[np.floating] = np.float32 if self._shares else np.float64
+        box: NDArray[np.floating] = view(self._box, kind).reshape(-1, 4)
+        self._require_finite(box)
+        self._require_masks(size[image])
+        return AnnotationTable(
             path=path,
             sha256=sha256,
-            vocabulary=vocabulary,
+            vocabulary=vocabulary or classes,
+            classes=classes,
             image_id=image_id,
             image_size=size,
             image_file=tuple(self._image_file),
-            region_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            box=box[kept],
-            class_index=class_index[kept],
-            annotation_id=annotation_id[kept],
-            dropped=dropped,
-            masks=self._kept_masks(kept, region_size),
             negative=self.negative.lists(path, "neg_category_ids", class_ids),
             not_exhaustive=self.not_exhaustive.lists(
                 path, "not_exhaustive_category_ids", class_ids
             ),
+            annotation_id=annotation_id,
+            image=image,
+            class_index=class_index,
+            crowd=view(self._crowd, np.bool_),
+            box=box,
+            shares=self._shares,
+            area=None if self._shares else view(self._area, np.float64),
+            ignored=self._ignored,
+            crowd_name=self._crowd_name,
+            unreadable_images=None if unreadable is None else len(unreadable),
+            mask_column=self._masks,
+            obstacles=Obstacles(**self._obstacles),
         )
 
     def _add_mask(self, masks: MaskColumn, annotation_id: int, segmentation: object) -> None:
@@ -166,46 +192,40 @@ class AnnotationBuilder:
 
     def _owners(
         self, image_id: NDArray[np.int64], unreadable: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The image position of each annotation, and whether its image is left out (then 0)."""
+    ) -> NDArray[np.int64]:
+        """Return the image position of each annotation, −1 where its image is unreadable."""
         wanted = view(self._image, np.int64)
         if unreadable is None or not len(unreadable):
-            owner = locate_all(self._path, "an annotation's image_id", image_id, wanted)
-            return owner, np.zeros(len(owner), dtype=bool)
-        lost = locate(unreadable, wanted) >= 0
-        owner = np.zeros(len(wanted), dtype=np.int64)
-        owner[~lost] = locate_all(self._path, "an annotation's image_id", image_id, wanted[~lost])
-        return owner, lost
+            return locate_all(self._path, "an annotation's image_id", image_id, wanted)
+        readable = locate(unreadable, wanted) < 0
+        owner = np.full(len(wanted), -1, dtype=np.int64)
+        owner[readable] = locate_all(
+            self._path, "an annotation's image_id", image_id, wanted[readable]
+        )
+        return owner
 
-    def _boxes(self, size: NDArray[np.int32]) -> NDArray[np.float32]:
-        """All boxes in pixels, clipped to their images, whose (R, 2) sizes are given."""
-        box = np.array(self._box).reshape(-1, 4)
+    def _require_finite(self, box: NDArray[np.floating]) -> None:
         finite = np.isfinite(box).all(axis=1)
+        if not self._shares:
+            with np.errstate(over="ignore", invalid="ignore"):
+                for axis in range(2):  # a far corner may be beyond all floats
+                    finite &= np.isfinite(box[:, axis] + box[:, axis + 2])
         if not finite.all():
             bad = self._annotation_id[int(np.argmin(finite))]
             raise AnnotationError(f"{self._path}: annotation {bad} has a box that is not finite")
-        # Column by column, so that no second copy of a large data set's boxes is made.
-        for corner in range(4):
-            side = size[:, 1 - corner % 2]
-            if self._shares:
-                box[:, corner] *= side
-            np.clip(box[:, corner], 0, side, out=box[:, corner])
-        return box.astype(np.float32, copy=False)
 
-    def _kept_masks(self, kept: NDArray[np.int64], size: NDArray[np.int32]) -> Masks | None:
-        if self._masks is None:
-            return None
-        malformed = self._masks.malformed(size)
-        if len(malformed):
+    def _require_masks(self, size: NDArray[np.int32]) -> None:
+        malformed = () if self._masks is None else self._masks.malformed(size).tolist()
+        if malformed:
+            bad = self._annotation_id[min(malformed)]
             raise AnnotationError(
-                f"{self._path}: annotation {self._annotation_id[int(malformed[0])]} has a polygon "
+                f"{self._path}: annotation {bad} has a polygon "
                 f"that is not finite, or an RLE of another size than its image"
             )
-        return self._masks.masks(kept, size[kept])
 
 
 class ClassListColumn:
-    """Collects a list of class ids for each image."""
+    """A list of class ids for each image, collected image by image."""
 
     def __init__(self) -> None:
         self.values = array("q")
@@ -220,7 +240,7 @@ class ClassListColumn:
         self._start.append(len(self.values))
 
     def lists(self, path: Path, key: str, class_ids: NDArray[np.int64]) -> ClassLists | None:
-        """The lists as class indices; None where no image had one."""
+        """Return the lists as class indices; None where no image had one."""
         if not self._given:
             return None
         wanted = view(self.values, np.int64)

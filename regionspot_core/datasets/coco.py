@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -17,46 +19,59 @@ from regionspot_core.datasets.checks import (
     short,
     whole_number,
 )
+from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.json_stream import JsonStream
-from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
+LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+FREQUENCIES = ("r", "c", "f")
+MAX_FLOAT = sys.float_info.max
+_NUMBERS = {int, float}
 _OBJECTS365_V2_PREFIX = re.compile(r"^images/v[12]/(?=patch\d+/)")
 """Objects365 v2 names ``images/v1/patch8/….jpg`` what its archives unpack to ``patch8/….jpg``."""
 
 
-def read_coco(path: Path, *, masks: bool = False) -> AnnotationSet:
+def find_coco(path: Path) -> Path | None:
+    """Return the file itself; None for a folder."""
+    return None if path.is_dir() else path
+
+
+def read_coco(path: Path, *, images: Path | None = None, masks: bool = False) -> AnnotationTable:
     """Read a JSON file of COCO's layout.
 
-    Crowd annotations and boxes with no area inside the image are left out and counted. LVIS v1's
-    ``coco_url`` gives the file name where ``file_name`` is missing, its split folder kept.
+    LVIS v1's ``coco_url`` gives the file name where ``file_name`` is missing, its split folder
+    kept.
 
     Args:
         path: The file.
+        images: The folder of images, which is not needed.
         masks: Whether to keep the annotations' masks.
 
     Raises:
-        AnnotationError: The file is missing, not JSON, not of this layout, has duplicate ids,
+        AnnotationError: If the file is missing, not JSON, not of this layout, has duplicate ids,
             refers to unknown images or categories, or names an image outside the image folder.
     """
-    builder, categories = AnnotationBuilder(path, masks=masks), CategoryTable(path)
-    rows = {
-        "images": lambda entry: _add_image(path, builder, entry),
-        "annotations": lambda entry: _add_annotation(path, builder, entry, masks=masks),
-        "categories": categories.add,
-    }
-    sha256 = read_tables(path, rows)
-    return builder.build(categories.vocabulary(builder.uses_class), sha256)
+    rows = _Rows(path, masks=masks)
+    sha256 = read_tables(
+        path,
+        {
+            "images": rows.add_image,
+            "annotations": rows.add_annotation,
+            "categories": rows.add_category,
+        },
+    )
+    return rows.table(sha256)
 
 
 def read_coco_vocabulary(path: Path) -> Vocabulary:
-    """The classes of a JSON file of COCO's layout.
+    """Return the classes of a JSON file of COCO's layout.
 
     Raises:
-        AnnotationError: The file is missing, not JSON, not of this layout, or its categories are
+        AnnotationError: If the file is missing, not JSON, not of this layout, or its categories are
             malformed.
     """
     categories, used = CategoryTable(path), set[int]()
@@ -69,15 +84,15 @@ def read_coco_vocabulary(path: Path) -> Vocabulary:
 
 
 def read_tables(path: Path, rows: Mapping[str, Callable[[Entry], None]]) -> str:
-    """Go once through the lists of a file of COCO's layout; the SHA-256 of its bytes.
+    """Go once through the lists of a file of COCO's layout and return the SHA-256 of its bytes.
 
     Args:
         path: The file.
-        rows: What is called with each object of a list, by the list's name. A missing key is
+        rows: Functions, by a list's name, that take each object of the list. A missing key is
             reported with the object's place.
 
     Raises:
-        AnnotationError: The file is missing, not JSON, or not an object with lists of objects
+        AnnotationError: If the file is missing, not JSON, or not an object with lists of objects
             under ``images``, ``annotations`` and ``categories``.
     """
     with open_annotations(path) as file:
@@ -119,53 +134,120 @@ def _not_this_layout(path: Path) -> AnnotationError:
     )
 
 
-def _add_image(path: Path, builder: AnnotationBuilder, image: Entry) -> None:
-    image_id = whole_number(path, "an image's id", image["id"])
-    builder.add_image(
-        image_id,
-        height=whole_number(path, "an image's height", image["height"]),
-        width=whole_number(path, "an image's width", image["width"]),
-        file=_file_name(path, image),
-    )
-    builder.negative.append(_class_list(path, image, "neg_category_ids"))
-    builder.not_exhaustive.append(_class_list(path, image, "not_exhaustive_category_ids"))
+class _Rows:
+    """Entries of a file's lists on their way into a table."""
 
+    def __init__(self, path: Path, *, masks: bool) -> None:
+        self._path = path
+        self._masks = masks
+        self._builder = AnnotationBuilder(path, masks=masks)
+        self._categories = CategoryTable(path)
 
-def _class_list(path: Path, image: Entry, key: str) -> list[int] | None:
-    ids = image.get(key)
-    if ids is None:
-        return None
-    if not isinstance(ids, list):
-        raise AnnotationError(
-            f"{path}: image {image['id']}: expected a list as {key}, got {short(ids)}"
+    def add_image(self, image: Entry) -> None:
+        """Add an entry of ``images``."""
+        image_id = whole_number(self._path, "an image's id", image["id"])
+        self._builder.add_image(
+            image_id,
+            height=whole_number(self._path, "an image's height", image["height"]),
+            width=whole_number(self._path, "an image's width", image["width"]),
+            file=self._file_name(image),
         )
-    return [whole_number(path, f"an image's {key}", value) for value in ids]
+        self._require_lvis("images", LISTS, image)
+        self._builder.negative.append(self._class_list(image, LISTS[0]))
+        self._builder.not_exhaustive.append(self._class_list(image, LISTS[1]))
 
+    def add_category(self, category: Entry) -> None:
+        """Add an entry of ``categories``."""
+        self._categories.add(category)
+        self._require_lvis("categories", ("frequency",), category)
+        if category.get("frequency", FREQUENCIES[0]) not in FREQUENCIES:
+            self._builder.note_obstacle(
+                "federated",
+                f"LVIS scoring needs a frequency of {', '.join(FREQUENCIES)}; category "
+                f"{category['id']} has {short(category['frequency'])}",
+            )
 
-def _add_annotation(
-    path: Path, builder: AnnotationBuilder, annotation: Entry, *, masks: bool
-) -> None:
-    annotation_id = whole_number(path, "an annotation's id", annotation["id"])
-    bbox = annotation["bbox"]
-    try:
-        if not isinstance(bbox, list):
-            raise TypeError
-        x, y, width, height = bbox
-        builder.add_region(
-            annotation_id,
-            image=whole_number(path, "an annotation's image_id", annotation["image_id"]),
-            class_id=_category_id(path, annotation),
-            left_out=_is_crowd(path, annotation),
-            box=(x, y, x + width, y + height),
-            segmentation=annotation.get("segmentation") if masks else None,
+    def add_annotation(self, annotation: Entry) -> None:
+        """Add an entry of ``annotations``."""
+        number = whole_number(self._path, "an annotation's id", annotation["id"])
+        box, area = annotation["bbox"], annotation.get("area", math.nan)
+        if not (isinstance(box, list) and len(box) == 4 and _NUMBERS.issuperset(map(type, box))):
+            raise self._malformed(number, "x, y, width, height as bbox", box)
+        if "area" in annotation and not (type(area) in _NUMBERS and 0 <= area < MAX_FLOAT):
+            raise self._malformed(number, "a finite number from 0 on as area", area)
+        if min(box[2:]) < 0:
+            self._builder.note_obstacle(
+                "truth",
+                f"annotation {number}: expected a bbox whose width and height are not negative, "
+                f"got {short(box)}",
+            )
+        self._require_lvis("annotations", ("area", "segmentation"), annotation)
+        try:
+            self._builder.add_region(
+                number,
+                image=whole_number(self._path, "an annotation's image_id", annotation["image_id"]),
+                class_id=_category_id(self._path, annotation),
+                crowd=_is_crowd(self._path, annotation),
+                box=box,
+                area=area,
+                ignored=bool(annotation.get("ignore")),
+                segmentation=annotation.get("segmentation") if self._masks else None,
+            )
+        except OverflowError:
+            raise self._malformed(number, "x, y, width, height as bbox", box) from None
+
+    def table(self, sha256: str) -> AnnotationTable:
+        """Return everything that was added, checked."""
+        vocabulary = self._categories.vocabulary(self._builder.uses_class)
+        classes = self._categories.vocabulary(lambda class_id: True)
+        return self._builder.build(classes, sha256, vocabulary=vocabulary)
+
+    def _require_lvis(self, table: str, keys: tuple[str, ...], entry: Entry) -> None:
+        """Note what LVIS's protocols need and an entry lacks."""
+        missing = [key for key in keys if key not in entry]
+        if missing:
+            self._builder.note_obstacle(
+                "federated",
+                f"LVIS scoring needs {' and '.join(missing)} in every entry of {table}; entry "
+                f"{entry['id']} has none: for a file of COCO's give --scorer coco to evaluate "
+                f"score",
+            )
+
+    def _class_list(self, image: Entry, key: str) -> list[int] | None:
+        ids = image.get(key)
+        if ids is None:
+            if key in image:
+                self._require_lvis("images", (key,), {"id": image["id"]})
+            return None
+        if not isinstance(ids, list):
+            raise AnnotationError(
+                f"{self._path}: image {image['id']}: expected a list as {key}, got {short(ids)}"
+            )
+        return [whole_number(self._path, f"an image's {key}", value) for value in ids]
+
+    def _file_name(self, image: Entry) -> str:
+        """Return the image's path in the image folder; "" where the entry has none."""
+        name = image.get("file_name")
+        if name is None and isinstance(image.get("coco_url"), str):
+            name = _name_in_url(image["coco_url"])
+        expected = f"image {image['id']}: expected a file name as file_name or coco_url, got"
+        if name is None:
+            self._builder.note_obstacle("regions", f"{expected} None")
+            return ""
+        if not isinstance(name, str) or not is_text(name):
+            raise AnnotationError(f"{self._path}: {expected} {short(name)}")
+        parts = PurePosixPath(_OBJECTS365_V2_PREFIX.sub("", name, count=1))
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name:
+            raise AnnotationError(
+                f"{self._path}: image {image['id']}: file name {short(name)} must be relative and "
+                f"stay inside the image folder"
+            )
+        return str(parts)
+
+    def _malformed(self, number: int, expected: str, value: object) -> AnnotationError:
+        return AnnotationError(
+            f"{self._path}: annotation {number}: expected {expected}, got {short(value)}"
         )
-    except AnnotationError:
-        raise
-    except (TypeError, ValueError, OverflowError):
-        raise AnnotationError(
-            f"{path}: annotation {annotation_id}: expected x, y, width, height as bbox, got "
-            f"{short(bbox)}"
-        ) from None
 
 
 def _is_crowd(path: Path, annotation: Entry) -> bool:
@@ -181,26 +263,8 @@ def _category_id(path: Path, annotation: Entry) -> int:
     return whole_number(path, "an annotation's category_id", annotation["category_id"])
 
 
-def _file_name(path: Path, image: Entry) -> str:
-    name = image.get("file_name")
-    if name is None and isinstance(image.get("coco_url"), str):
-        name = _name_in_url(image["coco_url"])
-    if not isinstance(name, str) or not is_text(name):
-        raise AnnotationError(
-            f"{path}: image {image['id']}: expected a file name as file_name or coco_url, got "
-            f"{short(name)}"
-        )
-    parts = PurePosixPath(_OBJECTS365_V2_PREFIX.sub("", name, count=1))
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name:
-        raise AnnotationError(
-            f"{path}: image {image['id']}: file name {short(name)} must be relative and stay "
-            f"inside the image folder"
-        )
-    return str(parts)
-
-
 def _name_in_url(url: str) -> str | None:
-    """LVIS v1 gives only a URL: ``…/train2017/000000391895.jpg``."""
+    """Return the name in LVIS v1's URL: ``…/train2017/000000391895.jpg``."""
     try:
         return "/".join(urlparse(url).path.split("/")[-2:]).lstrip("/")
     except ValueError:
@@ -217,7 +281,7 @@ class _Category(NamedTuple):
 
 
 class CategoryTable:
-    """Collects the categories of a file."""
+    """The categories of a file, collected one by one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -237,7 +301,11 @@ class CategoryTable:
         )
 
     def vocabulary(self, uses_class: Callable[[int], bool]) -> Vocabulary:
-        """The classes in the file's order; ``uses_class`` tells whether an id is used."""
+        """Return the classes in the file's order.
+
+        Args:
+            uses_class: Tells whether a class id is used; an unused root category is left out.
+        """
         if not self._rows:
             raise AnnotationError(f"{self._path}: expected at least one category, got none")
         ids = np.array([row.class_id for row in self._rows], dtype=np.int64)
@@ -254,7 +322,7 @@ class CategoryTable:
         )
 
     def _roboflow_root(self) -> _Category | None:
-        """The category that Roboflow, and so ODinW, puts above all the others."""
+        """Return the category that Roboflow, and so ODinW, puts above all the others."""
         roots = [row for row in self._rows if row.above == "none"]
         others = [row for row in self._rows if row.above != "none"]
         is_root = len(roots) == 1 and others and all(row.above == roots[0].name for row in others)
@@ -281,13 +349,13 @@ class CategoryTable:
         return tuple(words)
 
     def _kind(self, category: Entry) -> str:
-        """The file's ``kind``, or V3Det's split of its classes into novel and base ones."""
+        """Return the file's ``kind``, or V3Det's split of its classes into novel and base ones."""
         if "kind" in category or "novel" not in category:
             return self._label(category, "kind")
         return "novel" if category["novel"] else "base"
 
     def _label(self, category: Entry, key: str) -> str:
-        """A word that a category may have; empty where it has none."""
+        """Return a word that a category may have; empty where it has none."""
         value = category.get(key, "")
         label = value if isinstance(value, str) else short(value)
         if not is_text(label):
@@ -296,3 +364,6 @@ class CategoryTable:
                 f"{short(label)}"
             )
         return label
+
+
+COCO = DatasetFormat("coco", (".json",), find_coco, read_coco, read_coco_vocabulary)

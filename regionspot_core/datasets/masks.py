@@ -34,8 +34,14 @@ class Masks:
     size: NDArray[np.int32]
     """(R, 2): height, width of a region's image in pixels."""
 
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(R,) the regions that have a mask."""
+        kept = (np.diff(self.entry_ring) > 0) | (np.diff(self.entry_counts) > 0)
+        return kept[self.entry]
+
     def rle(self, region: int) -> Rle | None:
-        """The mask of the region at position ``region``, for pycocotools; None where it has none.
+        """Return the mask of the region at position ``region``; None where it has none.
 
         It is of the image's size. Polygons are drawn by pycocotools, as LVIS's scorer does.
         """
@@ -58,7 +64,7 @@ class Masks:
 
 
 class MaskColumn:
-    """Collects the masks of annotations, one entry each."""
+    """The masks of annotations, collected one entry each."""
 
     def __init__(self) -> None:
         self._xy = array("d")
@@ -90,7 +96,7 @@ class MaskColumn:
         self._entry_counts.append(len(self._counts))
 
     def malformed(self, size: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Entries whose polygons are not finite, or whose RLE is not of its image's size.
+        """Return entries whose polygons are not finite, or whose RLE is not of the image's size.
 
         Args:
             size: (E, 2) height, width of each entry's image.
@@ -109,7 +115,7 @@ class MaskColumn:
         return np.concatenate(wrong)
 
     def masks(self, entry: NDArray[np.int64], size: NDArray[np.int32]) -> Masks:
-        """The masks of the R regions that are kept: their entries (R,) and image sizes (R, 2)."""
+        """Return the masks of R kept regions: their entries (R,) and image sizes (R, 2)."""
         return Masks(
             xy=view(self._xy, np.float64),
             ring_start=view(self._ring_start, np.int64),
@@ -141,13 +147,13 @@ class MaskColumn:
 
 
 def decode_runs(text: str) -> array[int]:
-    """The run lengths in COCO's compressed string.
+    """Return the run lengths in COCO's compressed string.
 
     Five bits a character from 48 (``"0"``) on, the lowest first; 32 says that more follow, and the
     last character's 16 is the sign. From the fourth run on, the difference to the run two before.
 
     Raises:
-        ValueError: The string is no such code.
+        ValueError: If the string is not such a code.
     """
     runs, value, shift = array("q"), 0, 0
     for byte in text.encode("ascii"):
@@ -168,7 +174,7 @@ def decode_runs(text: str) -> array[int]:
 
 
 def encode_runs(height: int, width: int, runs: array[int]) -> bytes:
-    """COCO's compressed string of run lengths that sum to ``height * width``."""
+    """Return COCO's compressed string of run lengths that sum to ``height * width``."""
     from pycocotools import mask as codec
 
     rle: Rle = codec.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotations, short
+from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.image_headers import read_sizes
-from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 
@@ -34,12 +35,14 @@ class Digest(Protocol):
         ...
 
 
-def find_boxes(folder: Path) -> Path | None:
-    """The one CSV file of boxes in ``folder``; None where there is none.
+def find_openimages(folder: Path) -> Path | None:
+    """Return the one CSV file of boxes in ``folder``, or the CSV file itself; None for others.
 
     Raises:
-        AnnotationError: There are several.
+        AnnotationError: If the folder has several.
     """
+    if not folder.is_dir():
+        return folder if folder.suffix.lower() == ".csv" else None
     found = [path for path in sorted(folder.glob("*.csv")) if _has_boxes(path)]
     if len(found) > 1:
         raise AnnotationError(
@@ -49,25 +52,36 @@ def find_boxes(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_openimages(path: Path, *, images: Path | None = None) -> AnnotationSet:
+def read_openimages(
+    path: Path,
+    *,
+    images: Path | None = None,
+    masks: bool = False,
+) -> AnnotationTable:
     """Read OpenImages boxes, with the class descriptions and image sizes beside them.
 
     An image's id is its name's 16 hexadecimal digits as a signed 64-bit number and its file
     ``<name>.jpg``; an annotation's id is its row, a class's id its row in the class descriptions,
-    both counted from 1. Boxes of groups are left out and counted.
+    both counted from 1. Boxes of groups are crowds.
 
     Args:
         path: The CSV file of boxes.
         images: The folder of images, from whose headers sizes are taken where no
             ``image-sizes.csv`` (ImageID, Width, Height) lies beside the boxes. Images that it lacks
             or that cannot be read are left out and counted.
+        masks: Whether to keep masks, of which there are none.
 
     Raises:
-        AnnotationError: A file is missing or malformed, a box's class has no description, or the
+        AnnotationError: If a file is missing or malformed, a box's class has no description, or the
             images' sizes are nowhere to be found.
     """
     digest = hashlib.sha256()
-    builder = AnnotationBuilder(path, left_out="group of", shares=True)
+    builder = AnnotationBuilder(path, crowd_name="group of", shares=True)
+    builder.note_obstacle(
+        "federated",
+        "LVIS scoring needs LVIS annotations, whose images have neg_category_ids and "
+        "not_exhaustive_category_ids; OpenImages' CSV has neither",
+    )
     labels, names = _read_classes(_find_classes(path), digest)
     _read_boxes(path, digest, {label: row for row, label in enumerate(labels, 1)}, builder)
     image_id = builder.image_ids()
@@ -83,7 +97,7 @@ def read_openimages(path: Path, *, images: Path | None = None) -> AnnotationSet:
 
 
 def read_openimages_vocabulary(path: Path) -> Vocabulary:
-    """The classes described beside the CSV file of boxes at ``path``."""
+    """Return the classes described beside the CSV file of boxes at ``path``."""
     _, names = _read_classes(_find_classes(path), hashlib.sha256())
     return Vocabulary.from_names(names)
 
@@ -191,7 +205,7 @@ def _read_boxes(
             number,
             image=_image_id(path, number, image),
             class_id=class_id[label],
-            left_out=group == "1",  # −1 stands for unknown
+            crowd=group == "1",  # −1 stands for unknown
             box=box,
         )
 
@@ -257,3 +271,8 @@ def _listed_sizes(
         name = _file_name(int(image_id[int(np.argmin(position))])).removesuffix(".jpg")
         raise AnnotationError(f"{path}: expected every annotated image, found no row for {name}")
     return np.array(sides, dtype=np.int64).reshape(-1, 2)[position]
+
+
+OPENIMAGES = DatasetFormat(
+    "openimages", (".csv",), find_openimages, read_openimages, read_openimages_vocabulary
+)

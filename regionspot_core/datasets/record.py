@@ -1,4 +1,4 @@
-"""The record that every annotation format is read to."""
+"""The view of a data set's annotations that models are given."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AnnotationSet:
     annotation_id: NDArray[np.int64]
     """(R,)"""
     dropped: dict[str, int]
-    """What was left out, by reason: annotations that are a ``crowd`` (OpenImages: ``group of``) or
+    """Number of annotations left out, by reason: a ``crowd`` (OpenImages: ``group of``) or
     an ``empty box``, and OpenImages' ``images not readable``."""
     masks: Masks | None = None
     """R masks; None where they were not asked for or the format has none."""
@@ -50,15 +50,15 @@ class AnnotationSet:
         return len(self.image_id)
 
     def regions(self, image: int) -> slice:
-        """The regions of the image at position ``image``."""
+        """Return the regions of the image at position ``image``."""
         return slice(int(self.region_start[image]), int(self.region_start[image + 1]))
 
     def size(self, image: int) -> Size:
-        """(height, width) of the image at position ``image``."""
+        """Return (height, width) of the image at position ``image``."""
         return int(self.image_size[image, 0]), int(self.image_size[image, 1])
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this annotation file from another, as plain values."""
+        """Return what tells this annotation file from another, as plain values."""
         return {
             "annotations_sha256": self.sha256,
             "images": len(self),

@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from regionspot_core.datasets import read_vocabulary
+from regionspot_core.datasets.reading import annotation_suffixes, read_vocabulary
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.support.input_files import read_lines
 
-ANNOTATION_SUFFIXES = (".json", ".csv")
-
 
 def load_vocabulary(*, names: str | None = None, file: Path | None = None) -> Vocabulary:
-    """The vocabulary that one of the two gives.
+    """Return the vocabulary that one of the two arguments gives.
 
     Args:
         names: Class names with commas between.
@@ -23,12 +21,12 @@ def load_vocabulary(*, names: str | None = None, file: Path | None = None) -> Vo
             are taken with their ids.
 
     Raises:
-        InputError: Not exactly one is given, the file is missing or malformed, or a name comes
+        InputError: If not exactly one is given, the file is missing or malformed, or a name comes
             twice.
     """
     if (names is None) == (file is None):
         raise InputError("give the class names as either --names A,B,C or --vocabulary FILE")
-    if file is not None and (file.is_dir() or file.suffix.lower() in ANNOTATION_SUFFIXES):
+    if file is not None and (file.is_dir() or file.suffix.lower() in annotation_suffixes()):
         return read_vocabulary(file)
     if file is not None:
         return _from_names(

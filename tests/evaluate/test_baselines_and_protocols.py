@@ -182,7 +182,10 @@ def test_who_names_the_regions(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--baseline", "clip"], "baseline.0: input should be 'clip-crop', 'clip-masked-crop' or"),
+        (
+            ["--baseline", "clip"],
+            "baseline: expected clip-crop, clip-masked-crop, clip-pool, none; got 'clip'",
+        ),
         (
             ["--baseline", "none", "--baseline", "clip-pool"],
             "baseline: expected none alone, or baselines; got none and clip-pool",

@@ -17,8 +17,7 @@ from regionspot_evaluate.reports.compare import published
 from regionspot_evaluate.reports.compare.match_records import MatchRecords, match_images
 from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
 from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol
-from regionspot_evaluate.scoring import split_images as stand_ins
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, image_splits
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.selection import kept_detections
 
@@ -466,7 +465,7 @@ def test_images_of_more_than_hotcoco_takes_have_intervals_too(
     files = made.write(tmp_path)
     times = np.random.default_rng(0).integers(0, 3, (20, len(made.images)))
     expected = drawn_figures(records_of(*files, iou, "fixed"), times)
-    monkeypatch.setattr(stand_ins, "DETECTIONS", 4)
+    monkeypatch.setattr(image_splits, "DETECTIONS", 4)
     found = drawn_figures(records_of(*files, iou, "fixed"), times)
     for name in METRICS:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)

@@ -13,9 +13,8 @@ from pycocotools import mask as codec
 
 from regionspot_core.errors import AnnotationError
 from regionspot_core.scoring.lvis import METRICS
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score
+from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score, image_splits
 from regionspot_evaluate.scoring import fast as fast_scorer
-from regionspot_evaluate.scoring import split_images as stand_ins
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
 from regionspot_evaluate.scoring.scorer import BOTH
@@ -152,7 +151,7 @@ def test_images_of_more_than_hotcoco_takes(
     seed: int, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shared out among so many images, the figures stay; hotcoco itself would take them all."""
-    monkeypatch.setattr(stand_ins, "DETECTIONS", limit)
+    monkeypatch.setattr(image_splits, "DETECTIONS", limit)
     assert {score.scorer for score in both_scorers(random_set(seed), tmp_path, "fixed")} == {"fast"}
 
 

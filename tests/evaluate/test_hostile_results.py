@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lvis_runs import make_annotations, write_annotations
+from lvis_runs import make_annotations, read_detections, write_annotations
 
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets import read_annotations, read_table
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.proposals.files import read_proposals
-from regionspot_evaluate.reports.html.read_run import read_detections
 from regionspot_evaluate.scoring.results import read_results
-from regionspot_evaluate.scoring.truth import read_truth
 
 Reader = Callable[[Path], Any]
 GOOD = {"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": 0.5}
@@ -40,16 +38,12 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def readers(truth: Path) -> dict[str, Reader]:
     annotations = read_annotations(truth)
-    columns = read_truth(truth, federated=True, masks=True)
-
-    def report(path: Path) -> None:
-        read_results(path, columns, ious=("bbox",))
-        read_detections(path, annotations)
+    columns = read_table(truth, masks=True).truth(federated=True)
 
     return {
         "score boxes": lambda path: read_results(path, columns, ious=("bbox",)),
         "score masks": lambda path: read_results(path, columns, ious=("segm",)),
-        "report": report,
+        "report": lambda path: read_detections(path, annotations),
         "proposals": lambda path: read_proposals(path, annotations),
     }
 
@@ -98,7 +92,7 @@ def test_what_is_no_mask_is_refused(readers: dict[str, Reader], tmp_path: Path, 
     assert len(str(caught.value)) < len(str(path)) + 600
 
 
-@pytest.mark.parametrize("name", READERS[:2] + READERS[3:])
+@pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("kind", ["a pipe", "a folder"])
 def test_what_is_no_file_is_not_waited_for(
     readers: dict[str, Reader], tmp_path: Path, name: str, kind: str

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lvis_runs import Annotations, Entries, make_annotations, make_detections, write_annotations
+from lvis_runs import (
+    Annotations,
+    Entries,
+    make_annotations,
+    make_detections,
+    read_detections,
+    write_annotations,
+)
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets import AnnotationSet, Truth, read_annotations, read_table
 from regionspot_evaluate.reports.html.naming import (
     MISSED,
     Naming,
@@ -19,8 +26,7 @@ from regionspot_evaluate.reports.html.naming import (
     worst_matrix,
 )
 from regionspot_evaluate.reports.html.precision import Precision, measure_precision
-from regionspot_evaluate.reports.html.read_run import Detections, read_detections
-from regionspot_evaluate.scoring.truth import Truth, read_truth
+from regionspot_evaluate.reports.html.read_run import Detections
 
 SEEDS = range(8)
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -147,7 +153,7 @@ def generated(seed: int, folder: Path) -> tuple[Annotations, Entries, Annotation
 
 
 def truth_of(annotations: AnnotationSet) -> Truth:
-    return read_truth(annotations.path, federated=True, masks=False)
+    return read_table(annotations.path, masks=False).truth(federated=True)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

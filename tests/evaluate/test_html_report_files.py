@@ -17,6 +17,7 @@ from lvis_runs import (
     make_annotations,
     make_detections,
     page_data,
+    read_detections,
     write_annotations,
     write_images,
     write_run,
@@ -24,7 +25,7 @@ from lvis_runs import (
 from PIL import Image
 from pycocotools import mask as codec
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets import AnnotationSet, read_annotations, read_table
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.support.files import file_sha256
 from regionspot_core.testing import files_of
@@ -41,11 +42,10 @@ from regionspot_evaluate.reports.html.naming import Naming, name_regions
 from regionspot_evaluate.reports.html.read_run import (
     Metrics,
     open_run,
-    read_detections,
-    read_masks,
 )
 from regionspot_evaluate.reports.html.write import write_html_report
 from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.results import DetectionsFile
 
 
 @pytest.fixture
@@ -62,13 +62,25 @@ GOOD = {"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": 0.5}
     [
         (json.dumps([GOOD, {**GOOD, "image_id": 99}]), "entry 1: image 99 is not in the anno"),
         (json.dumps([{**GOOD, "category_id": 1}]), "entry 0: class 1 is not in the annotations"),
-        (json.dumps([{**GOOD, "bbox": [0, 0, 5]}]), "entry 0: expected four numbers as bbox"),
-        (json.dumps([{**GOOD, "score": None}]), "entry 0: expected four numbers as bbox and a"),
-        (json.dumps([{**GOOD, "image_id": [1]}]), "image \\[1\\] is not in the annotations"),
-        ('[{"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": NaN}]', "not finite"),
-        (json.dumps([{"image_id": 1}]), "missing category_id and bbox and score"),
-        ("[]", "empty list"),
-        ("[3]", "expected an object, got 3"),
+        (
+            json.dumps([{**GOOD, "bbox": [0, 0, 5]}]),
+            "entry 0: expected x, y, width",
+        ),
+        (json.dumps([{**GOOD, "score": None}]), "entry 0: expected a score: a number, got None"),
+        (
+            json.dumps([{**GOOD, "image_id": [1]}]),
+            r"whole number as image_id, got \[1\]",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "score": NaN}]',
+            "number, got nan",
+        ),
+        (
+            json.dumps([{"image_id": 1}]),
+            "expected an object with image_id, category_id",
+        ),
+        ("[]", "got an empty one"),
+        ("[3]", "expected an object with image_id"),
         ("{}", "expected a list of detections"),
         (json.dumps([GOOD])[:-4], "expected LVIS results JSON"),
     ],
@@ -95,7 +107,17 @@ def test_detections_come_by_image_and_score(annotations: AnnotationSet, tmp_path
     assert detections.score.tolist() == [0.8, 0.3, 0.3, 0.9, 0.1]
     assert detections.entry.tolist() == [4, 1, 3, 2, 0]
     assert detections.box[0].tolist() == [0, 0, 5, 5]
-    assert read_masks(results, {1, 3}) == {1: entries[1]["segmentation"]}
+    truth = read_table(annotations.path).truth(federated=True)
+    for block_bytes in (60, 2**20):
+        with DetectionsFile(results, block_bytes=block_bytes) as file:
+            file.read(truth, ious=("bbox",))
+            assert file.segmentations({1, 3}) == {1: entries[1]["segmentation"]}
+    entries[3]["image_id"] = 1.0  # read one by one from here on
+    entries[4]["segmentation"] = {"size": [1, 1], "counts": "01"}
+    results.write_text(json.dumps(entries))
+    with DetectionsFile(results, block_bytes=60) as file:
+        file.read(truth, ious=("bbox",))
+        assert sorted(file.segmentations(range(5))) == [1, 4]
 
 
 def test_detections_beyond_an_images_limit_are_left_out(
@@ -279,7 +301,7 @@ def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> Non
     for image in plain["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     world["annotations"].write_text(json.dumps(plain))
-    with pytest.raises(AnnotationError, match="needs LVIS annotations"):
+    with pytest.raises(AnnotationError, match="LVIS scoring needs neg_category_ids"):
         report(world, "run")
 
 

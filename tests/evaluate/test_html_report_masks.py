@@ -8,10 +8,17 @@ import pytest
 from lvis import LVIS, LVISEval, LVISResults
 from lvis_runs import Entries, make_annotations, make_detections, write_annotations
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets import AnnotationSet, Truth, read_annotations, read_table
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
+from regionspot_evaluate.reports.html.figures import analyse
+from regionspot_evaluate.reports.html.mask_precision import MaskPrecision
+from regionspot_evaluate.reports.html.read_run import open_run
 from regionspot_evaluate.scoring.reference import _old_names
+from regionspot_evaluate.scoring.results import DetectionsFile
+
+
+def truth_of(annotations: AnnotationSet) -> Truth:
+    return read_table(annotations.path, masks=True).truth(federated=True)
 
 
 def write_both(folder: Path, seed: int) -> tuple[AnnotationSet, Path, Entries]:
@@ -23,8 +30,14 @@ def write_both(folder: Path, seed: int) -> tuple[AnnotationSet, Path, Entries]:
     return read_annotations(write_annotations(folder, annotations)), results, entries
 
 
+def measure_file(annotations: AnnotationSet, results: Path) -> MaskPrecision | None:
+    """Return a report's mask figures, of a run that is a results file."""
+    with DetectionsFile(results) as file:
+        return analyse(open_run(results), file, annotations, truth_of(annotations)).masks
+
+
 def measured(annotations: AnnotationSet, results: Path) -> MaskPrecision:
-    found = measure_masks(annotations, results)
+    found = measure_file(annotations, results)
     assert found is not None
     return found
 
@@ -59,14 +72,14 @@ def test_where_there_are_no_masks(tmp_path: Path) -> None:
     del entries[3]["segmentation"]
     results.write_text(json.dumps(entries))
     with pytest.raises(AnnotationError, match="cannot be scored"):
-        measure_masks(annotations, results)
+        measure_file(annotations, results)
     for entry in entries:
         entry.pop("segmentation", None)
     results.write_text(json.dumps(entries))
-    assert measure_masks(annotations, results) is None
+    assert measure_file(annotations, results) is None
     annotations, results, _ = write_both(tmp_path, 2)
     emptied = json.loads(annotations.path.read_text())
     for truth in emptied["annotations"]:
         truth["segmentation"] = []
     annotations.path.write_text(json.dumps(emptied))
-    assert measure_masks(annotations, results) is None
+    assert measure_file(annotations, results) is None

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lvis_sets import SIDE, Json, LvisSet, rectangle_rle
 
+from regionspot_core.datasets import Truth, read_table
 from regionspot_core.datasets.masks import decode_runs, encode_runs
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.scoring import results as results_module
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.json_blocks import list_blocks
-from regionspot_evaluate.scoring.results import Results, read_results
+from regionspot_evaluate.scoring.results import DetectionsFile, Results, read_results
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
-from regionspot_evaluate.scoring.truth import Truth, read_truth
 
 COUNT = 20
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
@@ -39,7 +38,7 @@ def made() -> LvisSet:
 @pytest.fixture(scope="module")
 def truth(made: LvisSet, tmp_path_factory: pytest.TempPathFactory) -> Truth:
     path, _ = made.write(tmp_path_factory.mktemp("truth"))
-    return read_truth(path, federated=True, masks=True)
+    return read_table(path, masks=True).truth(federated=True)
 
 
 def refused(truth: Truth, path: Path, *ious: Iou) -> str:
@@ -85,7 +84,6 @@ def test_one_by_one_is_the_same_as_in_blocks(
     made: LvisSet,
     truth: Truth,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A form that only the slow reader takes, in the middle: what was read stays read."""
     _, path = made.write(tmp_path)
@@ -93,11 +91,8 @@ def test_one_by_one_is_the_same_as_in_blocks(
     entries = [dict(entry) for entry in made.detections]
     entries[12]["image_id"] = float(entries[12]["image_id"])
     path.write_text("\ufeff" + json.dumps(entries, indent=1))
-    monkeypatch.setattr(results_module, "SLOW_BLOCK", 3)
-    monkeypatch.setattr(
-        results_module, "list_blocks", lambda path: list_blocks(path, block_bytes=700)
-    )
-    assert same(read_results(path, truth, ious=ious), expected)
+    with DetectionsFile(path, block_bytes=700, block_rows=3) as file:
+        assert same(file.read(truth, ious=ious), expected)
 
 
 @given(
@@ -126,8 +121,9 @@ def test_blocks_are_the_list_or_are_no_json(
     path.write_text(json.dumps(entries, indent=indent))
     found: list[Json] = []
     try:
-        for block in list_blocks(path, block_bytes=block_bytes):
-            found += msgspec.json.decode(block, type=list[dict])
+        with path.open("rb") as file:
+            for block in list_blocks(file, block_bytes=block_bytes):
+                found += msgspec.json.decode(block.text, type=list[dict])
     except ValueError:  # it then goes the slow way, from what was read on
         assert found == entries[: len(found)]
     else:

@@ -96,7 +96,7 @@ def test_a_difference_is_said(
         (["--json", "none/score.json"], "--json none/score.json: expected an existing folder"),
         (["--annotations", "detections.json"], "detections.json: expected an object with lists"),
         (["--detections", "annotations.json"], "annotations.json: expected a list of detections"),
-        (["--annotations", "."], "expected an annotation file, got a folder"),
+        (["--annotations", "."], "holds 2 JSON files; give one of them"),
         (["--detections", "."], "--detections .: expected a file, found a folder"),
     ],
 )

@@ -11,7 +11,7 @@ from rich.table import Table
 from regionspot_core import __version__
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
-from regionspot_evaluate.recognition.baselines.names import LABELS, BaselineName
+from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import SHOWN, Iou, Protocol, Score
 from regionspot_evaluate.scoring.report import percent, scores_table
@@ -106,7 +106,7 @@ def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | s
     """What is printed of one head, or of several: a row each, and one for each baseline."""
     first = next(iter(reports.values()))
     rows = {name if len(reports) > 1 else "head": report.head for name, report in reports.items()}
-    rows |= {LABELS[name]: figures for name, figures in first.baselines.items()}
+    rows |= {baseline_label(name): figures for name, figures in first.baselines.items()}
     output: list[Table | str] = []
     for protocol in first.head.scores:
         output += _precision_tables(protocol, rows)

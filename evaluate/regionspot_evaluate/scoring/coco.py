@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from regionspot_core.datasets.odinw import find_odinw
+from regionspot_core.datasets import AnnotationTable, Truth, read_table
 from regionspot_evaluate.scoring.figures import (
     COCO_DETECTIONS,
     COCO_METRICS,
@@ -21,34 +20,34 @@ from regionspot_evaluate.scoring.figures import (
     Iou,
     Score,
 )
-from regionspot_evaluate.scoring.results import read_entries, read_results
+from regionspot_evaluate.scoring.results import Results, read_results
 from regionspot_evaluate.scoring.selection import best_of_each, count_detections
-from regionspot_evaluate.scoring.truth import read_truth
 
 
 class CocoScorer:
-    """One annotation file of COCO's layout, read and checked once.
+    """COCO's scorer over one annotation table, checked once.
 
     Args:
-        annotations: The file, or a folder of ODinW's that has it.
-        ious: What will be scored.
+        annotations: A file of COCO's layout, a folder of ODinW's that has one, or its table.
+        ious: Kinds of region that will be scored.
 
     Raises:
-        AnnotationError: The file is missing or malformed.
+        AnnotationError: If the file is missing or malformed.
     """
 
-    def __init__(self, annotations: Path, *, ious: Sequence[Iou]) -> None:
-        path = find_odinw(annotations) if annotations.is_dir() else annotations
-        self.truth = read_truth(path, federated=False, masks="segm" in ious)
+    def __init__(self, annotations: Path | AnnotationTable, *, ious: Sequence[Iou]) -> None:
+        if isinstance(annotations, Path):
+            annotations = read_table(annotations, masks="segm" in ious)
+        self.truth = annotations.truth(federated=False)
         if "segm" in ious:
             self.truth.require_masks()
-        self._coco = _read(path)
+        self._coco = _indexed(self.truth)
 
     def score_all(self, detections: Path, *, ious: Sequence[Iou]) -> dict[Iou, Score]:
         """Score a COCO results file.
 
         Raises:
-            AnnotationError: The file is missing, malformed or empty, or has a detection that
+            AnnotationError: If the file is missing, malformed or empty, or has a detection that
                 cannot be scored.
         """
         results = read_results(detections, self.truth, ious=ious)
@@ -56,7 +55,7 @@ class CocoScorer:
         _, cell = np.unique(cell, return_inverse=True)
         kept = best_of_each(cell, results.score, limit=COCO_DETECTIONS)
         counts = count_detections(self.truth, results, kept)
-        entries = read_entries(detections, self.truth, ious=ious)
+        entries = _entries(self.truth, results)
         return {
             iou: Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
             for iou in ious
@@ -73,20 +72,62 @@ class CocoScorer:
         return {name: None if value < 0 else value for name, value in figures}
 
 
-def _read(path: Path) -> COCO:
-    """pycocotools' index of a file that was checked.
+def _indexed(truth: Truth) -> COCO:
+    """Return pycocotools' index of the annotations.
 
-    Annotations are numbered anew from 1: pycocotools takes whatever matches number 0 for
-    unmatched, and Roboflow, and so ODinW, numbers from 0. Without ``iscrowd`` nothing is a crowd,
-    and without ``area`` it is the box's.
+    They are numbered anew from 1: pycocotools takes whatever matches number 0 for unmatched, and
+    Roboflow, and so ODinW, numbers from 0.
     """
-    dataset = json.loads(path.read_bytes())
-    for number, entry in enumerate(dataset["annotations"], start=1):
-        entry["id"] = number
-        entry["iscrowd"] = entry.get("iscrowd") or 0
-        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
+    image_id, class_id = truth.image_id.tolist(), truth.class_id.tolist()
+    rows = zip(
+        truth.image.tolist(),
+        truth.class_index.tolist(),
+        truth.box.tolist(),
+        truth.area.tolist(),
+        truth.crowd.tolist(),
+        strict=True,
+    )
     coco = COCO()
-    coco.dataset = dataset
+    coco.dataset = {
+        "images": [
+            {"id": number, "height": height, "width": width}
+            for number, (height, width) in zip(image_id, truth.image_size.tolist(), strict=True)
+        ],
+        "categories": [{"id": number, "name": str(number)} for number in class_id],
+        "annotations": [
+            {
+                "id": row + 1,
+                "image_id": image_id[image],
+                "category_id": class_id[class_index],
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+                "segmentation": truth.masks and truth.masks.rle(row),
+            }
+            for row, (image, class_index, box, area, crowd) in enumerate(rows)
+        ],
+    }
     with redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def _entries(truth: Truth, results: Results) -> list[dict[str, Any]]:
+    """Return the detections as pycocotools takes them; without federated lists all are judged."""
+    sizes = truth.image_size[results.image].tolist()
+    entries: list[dict[str, Any]] = [
+        {"image_id": image_id, "category_id": class_id, "score": score}
+        for image_id, class_id, score in zip(
+            truth.image_id[results.image].tolist(),
+            truth.class_id[results.class_index].tolist(),
+            results.score.tolist(),
+            strict=True,
+        )
+    ]
+    for row, entry in enumerate(entries):
+        if results.box is not None:
+            entry["bbox"] = results.box[row].tolist()
+        if len(results.counts_start) > 1:
+            height, width = sizes[row]
+            entry["segmentation"] = results.rle(row, (height, width))
+    return entries

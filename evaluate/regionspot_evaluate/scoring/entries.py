@@ -13,8 +13,8 @@ from pycocotools import mask as codec
 
 from regionspot_core.datasets.checks import LONGEST_SIDE, short
 from regionspot_core.datasets.masks import encode_runs
+from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.scoring.figures import Iou
-from regionspot_evaluate.scoring.truth import Truth
 
 Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Box = tuple[float, float, float, float]

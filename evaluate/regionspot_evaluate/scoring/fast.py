@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ from hotcoco import StreamingEval
 from numpy.typing import NDArray
 from pycocotools import mask as codec
 
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.scoring.lvis import DETECTIONS, named_figures
 from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.image_splits import ImageSplits
 from regionspot_evaluate.scoring.results import Results
-from regionspot_evaluate.scoring.split_images import StandIns
-from regionspot_evaluate.scoring.truth import Truth
 
 BATCH_IMAGES = 1_024
 
@@ -96,7 +96,7 @@ def image_batches(
     iou: Iou,
     *,
     size: int = BATCH_IMAGES,
-) -> Iterator[tuple[StandIns, Mapping[str, Any]]]:
+) -> Iterator[tuple[ImageSplits, Mapping[str, Any]]]:
     """What hotcoco is told of ``size`` images after the other, by rising id, and as which ones."""
     regions = np.flatnonzero(truth.counts)
     regions = regions[np.argsort(truth.image[regions], kind="stable")]
@@ -108,59 +108,54 @@ def image_batches(
     for n, first in enumerate(edges[:-1].tolist()):
         images = range(first, min(first + size, len(truth.image_id)))
         own = rows[row_edges[n] : row_edges[n + 1]]
-        stand_ins = StandIns(results, own, len(truth.class_id))
+        splits = ImageSplits(results, own, len(truth.class_id))
         yield (
-            stand_ins,
+            splits,
             {
-                "images": [each for image in images for each in _images(truth, image, stand_ins)],
+                "images": [each for image in images for each in _images(truth, image, splits)],
                 "gt_anns": [
-                    _region(truth, region, _stand_in(truth, region, stand_ins), iou)
+                    _region(truth, region, _split_image_id(truth, region, splits), iou)
                     for region in regions[region_edges[n] : region_edges[n + 1]].tolist()
                 ],
-                **_detections(truth, results, own, stand_ins, iou),
+                **_detections(truth, results, own, splits, iou),
             },
         )
 
 
-def _images(truth: Truth, image: int, stand_ins: StandIns) -> Iterator[dict[str, Any]]:
-    """An image's stand-ins, each with what is said of its classes."""
-    said = truth.negative[image], truth.not_exhaustive[image]
-    count = stand_ins.count(image)
+def _images(truth: Truth, image: int, splits: ImageSplits) -> Iterator[dict[str, Any]]:
+    """Yield the images that stand for one, each with its share of the image's class lists."""
+    lists = truth.negative[image], truth.not_exhaustive[image]
+    count = splits.count(image)
     if count == 1:
-        yield _image(truth, image, stand_ins.id(image, 0), *said)
+        yield _image(truth, image, splits.id(image, 0), *lists)
         return
     for number in range(count):
         negative, not_exhaustive = (
-            [
-                class_id
-                for class_id in classes
-                if stand_ins.number(image, int(np.searchsorted(truth.class_id, class_id))) == number
-            ]
-            for classes in said
+            [k for k in classes.tolist() if splits.number(image, k) == number] for classes in lists
         )
-        yield _image(truth, image, stand_ins.id(image, number), negative, not_exhaustive)
+        yield _image(truth, image, splits.id(image, number), negative, not_exhaustive)
 
 
 def _image(
     truth: Truth,
     image: int,
     image_id: int,
-    negative: Iterable[int],
-    not_exhaustive: Iterable[int],
+    negative: Sequence[int] | NDArray[np.int32],
+    not_exhaustive: Sequence[int] | NDArray[np.int32],
 ) -> dict[str, Any]:
     height, width = truth.image_size[image].tolist()
     return {
         "id": image_id,
         "height": height,
         "width": width,
-        "neg_category_ids": list(negative),
-        "not_exhaustive_category_ids": list(not_exhaustive),
+        "neg_category_ids": truth.class_id[negative].tolist(),
+        "not_exhaustive_category_ids": truth.class_id[not_exhaustive].tolist(),
     }
 
 
-def _stand_in(truth: Truth, region: int, stand_ins: StandIns) -> int:
+def _split_image_id(truth: Truth, region: int, splits: ImageSplits) -> int:
     image = int(truth.image[region])
-    return stand_ins.id(image, stand_ins.number(image, int(truth.class_index[region])))
+    return splits.id(image, splits.number(image, int(truth.class_index[region])))
 
 
 def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any]:
@@ -181,14 +176,14 @@ def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any
 
 
 def _detections(
-    truth: Truth, results: Results, rows: NDArray[np.int64], stand_ins: StandIns, iou: Iou
+    truth: Truth, results: Results, rows: NDArray[np.int64], splits: ImageSplits, iou: Iou
 ) -> dict[str, Any]:
     """The judged detections ``rows``; those without an area are left out."""
     if results.box is not None:
         rows = rows[results.box[rows, 2:].prod(axis=1) > 0]
     places = results.judged[rows]
     image = results.image[places]
-    image_id = stand_ins.ids(image, results.class_index[places])
+    image_id = splits.ids(image, results.class_index[places])
     class_id, score = truth.class_id[results.class_index[places]], results.score[places]
     masks = []
     if iou == "segm":

@@ -1,15 +1,15 @@
-"""A results file as columns. Whatever cannot be scored is counted, shown and refused."""
+"""Results files as columns. Whatever cannot be scored is counted, shown and refused."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, Self
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.json_stream import JsonStream
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import kind_of
 from regionspot_evaluate.scoring.entries import (
@@ -29,25 +30,28 @@ from regionspot_evaluate.scoring.entries import (
     wanted_keys,
 )
 from regionspot_evaluate.scoring.figures import Iou
-from regionspot_evaluate.scoring.json_blocks import list_blocks
+from regionspot_evaluate.scoring.json_blocks import BLOCK_BYTES, list_blocks
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
-from regionspot_evaluate.scoring.truth import Truth
 
 Refuse = Callable[[NDArray[np.bool_], str, str], None]
-"""Told which entries are wrong, what they are counted as, and what is said of one."""
-Columns = tuple[
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.bool_],
-    NDArray[np.float64] | None,
-]
-"""Image and class of some entries as positions, −1 for none; score; whether there is a box; and the
-boxes, None where one has none."""
+"""Function that takes flags of wrong entries, the kind that counts them, and a message of one."""
 SHOWN = 3
 SLOW_BLOCK = 8_192
 HIGHEST = 1 + 1e-6
 """A float32 that sums or multiplies to 1 may be this much above it."""
+
+
+class Columns(NamedTuple):
+    """Some entries of a file."""
+
+    image: NDArray[np.int64]
+    """Positions in ``Truth.image_id``, −1 for an unknown image."""
+    class_index: NDArray[np.int64]
+    """Positions in ``Truth.class_id``, −1 for an unknown class."""
+    score: NDArray[np.float64]
+    has_box: NDArray[np.bool_]
+    box: NDArray[np.float64] | None
+    """(n, 4); None where an entry has none."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Results:
     takes one of the image's places, so 17 bytes of it are enough.
     """
 
+    path: Path
     image: NDArray[np.int32]
     """(N,) positions in ``Truth.image_id``."""
     class_index: NDArray[np.int32]
@@ -72,46 +77,190 @@ class Results:
     """Compressed run lengths end to end."""
     counts_start: NDArray[np.int64]
     """(M + 1,): where each one's begin; (1,) where masks were not asked for."""
+    every_box: NDArray[np.float64] | None = None
+    """(N, 4) as ``box``, of detections that are not judged too; None where not asked for."""
 
     def rle(self, row: int, size: tuple[int, int]) -> dict[str, Any]:
-        """The mask of judged detection ``row``, in an image of ``size`` (height, width)."""
+        """Return the mask of judged detection ``row``, in an image of ``size`` (height, width)."""
         counts = self.counts[slice(*self.counts_start[row : row + 2])]
         return {"size": list(size), "counts": counts.tobytes().decode("ascii")}
+
+
+class DetectionsFile:
+    """A results file that is opened once: for its columns, and then for single masks.
+
+    Args:
+        path: A JSON list of detections.
+        block_bytes: Size of the pieces that are read.
+        block_rows: Number of entries that are checked together where they are read one by one.
+    """
+
+    def __init__(
+        self, path: Path, *, block_bytes: int = BLOCK_BYTES, block_rows: int = SLOW_BLOCK
+    ) -> None:
+        self.path = path
+        self._block_bytes = block_bytes
+        self._block_rows = block_rows
+        self._blocks: list[_ReadBlock] = []
+        self._slow_from = 0
+
+    def __enter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            AnnotationError: If it is missing, no regular file, or cannot be read.
+        """
+        if self.path.exists() and not self.path.is_file():
+            raise AnnotationError(f"{self.path}: expected a results file, got {kind_of(self.path)}")
+        try:
+            self._file = self.path.open("rb")
+        except FileNotFoundError:
+            raise AnnotationError(f"{self.path}: no such results file") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def has_masks(self) -> bool:
+        """Return whether the first detection has a mask; a malformed file has none."""
+        try:
+            first = next(self._stream().elements(), None)
+        except AnnotationError:
+            return False
+        return isinstance(first, dict) and bool(first.get("segmentation"))
+
+    def read(
+        self,
+        truth: Truth,
+        *,
+        ious: Sequence[Iou],
+        may_be_empty: bool = False,
+        every_box: bool = False,
+    ) -> Results:
+        """Read and check all detections, block by block.
+
+        Args:
+            truth: The annotations they are of.
+            ious: Kinds of region that will be scored; where only masks are, boxes are kept for
+                their areas.
+            may_be_empty: Whether a file without detections is a result too.
+            every_box: Whether to keep the boxes of detections that are not judged.
+
+        Raises:
+            AnnotationError: If the file is no such list, empty, or has detections that cannot be
+                scored; the message counts them by what is wrong, and shows the first.
+        """
+        reader = _Reader(self.path, truth, ious, every_box=every_box)
+        try:
+            if not self._read_fast(reader):
+                self._read_slowly(reader)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        return reader.results(may_be_empty=may_be_empty)
+
+    def segmentations(self, entries: Collection[int]) -> dict[int, Any]:
+        """Return the ``segmentation`` of some entries, by their places; only those that have one.
+
+        They must have been read by :meth:`read`, whose blocks are looked up again.
+        """
+        masks = dict[int, Any]()
+        decode = msgspec.json.Decoder(list[_Segmented]).decode
+        for block in self._blocks:
+            wanted = [n for n in entries if block.first <= n < block.first + block.entries]
+            if wanted:
+                self._file.seek(block.begin)
+                text = self._file.read(block.length)
+                found = decode(b"[" + text + block.closing)
+                masks |= {n: found[n - block.first].segmentation for n in wanted}
+        late = {n for n in entries if n >= self._slow_from}
+        for place, entry in enumerate(self._stream().elements()) if late else ():
+            if place in late:
+                masks[place] = entry.get("segmentation")
+        return {place: mask for place, mask in masks.items() if mask}
+
+    def _read_fast(self, reader: _Reader) -> bool:
+        """Read as long as every entry has the plain form; return whether that was to the end."""
+        kind = Masked if reader.masks else Boxed
+        decode = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+        self._file.seek(0)
+        self._blocks.clear()
+        blocks = list_blocks(self._file, block_bytes=self._block_bytes)
+        while True:
+            self._slow_from = reader.seen
+            try:
+                block = next(blocks, None)
+                if block is None:
+                    return True
+                entries: list[Entry] = decode(block.text)
+            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
+                return False
+            self._blocks.append(
+                _ReadBlock(
+                    reader.seen,
+                    len(entries),
+                    block.begin,
+                    block.length,
+                    closing=block.text[1 + block.length :],
+                )
+            )
+            reader.add(entries, np.arange(reader.seen, reader.seen + len(entries)))
+            reader.seen += len(entries)
+
+    def _read_slowly(self, reader: _Reader) -> None:
+        """Read the entries that are not yet read one by one, in any form that can be scored."""
+        stream = self._stream()
+        if stream.opening() != "[":
+            stream.value()
+            raise AnnotationError(
+                f"{self.path}: expected a list of detections (COCO results), got JSON of another "
+                f"kind"
+            )
+        entries = enumerate(stream.elements())
+        for _ in islice(entries, reader.seen):
+            pass
+        while block := list(islice(entries, self._block_rows)):
+            reader.add_values(block)
+            reader.seen += len(block)
+        stream.finish()
+
+    def _stream(self) -> JsonStream:
+        self._file.seek(0)
+        return JsonStream(self._file, self.path, expected="LVIS results JSON")
+
+    def _unreadable(self, error: OSError) -> AnnotationError:
+        return AnnotationError(f"{self.path}: cannot be read ({error.strerror})")
+
+
+class _ReadBlock(NamedTuple):
+    first: int
+    """Place of its first entry."""
+    entries: int
+    begin: int
+    """Offset of its first byte."""
+    length: int
+    closing: bytes
+    """Bracket that makes a list of it; empty for the last block, which has the list's own."""
+
+
+class _Segmented(msgspec.Struct):
+    segmentation: Any = None
 
 
 def read_results(
     path: Path, truth: Truth, *, ious: Sequence[Iou], may_be_empty: bool = False
 ) -> Results:
-    """Read and check a results file, block by block.
-
-    Args:
-        path: A JSON list of detections.
-        truth: The annotations they are of.
-        ious: What will be scored; boxes are not kept where only masks are, but for their areas.
-        may_be_empty: Whether no detection at all is a result too.
-
-    Raises:
-        AnnotationError: The file is missing, no such list, empty, or has detections that cannot be
-            scored; the message counts them by what is wrong, and shows the first.
-    """
-    if path.exists() and not path.is_file():
-        raise AnnotationError(f"{path}: expected a results file, got {kind_of(path)}")
-    reader = _Reader(path, truth, ious, may_be_empty=may_be_empty)
-    try:
-        done = reader.read_fast()
-    except FileNotFoundError:
-        raise AnnotationError(f"{path}: no such results file") from None
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
-    if not done:
-        reader.read_slowly()
-    return reader.results()
+    """Open, read and check a results file; see :meth:`DetectionsFile.read`."""
+    with DetectionsFile(path) as file:
+        return file.read(truth, ious=ious, may_be_empty=may_be_empty)
 
 
 def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[str, Any]]:
-    """All detections of a file that :func:`read_results` took, in the one form that all scorers do.
+    """Return all detections of a file that :func:`read_results` took, as LVIS's package asks.
 
-    They are in memory together, as LVIS's and COCO's own packages ask.
+    They are in one form, and in memory together.
     """
     with path.open("rb") as file:
         stream = JsonStream(file, path, expected="LVIS results JSON")
@@ -120,70 +269,48 @@ def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[
 
 
 class _Reader:
-    def __init__(
-        self, path: Path, truth: Truth, ious: Sequence[Iou], *, may_be_empty: bool
-    ) -> None:
-        self._may_be_empty = may_be_empty
+    """Entries on their way into columns, checked block by block."""
+
+    def __init__(self, path: Path, truth: Truth, ious: Sequence[Iou], *, every_box: bool) -> None:
         self._path, self._truth, self._ious = path, truth, tuple(ious)
-        self._masks = "segm" in ious
+        self._every_box = every_box
+        self.masks = "segm" in ious
+        self.seen = 0
+        """Number of entries that were read."""
         self._boxes: bool | None = True if "bbox" in ious else None
-        """Whether detections have one; None until the first says it."""
-        self._seen = 0
+        """Whether detections have a box; None until the first one is read."""
         self._kinds, self._first = Counter[str](), list[tuple[int, str]]()
         self._image, self._class, self._score = array("i"), array("i"), array("d")
         self._judged, self._box = array("q"), array("d")
         self._counts, self._counts_start = bytearray(), array("q", [0])
 
-    def read_fast(self) -> bool:
-        """Read as long as every entry has the plain form; whether that was to the end."""
-        kind = Masked if self._masks else Boxed
-        decode = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
-        blocks = list_blocks(self._path)
-        while True:
-            try:
-                block = next(blocks, None)
-                if block is None:
-                    return True
-                entries: list[Entry] = decode(block)
-            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
-                return False
-            self._add(entries, np.arange(self._seen, self._seen + len(entries)))
-            self._seen += len(entries)
+    def results(self, *, may_be_empty: bool) -> Results:
+        """Return the columns.
 
-    def read_slowly(self) -> None:
-        """Read the entries that are not yet read one by one, in any form that can be scored."""
-        with self._path.open("rb") as file:
-            stream = JsonStream(file, self._path, expected="LVIS results JSON")
-            if stream.opening() != "[":
-                stream.value()
-                raise AnnotationError(
-                    f"{self._path}: expected a list of detections (COCO results), got JSON of "
-                    f"another kind"
-                )
-            entries = enumerate(stream.elements())
-            for _ in islice(entries, self._seen):
-                pass
-            while block := list(islice(entries, SLOW_BLOCK)):
-                self._add(*self._parsed(block))
-                self._seen += len(block)
-            stream.finish()
-
-    def results(self) -> Results:
+        Raises:
+            AnnotationError: If an entry cannot be scored, or there is none.
+        """
         if self._kinds:
             self._refuse()
-        if not self._seen and not self._may_be_empty:
+        if not self.seen and not may_be_empty:
             raise AnnotationError(f"{self._path}: expected a list of detections, got an empty one")
+        judged = view(self._judged, np.int64)
+        box = view(self._box, np.float64).reshape(-1, 4) if self._boxes else None
+        every_box = box if self._every_box else None
         return Results(
+            path=self._path,
             image=view(self._image, np.int32),
             class_index=view(self._class, np.int32),
             score=view(self._score, np.float64),
-            judged=view(self._judged, np.int64),
-            box=view(self._box, np.float64).reshape(-1, 4) if self._boxes else None,
+            judged=judged,
+            box=box if every_box is None else every_box[judged],
             counts=view(self._counts, np.uint8),
             counts_start=view(self._counts_start, np.int64),
+            every_box=every_box,
         )
 
-    def _parsed(self, block: list[tuple[int, object]]) -> tuple[list[Entry], NDArray[np.int64]]:
+    def add_values(self, block: list[tuple[int, object]]) -> None:
+        """Add entries of any form, with their places; count those without a form."""
         entries, numbers = list[Entry](), list[int]()
         for number, value in block:
             try:
@@ -191,36 +318,41 @@ class _Reader:
                 numbers.append(number)
             except FormProblem as problem:
                 self._count(problem.kind, [(number, problem.detail)], 1)
-        return entries, np.array(numbers, dtype=np.int64)
+        self.add(entries, np.array(numbers, dtype=np.int64))
 
-    def _add(self, entries: Sequence[Entry], numbers: NDArray[np.int64]) -> None:
+    def add(self, entries: Sequence[Entry], numbers: NDArray[np.int64]) -> None:
+        """Add entries, whose places are ``numbers``; count those that cannot be scored."""
         if not entries:
             return
         if self._boxes is None:
             self._boxes = entries[0].bbox is not None
         truth, count = self._truth, len(entries)
-        image = locate(truth.image_id, _column(entries, "image_id", np.int64))
-        class_index = locate(truth.class_id, _column(entries, "category_id", np.int64))
-        score = _column(entries, "score", np.float64)
         has_box = self._have_boxes(entries)
-        box = _boxes(entries) if self._boxes and has_box.all() else None
-        bad = self._check(entries, numbers, (image, class_index, score, has_box, box))
+        columns = Columns(
+            image=locate(truth.image_id, _column(entries, "image_id", np.int64)),
+            class_index=locate(truth.class_id, _column(entries, "category_id", np.int64)),
+            score=_column(entries, "score", np.float64),
+            has_box=has_box,
+            box=_boxes(entries) if self._boxes and has_box.all() else None,
+        )
+        bad = self._check(entries, numbers, columns)
         if bad.any():
             return  # the file is refused in the end, and nothing of it is scored
-        self._image.frombytes(image.astype(np.int32).tobytes())
-        self._class.frombytes(class_index.astype(np.int32).tobytes())
-        self._score.frombytes(score.tobytes())
-        known = np.flatnonzero(truth.is_known(image, class_index))
+        self._image.frombytes(columns.image.astype(np.int32).tobytes())
+        self._class.frombytes(columns.class_index.astype(np.int32).tobytes())
+        self._score.frombytes(columns.score.tobytes())
+        known = np.flatnonzero(truth.is_known(columns.image, columns.class_index))
         self._judged.frombytes((known + len(self._image) - count).tobytes())
-        if box is not None:
-            self._box.frombytes(box[known].tobytes())
-        if self._masks:
+        if columns.box is not None:
+            kept = columns.box if self._every_box else columns.box[known]
+            self._box.frombytes(kept.tobytes())
+        if self.masks:
             counts, start = _counts([entries[row] for row in known.tolist()])
             self._counts_start.frombytes((start[1:] + len(self._counts)).tobytes())
             self._counts += counts
 
     def _have_boxes(self, entries: Sequence[Entry]) -> NDArray[np.bool_]:
-        if not self._masks:
+        if not self.masks:
             return np.ones(len(entries), dtype=bool)
         return np.fromiter((each.bbox is not None for each in entries), bool, len(entries))
 
@@ -260,7 +392,7 @@ class _Reader:
                 "with a negative width or height",
                 "expected a bbox whose width and height are not negative, got {value}",
             )
-        if self._masks:
+        if self.masks:
             self._check_masks(entries, image, refuse)
         return bad
 
@@ -294,7 +426,7 @@ class _Reader:
         first = "; ".join(f"entry {number}: {detail}" for number, detail in self._first)
         more = f"; and {total - SHOWN:,} more" if total > SHOWN else ""
         raise AnnotationError(
-            f"{self._path}: {total:,} of {self._seen:,} detections cannot be scored, and none is "
+            f"{self._path}: {total:,} of {self.seen:,} detections cannot be scored, and none is "
             f"left out: {kinds}. {first}{more}"
         )
 
@@ -309,6 +441,6 @@ def _boxes(entries: Sequence[Entry]) -> NDArray[np.float64]:
 
 
 def _counts(entries: Sequence[Any]) -> tuple[bytearray, NDArray[np.int64]]:
-    """The masks' run lengths end to end, and where each begins."""
+    """Return the masks' run lengths end to end, and where each begins."""
     texts = [entry.segmentation.counts.encode("utf-8", "replace") for entry in entries]
     return bytearray().join(texts), np.cumsum([0, *map(len, texts)]).astype(np.int64)

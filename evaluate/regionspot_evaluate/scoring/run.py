@@ -1,7 +1,8 @@
-"""The story of `regionspot evaluate score`: annotations, detections, figures."""
+"""The main path of `regionspot evaluate score`: annotations, detections, figures."""
 
 from __future__ import annotations
 
+from regionspot_core.datasets import AnnotationTable, read_table
 from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.config import ScoreConfig
@@ -14,20 +15,21 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     """Score a results file, and write the JSON that is asked for.
 
     Raises:
-        InputError: ``json_file`` is no place for a file.
-        AnnotationError: The annotations or the detections are malformed.
+        InputError: If ``json_file`` is no place for a file.
+        AnnotationError: If the annotations or the detections are malformed.
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
     difference = None
+    table = read_table(config.annotations, masks="segm" in config.iou)
     if config.scorer == "coco":
-        coco = CocoScorer(config.annotations, ious=config.iou)
+        coco = CocoScorer(table, ious=config.iou)
         scores = coco.score_all(config.detections, ious=config.iou)
     else:
-        scorer = LvisScorer(config.annotations, scorer=config.scorer, ious=config.iou)
+        scorer = LvisScorer(table, scorer=config.scorer, ious=config.iou)
         scores = _scores(scorer, config)
         if config.check:
-            difference = _difference(config, scores)
+            difference = _difference(config, table, scores)
     report = ScoreReport(config.annotations, config.detections, tuple(scores.values()), difference)
     if config.json_file is not None:
         write_json(config.json_file, report.to_json())
@@ -40,7 +42,7 @@ def _scores(scorer: LvisScorer, config: ScoreConfig) -> dict[Iou, Score]:
     return found[config.protocol]
 
 
-def _difference(config: ScoreConfig, scores: dict[Iou, Score]) -> float:
-    reference = LvisScorer(config.annotations, scorer="lvis", ious=config.iou)
+def _difference(config: ScoreConfig, table: AnnotationTable, scores: dict[Iou, Score]) -> float:
+    reference = LvisScorer(table, scorer="lvis", ious=config.iou)
     theirs = _scores(reference, config)
     return max(largest_difference(scores[iou].values, theirs[iou].values) for iou in scores)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from regionspot_core.datasets import AnnotationTable, read_table
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.fast import departure, score_fast
 from regionspot_evaluate.scoring.figures import (
@@ -18,16 +19,15 @@ from regionspot_evaluate.scoring.figures import (
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
-from regionspot_evaluate.scoring.truth import read_truth
 
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
 
 
 class LvisScorer:
-    """One annotation file, read and checked once.
+    """LVIS's scorers over one annotation table, checked once.
 
     Args:
-        annotations: LVIS annotation JSON.
+        annotations: LVIS annotation JSON, or its table.
         scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
             from its; ``lvis`` always that one.
         ious: What will be scored; masks are kept in memory for ``segm`` only.
@@ -38,9 +38,15 @@ class LvisScorer:
     """
 
     def __init__(
-        self, annotations: Path, *, scorer: ScorerName = "fast", ious: Sequence[Iou] = BOTH
+        self,
+        annotations: Path | AnnotationTable,
+        *,
+        scorer: ScorerName = "fast",
+        ious: Sequence[Iou] = BOTH,
     ) -> None:
-        self.truth = read_truth(annotations, federated=True, masks="segm" in ious)
+        if isinstance(annotations, Path):
+            annotations = read_table(annotations, masks="segm" in ious)
+        self.truth = annotations.truth(federated=True)
         self._scorer = scorer
 
     def score(self, detections: Path, *, iou: Iou, protocol: Protocol = "standard") -> Score:
@@ -54,7 +60,7 @@ class LvisScorer:
 
     def score_all(
         self,
-        detections: Path,
+        detections: Path | Results,
         *,
         ious: Sequence[Iou],
         protocols: Sequence[Protocol] = ("standard",),
@@ -63,27 +69,27 @@ class LvisScorer:
         """As :meth:`score`, of boxes and masks and by several protocols: the file is read once.
 
         Args:
-            detections: The file.
+            detections: The file, or what was read of it.
             ious: Of what.
             protocols: By what.
             may_be_empty: Whether a file without any detection is one that found nothing.
         """
         if "segm" in ious:
             self.truth.require_masks()
-        results = read_results(detections, self.truth, ious=ious, may_be_empty=may_be_empty)
-        return {
-            protocol: self._scores(detections, results, ious, protocol) for protocol in protocols
-        }
+        results = detections
+        if isinstance(results, Path):
+            results = read_results(results, self.truth, ious=ious, may_be_empty=may_be_empty)
+        return {protocol: self._scores(results, ious, protocol) for protocol in protocols}
 
     def _scores(
-        self, detections: Path, results: Results, ious: Sequence[Iou], protocol: Protocol
+        self, results: Results, ious: Sequence[Iou], protocol: Protocol
     ) -> dict[Iou, Score]:
         kept = kept_detections(results, protocol)
         counts = count_detections(self.truth, results, kept)
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None
         # LVIS's package fails on no detections, where nothing can differ.
         fast = (self._scorer == "fast" and why is None) or not len(results.image)
-        entries = [] if fast else read_entries(detections, self.truth, ious=ious)
+        entries = [] if fast else read_entries(results.path, self.truth, ious=ious)
         scores: dict[Iou, Score] = {}
         for iou in ious:
             if fast:

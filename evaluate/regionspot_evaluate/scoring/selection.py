@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.scoring.lvis import DETECTIONS
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Counts, Protocol
 from regionspot_evaluate.scoring.results import Results
-from regionspot_evaluate.scoring.truth import Truth
 
 
 def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:

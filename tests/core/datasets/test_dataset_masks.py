@@ -84,12 +84,16 @@ def test_annotations_left_out_take_their_masks_with_them(tmp_path: Path) -> None
     path = tmp_path / "masks.json"
     read(tmp_path, [CORNER], [CORNER], [SQUARE])
     content = json.loads(path.read_text())
-    content["annotations"][0] |= {"iscrowd": 1, "segmentation": {"a crowd's": "is not read"}}
+    content["annotations"][0] |= {"iscrowd": 1}
     content["annotations"][1] |= {"bbox": [9, 9, 1, 1]}
     path.write_text(json.dumps(content))
     data = read_annotations(path, masks=True)
     assert data.annotation_id.tolist() == [2]
     assert np.array_equal(pixels(data.masks, 0), filled(slice(1, 4), slice(1, 4)))
+    content["annotations"][0]["segmentation"] = {"a crowd's": "is scored"}
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="annotation 0: expected as segmentation polygons"):
+        read_annotations(path, masks=True)
 
 
 def test_a_polygon_beyond_the_image_ends_at_its_edge(tmp_path: Path) -> None:

@@ -1,20 +1,66 @@
-"""What baselines are called on the command line, in tables, and in an evaluation's folder."""
+"""The table of baselines: their names on the command line, in tables, and in a run's folder."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-BaselineName = Literal["clip-crop", "clip-masked-crop", "clip-pool"]
-BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
+if TYPE_CHECKING:  # torch, which a wrong argument need not wait for
+    from regionspot_core.backbones.protocols import ImageTextEncoder
+    from regionspot_core.text.class_bank import ClassBank
+    from regionspot_evaluate.recognition.baselines.protocol import Baseline
+
+BaselineName = str
 NO_BASELINE = "none"
-LABELS: dict[BaselineName, str] = {
-    "clip-crop": "CLIP crop",
-    "clip-masked-crop": "CLIP masked",
-    "clip-pool": "CLIP pool",
+
+
+@dataclass(frozen=True)
+class BaselineEntry:
+    """One baseline of the table."""
+
+    label: str
+    """Name of its row in tables of figures."""
+    create: Callable[[ImageTextEncoder, ClassBank], Baseline]
+    """Function that makes it of the CLIP and the vocabulary that the head has.
+
+    Raises:
+        InputError: If the baseline cannot work with this CLIP.
+    """
+
+
+def _in_module(module: str, name: str) -> Callable[[ImageTextEncoder, ClassBank], Baseline]:
+    """Return a function that imports a class of this folder when it is called."""
+
+    def create(encoder: ImageTextEncoder, bank: ClassBank) -> Baseline:
+        made: Baseline = getattr(import_module(f"{__package__}.{module}"), name)(encoder, bank)
+        return made
+
+    return create
+
+
+BASELINE_TABLE: dict[BaselineName, BaselineEntry] = {
+    "clip-crop": BaselineEntry("CLIP crop", _in_module("clip_crop", "ClipCrop")),
+    "clip-masked-crop": BaselineEntry(
+        "CLIP masked", _in_module("clip_masked_crop", "ClipMaskedCrop")
+    ),
+    "clip-pool": BaselineEntry("CLIP pool", _in_module("clip_pool", "ClipPool")),
 }
-"""Their rows in a table."""
+BASELINES: tuple[BaselineName, ...] = tuple(BASELINE_TABLE)
+"""The baselines of this package."""
+
+
+def register_baseline(name: BaselineName, entry: BaselineEntry) -> None:
+    """Add a baseline to the table; ``--baseline NAME`` then takes it."""
+    BASELINE_TABLE[name] = entry
+
+
+def baseline_label(name: BaselineName) -> str:
+    """Return a baseline's name in tables of figures."""
+    return BASELINE_TABLE[name].label if name in BASELINE_TABLE else name
 
 
 def results_file(name: BaselineName) -> str:
-    """The name of a baseline's detections file."""
+    """Return the name of a baseline's detections file."""
     return f"baseline_{name.replace('-', '_')}.json"

@@ -15,11 +15,11 @@ from hotcoco import COCO, LVISEval
 from numpy.typing import NDArray
 from pycocotools import mask as codec
 
+from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.scoring.fast import categories, image_batches
 from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.image_splits import ImageSplits
 from regionspot_evaluate.scoring.results import Results
-from regionspot_evaluate.scoring.split_images import StandIns
-from regionspot_evaluate.scoring.truth import Truth
 
 AREAS = {
     "all": (0, 1e10),
@@ -109,13 +109,8 @@ def _without_regions(truth: Truth, results: Results, kept: NDArray[np.bool_]) ->
     rows, area = rows[area > 0], area[area > 0]
     places = results.judged[rows]
     image, class_index = results.image[places], results.class_index[places]
-    partly = [
-        number * len(truth.class_id) + int(np.searchsorted(truth.class_id, class_id))
-        for number, ids in enumerate(truth.not_exhaustive)
-        for class_id in ids
-    ]
     pairs = image.astype(np.int64) * len(truth.class_id) + class_index
-    exhaustive = ~np.isin(pairs, np.array(partly, dtype=np.int64))
+    exhaustive = ~np.isin(pairs, truth.not_exhaustive.pairs(len(truth.class_id)))
     counts = [exhaustive & (area >= low) & (area <= high) for low, high in AREAS.values()]
     return (
         image,
@@ -136,7 +131,7 @@ def _areas(truth: Truth, results: Results, rows: NDArray[np.int64]) -> NDArray[n
     return np.fromiter(map(codec.area, masks), np.float64, len(rows))
 
 
-def _match(truth: Truth, stand_ins: StandIns, batch: Mapping[str, Any], iou: Iou) -> _Columns:
+def _match(truth: Truth, splits: ImageSplits, batch: Mapping[str, Any], iou: Iou) -> _Columns:
     annotated = COCO(
         {
             "images": batch["images"],
@@ -152,7 +147,7 @@ def _match(truth: Truth, stand_ins: StandIns, batch: Mapping[str, Any], iou: Iou
         if entry is not None:
             by_area[area_of[tuple(entry["aRng"])]].append(entry)
     first = by_area[0]  # the others list the same detections in the same order
-    image = stand_ins.image(np.array([e["image_id"] for e in first], np.int64)).astype(np.int32)
+    image = splits.image(np.array([e["image_id"] for e in first], np.int64)).astype(np.int32)
     classes = np.searchsorted(truth.class_id, [e["category_id"] for e in first]).astype(np.int32)
     times = [len(entry["dtScores"]) for entry in first]
     right, counts = np.array([_bits(entries) for entries in by_area]).swapaxes(0, 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import InputError
 from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, Protocol
-from regionspot_evaluate.scoring.truth import Truth
 
 IMAGES = {"LVIS v1 val": 19_809, "LVIS minival": 4_809}
 CLASSES = 1_203

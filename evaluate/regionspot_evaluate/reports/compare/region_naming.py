@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import locate
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.folder.detections import DETECTIONS
 from regionspot_evaluate.folder.folder import IMAGES
-from regionspot_evaluate.recognition.baselines.names import BASELINES, results_file
+from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, results_file
 from regionspot_evaluate.scoring.classification import FIRST, FIRST_FIVE
-from regionspot_evaluate.scoring.truth import Truth
 
 WITHIN = {"top1": FIRST, "top5": FIRST_FIVE}
 """Figures: the share of regions whose true class stands among so many first names."""
-_BASELINE_OF = {results_file(name): name for name in BASELINES}
 _Rank = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
 
@@ -66,7 +65,7 @@ def naming_beside(results: Path, truth: Truth) -> RegionNaming | None:
     Raises:
         AnnotationError: The file is not as ``evaluate run`` writes it, or is of other annotations.
     """
-    baseline = _BASELINE_OF.get(results.name)
+    baseline = next((each for each in BASELINE_TABLE if results_file(each) == results.name), None)
     if baseline is None and results.name != DETECTIONS:
         return None
     # The baselines of several heads lie beside the heads' folders, each of which lists them.

@@ -51,12 +51,12 @@ def run_comparison(config: CompareConfig) -> CompareReport:
 def _row(
     config: CompareConfig, scorer: LvisScorer, path: Path, halves_NI: NDArray[np.uint8]
 ) -> Row:
-    by_protocol = scorer.score_all(path, ious=config.iou, protocols=(config.protocol,))
+    results = read_results(path, scorer.truth, ious=config.iou)
+    by_protocol = scorer.score_all(results, ious=config.iou, protocols=(config.protocol,))
     scores = by_protocol[config.protocol]
     figures: dict[Kind, Figures] = {iou: Figures(scores[iou].values, {}) for iou in config.iou}
     # What hotcoco cannot match as LVIS's API does has no intervals, and the report says so.
     if config.bootstrap and not any(score.fallback for score in scores.values()):
-        results = read_results(path, scorer.truth, ious=config.iou)
         kept = kept_detections(results, config.protocol)
         for iou in config.iou:
             records = match_images(scorer.truth, results, kept, iou=iou)

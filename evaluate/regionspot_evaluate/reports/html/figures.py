@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets import AnnotationSet
-from regionspot_evaluate.recognition.baselines.names import LABELS, BaselineName
+from regionspot_core.datasets.truth import Truth
+from regionspot_evaluate.recognition.baselines.names import baseline_label
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.reports.html.naming import (
     MISSED,
@@ -25,12 +26,11 @@ from regionspot_evaluate.reports.html.precision import (
     Precision,
     measure_precision,
 )
-from regionspot_evaluate.reports.html.read_run import Detections, Run, read_detections
+from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_detections
 from regionspot_evaluate.reports.printing import KINDS
 from regionspot_evaluate.scoring.fast import departure_of_truth
 from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
-from regionspot_evaluate.scoring.results import read_results
-from regionspot_evaluate.scoring.truth import Truth
+from regionspot_evaluate.scoring.results import DetectionsFile
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -47,6 +47,8 @@ class Analysis:
     """One run, measured."""
 
     run: Run
+    file: DetectionsFile
+    """The run's results, still open for the masks of the pictures."""
     detections: Detections
     precision: Precision
     masks: MaskPrecision | None
@@ -56,15 +58,18 @@ class Analysis:
     naming: Naming
 
 
-def analyse(run: Run, annotations: AnnotationSet, truth: Truth) -> Analysis:
-    """Read a run's detections, checked as for scoring, and measure them."""
-    read_results(run.results, truth, ious=("bbox",))
-    detections = read_detections(run.results, annotations)
+def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: Truth) -> Analysis:
+    """Read a run's detections from its open file, checked as for scoring, and measure them."""
+    masks = truth.masks is not None and truth.has_mask.all() and file.has_masks()
+    ious: tuple[Iou, ...] = ("bbox", "segm") if masks else ("bbox",)
+    results = file.read(truth, ious=ious, every_box=True)
+    detections = sort_detections(results, truth, annotations)
     return Analysis(
         run,
+        file,
         detections,
         measure_precision(annotations, truth, detections),
-        measure_masks(annotations, run.results),
+        measure_masks(annotations, truth, results) if masks else None,
         departure_of_truth(truth),
         name_regions(annotations, detections),
     )
@@ -134,7 +139,7 @@ def _baselines(run: Run) -> list[dict[str, Any]]:
     """What the run measured of CLIP alone on the boxes that the head named."""
     return [
         {
-            "name": LABELS.get(cast("BaselineName", name), name),
+            "name": baseline_label(name),
             "box": measured.of("bbox"),
             "mask": measured.of("segm"),
             "top1": measured.naming.top1.get("all"),

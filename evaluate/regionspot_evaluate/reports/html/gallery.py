@@ -22,7 +22,8 @@ from regionspot_core.errors import ImageError
 from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.images import read_image
 from regionspot_evaluate.reports.html.naming import LEAST_IOU, MISSED, Naming
-from regionspot_evaluate.reports.html.read_run import Detections, read_masks
+from regionspot_evaluate.reports.html.read_run import Detections
+from regionspot_evaluate.scoring.results import DetectionsFile
 
 LONG_SIDE = 480
 """Of a thumbnail, in pixels."""
@@ -48,7 +49,7 @@ class Choice:
 class RunToShow:
     """What the gallery needs of a run."""
 
-    results: Path
+    file: DetectionsFile
     detections: Detections
     naming: Naming
 
@@ -102,7 +103,7 @@ def make_pictures(
     """
     shown = {image: [regions_to_show(run.detections, image) for run in runs] for image in chosen}
     masks = [
-        read_masks(run.results, _entries(run, [each[n] for each in shown.values()]))
+        run.file.segmentations(_entries(run, [each[n] for each in shown.values()]))
         for n, run in enumerate(runs)
     ]
     pictures, failed = dict[int, dict[str, Any]](), list[str]()

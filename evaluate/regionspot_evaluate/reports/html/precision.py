@@ -14,12 +14,12 @@ from hotcoco import COCO, LVISEval
 from numpy.typing import NDArray
 
 from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.reports.html.read_run import Detections
 from regionspot_evaluate.scoring.fast import truth_entries
-from regionspot_evaluate.scoring.truth import Truth
 
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Of Bolya et al. 2020 (arXiv 2008.08115)."""

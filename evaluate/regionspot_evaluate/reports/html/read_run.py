@@ -5,10 +5,8 @@ The only place that knows the run folder's files.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from regionspot_core.datasets import AnnotationSet
-from regionspot_core.datasets.checks import open_annotations, short, view
-from regionspot_core.datasets.json_stream import JsonStream
-from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.datasets import AnnotationSet, Truth
+from regionspot_core.datasets.checks import locate, locate_all
+from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import xywh_to_xyxy
 from regionspot_core.scoring.lvis import DETECTIONS as LIMIT
 from regionspot_core.support.records import Record
@@ -28,6 +25,7 @@ from regionspot_evaluate.folder.detections import DETECTIONS
 from regionspot_evaluate.folder.folder import CACHED_RECORD, METRICS, RUN_RECORD
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.results import Results
 
 RECORDS = (RUN_RECORD, CACHED_RECORD)
 """How the run was made; not every folder has one."""
@@ -189,98 +187,31 @@ def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
     return kind.parse(values, source=str(path)), values
 
 
-def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
-    """Read a COCO-results file in bounded memory: 56 bytes a detection, masks passed over.
+def sort_detections(results: Results, truth: Truth, annotations: AnnotationSet) -> Detections:
+    """Sort detections as a report shows them.
 
-    Raises:
-        AnnotationError: The file is missing or malformed, has no detection, or one of an image or
-            class that the annotations lack.
+    Args:
+        results: What was read of a results file, with every box.
+        truth: The annotations it was read for.
+        annotations: The same annotations, as the report shows them.
     """
-    image_of = {int(name): place for place, name in enumerate(annotations.image_id)}
-    class_of = annotations.vocabulary.index_of_id
-    image, class_index, numbers = array("q"), array("q"), array("d")
-    for place, entry in enumerate(_entries(path)):
-        try:
-            image.append(image_of[entry["image_id"]])
-            class_index.append(class_of[entry["category_id"]])
-            x, y, width, height = entry["bbox"]
-            row = (float(x), float(y), float(width), float(height), float(entry["score"]))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise _refused(path, place, entry, image_of, class_of) from None
-        if not all(map(isfinite, row)):
-            raise AnnotationError(f"{path}: entry {place}: a figure in it is not finite")
-        numbers.extend(row)
-    if not len(image):
-        raise AnnotationError(f"{path}: expected detections, got an empty list")
-    rows = view(numbers, np.float64).reshape(-1, 5)
-    images = view(image, np.int64)
-    order = np.lexsort([-rows[:, 4], images])
-    counts = np.bincount(images, minlength=len(annotations))
+    assert results.every_box is not None
+    image = locate(annotations.image_id, truth.image_id)[results.image]
+    ids = np.array(annotations.vocabulary.ids, dtype=np.int64)
+    class_index = locate_all(results.path, "class", ids, truth.class_id[results.class_index])
+    order = np.lexsort([-results.score, image])
+    counts = np.bincount(image, minlength=len(annotations))
     place_in_image = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     order = order[place_in_image < LIMIT]
     kept = np.minimum(counts, LIMIT)
     return Detections(
         start=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
-        box=np.asarray(xywh_to_xyxy(rows[order, :4]), dtype=np.float64),
-        class_index=view(class_index, np.int64)[order],
-        score=rows[order, 4],
+        box=np.asarray(xywh_to_xyxy(results.every_box[order]), dtype=np.float64),
+        class_index=class_index[order],
+        score=results.score[order],
         entry=order.astype(np.int64),
-        beyond=len(rows) - len(order),
+        beyond=len(results.score) - len(order),
     )
-
-
-def has_masks(path: Path) -> bool:
-    """Whether the first detection of a results file has one."""
-    first = next(_entries(path), {})
-    return bool(first.get("segmentation"))
-
-
-def read_masks(path: Path, entries: Collection[int]) -> dict[int, Any]:
-    """The ``segmentation`` of some entries of a results file, by their places; {} if none has."""
-    wanted, found = set(entries), dict[int, Any]()
-    for place, entry in enumerate(_entries(path)):
-        if place in wanted:
-            wanted.remove(place)
-            if entry.get("segmentation"):
-                found[place] = entry["segmentation"]
-            elif not found:
-                break  # boxes only
-        if not wanted:
-            break
-    return found
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    with open_annotations(path) as file:
-        stream = JsonStream(file, path, expected="LVIS results JSON")
-        if stream.opening() != "[":
-            stream.value()  # says so where it is no JSON at all
-            raise AnnotationError(f"{path}: expected a list of detections (COCO results)")
-        for place, entry in enumerate(stream.elements()):
-            if not isinstance(entry, dict):
-                raise AnnotationError(
-                    f"{path}: entry {place}: expected an object, got {short(entry)}"
-                )
-            yield entry
-
-
-def _refused(
-    path: Path, place: int, entry: dict[str, Any], images: dict[int, int], classes: dict[int, int]
-) -> AnnotationError:
-    missing = [k for k in ("image_id", "category_id", "bbox", "score") if k not in entry]
-    if missing:
-        problem = f"missing {' and '.join(missing)}"
-    elif not _known(entry["image_id"], images):
-        problem = f"image {short(entry['image_id'])} is not in the annotations"
-    elif not _known(entry["category_id"], classes):
-        problem = f"class {short(entry['category_id'])} is not in the annotations"
-    else:
-        problem = "expected four numbers as bbox and a number as score"
-    return AnnotationError(f"{path}: entry {place}: {problem}")
-
-
-def _known(name: object, places: dict[int, int]) -> bool:
-    return isinstance(name, int) and name in places
 
 
 def _lines(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

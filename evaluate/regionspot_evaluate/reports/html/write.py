@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets import AnnotationSet, AnnotationTable, read_table
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.imaging.images import require_images
 from regionspot_core.support.files import file_sha256, require_place_for_file, write_json
@@ -15,7 +16,7 @@ from regionspot_evaluate.reports.html.gallery import RunToShow, choose_images, m
 from regionspot_evaluate.reports.html.page import write_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
-from regionspot_evaluate.scoring.truth import read_truth
+from regionspot_evaluate.scoring.results import DetectionsFile
 
 
 def write_html_report(config: ReportConfig) -> list[Path]:
@@ -28,14 +29,20 @@ def write_html_report(config: ReportConfig) -> list[Path]:
     out = _place(config, runs[0])
     _require_nothing_lost(out, config, runs)
     images = _images(config, runs[0])
-    annotations = _annotations(config, runs[0], masks=images is not None)
-    if images is not None:
-        require_images(images, annotations.image_file)
-    truth = read_truth(annotations.path, federated=True, masks=False)
-    analyses = [analyse(run, annotations, truth) for run in runs]
-
-    figures = collect(analyses, annotations)
-    gallery = _gallery(config, analyses, annotations, images)
+    with ExitStack() as stack:
+        files = [stack.enter_context(DetectionsFile(run.results)) for run in runs]
+        masks = images is not None or any(file.has_masks() for file in files)
+        table = _table(config, runs[0], masks=masks)
+        truth, annotations = table.truth(federated=True), table.regions()
+        if not len(annotations.box):
+            raise AnnotationError(f"{table.path}: expected annotated boxes to measure on, got none")
+        if images is not None:
+            require_images(images, annotations.image_file)
+        analyses = [
+            analyse(run, file, annotations, truth) for run, file in zip(runs, files, strict=True)
+        ]
+        figures = collect(analyses, annotations)
+        gallery = _gallery(config, analyses, annotations, images)
     write_page(out, figures, gallery)
     write_json(out.with_suffix(".json"), figures)
     return [out, out.with_suffix(".json"), *write_tables(out, figures)]
@@ -76,34 +83,28 @@ def _images(config: ReportConfig, run: Run) -> Path | None:
     return next((path for path in run.recorded_places("images") if path.is_dir()), None)
 
 
-def _annotations(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationSet:
-    path = config.annotations or _recorded_annotations(run)
-    annotations = read_annotations(path, masks=masks)
-    if annotations.negative is None or annotations.path.suffix.lower() == ".csv":
-        raise AnnotationError(
-            f"{path}: a report needs LVIS annotations, whose images have neg_category_ids and "
-            f"not_exhaustive_category_ids"
-        )
-    if not len(annotations.box):
-        raise AnnotationError(f"{path}: expected annotated boxes to measure on, got none")
-    return annotations
+def _table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
+    """Read the annotations that are given, or those that the run was scored on.
 
-
-def _recorded_annotations(run: Run) -> Path:
-    """The file that the run was scored on, where it still is; never another of its name."""
+    A file that has their name and another SHA-256 is refused.
+    """
+    if config.annotations is not None:
+        return read_table(config.annotations, masks=masks)
     places = run.recorded_places("annotations")
     if not places:
         raise InputError(
             f"{run.path}: it does not say which annotations it was scored on; give --annotations"
         )
-    there = [path for path in places if path.is_file()]
+    files = [path for path in places if path.is_file()]
     expected = run.record.annotations
-    for path in there:
-        if expected is None or file_sha256(path) == expected:
-            return path
+    if len(files) > 1 and expected is not None:
+        files = [path for path in files if file_sha256(path) == expected] or files[:1]
+    table = read_table(files[0], masks=masks) if files else None
+    if table is not None and expected in (None, table.sha256):
+        return table
     problem = (
-        f"{there[0]} is another file than the one it was scored on (its SHA-256 differs)"
-        if there
+        f"{files[0]} is another file than the one it was scored on (its SHA-256 differs)"
+        if files
         else f"the annotations it was scored on are not at {' or '.join(map(str, places))}"
     )
     raise InputError(f"{run.path}: {problem}; give --annotations")
@@ -120,7 +121,7 @@ def _gallery(
     pictures, failed = make_pictures(
         annotations,
         images,
-        [RunToShow(each.run.results, each.detections, each.naming) for each in analyses],
+        [RunToShow(each.file, each.detections, each.naming) for each in analyses],
         chosen,
         max_pixels=config.max_pixels,
     )

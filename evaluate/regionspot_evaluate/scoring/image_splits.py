@@ -14,7 +14,7 @@ from regionspot_core.scoring.lvis import DETECTIONS
 from regionspot_evaluate.scoring.results import Results
 
 
-class StandIns:
+class ImageSplits:
     """Which stand-in of an image has which class.
 
     Args:

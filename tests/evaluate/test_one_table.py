@@ -1,0 +1,114 @@
+"""Each command parses the annotations once; a format and a baseline are added from outside."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lvis_runs import make_annotations, make_detections, write_annotations
+from lvis_sets import random_set
+from PIL import Image
+from typer.testing import CliRunner
+
+from regionspot.cli import app
+from regionspot_core.datasets import (
+    FORMATS,
+    AnnotationTable,
+    DatasetFormat,
+    read_annotations,
+    register_format,
+)
+from regionspot_core.datasets.builder import AnnotationBuilder
+from regionspot_core.datasets.vocabulary import Vocabulary
+
+COUNTING = """
+import sys
+opened = []
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.append(arguments[0])
+sys.addaudithook(watch)
+from regionspot.cli import main
+try:
+    main()
+finally:
+    sys.stderr.write("".join(f"OPENED {path}\\n" for path in opened))
+"""
+
+
+def opens(folder: Path, *words: str) -> Counter[str]:
+    """Return how often a command opened each JSON file of a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING, *words],
+        cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix("OPENED ") for line in done.stderr.splitlines()]
+    return Counter(Path(line).name for line in lines if line.endswith(".json"))
+
+
+@pytest.mark.parametrize("scorer", ["fast", "coco"])
+def test_score_opens_each_file_once(scorer: str, tmp_path: Path) -> None:
+    random_set(1, found=40).write(tmp_path)
+    words = ("evaluate", "score", "--annotations", "annotations.json")
+    words += ("--detections", "detections.json", "--iou", "bbox,segm", "--scorer", scorer)
+    found = opens(tmp_path, *words)
+    assert (found["annotations.json"], found["detections.json"]) == (1, 1)
+
+
+def test_compare_and_report_open_the_annotations_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    annotations = make_annotations(rng)
+    truth = write_annotations(tmp_path, annotations)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(make_detections(rng, annotations, masks=True)))
+    found = opens(tmp_path, "evaluate", "report", "results.json", "--annotations", truth.name)
+    assert (found[truth.name], found["results.json"]) == (1, 1)
+    found = opens(tmp_path, "evaluate", "compare", "results.json", "--annotations", truth.name)
+    assert (found[truth.name], found["results.json"]) == (1, 1)
+
+
+def read_lines(path: Path, *, images: Path | None, masks: bool) -> AnnotationTable:
+    """Read lines of ``file class x y width height`` of images of 9 × 9 pixels."""
+    assert images is None or images.is_dir()
+    builder, names = AnnotationBuilder(path, masks=masks), list[str]()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        file, name, *box = line.split()
+        if name not in names:
+            names.append(name)
+        builder.add_image(number, height=9, width=9, file=file)
+        builder.add_region(
+            number, image=number, class_id=names.index(name) + 1, crowd=False,
+            box=[float(value) for value in box],
+        )  # fmt: skip
+    return builder.build(Vocabulary.from_names(names), "0" * 64)
+
+
+LINES = DatasetFormat(
+    name="lines",
+    suffixes=(".lines",),
+    find=lambda path: path if path.suffix == ".lines" else None,
+    read=read_lines,
+    read_vocabulary=lambda path: read_lines(path, images=None, masks=False).vocabulary,
+)
+
+
+def test_a_format_from_outside_is_planned(tmp_path: Path) -> None:
+    (tmp_path / "set.lines").write_text("a.png cat 1 2 3 4\nb.png dog 0 0 5 50\n")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    before = list(FORMATS)
+    register_format(LINES)
+    try:
+        found = read_annotations(tmp_path / "set.lines")
+        assert found.box.tolist() == [[1, 2, 4, 6], [0, 0, 5, 9]]
+        words = ["extract", "plan", "--images", str(tmp_path)]
+        words += ["--annotations", str(tmp_path / "set.lines")]
+        done = CliRunner().invoke(app, [*words, "--sam", "tiny", "--clip", "tiny"])
+        assert done.exit_code == 0, done.output
+        assert "2 images" in done.output
+    finally:
+        FORMATS[:] = before
