@@ -99,7 +99,6 @@ def test_test_files_have_different_names() -> None:
         "regionspot_train.cli",
         "regionspot_evaluate.cli",
         "regionspot_bench.cli",
-        "regionspot_bench.train.cli",
     ],
 )
 def test_command_line_modules_import_nothing_heavy(module: str) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lvis_runs import make_annotations, write_annotations
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets.reading import read_annotations
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.testing import files_of

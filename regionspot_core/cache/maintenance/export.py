@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from regionspot_core.cache.layout.schema import part_arrays
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import read_checked, require_plan_files
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, marker_key, require_markers
-from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.errors import CacheError, InputError
 from regionspot_core.support.files import reason_of, require_place_for_file, written_aside
 

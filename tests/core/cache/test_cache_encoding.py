@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from regionspot_core.cache.layout.encoding import LARGEST, SMALLEST, STEPS, quantise, restore
-from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.testing import make_cache, make_features

@@ -11,14 +11,16 @@ import pytest
 import s3_server
 import zarr
 
-from regionspot_core.cache.layout.plan import REGION_CHUNK, Keep
+from regionspot_core.cache.layout.keep import Keep
+from regionspot_core.cache.layout.plan import REGION_CHUNK
 from regionspot_core.cache.layout.small import SmallArray
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.hdf5_file import Hdf5Export
 from regionspot_core.cache.maintenance.zip_file import ZipFileStore
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_attributes
 from regionspot_core.cache.storage.markers import marker_key
-from regionspot_core.cache.storage.store import FolderStore, Location, open_store
+from regionspot_core.cache.storage.store import FolderStore, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError
 from regionspot_core.testing import SHAPE, make_cache
 
