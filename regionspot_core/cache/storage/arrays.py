@@ -44,8 +44,8 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.stored_values import SHOWN, Int64, parse_object, validated
+from regionspot_core.text.class_bank import HDF5
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_REGIONS = 1 << 24
 """Of an image; data sets have hundreds."""
 
@@ -295,7 +295,7 @@ def _is_sound(key: str, content: bytes, consolidated: dict[str, Any]) -> bool:
     if CHUNK in key:
         return bool(google_crc32c.value(content[:-4]).to_bytes(4, "little") == content[-4:])
     if key == CLASS_BANK:
-        return content.startswith(HDF5_SIGNATURE)
+        return content.startswith(HDF5)
     name = key.removesuffix(f"/{GROUP}")
     try:
         return name in consolidated and parse_object(content).items() <= consolidated[name].items()
