@@ -22,6 +22,7 @@ from regionspot_core.heads.head import Head
 from regionspot_core.heads.registry import build_head, parse_shape, unallocated_head
 from regionspot_core.heads.shape import HeadShape
 from regionspot_core.support.checksums import SEAL, FileSum, sealed
+from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import Record, json_object, read_small
@@ -245,8 +246,9 @@ def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tens
         weights = load(content)
     except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         # Beside its own error, safetensors lets through those of the types that it looks up.
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: damaged, not the weights of this head ({reason})") from None
+        raise CheckpointError(
+            f"{path}: damaged, not the weights of this head ({one_line(error)})"
+        ) from None
     expected = unallocated_head(config)  # a shape that the file does not have takes no memory
     if expected is not None:
         _require_weights(path, weights, expected)

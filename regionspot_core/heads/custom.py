@@ -17,6 +17,7 @@ from regionspot_core.errors import ConfigError
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.options import HeadOptions
 from regionspot_core.heads.shape import CustomShape, HeadNeeds, HeadShape
+from regionspot_core.support.error_text import one_line
 
 
 class HeadClass(Protocol):
@@ -203,8 +204,8 @@ class CustomKind:
 
 def _place_of(error: Exception) -> str:
     """Return an error's type, text and line, for one who wrote the code."""
-    text = " ".join(str(error).split())[:200]
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__}: {one_line(error)}"
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {text}"
-    return f"{type(error).__name__}: {text} ({last.filename}, line {last.lineno})"
+        return text  # which names the line
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({last.filename}, line {last.lineno})"
