@@ -64,7 +64,7 @@ def create_array(group: zarr.Group, array: PartArray) -> None:
         dtype=array.dtype,
         chunks=array.chunk,
         shards=array.shard,
-        serializer=BytesCodec() if array.dtype != "int8" else BytesCodec(endian=None),
+        serializer=BytesCodec() if np.dtype(array.dtype).itemsize > 1 else BytesCodec(endian=None),
         compressors=Crc32cCodec(),
         fill_value=0,
     )
