@@ -22,14 +22,14 @@ import torch
 from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.cache.layout.encodings.int8 import INT8
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.heads.fusion import FusionHead
 from regionspot_core.tiny.world import World, write_world
 from regionspot_evaluate.folder.detections import image_detections
 from regionspot_evaluate.proposals.boxes import Proposals
-from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import TrainConfig, recipe_or_file

@@ -22,7 +22,7 @@ IMAGES, CLASSES, ANNOTATIONS = 100_170, 1_203, 1_270_141
 SIDES = (480, 640)
 PROGRAM = (
     "import json, sys; from pathlib import Path; "
-    "from regionspot_core.datasets import read_annotations; path = Path(sys.argv[1]); "
+    "from regionspot_core.datasets.reading import read_annotations; path = Path(sys.argv[1]); "
 )
 READERS = {
     "start Python and import the reader": "pass",

@@ -19,7 +19,8 @@ from collections.abc import Callable
 import torch
 from segment_anything import sam_model_registry
 
-from regionspot_core.backbones.runtime import Precision, Runtime
+from regionspot_core.backbones.precision import Precision
+from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.sam import image_encoder as ours
 from regionspot_core.backbones.sam.decoder import TwoWayTransformer
 

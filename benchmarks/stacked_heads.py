@@ -17,7 +17,7 @@ import torch
 
 from regionspot_bench.measure import take_turns
 from regionspot_bench.train.stores import write_store
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 from regionspot_evaluate.reports.printing import EvaluationReport

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import features, part_arrays
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.storage.arrays import read_attributes, read_plan
 from regionspot_core.cache.storage.markers import FailedImage
-from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.cache.writer import CacheWriter, PartFeatures
-from regionspot_core.datasets import AnnotationSet
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.class_text import ClassText, TextConfig

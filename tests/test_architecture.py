@@ -1,6 +1,7 @@
 """The rules of the layout, read off the imports. Import-linter holds the floors (`make lint`)."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -99,7 +100,6 @@ def test_test_files_have_different_names() -> None:
         "regionspot_train.cli",
         "regionspot_evaluate.cli",
         "regionspot_bench.cli",
-        "regionspot_bench.train.cli",
     ],
 )
 def test_command_line_modules_import_nothing_heavy(module: str) -> None:
@@ -120,3 +120,16 @@ def test_only_wrappers_name_the_backbone_packages() -> None:
     for path in FILES["regionspot_core"]:
         if not wrappers & set(path.relative_to(ROOT).parts):
             assert not imported(path) & {"segment_anything", "open_clip"}, path
+
+
+def test_what_contributing_says_where_to_find_is_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("looks for first:")[2].partition("\n\nEach stage")[0]
+    named = re.findall(r"`([a-z_/]+\.py)`: `(\w+)`(?: \(\w+\), `(\w+)`)?", table)
+    assert len(named) == 6
+    for path, *names in named:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        definitions = {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        assert definitions >= set(filter(None, names)), path

@@ -15,7 +15,7 @@ from PIL import Image
 from regionspot import demo as whole_demo
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record, save_head
@@ -28,7 +28,7 @@ from regionspot_evaluate.folder.detections import image_detections
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
-from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import ValidationConfig

@@ -15,7 +15,7 @@ from segment_anything import sam_model_registry
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.imaging.images import read_image

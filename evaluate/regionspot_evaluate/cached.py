@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from regionspot_core import __version__
 from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
@@ -34,8 +34,8 @@ from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
-from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.classification import RegionNaming
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 _OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
 """What a store, or a folder of `evaluate run`, has."""

@@ -20,7 +20,7 @@ from regionspot_core.backbones.config import (
     ProposeConfig,
     check_before_torch,
 )
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
 from regionspot_core.datasets.settings import Names, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
@@ -30,7 +30,7 @@ from regionspot_core.distributed.ray_cluster import (
     require_ray_is_used,
 )
 from regionspot_core.distributed.shares import Shard
-from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.support.arguments import (
     existing_file,
     existing_folder,

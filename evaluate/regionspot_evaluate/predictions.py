@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.datasets import AnnotationSet, read_table
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.images import require_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -31,9 +32,8 @@ from regionspot_evaluate.recognition.baselines.names import results_file
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
-from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
-from regionspot_evaluate.scoring.scorer import BOTH
+from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
 
 
 def run_evaluation(

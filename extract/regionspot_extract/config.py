@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from regionspot_core.backbones.config import BackboneConfig, check_before_torch
-from regionspot_core.cache.layout.plan import Keep
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.layout.keep import Keep
+from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
 from regionspot_core.datasets.settings import Names, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
@@ -26,7 +26,7 @@ from regionspot_core.distributed.ray_cluster import (
     require_ray_is_used,
 )
 from regionspot_core.distributed.shares import Shard
-from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.support.arguments import existing_file, existing_folder, existing_path
 from regionspot_core.support.options import Flag
 from regionspot_core.text.class_text import TextConfig

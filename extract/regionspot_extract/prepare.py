@@ -15,7 +15,8 @@ from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime, require_device
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.datasets import AnnotationSet, read_annotations
+from regionspot_core.datasets.reading import read_annotations
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.images import require_images
 from regionspot_core.text.class_bank import ClassBank

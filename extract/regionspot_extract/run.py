@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.layout.plan import Part
 from regionspot_core.cache.layout.schema import GROUP
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.storage.markers import FailedImage, failed_images
-from regionspot_core.cache.storage.store import FolderStore, Location, open_store
+from regionspot_core.cache.storage.store import FolderStore, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.distributed.launchers import choose_launcher
 from regionspot_core.distributed.shares import Amount, Launcher

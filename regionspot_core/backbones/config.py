@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, model_validator
 
+from regionspot_core.backbones.precision import Precision, best_precision
 from regionspot_core.config import Config
 from regionspot_core.support.arguments import existing_file
 from regionspot_core.support.options import Flag
@@ -16,7 +17,6 @@ TINY = "tiny"
 """Name of the embedded SAM and CLIP."""
 LARGEST_INPUT = 8_192
 """Pixels of a side: eight times SAM's own, whose position table then takes 800 MB."""
-Precision = Literal["float32", "bfloat16", "float16"]
 FROZEN = "Frozen models"
 
 
@@ -59,8 +59,6 @@ class BackboneConfig(Config):
             return values
         if {values.get(model, TINY) for model in ("sam", "clip")} == {TINY}:
             return {**values, "precision": "float32"}
-        from regionspot_core.backbones.runtime import best_precision
-
         return {**values, "precision": best_precision(values.get("device", "auto"))}
 
     def with_absolute_paths(self) -> Self:

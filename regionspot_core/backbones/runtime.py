@@ -11,16 +11,14 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.backbones.config import Precision as Precision
+from regionspot_core.backbones.precision import Precision
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.compiling import CompiledBatches, why_not
-from regionspot_core.support.devices import best_device, open_device
+from regionspot_core.support.devices import open_device
 
 MASK_PIXELS = 64 * 1024**2
 """Of masks at the image's own size: 256 MiB of float32 logits."""
-AMPERE = (8, 0)
-"""CUDA's compute capability from which a GPU multiplies bfloat16 as fast as float16."""
 
 
 @dataclass(frozen=True)
@@ -82,29 +80,6 @@ def require_device(name: str) -> None:
     elif index and not (index.isdecimal() and int(index) < count):
         there = ", ".join(f"cuda:{number}" for number in range(count))
         raise InputError(f"device {name!r} is not there; this machine has {there}")
-
-
-def best_precision(device: str) -> Precision:
-    """The quickest arithmetic that a device has in hardware and that the features stand.
-
-    bfloat16 on GPUs from Ampere on and on processors with AVX-512 BF16 or AMX, float16 on older
-    GPUs, float32 on everything else: on Apple's MPS nothing less was measured.
-
-    Args:
-        device: As :meth:`Runtime.create` takes it; one that does not exist gives float32.
-    """
-    device = best_device() if device == "auto" else device
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            return "float32"
-        index = device.partition(":")[2]
-        capability = torch.cuda.get_device_capability(int(index) if index.isdecimal() else None)
-        return "bfloat16" if capability >= AMPERE else "float16"
-    if device == "cpu":
-        tell = getattr(torch.cpu, "get_capabilities", None)  # PyTorch's older ones do not say
-        has: dict[str, Any] = tell() if tell else {}
-        return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
-    return "float32"
 
 
 def upload(values: NDArray[Any], device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -27,6 +27,7 @@ from regionspot_core.cache.layout.schema import (
 )
 from regionspot_core.cache.layout.shards import chunk_sums
 from regionspot_core.cache.layout.small import read_small
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.storage.arrays import (
     consolidate,
     create_array,
@@ -47,8 +48,8 @@ from regionspot_core.cache.storage.markers import (
     write_marker,
     write_plan_files,
 )
-from regionspot_core.cache.storage.store import FolderStore, Location, Store, open_store
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.cache.storage.store import FolderStore, Store, open_store
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import CacheError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.support.checksums import FileSum

@@ -15,14 +15,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from regionspot_core.errors import ImageError, InputError
+from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
 from regionspot_core.support.input_files import open_input
 
-MAX_PIXELS = 100_000_000
-"""Of an image, unless a larger bound is asked for: 300 MB as RGB. A few kilobytes of PNG can stand
-for gigabytes of pixels."""
-MOST_PIXELS = 10**10
-"""The largest bound that can be asked for: 30 GB as RGB."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.class_lists import ClassLists
-from regionspot_core.scoring.lvis import DETECTIONS, NamedBoxes, best_pairs, score_boxes
+from regionspot_core.scoring.figures import DETECTIONS
+from regionspot_core.scoring.lvis import NamedBoxes, best_pairs, score_boxes
 
 
 class _Said(NamedTuple):

@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
+from regionspot_core.scoring.figures import METRICS
 
-DETECTIONS = 300
-"""The best ones of an image are scored, of all classes together."""
-METRICS = (
-    "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf",
-    "AR", "ARs", "ARm", "ARl",
-)  # fmt: skip
-"""In the order they are shown. AR is the mean recall at 300 detections."""
 FREQUENCIES = ("r", "c", "f")
 """LVIS's marks for rare, common and frequent classes."""
 

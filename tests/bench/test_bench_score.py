@@ -18,7 +18,7 @@ from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, MemoryFigures, ScoreBenchReport
 from regionspot_bench.score.report import LVIS as OTHER
 from regionspot_core.errors import WorkerError
-from regionspot_evaluate.scoring import LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 TINY = Sizes(
     images=4, mask_images=3, memory_images=6, detections=40, classes=30, repeats=2

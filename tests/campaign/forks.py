@@ -178,7 +178,9 @@ def _build_command_tree_once() -> None:
 
     import regionspot.cli
 
-    tree = typer.main.get_command(regionspot.cli.app)
+    tree: Any = typer.main.get_command(regionspot.cli.app)
+    for stage in regionspot.cli.STAGES:
+        assert tree.commands[stage].commands  # made when they are first asked for
     typer.main.get_command = lambda app: tree
 
 

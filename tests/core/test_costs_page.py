@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.heads.checkpoint import HeadRecord, save_head
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.text.class_text import TextConfig

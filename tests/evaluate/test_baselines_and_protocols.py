@@ -12,10 +12,10 @@ from rich.table import Table
 from small_evaluation import BASELINE_FILES, IMAGES, config, write_place
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.datasets import read_annotations
+from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
-from regionspot_core.scoring.lvis import METRICS
+from regionspot_core.scoring.figures import METRICS
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.folder.detections import image_detections
@@ -26,9 +26,8 @@ from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation
-from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.scorer import BOTH
+from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
 
 Evaluated = tuple[Path, EvaluationReport]
 

@@ -14,8 +14,9 @@ from pycocotools.cocoeval import COCOeval
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
-from regionspot_core.scoring.lvis import METRICS, NamedBoxes, score_boxes
-from regionspot_evaluate.scoring import LvisScorer
+from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.lvis import NamedBoxes, score_boxes
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 CLASSES, IMAGES, SIDE = 10, 40, 200
 VOCABULARY = Vocabulary(

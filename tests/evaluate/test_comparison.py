@@ -12,13 +12,15 @@ import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
 
 from interval_coverage import Source, study, whole_figures
-from regionspot_core.scoring.lvis import METRICS
+from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.reports.compare import published
 from regionspot_evaluate.reports.compare.match_records import MatchRecords, match_images
 from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
 from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, image_splits
+from regionspot_evaluate.scoring import image_splits
+from regionspot_evaluate.scoring.figures import Iou, Protocol
 from regionspot_evaluate.scoring.results import read_results
+from regionspot_evaluate.scoring.scorer import LvisScorer
 from regionspot_evaluate.scoring.selection import kept_detections
 
 Regionspot = Callable[..., Any]

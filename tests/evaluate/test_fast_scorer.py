@@ -12,12 +12,18 @@ from lvis_sets import LvisSet, perturbed_sample, random_set
 from pycocotools import mask as codec
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.scoring.lvis import METRICS
-from regionspot_evaluate.scoring import Iou, LvisScorer, Protocol, Score, image_splits
+from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring import fast as fast_scorer
+from regionspot_evaluate.scoring import image_splits
 from regionspot_evaluate.scoring.coco import CocoScorer
-from regionspot_evaluate.scoring.figures import largest_difference, one_protocol
-from regionspot_evaluate.scoring.scorer import BOTH
+from regionspot_evaluate.scoring.figures import (
+    Iou,
+    Protocol,
+    Score,
+    largest_difference,
+    one_protocol,
+)
+from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
 
 TOLERANCE = 1e-6
 Json = dict[str, Any]

@@ -8,13 +8,13 @@ import pytest
 from lvis_sets import Json, LvisSet, random_set
 from pycocotools import mask as codec
 
-from regionspot_core.scoring.lvis import METRICS
-from regionspot_evaluate.scoring import LvisScorer, ScorerName, selection
+from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring import reference as reference_module
 from regionspot_evaluate.scoring import scorer as scorer_module
-from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, LVIS_PROTOCOLS
+from regionspot_evaluate.scoring import selection
+from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, LVIS_PROTOCOLS, ScorerName
 from regionspot_evaluate.scoring.results import Results, read_results
-from regionspot_evaluate.scoring.scorer import BOTH
+from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
 
 THRESHOLDS = [0.5 + 0.05 * n for n in range(10)]
 SIZES = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}

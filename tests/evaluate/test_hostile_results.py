@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lvis_runs import make_annotations, read_detections, write_annotations
 
-from regionspot_core.datasets import read_annotations, read_table
+from regionspot_core.datasets.reading import read_annotations, read_table
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.proposals.files import read_proposals
 from regionspot_evaluate.scoring.results import read_results

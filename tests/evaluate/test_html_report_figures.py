@@ -17,7 +17,9 @@ from lvis_runs import (
     write_annotations,
 )
 
-from regionspot_core.datasets import AnnotationSet, Truth, read_annotations, read_table
+from regionspot_core.datasets.reading import read_annotations, read_table
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.reports.html.naming import (
     MISSED,
     Naming,

@@ -25,7 +25,8 @@ from lvis_runs import (
 from PIL import Image
 from pycocotools import mask as codec
 
-from regionspot_core.datasets import AnnotationSet, read_annotations, read_table
+from regionspot_core.datasets.reading import read_annotations, read_table
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.support.files import file_sha256
 from regionspot_core.testing import files_of
@@ -44,8 +45,8 @@ from regionspot_evaluate.reports.html.read_run import (
     open_run,
 )
 from regionspot_evaluate.reports.html.write import write_html_report
-from regionspot_evaluate.scoring import LvisScorer
 from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import pytest
 from lvis import LVIS, LVISEval, LVISResults
 from lvis_runs import Entries, make_annotations, make_detections, write_annotations
 
-from regionspot_core.datasets import AnnotationSet, Truth, read_annotations, read_table
+from regionspot_core.datasets.reading import read_annotations, read_table
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.reports.html.figures import analyse
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision

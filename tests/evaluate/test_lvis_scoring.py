@@ -12,9 +12,10 @@ from hotcoco import COCO, LVISEval, LVISResults
 from pycocotools import mask as rle_codec
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.scoring.lvis import METRICS
-from regionspot_evaluate.scoring import Iou, LvisScorer
+from regionspot_core.scoring.figures import METRICS
+from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.reference import ReferenceScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 Json = dict[str, Any]
 Box = list[float]

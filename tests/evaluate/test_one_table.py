@@ -14,14 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from regionspot.cli import app
-from regionspot_core.datasets import (
-    FORMATS,
-    AnnotationTable,
-    DatasetFormat,
-    read_annotations,
-    register_format,
-)
 from regionspot_core.datasets.builder import AnnotationBuilder
+from regionspot_core.datasets.dataset_format import DatasetFormat
+from regionspot_core.datasets.reading import FORMATS, read_annotations, register_format
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
 
 COUNTING = """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
 from regionspot_evaluate.proposals.files import read_proposals

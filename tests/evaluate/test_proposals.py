@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.testing import make_annotations
 from regionspot_evaluate.proposals.sources import load_proposals

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lvis_sets import SIDE, Json, LvisSet, rectangle_rle
 
-from regionspot_core.datasets import Truth, read_table
 from regionspot_core.datasets.masks import decode_runs, encode_runs
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.json_blocks import list_blocks

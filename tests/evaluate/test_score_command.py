@@ -11,10 +11,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from regionspot_core.errors import AnnotationError
-from regionspot_core.scoring.lvis import METRICS
-from regionspot_evaluate.scoring import LvisScorer
+from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import COCO_METRICS, largest_difference
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 Regionspot = Callable[..., Any]
 

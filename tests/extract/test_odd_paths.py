@@ -8,7 +8,7 @@ import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.datasets import read_vocabulary
+from regionspot_core.datasets.reading import read_vocabulary
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_text import TextConfig
 from regionspot_core.tiny.world import write_world

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.datasets import read_vocabulary
+from regionspot_core.datasets.reading import read_vocabulary
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_text import TextConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.testing import make_cache
 from regionspot_train.config import RECIPES, TrainConfig, recipe_or_file
 from regionspot_train.forecast import forecast, print_forecast, settings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import ConfigError, InputError
 from regionspot_core.heads.cached import embed

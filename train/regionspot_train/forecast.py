@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.heads.fusion import FusionConfig, FusionHead, token_grid
 from regionspot_core.support.tables import counted, facts_table, format_bytes, show
 from regionspot_train.config import TrainConfig

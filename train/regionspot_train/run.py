@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.support.progress import no_progress_line, progress_line, say
 from regionspot_core.support.stopping import stop_request
 from regionspot_train.config import TrainConfig

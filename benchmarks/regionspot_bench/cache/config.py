@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from regionspot_bench.benchmark import BenchConfig
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.support.options import Flag
 
 BATCH_IMAGES = 32

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from regionspot_bench.benchmark import BenchConfig
 from regionspot_bench.cache.config import shapes_of
-from regionspot_core.backbones.config import Precision
+from regionspot_core.backbones.precision import Precision
 from regionspot_core.support.options import Flag
 from regionspot_extract.config import MOST_BATCH_IMAGES, MOST_WORKERS
 

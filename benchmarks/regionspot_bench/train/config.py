@@ -9,7 +9,7 @@ from pydantic import Field
 
 from regionspot_bench.benchmark import BenchConfig
 from regionspot_bench.cache.config import SHAPES, ShapeChoice, shapes_of
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.support.options import Flag
 
 REGIONS = 12

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from regionspot_bench.train.config import Sizes
 from regionspot_bench.train.stores import write_store
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.errors import WorkerError
 
 SHAPE = TokenShape(image_tokens=200, image_width=16, region_tokens=5, region_width=16, ious=4)

@@ -13,9 +13,9 @@ import torch
 
 from regionspot_bench.measure import Times, take_turns
 from regionspot_bench.train.config import Sizes
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.order import BatchOrder
-from regionspot_core.cache.storage.store import Location
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import open_sources

@@ -7,9 +7,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache, Indices
-from regionspot_core.cache.storage.store import Location
 
 
 class SlowCache(FeatureCache):

@@ -9,7 +9,7 @@ import numpy as np
 
 from regionspot_bench.cache.contents import FINGERPRINT, Contents
 from regionspot_bench.train.config import CLASSES, REGIONS
-from regionspot_core.cache.layout.plan import TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.testing import make_annotations, make_bank

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from regionspot_core import __version__
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS

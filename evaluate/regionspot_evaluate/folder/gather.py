@@ -11,7 +11,7 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.support.files import written_aside

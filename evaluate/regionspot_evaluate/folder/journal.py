@@ -35,9 +35,12 @@ _SUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\n$')
 _SUM_BYTES = len(b', "crc32": "00000000"}\n')
 
 
-class _Header(msgspec.Struct):
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    """First line of a journal. Another key is a damaged ``crc32``."""
+
     models: dict[str, Any]
     crc32: str | None = None
+    """Checksum of the line; None for earlier versions, whose lines have none."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,14 @@ def read_journals(folder: Path) -> Done:
             has_sum = _check_sum(path, number, line)
             if header is None:
                 header = _read_header(path, line)
+                _require_sum(path, number, header, has_sum=has_sum)
                 done.require_models(header.models, what=folder.parent)
                 done = Done(done.batches, header.models)
                 continue
             found = _BATCH.match(line)
             if found is None:
                 raise _damaged(path, number, "expected a batch of images")
-            if header.crc32 is not None and not has_sum:
-                raise _damaged(path, number, "it has no checksum")
+            _require_sum(path, number, header, has_sum=has_sum)
             batch = BatchLine(
                 path, number, offset, len(line), batch=int(found[1]), failed=int(found[2])
             )
@@ -140,11 +143,17 @@ def read_journals(folder: Path) -> Done:
 
 
 def _check_sum(path: Path, number: int, line: bytes) -> bool:
-    """Hold a line against its checksum; whether it has one."""
+    """Return whether a line has a checksum; refuse a line that does not match its own."""
     found = _SUM.search(line, max(0, len(line) - _SUM_BYTES))
     if found is not None and int(found[1], 16) != zlib.crc32(line[: found.start()]):
         raise _damaged(path, number, "its bytes do not match its checksum")
     return found is not None
+
+
+def _require_sum(path: Path, number: int, header: _Header, *, has_sum: bool) -> None:
+    """Refuse a line without a checksum in a journal whose header has one."""
+    if header.crc32 is not None and not has_sum:
+        raise _damaged(path, number, "it has no checksum")
 
 
 def _read_header(path: Path, line: bytes) -> _Header:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import ScoredPairs
 from regionspot_evaluate.proposals.boxes import Proposals

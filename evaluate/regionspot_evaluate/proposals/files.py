@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from regionspot_core.datasets import AnnotationSet
 from regionspot_core.datasets.checks import short
 from regionspot_core.datasets.json_stream import JsonStream
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import kind_of
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core import __version__
-from regionspot_core.scoring.lvis import DETECTIONS
+from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.printing import naming_tables
 from regionspot_evaluate.scoring.classification import RegionFigures

@@ -12,7 +12,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from regionspot_core.datasets import AnnotationTable, Truth, read_table
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.table import AnnotationTable
+from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.scoring.figures import (
     COCO_DETECTIONS,
     COCO_METRICS,

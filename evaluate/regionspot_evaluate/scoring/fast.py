@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as codec
 
 from regionspot_core.datasets.truth import Truth
-from regionspot_core.scoring.lvis import DETECTIONS, named_figures
+from regionspot_core.scoring.figures import DETECTIONS
+from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.image_splits import ImageSplits
 from regionspot_evaluate.scoring.results import Results

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from regionspot_core.scoring.lvis import DETECTIONS, METRICS
+from regionspot_core.scoring.figures import DETECTIONS, METRICS
 
 Iou = Literal["bbox", "segm"]
 Protocol = Literal["standard", "fixed"]

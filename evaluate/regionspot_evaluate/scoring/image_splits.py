@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.scoring.lvis import DETECTIONS
+from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_evaluate.scoring.results import Results
 
 

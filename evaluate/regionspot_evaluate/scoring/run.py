@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from regionspot_core.datasets import AnnotationTable, read_table
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.config import ScoreConfig

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from regionspot_core.datasets import AnnotationTable, read_table
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.fast import departure, score_fast
 from regionspot_evaluate.scoring.figures import (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.truth import Truth
-from regionspot_core.scoring.lvis import DETECTIONS
+from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Counts, Protocol
 from regionspot_evaluate.scoring.results import Results
 

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import FLIPPED, stored_bytes
 from regionspot_core.cache.maintenance.damage import HitImage
 from regionspot_core.cache.maintenance.verify import Verification

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
 from regionspot_core.cache.layout.encoded import encoded_tensors, zero_rows
-from regionspot_core.cache.layout.plan import CachePlan, Keep, Part, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan, Part
 from regionspot_core.cache.layout.schema import FLIPPED, features, part_arrays
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.writer import StoredPart
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.region_tokens import PAPER_TOKEN

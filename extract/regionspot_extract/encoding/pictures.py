@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.cache.storage.markers import FailedImage
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.support.prefetch import map_ahead

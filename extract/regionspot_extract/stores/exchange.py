@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
 from regionspot_core.cache.maintenance.hdf5_export import Export
 from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.storage.store import Location
 from regionspot_core.support.progress import BYTES, progress_line
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from regionspot_core.cache.layout.plan import Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import (
     FailedImage,
@@ -13,7 +14,7 @@ from regionspot_core.cache.storage.markers import (
     read_markers,
     summarise,
 )
-from regionspot_core.cache.storage.store import Location, open_store
+from regionspot_core.cache.storage.store import open_store
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify
-from regionspot_core.cache.storage.store import Location, open_store
+from regionspot_core.cache.storage.store import open_store
 from regionspot_core.support.progress import BYTES, progress_line
 
 

@@ -8,8 +8,9 @@ import torch
 
 from regionspot_core.backbones.clip.open_clip_models import build_untrained
 from regionspot_core.backbones.clip.towers import sequence_first, tower_shape, tower_tokens
+from regionspot_core.backbones.precision import Precision
 from regionspot_core.backbones.registry import TINY
-from regionspot_core.backbones.runtime import Precision, Runtime
+from regionspot_core.backbones.runtime import Runtime
 
 
 class UntrainedTower:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.cache.layout.encodings.encoding import SCALE_DTYPE
-from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan, Keep, Part, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan, Part
 from regionspot_core.cache.layout.shards import Pieces, chunk_count, shard_bytes, shard_pieces
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 
 FORMAT = 2
 ATTRIBUTE = "regionspot"

@@ -17,11 +17,12 @@ from regionspot_core.cache.layout.plan import Part
 from regionspot_core.cache.layout.schema import CHUNK, CLASS_LISTS, GROUP, PartArray, part_arrays
 from regionspot_core.cache.layout.shards import shard_values
 from regionspot_core.cache.layout.small import SmallArray
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import read_checked, require_plan_files
 from regionspot_core.cache.maintenance.hdf5 import EXPORT_FORMAT, FILES, Hdf5Store
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, marker_key, require_markers
-from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.errors import CacheError, InputError
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.files import written_aside

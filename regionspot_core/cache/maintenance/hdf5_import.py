@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from regionspot_core.cache.layout.schema import GROUP
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import Copied, copy_parts, create_copy
 from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
 from regionspot_core.cache.maintenance.zip_file import ZipFileStore
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, read_markers, require_markers
-from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
 

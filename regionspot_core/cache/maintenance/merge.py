@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regionspot_core.cache.layout.schema import CHUNK, CLASS_LISTS, start_name
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import Copied, copy_parts, create_copy
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import FailedImage, Marker, failed_images, read_markers
-from regionspot_core.cache.storage.store import Location, Store, open_store
+from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal

@@ -22,7 +22,7 @@ from regionspot_core.cache.storage.arrays import (
 from regionspot_core.cache.storage.markers import read_plan_files, write_plan_files
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.cache.writer import build_plan_files, require_same_origin
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import CacheDamagedError, CacheError
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.support.checksums import FileSum

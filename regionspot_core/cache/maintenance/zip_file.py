@@ -14,10 +14,11 @@ from typing import Any, Self
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import GROUP, part_arrays
 from regionspot_core.cache.layout.shards import Pieces
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import read_checked, require_plan_files
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import COMPLETE, PLAN_FILES, marker_key, require_markers
-from regionspot_core.cache.storage.store import Location, Store, open_store, require_key
+from regionspot_core.cache.storage.store import Store, open_store, require_key
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError
 from regionspot_core.support.files import require_place_for_file, written_aside
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import NEGATIVE, NOT_EXHAUSTIVE
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.store_reader import StoreReader
 from regionspot_core.cache.storage.markers import FailedImage
-from regionspot_core.cache.storage.store import Location, open_store
+from regionspot_core.cache.storage.store import open_store
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError

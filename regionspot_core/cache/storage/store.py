@@ -19,6 +19,7 @@ from typing import Any
 import tensorstore as ts
 
 from regionspot_core.cache.layout.shards import Pieces
+from regionspot_core.cache.location import Location
 from regionspot_core.errors import CacheError
 from regionspot_core.support.files import reason_of, written_aside
 
@@ -33,9 +34,6 @@ _BLOCK = 1 << 22
 
 RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
 """Half a minute: TensorStore's own patience is a quarter of an hour."""
-
-Location = Path | str
-"""A folder, or a URL such as ``s3://bucket/path``."""
 
 
 def require_key(key: str) -> str:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from regionspot_core.cache.layout.encodings.int8 import INT8, LARGEST, SMALLEST, STEPS
-from regionspot_core.cache.layout.plan import CachePlan, Keep, TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
+from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.testing import make_cache, make_features

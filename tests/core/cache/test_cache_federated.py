@@ -27,8 +27,8 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.markers import PLAN_FILES, read_plan_files, write_plan_files
 from regionspot_core.cache.storage.store import open_store
 from regionspot_core.cache.writer import CacheWriter
-from regionspot_core.datasets import AnnotationSet
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.testing import (

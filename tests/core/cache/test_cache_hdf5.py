@@ -14,15 +14,17 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionspot_core.cache.layout.plan import REGION_CHUNK, Keep
+from regionspot_core.cache.layout.keep import Keep
+from regionspot_core.cache.layout.plan import REGION_CHUNK
 from regionspot_core.cache.layout.small import SmallArray
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
 from regionspot_core.cache.maintenance.hdf5_export import Export
 from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_attributes
 from regionspot_core.cache.storage.markers import marker_key
-from regionspot_core.cache.storage.store import FolderStore, Location, Store, open_store
+from regionspot_core.cache.storage.store import FolderStore, Store, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError, RegionSpotError
 from regionspot_core.testing import (
     SHAPE,

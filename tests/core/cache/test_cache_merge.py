@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regionspot_core.cache.layout.plan import CachePlan
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_attributes, read_plan
 from regionspot_core.cache.storage.claims import claims_on
 from regionspot_core.cache.storage.markers import PLAN_FILES, marker_key
-from regionspot_core.cache.storage.store import Location, open_store
+from regionspot_core.cache.storage.store import open_store
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError, InputError
 from regionspot_core.fingerprint import Fingerprint

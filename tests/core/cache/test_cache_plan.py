@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan, TokenShape
+from regionspot_core.cache.layout.keep import TokenShape
+from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
 
 SHAPE = TokenShape(image_tokens=197, image_width=768, region_tokens=5, region_width=256, ious=4)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.layout.schema import GROUP, part_arrays
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify

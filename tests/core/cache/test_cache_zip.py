@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError, RegionSpotError

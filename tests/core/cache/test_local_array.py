@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.layout.schema import part_arrays
 from regionspot_core.cache.read import local_array
 from regionspot_core.cache.read.local_array import LocalArray

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_core.cache.layout.plan import Keep
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.layout.schema import part_arrays
 from regionspot_core.cache.layout.shards import Pieces
 from regionspot_core.cache.maintenance.hdf5 import Hdf5Store

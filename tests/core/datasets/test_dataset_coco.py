@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_codec
 
-from regionspot_core.datasets import read_annotations, read_vocabulary
+from regionspot_core.datasets.reading import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.boxes import xywh_to_xyxy
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as rle_codec
 
-from regionspot_core.datasets import AnnotationSet, read_annotations
 from regionspot_core.datasets.masks import Masks, decode_runs, encode_runs
+from regionspot_core.datasets.reading import read_annotations
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 
 HEIGHT, WIDTH = 6, 8

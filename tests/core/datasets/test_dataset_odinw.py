@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regionspot_core.datasets import read_annotations, read_vocabulary
+from regionspot_core.datasets.reading import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
 
 CONTENT = {

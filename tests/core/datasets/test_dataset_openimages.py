@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionspot_core.datasets import read_annotations, read_vocabulary
+from regionspot_core.datasets.reading import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
 
 HEADER = (

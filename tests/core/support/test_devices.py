@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from regionspot_core.backbones.loading import BackboneConfig
-from regionspot_core.backbones.runtime import best_precision, require_device
+from regionspot_core.backbones.precision import best_precision
+from regionspot_core.backbones.runtime import require_device
 from regionspot_core.errors import ConfigError, InputError
 from regionspot_core.support.devices import best_device, open_device
 from regionspot_train.processes import local_device

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.text.class_bank import ClassBank

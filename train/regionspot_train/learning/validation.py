@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.cache.storage.store import Location
 from regionspot_core.errors import CacheError, CheckpointError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed

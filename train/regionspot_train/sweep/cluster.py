@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.distributed.ray_cluster import (
     connected,
     first_words,

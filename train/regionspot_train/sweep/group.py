@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.errors import ConfigError
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader

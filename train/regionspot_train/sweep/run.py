@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from regionspot_core.cache.storage.store import Location
+from regionspot_core.cache.location import Location
 from regionspot_core.support.progress import progress_line
 from regionspot_core.support.stopping import stop_request
 from regionspot_train.config import TrainConfig

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from regionspot_core.config import Config
-from regionspot_core.imaging.images import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.support.arguments import existing_folder, existing_path
 from regionspot_core.support.options import Flag
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.recognition.baselines.names import baseline_label
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks

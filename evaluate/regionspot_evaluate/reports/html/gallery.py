@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.images import read_image

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.datasets import AnnotationSet, Truth
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.reports.html.precision import class_precision
 from regionspot_evaluate.scoring.fast import departure, evaluate_fast

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regionspot_core import __version__
-from regionspot_core.scoring.lvis import METRICS
+from regionspot_core.scoring.figures import METRICS
 from regionspot_core.support.files import written_aside
 
 _LIBRARIES = ("vendor/d3.min.js", "vendor/plot.min.js")

@@ -13,7 +13,7 @@ import numpy as np
 from hotcoco import COCO, LVISEval
 from numpy.typing import NDArray
 
-from regionspot_core.datasets import AnnotationSet
+from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from regionspot_core.datasets import AnnotationSet, Truth
 from regionspot_core.datasets.checks import locate, locate_all
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import xywh_to_xyxy
-from regionspot_core.scoring.lvis import DETECTIONS as LIMIT
+from regionspot_core.scoring.figures import DETECTIONS as LIMIT
 from regionspot_core.support.records import Record
 from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.folder.detections import DETECTIONS

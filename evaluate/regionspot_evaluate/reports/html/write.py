@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from regionspot_core.datasets import AnnotationSet, AnnotationTable, read_table
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.imaging.images import require_images
 from regionspot_core.support.files import file_sha256, require_place_for_file, write_json

@@ -1,0 +1,74 @@
+"""What a store keeps of the models' tokens, and the shapes of these: settings and plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, field_validator
+
+from regionspot_core.cache.layout.encodings.encoding import Encoding
+from regionspot_core.cache.layout.encodings.registry import find_encoding
+from regionspot_core.config import Config
+from regionspot_core.errors import InputError
+from regionspot_core.region_tokens import KeptTokens
+from regionspot_core.support.options import Flag
+from regionspot_core.support.stored_values import KNOWN_KEYS_ONLY, Axis
+
+MOST_VALUES = 1 << 27
+"""Of one image's or region's tokens: two hundred times those of L/14 at 336 pixels."""
+KEPT = "What is kept"
+
+
+class Keep(Config):
+    """What of the models' output a store keeps, and how."""
+
+    dtype: Annotated[str, Flag(panel=KEPT, metavar="float16|int8|MODULE:NAME")] = "float16"
+    """Encoding of the stored tokens; `int8` takes half the bytes. One of your own is named by its
+    module, such as `my_package.encodings:MINE`."""
+    sam_tokens: Annotated[KeptTokens, Flag(panel=KEPT)] = "all"
+    """SAM's tokens of a region: all five, or the paper's one."""
+    jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)
+    """Jittered copies of each box."""
+    flip: Annotated[bool, Flag(panel=KEPT)] = False
+    """Keep the mirrored image and its boxes as well."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """Encoding that ``dtype`` names."""
+        return find_encoding(self.dtype)
+
+    @field_validator("dtype")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        find_encoding(name)
+        return name
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """The shapes of one image's and one region's tokens."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = KNOWN_KEYS_ONLY
+
+    image_tokens: Axis
+    """T"""
+    image_width: Axis
+    """C"""
+    region_tokens: Axis
+    """M"""
+    region_width: Axis
+    """S"""
+    ious: Axis
+    """Q, predicted IoUs of a region's mask tokens."""
+
+    def __post_init__(self) -> None:
+        image, region = (
+            self.image_tokens * self.image_width,
+            self.region_tokens * self.region_width,
+        )
+        if max(image, region) > MOST_VALUES:
+            raise InputError(
+                f"expected at most {MOST_VALUES:,} values of an image or a region, got "
+                f"{max(image, region):,}"
+            )
