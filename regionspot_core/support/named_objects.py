@@ -39,6 +39,7 @@ def load_object(name: str, kind: type[Kind]) -> Kind:
     if not isinstance(found, kind):
         what = "nothing" if found is None else f"a {type(found).__name__}"
         raise ValueError(
-            f"expected {parts[2]} of the module {parts[1]} to be a {kind.__name__}, got {what}"
+            f"expected {parts[2]} of the module {parts[1]} to be of type {kind.__name__}, "
+            f"got {what}"
         )
     return found
