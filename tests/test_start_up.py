@@ -40,7 +40,7 @@ WRONG = [
     ["extract", "verify", "absent"],
     ["extract", "verify", "full", "--repair"],
     ["extract", "export", "absent", "--out", "f.h5"],
-    ["extract", "import", "absent.h5", "--out", "s"],
+    ["extract", "import", "absent.zip", "--out", "s"],
     ["extract", "merge", "absent", "--out", "s"],
     ["train", "fit", "--cache", "absent", "--out", "run"],
     ["train", "fit", "--cache", "full"],

@@ -92,7 +92,7 @@ GOOD: dict[str, list[str]] = {
     "extract info": ["{place}/store.zarr"],
     "extract verify": ["{place}/store.zarr"],
     "extract export": ["{place}/store.zarr", "--out", "out.h5"],
-    "extract import": ["{place}/store.h5", "--out", "out"],
+    "extract import": ["{place}/store.zip", "--out", "out"],
     "extract merge": [*MERGE[2:], "--out", "out"],
     "train fit": [*FIT[2:], "--set", "steps=2", "--out", "out"],
     "train sweep": [*SWEEP[2:], "--set", "steps=2", "--trials", "1", "--out", "out"],

@@ -141,7 +141,7 @@ def _store(place: Place, folder: Path) -> list[str]:
 
 
 def _export(place: Place, folder: Path) -> list[str]:
-    words = ["extract", "import", "store.h5", "--out", "out.zarr"]
+    words = ["extract", "import", "store.zip", "--out", "out.zarr"]
     ended = place.forks.command(*words, cwd=folder)
     made = contents(folder / "out.zarr") if ended.code == 0 else {}
     return _refused_or_equal(
@@ -226,7 +226,7 @@ THINGS = (
     Thing("run", _head, "head.*"),
     Thing("half-run", _checkpoint, "checkpoints/*/*"),
     Thing("store.zarr", _store, "parts/*"),
-    Thing("store.h5", _export),
+    Thing("store.zip", _export),
     Thing("results", _evaluation),
     Thing("bank.h5", _bank),
     Thing("store.zarr", _store),

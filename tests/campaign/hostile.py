@@ -52,7 +52,8 @@ def make(name: str, seed: int, place: str, outside: str) -> None:
 MAKERS: dict[str, Maker] = {
     "annotations": documents.annotations,
     "store": stores.store,
-    "hdf5": stores.hdf5,
+    "zip": stores.zipped,
+    "bank": stores.bank,
     "image": images.image,
     "results": documents.results,
     "head": records.head,

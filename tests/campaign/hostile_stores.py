@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import stat
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def store(rng: random.Random, place: Path, outside: str) -> Words:
         ["extract", "info", "bad"],
         ["extract", "info", "bad", "--json"],
         ["extract", "verify", "bad"],
-        ["extract", "export", "bad", "--out", "out.h5"],
+        ["extract", "export", "bad", "--out", rng.choice(("out.zip", "out.h5"))],
         ["extract", "merge", "bad", "--out", "out"],
         ["train", "fit", "--cache", "bad", "--set", "steps=1", "--out", "out"],
         ["train", "fit", "--cache", "bad", "--dry-run", "--out", "out"],
@@ -66,18 +68,39 @@ def store(rng: random.Random, place: Path, outside: str) -> Words:
     ))  # fmt: skip
 
 
-def hdf5(rng: random.Random, place: Path, outside: str) -> Words:
+def zipped(rng: random.Random, place: Path, outside: str) -> Words:
+    """An exported zip with one entry that is missing, renamed, or one too many."""
+    with zipfile.ZipFile(copied(place, "store.zip", "whole.zip")) as whole:
+        files = {entry.filename: whole.read(entry) for entry in whole.infolist()}
+    strange = zipfile.ZipInfo(_outside(rng, outside).replace("\0", "0") or "empty")
+    name, what, packed = rng.choice(sorted(files)), rng.randrange(5), zipfile.ZIP_STORED
+    content = files.pop(name) if what < 2 else files[name]
+    if what == 3:
+        strange.external_attr = (stat.S_IFLNK | 0o777) << 16
+        content = f"{outside}/kept.txt".encode()
+    elif what == 4:
+        content, packed = bytes(10**7), zipfile.ZIP_DEFLATED
+    if what in (0, 2):
+        sums = json.loads(files.get("parts/plan.json", b"{}"))
+        sums[strange.filename] = sums.get(name, {"size": 0, "xxh3": "0" * 16})
+        files["parts/plan.json"] = _resealed(sums)
+    with zipfile.ZipFile("bad.zip", "w") as bad:
+        for key, each in files.items():
+            bad.writestr(key, each)
+        if what:
+            bad.writestr(strange, content, compress_type=packed)
+    return ["extract", "import", "bad.zip", "--out", "out"]
+
+
+def bank(rng: random.Random, place: Path, outside: str) -> Words:
     import h5py
 
-    export = rng.random() < 0.6
-    bad = copied(place, "store.h5" if export else "bank.h5", "bad.h5")
+    bad = copied(place, "bank.h5", "bad.h5")
     with h5py.File(bad, "r+") as file:
         names: list[str] = []
         file.visititems(lambda name, each: names.append(name))
         name = rng.choice(names)
-        if export and rng.random() < 0.4:
-            _reseal_plan(rng, file, outside)
-        elif rng.random() < 0.25 and file.attrs:
+        if rng.random() < 0.25 and file.attrs:
             key = rng.choice(sorted(file.attrs))
             value = nasty(rng, outside)
             file.attrs[key] = str(value).replace("\0", "")[:1000] if rng.random() < 0.5 else 7
@@ -97,30 +120,11 @@ def hdf5(rng: random.Random, place: Path, outside: str) -> Words:
                 file.create_dataset(name, data=str(nasty(rng, outside))[:1000].replace("\0", "0"))
             elif what == 5 and whole is not None:
                 file.create_dataset(name, data=[0.0, float("nan")])
-    if export:
-        return ["extract", "import", "bad.h5", "--out", "out"]
     return rng.choice((
         [*CACHED, "--head", "{place}/run", "--bank", "bad.h5"],
         ["evaluate", "predict", "{place}/world/train/000001.png", "--head", "{place}/run",
          "--bank", "bad.h5", "--box", "1,1,30,30", "--out", "out"],
     ))  # fmt: skip
-
-
-def _reseal_plan(rng: random.Random, file: Any, outside: str) -> None:
-    """Have an export say, with a right checksum, that it holds a file of another name."""
-    import numpy as np
-
-    names = [name for name in file["files/parts"] if name.endswith("plan.json")]
-    key = f"files/parts/{names[0]}"
-    values = json.loads(file[key][()].tobytes())
-    wrong = _outside(rng, outside)
-    some = rng.choice(sorted(set(values) - {"crc32c"}))
-    values[wrong] = values[some]
-    content = np.frombuffer(_resealed(values), dtype=np.uint8)
-    del file[key]
-    file[key] = content
-    if "\0" not in wrong and f"files/{some}" in file:
-        file["files/" + wrong.lstrip("/")] = file[f"files/{some}"][()]
 
 
 def _outside(rng: random.Random, outside: str) -> str:

@@ -27,8 +27,8 @@ _LOGS = ("*metrics.jsonl", "*report.html", "*.png", "*run.json", "*study.db", "*
          "*validation.jsonl", "*/checkpoints/*/state.pt", "*/checkpoints/*/head.json")  # fmt: skip
 STAGES = {
     "extract run": Stage(EXTRACT, "store.zarr"),
-    "extract export": Stage(["extract", "export", "{place}/store.zarr"], "store.h5"),
-    "extract import": Stage(["extract", "import", "{place}/store.h5"], "imported.zarr"),
+    "extract export": Stage(["extract", "export", "{place}/store.zarr"], "store.zip"),
+    "extract import": Stage(["extract", "import", "{place}/store.zip"], "imported.zarr"),
     "extract merge": Stage(MERGE, "merged.zarr"),
     "train fit": Stage(FIT, "run", _LOGS),
     "train sweep": Stage(SWEEP, "sweep", _LOGS),

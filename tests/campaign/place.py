@@ -95,8 +95,8 @@ def make_place(folder: Path, forks: Forks) -> Place:
     counted("extract run", *EXTRACT, "--out", "store.zarr")
     for number in (1, 2):
         place.make(*EXTRACT, "--out", f"shard{number}.zarr", "--shard", f"{number}/2")
-    counted("extract export", "extract", "export", "store.zarr", "--out", "store.h5")
-    counted("extract import", "extract", "import", "store.h5", "--out", "imported.zarr")
+    counted("extract export", "extract", "export", "store.zarr", "--out", "store.zip")
+    counted("extract import", "extract", "import", "store.zip", "--out", "imported.zarr")
     counted("extract merge", *MERGE, "--out", "merged.zarr")
     counted("train fit", *FIT, "--out", "run")
     place.make(

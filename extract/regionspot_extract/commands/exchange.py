@@ -20,8 +20,9 @@ def export(
 ) -> None:
     """Write a finished store into one file, to share it.
 
-    A zip has the store's own files, uncompressed: zarr-python opens it as it
-    is. Of HDF5, any library reads file["clip/tokens"][7], image 7's tokens.
+    A zip has the store's own files: zarr-python opens it as it is, and `import`
+    makes a store of it again. HDF5 has the values alone, for other programs:
+    file["clip/tokens"][7] is image 7's tokens.
     """
     from regionspot_extract.commands.printing import print_exported
     from regionspot_extract.stores.exchange import export_store
@@ -33,12 +34,12 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.zip|FILE.h5", callback=existing_file, help="What `export` wrote."
+            metavar="FILE.zip", callback=existing_file, help="A zip that `export` wrote."
         ),
     ],
     out: Out,
 ) -> None:
-    """Make a store of an exported file again, byte for byte.
+    """Make a store of an exported zip again, byte for byte.
 
     Interrupted, the same command goes on where it stopped.
     """

@@ -1,4 +1,4 @@
-"""The stories of export, import and merge: whole stores that travel."""
+"""Export, import and merge of whole stores."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regionspot_core.cache.location import Location
-from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
-from regionspot_core.cache.maintenance.hdf5_export import Export
-from regionspot_core.cache.maintenance.hdf5_import import Import
+from regionspot_core.cache.maintenance.hdf5_file import Hdf5Export
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
+from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.errors import InputError
 from regionspot_core.support.progress import BYTES, progress_line
+
+EXPORTS = {".zip": ZipExport, ".h5": Hdf5Export}
+"""Exports by the ending of the file's name."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import made."""
+    """Result of an import."""
 
     parts: int
     parts_written: int
-    """Those that were not there before."""
+    """Number of parts that were missing before."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export made."""
+    """Result of an export."""
 
     parts: int
     written: bool
@@ -34,14 +37,17 @@ class ExportReport:
 
 
 def export_store(store: Location, out: Path) -> ExportReport:
-    """Write a finished store to one zip or HDF5 file; one of this very store that is there stays.
+    """Write a finished store to one file; an export of this very store that is there stays.
 
     Raises:
-        InputError: ``out`` is something else, or its folder does not exist.
-        CacheError: There is no finished store, or the file cannot be written.
-        CacheDamagedError: A file of the store is missing or damaged.
+        InputError: If ``out`` is something else, does not end in .zip or .h5, or its folder does
+            not exist.
+        CacheError: If there is no finished store, or the file cannot be written.
+        CacheDamagedError: If a file of the store is missing or damaged.
     """
-    export = ZipExport(store) if out.suffix == ".zip" else Export(store)
+    if out.suffix not in EXPORTS:
+        raise InputError(f"--out {out}: expected a name that ends in {' or '.join(EXPORTS)}")
+    export = EXPORTS[out.suffix](store)
     if export.is_at(out):
         return ExportReport(export.parts, written=False)
     with progress_line("export", total=export.nbytes, unit=BYTES) as advance:
@@ -50,14 +56,14 @@ def export_store(store: Location, out: Path) -> ExportReport:
 
 
 def import_store(file: Path, out: Location) -> ImportReport:
-    """Make a store of an exported file; run again after an interruption, it goes on.
+    """Make a store of an exported zip; run again after an interruption, it goes on.
 
     Raises:
-        InputError: The file is missing, or is not an export.
-        CacheDamagedError: The file is damaged.
-        CacheError: There is another store at ``out``, or it cannot be written.
+        InputError: If the file is missing, or is not an exported zip.
+        CacheDamagedError: If the file is damaged.
+        CacheError: If there is another store at ``out``, or it cannot be written.
     """
-    with ZipFileStore(file) if file.suffix == ".zip" else Hdf5Store(file) as source:
+    with ZipFileStore(file) as source:
         work = Import(source, out)
         start = work.nbytes_there
         with progress_line("import", total=work.nbytes, unit=BYTES, start=start) as advance:
@@ -69,9 +75,9 @@ def merge_stores(stores: Sequence[Location], out: Location) -> MergeReport:
     """Put the parts of stores of one plan into one; run again after an interruption, it goes on.
 
     Raises:
-        FingerprintError: The stores were not made by the same run; the fields are named.
-        CacheDamagedError: A store's file is missing or damaged.
-        CacheError: One is no store, or ``out`` cannot be written.
+        FingerprintError: If the stores were not made by the same run; the fields are named.
+        CacheDamagedError: If a store's file is missing or damaged.
+        CacheError: If one is no store, or ``out`` cannot be written.
     """
     merge = Merge(stores, out)
     with progress_line("merge", total=merge.nbytes, unit=BYTES) as advance:

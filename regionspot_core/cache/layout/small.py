@@ -17,7 +17,7 @@ from regionspot_core.cache.layout.schema import CHUNK, GROUP, SMALL_ARRAYS, Part
 from regionspot_core.cache.storage.markers import damaged, not_ours
 from regionspot_core.cache.storage.store import Store
 from regionspot_core.support.checksums import FileSum
-from regionspot_core.support.stored_values import Count, Length, parse_object, validated
+from regionspot_core.support.records import Count, Length, parse_object, validated
 
 CHUNK_ROWS = 1 << 20
 """No chunk has more."""
@@ -73,8 +73,6 @@ class SmallArray:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     chunk_rows: int
-    fill: float
-    """What the last chunk is padded with."""
 
     @classmethod
     def from_metadata(cls, name: str, content: bytes | None, *, source: object) -> SmallArray:
@@ -98,7 +96,6 @@ class SmallArray:
             dtype=np.dtype(values.data_type).newbyteorder("<"),
             shape=values.shape,
             chunk_rows=values.chunk[0],
-            fill=values.fill_value,
         )
 
     @property
@@ -129,13 +126,6 @@ class SmallArray:
             raise ValueError("it does not match its checksum")
         shape = (rows.stop - rows.start, *self.shape[1:])
         return np.frombuffer(content, self.dtype, math.prod(shape)).reshape(shape)
-
-    def content(self, values: NDArray[Any]) -> bytes:
-        """The content of the file that holds ``values``, the rows of one chunk."""
-        chunk = np.full((self.chunk_rows, *self.shape[1:]), self.fill, dtype=self.dtype)
-        chunk[: len(values)] = values
-        plain = chunk.tobytes()
-        return plain + struct.pack("<I", google_crc32c.value(plain))
 
 
 def read_small(store: Store, name: str, files: Mapping[str, FileSum]) -> NDArray[Any]:

@@ -14,13 +14,14 @@ from typing import Any, Self
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import GROUP, part_arrays
 from regionspot_core.cache.layout.shards import Pieces
-from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import read_checked, require_plan_files
+from regionspot_core.cache.maintenance.export import Export
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import COMPLETE, PLAN_FILES, marker_key, require_markers
-from regionspot_core.cache.storage.store import Store, open_store, require_key
+from regionspot_core.cache.storage.store import Store, require_key
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError
-from regionspot_core.support.files import require_place_for_file, written_aside
+from regionspot_core.support.input_files import kind_of
+from regionspot_core.text.class_bank import HDF5
 
 WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of every entry, the first that a zip can say: the same store is the same bytes."""
@@ -40,10 +41,13 @@ class ZipFileStore(Store):
     def __init__(self, path: Path) -> None:
         self._path = path
         if not path.is_file():
-            raise InputError(
-                f"{path}: {EXPECTED}, got {'a folder' if path.is_dir() else 'no file'}"
-            )
+            raise InputError(f"{path}: {EXPECTED}, got {kind_of(path)}")
         with self._explained():
+            if _is_hdf5(path):
+                raise InputError(
+                    f"{path}: {EXPECTED}, got an HDF5 file, which is for other programs to read; "
+                    f"export the store again, to a name that ends in .zip"
+                )
             self._file = zipfile.ZipFile(path)
         try:
             with self._explained():
@@ -87,7 +91,7 @@ class ZipFileStore(Store):
         return [self.read(key) for key in keys]
 
     def write(self, key: str, pieces: Pieces) -> None:
-        """Refuse: a zip is only read.
+        """Refuse to write: a zip is only read.
 
         Raises:
             CacheError: Always.
@@ -103,7 +107,7 @@ class ZipFileStore(Store):
         return list(self._entries)
 
     def kvstore(self, key: str) -> dict[str, Any]:
-        """Refuse: the token arrays are read from a folder or a URL.
+        """Refuse to read through TensorStore: that reads from a folder or a URL.
 
         Raises:
             CacheError: Always.
@@ -170,78 +174,39 @@ class ZipFileStore(Store):
             raise InputError(f"{self._path}: cannot be read ({error.strerror or error})") from None
 
 
-class ZipExport:
-    """A finished store, to be written to one zip.
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
 
-    Raises:
-        CacheError: If there is no store, or parts of it are not written yet.
-    """
 
-    def __init__(self, location: Location | Store) -> None:
-        self._store = open_store(location)
-        self._plan = read_header(self._store).plan
-        self._markers = require_markers(self._store, self._plan)
-
-    @property
-    def parts(self) -> int:
-        """Number of parts."""
-        return len(self._markers)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all parts' files."""
-        return sum(file.size for marker in self._markers for file in marker.files.values())
+class ZipExport(Export):
+    """A finished store, to be written to one zip of its own files."""
 
     def is_at(self, path: Path) -> bool:
         """Return whether an export of this very store is at the path; it is not read whole."""
         if not path.is_file():
             return False
+        keys = self._sealed_keys()
         try:
             with ZipFileStore(path) as written:
-                keys = [PLAN_FILES, *(marker_key(marker.part) for marker in self._markers)]
                 return written.read_many(keys) == self._store.read_many(keys)
         except (CacheError, InputError):
             return False
 
-    def write(self, path: Path, on_bytes: Callable[[int], None]) -> None:
-        """Write the zip, whole or not at all; one file of the store is in memory at a time.
-
-        Args:
-            path: Place of a new file.
-            on_bytes: Called with how many more bytes of the store's parts are written.
-
-        Raises:
-            InputError: If something is at the path, or its folder is missing.
-            CacheDamagedError: If a file of the store is missing or damaged.
-            CacheError: If the zip cannot be written.
-        """
-        require_place_for_file(path, option="--out")
-        if path.exists():
-            raise InputError(f"--out {path}: expected a new file, there is a file of that name")
-        try:
-            with (
-                written_aside(path) as partial,
-                zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file,
-            ):
-                for key, content in self._files(on_bytes):
-                    entry = zipfile.ZipInfo(key, WHEN)
-                    entry.external_attr = PLAIN_FILE
-                    file.writestr(entry, content)
-        except OSError as error:
-            raise CacheError(
-                f"{path}: the file cannot be written ({error.strerror or error})"
-            ) from None
+    def _write(self, path: Path, on_bytes: Callable[[int], None]) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+            for key, content in self._files(on_bytes):
+                entry = zipfile.ZipInfo(key, WHEN)
+                entry.external_attr = PLAIN_FILE
+                file.writestr(entry, content)
 
     def _files(self, on_bytes: Callable[[int], None]) -> Iterator[tuple[str, bytes]]:
-        for key, wanted in require_plan_files(self._store).items():
-            yield key, read_checked(self._store, key, wanted)
+        yield from self._plan_files()
         yield PLAN_FILES, self._store.read(PLAN_FILES) or b""
-        arrays = part_arrays(self._plan)
         for marker in self._markers:
-            for name, wanted in marker.files.items():
-                key = arrays[name].file(marker.part)
-                yield key, read_checked(self._store, key, wanted)
-                on_bytes(wanted.size)
+            for _, key, content in self._part_files(marker):
+                yield key, content
+                on_bytes(len(content))
             yield marker_key(marker.part), self._store.read(marker_key(marker.part)) or b""
         if (complete := self._store.read(COMPLETE)) is not None:
             yield COMPLETE, complete

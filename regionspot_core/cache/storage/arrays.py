@@ -44,9 +44,9 @@ from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError
 from regionspot_core.support.checksums import FileSum
-from regionspot_core.support.stored_values import SHOWN, Int64, parse_object, validated
+from regionspot_core.support.records import Int64, parse_object, shown, validated
+from regionspot_core.text.class_bank import HDF5
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_REGIONS = 1 << 24
 """Of an image; data sets have hundreds."""
 
@@ -196,7 +196,7 @@ def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         found = attributes.get("format") if isinstance(attributes, dict) else attributes
         raise CacheError(
-            f"{store}: expected cache format {FORMAT}, found {str(found)[:SHOWN]}; extract it "
+            f"{store}: expected cache format {FORMAT}, found {shown(found)}; extract it "
             f"again, or read it with the version that wrote it"
         )
     _require_encoding(store, attributes)
@@ -317,7 +317,7 @@ def _is_sound(key: str, content: bytes, consolidated: dict[str, Any]) -> bool:
     if CHUNK in key:
         return bool(google_crc32c.value(content[:-4]).to_bytes(4, "little") == content[-4:])
     if key == CLASS_BANK:
-        return content.startswith(HDF5_SIGNATURE)
+        return content.startswith(HDF5)
     name = key.removesuffix(f"/{GROUP}")
     try:
         return name in consolidated and parse_object(content).items() <= consolidated[name].items()
@@ -357,11 +357,6 @@ def begin_open(store: Store, name: str) -> Any:  # noqa: ANN401 - TensorStore is
         "fill_missing_data_reads": False,
     }
     return ts.open(spec, open=True, read=True, write=False, context=_CONTEXT)
-
-
-def first_line(error: Exception) -> str:
-    """TensorStore's message without its trail of source lines."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _what_is_there(store: Store) -> str:

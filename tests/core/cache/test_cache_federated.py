@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import CLASS_BANK
-from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
-from regionspot_core.cache.maintenance.hdf5_export import Export
-from regionspot_core.cache.maintenance.hdf5_import import Import
+from regionspot_core.cache.maintenance.hdf5_file import Hdf5Export
 from regionspot_core.cache.maintenance.merge import Merge
 from regionspot_core.cache.maintenance.restore import restore_plan_files
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify
+from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
+from regionspot_core.cache.maintenance.zip_import import Import
 from regionspot_core.cache.read.order import BatchOrder
 from regionspot_core.cache.read.part_reader import PartReader
 from regionspot_core.cache.read.reader import FeatureCache
@@ -213,7 +213,7 @@ def test_an_export_comes_back_byte_for_byte(tmp_path: Path, empty: bool) -> None
         annotations = replace(annotations, negative=nobody, not_exhaustive=nobody)
     write(tmp_path / "s", annotations)
     assert verified(tmp_path / "s").whole
-    Export(tmp_path / "s").write(tmp_path / "s.h5", nothing)
+    Hdf5Export(tmp_path / "s").write(tmp_path / "s.h5", nothing)
     with h5py.File(tmp_path / "s.h5") as file:
         for name, lists in (
             ("negative", annotations.negative),
@@ -222,7 +222,8 @@ def test_an_export_comes_back_byte_for_byte(tmp_path: Path, empty: bool) -> None
             assert lists is not None
             assert file[f"image/{name}"][...].tolist() == lists.values.tolist()
             assert file[f"image/{name}_start"][...].tolist() == lists.start.tolist()
-    with Hdf5Store(tmp_path / "s.h5") as source:
+    ZipExport(tmp_path / "s").write(tmp_path / "s.zip", nothing)
+    with ZipFileStore(tmp_path / "s.zip") as source:
         Import(source, tmp_path / "back").run(nothing)
     assert files_of(tmp_path / "back") == files_of(tmp_path / "s")
     negative = FeatureCache(tmp_path / "back").negative

@@ -12,8 +12,8 @@ import pytest
 import zarr
 
 from regionspot_core.cache.layout.keep import Keep
-from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
+from regionspot_core.cache.maintenance.zip_import import Import
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError, RegionSpotError
 from regionspot_core.testing import files_of, make_cache
 
@@ -57,6 +57,13 @@ def test_a_store_comes_back_byte_for_byte(tmp_path: Path, dtype: str) -> None:
     assert import_to(path, tmp_path / "b") == 0  # all is there already
     with zipfile.ZipFile(path) as file:
         assert {entry.filename: file.read(entry) for entry in file.infolist()} == whole
+
+
+def test_a_finished_store_without_its_summary_is_exported(store: Path, tmp_path: Path) -> None:
+    whole = files_of(store)
+    (store / "parts" / "complete.json").unlink()
+    import_to(export(store, tmp_path / "store.zip"), tmp_path / "out")
+    assert files_of(tmp_path / "out") == whole
 
 
 def test_zarr_python_opens_it_as_it_is(store: Path, exported: Path) -> None:
@@ -135,7 +142,7 @@ def test_a_file_that_was_cut_off_is_refused(exported: Path, tmp_path: Path, shar
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path, found in ((tmp_path / "absent.zip", "no file"), (tmp_path, "a folder")):
+    for path, found in ((tmp_path / "absent.zip", "nothing there"), (tmp_path, "a folder")):
         with pytest.raises(InputError, match=f"got {found}"):
             ZipFileStore(path)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:

@@ -14,11 +14,10 @@ import torch
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.layout.schema import part_arrays
 from regionspot_core.cache.layout.shards import Pieces
-from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
-from regionspot_core.cache.maintenance.hdf5_export import Export
-from regionspot_core.cache.maintenance.hdf5_import import Import
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify
+from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
+from regionspot_core.cache.maintenance.zip_import import Import
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import (
@@ -204,8 +203,8 @@ def test_a_store_of_the_version_before_is_read_and_travels_byte_for_byte(
     again = opened(store).read(range(len(COUNTS)))
     assert torch.equal(again.image_tokens, whole.image_tokens)
     assert verified(store).whole
-    Export(store).write(tmp_path / "store.h5", lambda _: None)
-    with Hdf5Store(tmp_path / "store.h5") as source:
+    ZipExport(store).write(tmp_path / "store.zip", lambda _: None)
+    with ZipFileStore(tmp_path / "store.zip") as source:
         Import(source, tmp_path / "back").run(lambda _: None)
     assert files_of(tmp_path / "back") == files_of(store)
 

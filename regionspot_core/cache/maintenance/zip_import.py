@@ -1,4 +1,4 @@
-"""Making a store of an exported file again."""
+"""Import of an exported zip: it becomes a store again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from regionspot_core.cache.layout.schema import GROUP
 from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.copying import Copied, copy_parts, create_copy
-from regionspot_core.cache.maintenance.hdf5 import Hdf5Store
 from regionspot_core.cache.maintenance.zip_file import ZipFileStore
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, read_markers, require_markers
 from regionspot_core.cache.storage.store import Store, open_store
@@ -16,21 +15,21 @@ from regionspot_core.errors import CacheError
 
 
 class Import:
-    """An exported file, and the store that it becomes, byte for byte.
+    """An exported zip, and the store that it becomes, byte for byte.
 
-    The store is unfinished, and no reader takes it, until its last part is committed. What an
-    interrupted import left is gone on with, and a finished store of the same content stays.
+    The store is unfinished, and no reader takes it, until its last part is committed. An
+    interrupted import is continued, and a finished store of the same content stays.
 
     Args:
-        source: The file.
-        target: A store to create, or the one that an interrupted import of this file began.
+        source: The zip.
+        target: A store to create, or the one that an interrupted import of this zip began.
 
     Raises:
-        CacheError: There is another store.
-        CacheDamagedError: The file is damaged.
+        CacheError: If there is another store at the target.
+        CacheDamagedError: If the zip is damaged.
     """
 
-    def __init__(self, source: Hdf5Store | ZipFileStore, target: Location | Store) -> None:
+    def __init__(self, source: ZipFileStore, target: Location | Store) -> None:
         store = open_store(target)
         self._source = source
         self._markers = require_markers(source, source.plan)
@@ -47,15 +46,15 @@ class Import:
 
     @property
     def nbytes_there(self) -> int:
-        """Bytes of the parts that are there already."""
+        """Bytes of the parts that the target has already."""
         return self.nbytes - sum(self._part(index).nbytes for index in self._pending)
 
     def run(self, on_bytes: Callable[[int], None]) -> int:
-        """Write the parts that are not there; returns how many those were.
+        """Write the parts that the target lacks, and return their number.
 
         Raises:
-            CacheDamagedError: The file's values do not match the store's checksums.
-            CacheError: The store cannot be written.
+            CacheDamagedError: If the zip's files do not match their checksums.
+            CacheError: If the store cannot be written.
         """
         copied = copy_parts(
             self._writer, {index: self._part(index) for index in self._pending}, on_bytes
@@ -67,14 +66,12 @@ class Import:
         return Copied(self._source, self._markers[index])
 
 
-def _require_begun_by(
-    source: Hdf5Store | ZipFileStore, markers: list[Marker], store: Store
-) -> None:
-    """Refuse a store that an import of the same file would not have left, or begun."""
+def _require_begun_by(source: ZipFileStore, markers: list[Marker], store: Store) -> None:
+    """Refuse a store that no import of the zip began or made."""
     same = store.read(PLAN_FILES) == source.read(PLAN_FILES)
     if same:
-        there = read_markers(store, source.plan)
-        same = all(found in (None, wanted) for found, wanted in zip(there, markers, strict=True))
+        pairs = zip(read_markers(store, source.plan), markers, strict=True)
+        same = all(stored in (None, wanted) for stored, wanted in pairs)
     if not same:
         raise CacheError(
             f"{store}: expected no store, or what an import of {source} began or made, found "
