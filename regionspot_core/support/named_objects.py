@@ -7,6 +7,8 @@ import sys
 from importlib import import_module
 from typing import TypeVar
 
+from regionspot_core.support.error_text import one_line
+
 Kind = TypeVar("Kind")
 _NAME = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 
@@ -32,7 +34,7 @@ def load_object(name: str, kind: type[Kind]) -> Kind:
         module = import_module(parts[1])
     except Exception as error:  # whatever the user's module raises
         raise ValueError(
-            f"the module {parts[1]} cannot be imported ({type(error).__name__}: {error}); install "
+            f"the module {parts[1]} cannot be imported ({type(error).__name__}: {one_line(error)}); install "
             f"it, or put its folder on PYTHONPATH"
         ) from None
     found = getattr(module, parts[2], None)

@@ -219,7 +219,7 @@ def _require_encoding(store: Store, attributes: dict[str, Any]) -> None:
             find_encoding(name)
         except ValueError as error:
             raise CacheError(
-                f"{store}: its tokens are in the encoding {name[:SHOWN]}, which is not known here: "
+                f"{store}: its tokens are in the encoding {shown(name)}, which is not known here: "
                 f"{error}"
             ) from None
 

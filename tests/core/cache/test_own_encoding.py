@@ -167,7 +167,7 @@ def test_a_module_s_encoding_is_found_by_every_process(world: World, tmp_path: P
     assert zarr.open_array(str(tmp_path / "s" / "clip" / "tokens"), mode="r").dtype == np.int16
     done = subprocess.run([*command, "info", "s"], env=plain, check=False, **place)  # type: ignore[call-overload]
     assert done.returncode == 2, done.stderr
-    assert "its tokens are in the encoding own_encodings:SIXTY_FOURTHS" in done.stderr
+    assert "its tokens are in the encoding 'own_encodings:SIXTY_FOURTHS'" in done.stderr
     assert "the module own_encodings cannot be imported" in done.stderr
     assert "PYTHONPATH" in done.stderr
 
