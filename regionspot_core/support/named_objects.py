@@ -33,9 +33,10 @@ def load_object(name: str, kind: type[Kind]) -> Kind:
     try:
         module = import_module(parts[1])
     except Exception as error:  # whatever the user's module raises
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise ValueError(
-            f"the module {parts[1]} cannot be imported ({type(error).__name__}: {one_line(error)}); install "
-            f"it, or put its folder on PYTHONPATH"
+            f"the module {parts[1]} cannot be imported ({reason}); install it, or put its folder "
+            f"on PYTHONPATH"
         ) from None
     found = getattr(module, parts[2], None)
     if not isinstance(found, kind):
