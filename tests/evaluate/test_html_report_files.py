@@ -493,7 +493,7 @@ def test_values_of_wrong_types_are_named(
 
 def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path]) -> None:
     os.mkfifo(world["run"] / "run.json")
-    with pytest.raises(InputError, match=r"run\.json: expected a file, got a pipe"):
+    with pytest.raises(InputError, match=r"run\.json: expected a file, found a pipe"):
         open_run(world["run"])
     (world["run"] / "run.json").unlink()
     (world["run"] / "detections.json").unlink()
