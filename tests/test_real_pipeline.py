@@ -137,7 +137,10 @@ def test_bfloat16_stays_near_float32(
         assert cosines(a.image_tokens, b.image_tokens).min() >= 0.999
         seen, seen_low = exact.segment(a, prompts), found.segment(b, prompts)
         assert cosines(seen.tokens_RMS, seen_low.tokens_RMS).min() >= 0.999
-        logits, low = exact.classify([a], [seen])[0].logits, found.classify([b], [seen_low])[0].logits
+        logits, low = (
+            exact.classify([a], [seen])[0].logits,
+            found.classify([b], [seen_low])[0].logits,
+        )
         differ = max(differ, float(np.abs(logits - low).max()))
     assert 0 < differ <= 0.005 * scale
 
