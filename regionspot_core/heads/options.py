@@ -1,4 +1,4 @@
-"""What a user asks for in a head: the built-in's options, or a class and its own."""
+"""A head's settings: the built-in head's options, or a class of the user's and its own."""
 
 from __future__ import annotations
 
