@@ -166,7 +166,7 @@ def load_head(folder: Path | str) -> Head:
     A head of a user's class imports that class's module.
 
     Raises:
-        CheckpointError: There is no head, its files are damaged or do not fit together, or its
+        CheckpointError: If there is no head, its files are damaged or do not fit together, or its
             class cannot be imported.
     """
     weights, config = _weights(Path(folder))
@@ -183,7 +183,7 @@ def read_weights(folder: Path | str, head: Head) -> dict[str, torch.Tensor]:
     """Return the weights of the head in ``folder``, for another head of its shape.
 
     Raises:
-        CheckpointError: There is no head, its files are damaged, or it is of another shape.
+        CheckpointError: If there is no head, its files are damaged, or it is of another shape.
     """
     found, expected = read_record(folder).config, head.config
     if found.kind_name != expected.kind_name:

@@ -52,7 +52,7 @@ class PublishedHead:
     head: FusionHead
     """float32, in eval mode."""
     ignored: dict[str, int]
-    """How many other tensors the file has, by the first word of their names: ``sam``, …"""
+    """Number of other tensors in the file, by the first word of their names: ``sam``, …"""
     converted: tuple[str, ...]
     """Types other than float32 that the file's head had, ``float16`` say; values are converted."""
 
