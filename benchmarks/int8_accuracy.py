@@ -41,7 +41,7 @@ OUTLIERS = (7, 100, 401, 633)
 
 @torch.inference_mode()
 def cached_logits(head: FusionHead, cache: FeatureCache) -> list[torch.Tensor]:
-    """(regions, K) logits of each image, from its cached tokens alone."""
+    """Return (regions, K) logits of each image, from its cached tokens alone."""
     bank = cache.class_bank()
     classes = torch.from_numpy(bank.embeddings)
     found = []
@@ -54,7 +54,7 @@ def cached_logits(head: FusionHead, cache: FeatureCache) -> list[torch.Tensor]:
 
 
 def box_ap(cache: FeatureCache, logits: list[torch.Tensor], annotations: Path, out: Path) -> float:
-    """LVIS box AP of naming the annotated boxes, in points."""
+    """Return the LVIS box AP of naming the annotated boxes, in points."""
     entries = []
     for index, scores in enumerate(logits):
         batch = cache.read([index])

@@ -73,7 +73,7 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
 
 
 def status(name: str) -> int:
-    """Bytes of one line of this process's status."""
+    """Return the bytes on one line of this process's status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024

@@ -20,7 +20,7 @@ MOST_SHOWN = 12
 
 
 def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
-    """One line a differing field: ``path: expected …, found …``; empty where all agree."""
+    """Return one line a differing field: ``path: expected …, found …``; empty where all agree."""
     left, right = dict(_flatten(expected)), dict(_flatten(found))
     return [
         f"{key}: expected {_show(left.get(key))}, found {_show(right.get(key))}"
@@ -39,7 +39,7 @@ def require_equal(expected: Fingerprint, found: Fingerprint, *, what: str, advic
         advice: Ends it.
 
     Raises:
-        FingerprintError: They differ; the message names each field, or the first of many.
+        FingerprintError: If they differ; the message names each field, or the first of many.
     """
     fields = differences(expected, found)
     if len(fields) > MOST_SHOWN:

@@ -22,7 +22,7 @@ from regionspot_core.support.tables import format_bytes, format_seconds, per_sec
 from regionspot_core.support.terminal import output, printable
 
 LOG_SECONDS = 30.0
-"""How often a line is written where there is no terminal to draw a bar on."""
+"""Seconds between lines if there is no terminal to draw a bar on."""
 
 BYTES = "bytes"
 """A unit that is shown as KiB, MiB, …"""
@@ -63,7 +63,7 @@ def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterat
 
 @contextmanager
 def no_progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
-    """As :func:`progress_line`, and show nothing: another process does."""
+    """Yield as :func:`progress_line` does, but show nothing: another process does."""
     yield lambda amount=1, note="": None
 
 

@@ -65,7 +65,7 @@ class Contents:
         return truth, found
 
     def _variant(self, variant: int) -> tuple[Json, list[Json], list[Json]]:
-        """An image, its regions and its detections, whose image has the id 0."""
+        """Return an image, its regions and its detections, whose image has the id 0."""
         random = np.random.default_rng(variant)
         mixed = (random.permutation(self._classes)[: PRESENT + NEGATIVE] + 1).tolist()
         image = {

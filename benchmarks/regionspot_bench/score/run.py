@@ -45,7 +45,7 @@ def _contents(sizes: Sizes, images: int, *, masks: bool = False) -> Contents:
 
 
 def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
-    """From files to figures: times of both, and how far the figures are apart."""
+    """Time both from files to figures, and return how far the figures are apart."""
     truth, found = _contents(sizes, sizes.images).write(folder)
     values: dict[str, dict[str, float | None]] = {}
 
@@ -69,7 +69,7 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
 
 
 def _compare(folder: Path, sizes: Sizes) -> float:
-    """How far figures of boxes and masks are apart, by both protocols."""
+    """Return the largest difference of figures, of boxes and masks, by both protocols."""
     truth, found = _contents(sizes, sizes.mask_images, masks=True).write(folder)
     fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="lvis")
     differences = []
@@ -83,7 +83,7 @@ def _compare(folder: Path, sizes: Sizes) -> float:
 
 
 def _measure_memory(folder: Path, sizes: Sizes) -> MemoryFigures:
-    """Peak of a new process that does nothing else."""
+    """Measure the peak memory of a new process that does nothing else."""
     truth, found = _contents(sizes, sizes.memory_images).write(folder)
     command = [sys.executable, "-m", "regionspot_bench.score.memory_child", truth, found]
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=False)

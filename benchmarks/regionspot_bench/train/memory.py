@@ -18,18 +18,18 @@ SHAPE = TokenShape(image_tokens=200, image_width=16, region_tokens=5, region_wid
 REGIONS = 2
 TIMES = 10
 PARTS = 3
-"""Of the smaller store; those of the larger one are as large."""
+"""Parts of the smaller store; parts of the larger one are as large."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One training."""
+    """Peak memory of one training."""
 
     images: int
     data_bytes: int
-    """Of the store's tokens: what would be in memory if they were held there."""
+    """Bytes of the store's tokens, if they were held in memory."""
     peak_bytes: int
-    """The most that was resident."""
+    """Largest resident memory."""
     store_is_mapped: bool
     """Whether resident memory has pages of the store's files in it, which the system may drop."""
 

@@ -31,7 +31,7 @@ def main(store: str, steps: str, batch_images: str, threads: str) -> None:
 
 
 def is_mapped(store: Path) -> bool:
-    """Whether the reader maps files of a store into memory; False where the system cannot say."""
+    """Return whether the reader maps a store's files into memory; False if that is not known."""
     cache = FeatureCache(store)
     cache.read([0])
     maps = Path("/proc/self/maps")
