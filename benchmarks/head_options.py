@@ -156,7 +156,7 @@ def measure_times(size: str, tried: Sequence[dict[str, Any]], rounds: int) -> No
                 seconds[name].append((time.process_time() - began) / repeats)
     default = seconds["default"]
     for name, taken in seconds.items():
-        ratios = [mine / its for mine, its in zip(taken, default, strict=True)]
+        ratios = [seconds / its for seconds, its in zip(taken, default, strict=True)]
         print(
             f"{size} size, {name}: step {statistics.median(ratios):.2f} of the default's "
             f"({min(ratios):.2f} … {max(ratios):.2f}), {1e3 * min(taken):.1f} ms at best",

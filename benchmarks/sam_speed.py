@@ -91,10 +91,10 @@ def decoders(
     transformer = TwoWayTransformer(decoder.transformer)
 
     def copied() -> torch.Tensor:
-        found: torch.Tensor = decoder.transformer(
+        output: torch.Tensor = decoder.transformer(
             image.repeat_interleave(regions, 0), positions.repeat_interleave(regions, 0), tokens
         )[0]
-        return found
+        return output
 
     def shared() -> torch.Tensor:
         places = image.flatten(2).transpose(1, 2)

@@ -55,7 +55,7 @@ def random_tower(backbones: Backbones) -> Backbones:
 
 
 def sam_alone(backbones: Backbones) -> Backbones:
-    """Return a head on SAM's tokens and CLIP's text, no image tokens."""
+    """Return the backbones with a CLIP that gives its text and no image tokens."""
     encoder = BlindClip(
         load_tiny_clip(), tiny_tokenizer(), name="blind", runtime=Runtime.create("cpu")
     )

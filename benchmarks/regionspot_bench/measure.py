@@ -32,7 +32,7 @@ class Times:
     def ratio(self, name: str, other: str) -> float:
         """Return the median over the rounds of ``name``'s seconds over ``other``'s."""
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)
-        return statistics.median(mine / theirs for mine, theirs in pairs)
+        return statistics.median(first / second for first, second in pairs)
 
 
 def take_turns(

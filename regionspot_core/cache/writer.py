@@ -224,11 +224,11 @@ class CacheWriter:
             )
         for name, (trailing, dtype) in wanted.items():
             rows = part.rows if self._arrays[name].of_regions else len(part.images)
-            found = given[name]
-            if found.shape != (rows, *trailing) or found.dtype != dtype:
+            array = given[name]
+            if array.shape != (rows, *trailing) or array.dtype != dtype:
                 raise CacheError(
                     f"part {part.index}: {name} must be {dtype} {(rows, *trailing)}, got "
-                    f"{found.dtype} {found.shape}"
+                    f"{array.dtype} {array.shape}"
                 )
 
 

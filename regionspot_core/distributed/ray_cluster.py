@@ -206,5 +206,5 @@ def cluster_nodes() -> list[dict[str, float]]:
     """Return the resources of each machine of the cluster that this process is connected to."""
     import ray
 
-    found: list[dict[str, Any]] = ray.nodes()
-    return [node["Resources"] for node in found if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return [node["Resources"] for node in nodes if node["Alive"]]

@@ -120,10 +120,10 @@ def _host() -> str:
 def remove_left_behind(path: Path) -> None:
     """Remove what processes of this machine that are gone were writing for ``path``."""
     for other in _siblings(path):
-        found = PARTIAL.fullmatch(other.name)
-        if not found or found["name"] != path.name or found["host"] != _host():
+        match = PARTIAL.fullmatch(other.name)
+        if not match or match["name"] != path.name or match["host"] != _host():
             continue
-        if _is_running(int(found["pid"])):
+        if _is_running(int(match["pid"])):
             continue
         if other.is_file() and not other.is_symlink():
             other.unlink(missing_ok=True)

@@ -125,14 +125,14 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         seconds = time.monotonic() - began
         rate = (done - start) / seconds if seconds > 0 else 0.0
         counted = _amount(done, total, unit)
-        said = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
+        phrases = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
         if rate > 0:
-            said.append(_rate(rate, unit))
+            phrases.append(_rate(rate, unit))
         if rate > 0 and done < total:
-            said.append(f"{format_seconds((total - done) / rate)} left")
+            phrases.append(f"{format_seconds((total - done) / rate)} left")
         if noted:
-            said.append(noted)
-        return ", ".join(said)
+            phrases.append(noted)
+        return ", ".join(phrases)
 
     def advance(amount: int = 1, note: str = "") -> None:
         nonlocal done, last, noted

@@ -29,8 +29,8 @@ def read_state_dict(
         WeightsError: If the file is missing, truncated, or holds anything but tensors.
     """
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: expected a weight file, got {found}")
+        kind = "a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: expected a weight file, got {kind}")
     state: Any
     try:
         state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)

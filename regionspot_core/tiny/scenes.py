@@ -152,7 +152,7 @@ def _add_object(
 def _local_grid(
     x: float, y: float, radius: float, tilt: float
 ) -> tuple[tuple[slice, slice], Plane, Plane]:
-    """Return an object's window of the canvas and its pixel centres in the object's rotated frame."""
+    """Return an object's window of the canvas and its pixel centres in the rotated frame."""
     reach = EXTENT * radius + 1
     first_x, last_x = max(0, int(x - reach)), min(IMAGE_SIZE, int(x + reach) + 1)
     first_y, last_y = max(0, int(y - reach)), min(IMAGE_SIZE, int(y + reach) + 1)

@@ -124,20 +124,20 @@ def require_equal_values(readers: Mapping[str, Reader], indices: Indices) -> Non
     wanted = readers[CacheReader.name].read(indices)
     for name, reader in readers.items():
         tolerance = INT8_TOLERANCE if isinstance(reader, Int8Reader) else 0
-        for mine, theirs in zip(wanted, reader.read(indices), strict=True):
-            if not _alike(mine, theirs, tolerance * float(abs(mine).max())):
+        for ours, theirs in zip(wanted, reader.read(indices), strict=True):
+            if not _alike(ours, theirs, tolerance * float(abs(ours).max())):
                 raise CacheError(
                     f"{name} delivers other values than {CacheReader.name}: {theirs.dtype} "
-                    f"{theirs.shape}, expected {mine.dtype} {mine.shape} and the same content"
+                    f"{theirs.shape}, expected {ours.dtype} {ours.shape} and the same content"
                 )
 
 
-def _alike(mine: Values, theirs: Values, error: float) -> bool:
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+def _alike(ours: Values, theirs: Values, error: float) -> bool:
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
         return False
     if error == 0:
-        return np.array_equal(mine, theirs)
-    return bool((abs(mine.astype(np.float32) - theirs) <= error).all())
+        return np.array_equal(ours, theirs)
+    return bool((abs(ours.astype(np.float32) - theirs) <= error).all())
 
 
 def _time_reading(readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int) -> Times:

@@ -22,7 +22,7 @@ class Shape:
     sam: str
     clip: str
     gmacs: float | None
-    """Billions of products of both image encoders for an image, by the models' papers; None where nobody
+    """Billions of products of both image encoders for an image, by the papers; None where nobody
     has. The mask decoder's are left out: they are few."""
 
 

@@ -117,17 +117,17 @@ class ExtractBenchReport(Benchmark):
         main, on_gpu = self.main, self.device_type == "cuda"
         what = f"{main.shape.name}, {main.regions} regions"
         bound = LEAST_SPEEDUP.get(self.device_type)
-        found = []
+        bounds = []
         if bound is not None:
-            found.append(at_least(f"{what}: × the loop", main.speedup, bound))
-        found.append(
+            bounds.append(at_least(f"{what}: × the loop", main.speedup, bound))
+        bounds.append(
             at_least(
                 "least cosine with the loop's",
                 min(each.agreement for each in self.shapes),
                 LEAST_AGREEMENT,
             )
         )
-        found += [
+        bounds += [
             at_least(
                 f"GPU: {name}",
                 figure if on_gpu else None,
@@ -139,7 +139,7 @@ class ExtractBenchReport(Benchmark):
                 ("of the matrix rate", self.matrix_share, LEAST_MATRIX_SHARE),
             )
         ]
-        return found
+        return bounds
 
     @property
     def figures(self) -> dict[str, object]:

@@ -97,13 +97,15 @@ class _Bench:
         return _Looped(seconds, autocast_seconds, features)
 
     def _time_loop(self, loop: Loop, contents: Contents) -> tuple[float, list[ImageFeatures]]:
-        found: list[ImageFeatures] = []
+        features: list[ImageFeatures] = []
 
         def work(images: int) -> None:
-            found[:] = [loop.features(contents.path(n), contents.boxes[n]) for n in range(images)]
+            features[:] = [
+                loop.features(contents.path(n), contents.boxes[n]) for n in range(images)
+            ]
 
         work(min(self.sizes.warm_up, self.sizes.loop_images))
-        return timed(partial(work, self.sizes.loop_images)) / self.sizes.loop_images, found
+        return timed(partial(work, self.sizes.loop_images)) / self.sizes.loop_images, features
 
     def _extract(
         self, ours: Ours, contents: Contents, regions: int, looped: _Looped, folder: Path

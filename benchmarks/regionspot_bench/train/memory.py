@@ -85,13 +85,13 @@ def measure_memory(folder: Path, sizes: Sizes, *, threads: int) -> MemoryFigures
 def _peak(process: subprocess.Popen[str], output: str, images: int) -> Peak:
     if process.returncode:
         raise WorkerError(f"training in a process of its own ended with {process.returncode}")
-    said = json.loads(output)
+    figures = json.loads(output)
     image_bytes = 2 * (
         SHAPE.image_tokens * SHAPE.image_width + REGIONS * SHAPE.region_tokens * SHAPE.region_width
     )
     return Peak(
         images=images,
         data_bytes=images * image_bytes,
-        peak_bytes=said["peak_bytes"],
-        store_is_mapped=said["store_is_mapped"],
+        peak_bytes=figures["peak_bytes"],
+        store_is_mapped=figures["store_is_mapped"],
     )

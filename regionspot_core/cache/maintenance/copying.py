@@ -91,8 +91,8 @@ def copy_parts(
         held = []
         for index in indices:
             part = target.plan.part(index)
-            with target.claim(part) as mine:
-                if not mine:
+            with target.claim(part) as is_held:
+                if not is_held:
                     held.append(index)
                     continue
                 if not target.is_committed(part):

@@ -60,9 +60,9 @@ class Merge:
             raise InputError("a merge needs at least one store, got none")
         self._sources = [open_store(source) for source in sources]
         self._store = open_store(target)
-        first, *others = self._sources
+        first, *rest = self._sources
         made = _made_from(first)
-        for other in others:
+        for other in rest:
             _require_same(first, made, other)
         create_copy(first, self._store)
         _require_same(first, made, self._store)
@@ -127,17 +127,17 @@ def _made_from(store: Store) -> dict[str, Any]:
 
 
 def _require_same(first: Store, made: dict[str, Any], other: Store) -> None:
-    found = _made_from(other)
-    sums = made["checksum"], found["checksum"]
+    made_other = _made_from(other)
+    sums = made["checksum"], made_other["checksum"]
     # Earlier versions wrote no lists of classes, and all else is the same.
     lack = {name for name in LISTS if not all(name in each for each in sums)}
-    made, found = (
+    made, made_other = (
         {**each, "checksum": {k: v for k, v in each["checksum"].items() if k not in lack}}
-        for each in (made, found)
+        for each in (made, made_other)
     )
     require_equal(
         made,
-        found,
+        made_other,
         what=f"{first} and {other} are not parts of one store",
         advice="Merge stores that the same command made, each with other parts",
     )

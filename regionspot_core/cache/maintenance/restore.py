@@ -65,8 +65,8 @@ def restore_plan_files(
             built.write(CLASS_BANK, [bank.content()[HEADER_BYTES:]])
             rebuilt[CLASS_BANK] = before
         for key in sorted(wrong or {GROUP}):
-            there = sums[key] if sums else FileSum.of([group or b""])
-            if rebuilt.get(key) != there:
+            stored = sums[key] if sums else FileSum.of([group or b""])
+            if rebuilt.get(key) != stored:
                 raise _another(store, key)
         if not sums:
             wrong = {key for key, each in rebuilt.items() if not _is_whole(store, key, each)}

@@ -79,15 +79,15 @@ class Check:
 
 def checks(survey: Survey, parts: Collection[int] | None = None) -> list[Check]:
     """Return the files to read: all of the plan's, and those of ``parts``; None for all parts."""
-    found = [Check(key, expected) for key, expected in survey.plan_files.items()]
+    checks = [Check(key, expected) for key, expected in survey.plan_files.items()]
     arrays = survey.arrays
     for part, marker in survey.markers.items():
         if parts is None or part in parts:
-            found += [
+            checks += [
                 Check(arrays[name].file(part), expected, part, arrays[name])
                 for name, expected in marker.files.items()
             ]
-    return found
+    return checks
 
 
 def verify(survey: Survey, todo: list[Check], on_bytes: Callable[[int], None]) -> Verification:
@@ -125,12 +125,12 @@ def _problem(survey: Survey, check: Check) -> str | None:
     if check.key not in survey.keys:
         return "missing"
     try:
-        found = FileSum.of(survey.store.blocks(check.key))
+        actual = FileSum.of(survey.store.blocks(check.key))
     except CacheError as error:
         return str(error).removeprefix(f"{survey.store}: {check.key}: ").partition(";")[0]
-    if found.size != check.expected.size:
-        return f"{check.expected.size:,} bytes expected, {found.size:,} found"
-    return None if found == check.expected else CHANGED
+    if actual.size != check.expected.size:
+        return f"{check.expected.size:,} bytes expected, {actual.size:,} found"
+    return None if actual == check.expected else CHANGED
 
 
 def _described(survey: Survey, check: Check, problem: str) -> Damage:

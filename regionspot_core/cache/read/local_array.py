@@ -183,10 +183,10 @@ class _Run:
     def read(self, buffers: list[Any]) -> None:
         """Fill the buffers, one behind the other."""
         wanted = sum(map(len, buffers))
-        found = os.preadv(self.shard.file, buffers, self.offset)
-        if found != wanted:
+        count = os.preadv(self.shard.file, buffers, self.offset)
+        if count != wanted:
             raise ValueError(
-                f"{self.shard.path}: expected {wanted} bytes at {self.offset}, found {found}"
+                f"{self.shard.path}: expected {wanted} bytes at {self.offset}, found {count}"
             )
 
 
@@ -209,9 +209,9 @@ class _Shard:
         if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
             raise ValueError(f"{self.path}: the shard's index does not match its checksum")
         offset, length = np.frombuffer(table, dtype="<u8").reshape(chunks, 2).T
-        there = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
-        there &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
-        self._offset: list[int] = np.where(there, offset.astype(np.int64), -1).tolist()
+        is_stored = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
+        is_stored &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
+        self._offset: list[int] = np.where(is_stored, offset.astype(np.int64), -1).tolist()
 
     def __del__(self) -> None:
         if self.file >= 0:
@@ -223,7 +223,7 @@ class _Shard:
         Raises:
             ValueError: If it is missing, or not as long as it must be.
         """
-        found = self._offset[chunk]
-        if found < 0:
+        offset = self._offset[chunk]
+        if offset < 0:
             raise ValueError(f"{self.path}: a chunk is missing")
-        return found
+        return offset

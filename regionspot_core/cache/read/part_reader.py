@@ -125,11 +125,11 @@ class PartReader:
     ) -> _Window:
         parts = {}
         for number in np.unique(part).tolist():
-            mine = images[part == number]
-            first = int(mine.min())
+            in_part = images[part == number]
+            first = int(in_part.min())
             # Images between two wanted ones are read as well: one long read is the point.
             parts[number] = _Part(
-                first, self._read(np.arange(first, int(mine.max()) + 1), key.epoch)
+                first, self._read(np.arange(first, int(in_part.max()) + 1), key.epoch)
             )
         return _Window(key, parts)
 
@@ -163,10 +163,10 @@ def _gather(step: _Step, parts: dict[int, _Part]) -> FeatureBatch:
     """Return the batch's rows out of the parts, padded no further than the batch needs."""
     taken = []
     for number in np.unique(step.part).tolist():
-        mine = np.flatnonzero(step.part == number)
+        in_part = np.flatnonzero(step.part == number)
         first, batch = parts[number]
-        places = torch.from_numpy(step.images[mine] - first)
-        taken.append((torch.from_numpy(mine), places, batch))
+        places = torch.from_numpy(step.images[in_part] - first)
+        taken.append((torch.from_numpy(in_part), places, batch))
     width = max(1, *(int(batch.mask[places].sum(1).max()) for _, places, batch in taken))
     values = {}
     for field in fields(FeatureBatch):

@@ -88,10 +88,12 @@ class FeatureCache:
 
     def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (R,) the image of the sequence and (R,) the class index of every region."""
-        found = [store.region_classes() for store in self.stores]
+        of_stores = [store.region_classes() for store in self.stores]
         return (
-            np.concatenate([place + n for (place, _), n in zip(found, self._begin, strict=False)]),
-            np.concatenate([classes for _, classes in found]),
+            np.concatenate(
+                [place + n for (place, _), n in zip(of_stores, self._begin, strict=False)]
+            ),
+            np.concatenate([classes for _, classes in of_stores]),
         )
 
     @cached_property

@@ -193,9 +193,9 @@ def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
             f"{store}: not a feature cache ({type(error).__name__}: no {ATTRIBUTE!r} attributes)"
         ) from None
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
-        found = attributes.get("format") if isinstance(attributes, dict) else attributes
+        version = attributes.get("format") if isinstance(attributes, dict) else attributes
         raise CacheError(
-            f"{store}: expected cache format {FORMAT}, found {shown(found)}; extract it "
+            f"{store}: expected cache format {FORMAT}, found {shown(version)}; extract it "
             f"again, or read it with the version that wrote it"
         )
     validated(_Attributes, attributes, not_ours(store, GROUP))
@@ -284,10 +284,10 @@ def problem_of_list(store: Store, files: dict[str, FileSum]) -> str | None:
 def _consolidated(group: bytes) -> dict[str, Any]:
     """Return the metadata of all arrays and groups in the uppermost group's file, by name."""
     try:
-        found = parse_object(group)["consolidated_metadata"]["metadata"]
+        metadata = parse_object(group)["consolidated_metadata"]["metadata"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _is_sound(key: str, content: bytes, consolidated: dict[str, Any]) -> bool:

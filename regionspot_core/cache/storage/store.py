@@ -237,8 +237,8 @@ class ObjectStore(Store):
         """See :class:`Store`."""
         with self._explained(keys[0] if keys else ""):
             pending = [self._objects.read(require_key(key)) for key in keys]
-            found = [read.result() for read in pending]
-        return [bytes(each.value) if each.state == "value" else None for each in found]
+            results = [read.result() for read in pending]
+        return [bytes(each.value) if each.state == "value" else None for each in results]
 
     def write(self, key: str, pieces: Pieces) -> None:
         """See :class:`Store`."""

@@ -79,14 +79,14 @@ def clip_loss(
 
 
 def _placed_bank(placed_names: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Return numbers of `PLACED_BANK` captions: all that are right in the batch, and random ones."""
+    """Return numbers of `PLACED_BANK` captions: all that are right in the batch, and others."""
     order = torch.from_numpy(rng.permutation(placed_names.shape[1]))
     right = (placed_names[:, order] == POSITIVE).any(dim=0)
     return order[right.to(torch.uint8).sort(descending=True, stable=True).indices[:PLACED_BANK]]
 
 
 def encode_views(clip: CLIP, batch: ClipBatch) -> torch.Tensor:
-    """Return image embeddings [B, 128], not normalised, of views with their cells' position rows."""
+    """Return image embeddings [B, 128], not normalised, of views at their cells' positions."""
     visual = clip.visual
     patches = visual.conv1((batch.images - _MEAN) / _STD).flatten(2).transpose(1, 2)
     patches = patches + visual.positional_embedding[1 + batch.cells]
