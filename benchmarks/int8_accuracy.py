@@ -21,7 +21,7 @@ import torch
 
 from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.cache.layout.encoding import quantise, restore
+from regionspot_core.cache.layout.encodings.int8 import INT8
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.heads.checkpoint import load_head
@@ -124,7 +124,9 @@ def measure_real_architecture() -> None:
     planted[..., OUTLIERS] *= 100
     for name, values in (("as they are", tokens), ("planted outliers", planted)):
         for axis, sharing in ((1, "image and channel"), (2, "token")):
-            back = restore(*quantise(values, axis=axis), axis=axis).astype(np.float64)
+            steps, scales = INT8.encode(torch.from_numpy(values), axis=axis)
+            assert scales is not None
+            back = INT8.decoded(steps.numpy(), scales.numpy(), axis=axis).astype(np.float64)
             wide = values.astype(np.float64)
             rest = np.setdiff1d(np.arange(values.shape[-1]), OUTLIERS)
             error = np.linalg.norm((back - wide)[..., rest], axis=-1)

@@ -37,10 +37,10 @@ from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
-_OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
-"""What a store, or a folder of `evaluate run`, has."""
+_FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
+"""Files of a store, or of a folder of `evaluate run`."""
 _OWN = (DETECTIONS, METRICS)
-"""What it writes of each head."""
+"""Files that `evaluate cached` writes for each head."""
 
 
 def run_cached_evaluation(config: CachedConfig) -> CachedReport:
@@ -94,8 +94,8 @@ def _require_place(out: Path, names: list[str]) -> None:
     for name in names:
         own = _own(out, name, names)
         ours = (own / CACHED_RECORD).exists() or _was_scored_from_a_cache(own / METRICS)
-        others = _OTHERS if ours else (*_OTHERS, *_OWN)
-        found = next((p for f in others for p in {out / f, own / f} if os.path.lexists(p)), None)
+        foreign = _FOREIGN if ours else (*_FOREIGN, *_OWN)
+        found = next((p for f in foreign for p in {out / f, own / f} if os.path.lexists(p)), None)
         if found is not None:
             raise InputError(
                 f"--out {out}: expected a new folder, or one of `evaluate cached`; this one has "

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from regionspot_core.cache.layout.encoding import quantise
+from regionspot_core.cache.layout.encoded import encoded_features
 from regionspot_core.cache.layout.plan import CachePlan, Part
 from regionspot_core.cache.layout.schema import (
     ATTRIBUTE,
@@ -23,7 +23,6 @@ from regionspot_core.cache.layout.schema import (
     GROUP,
     features,
     part_arrays,
-    scale_name,
     small_arrays,
 )
 from regionspot_core.cache.layout.shards import chunk_sums
@@ -246,17 +245,6 @@ def require_same_origin(
         what=f"{store} was made otherwise than this run would",
         advice="Choose another --out, or run with the options the store was made with",
     )
-
-
-def encoded_features(plan: CachePlan, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Encode features: return the values of the part arrays by name."""
-    encoded = {}
-    for feature in features(plan).values():
-        rows = values[feature.name]
-        if plan.keep.dtype == "int8" and feature.scale_axis is not None:
-            rows, encoded[scale_name(feature.name)] = quantise(rows, axis=feature.scale_axis)
-        encoded[feature.name] = rows
-    return encoded
 
 
 def _create(

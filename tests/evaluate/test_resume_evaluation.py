@@ -248,7 +248,7 @@ def test_a_finished_evaluation_is_only_scored_again(
             r"baselines: expected \['clip-pool'\], "
             r"found \['clip-crop', 'clip-masked-crop', 'clip-pool'\]",
         ),
-        ({"head": "second"}, r"heads\.first: expected nothing, found \w+…; heads\.second"),
+        ({"heads": ["second"]}, r"heads\.first: expected nothing, found \w+…; heads\.second"),
         (
             {"backbones": {"precision": "bfloat16"}},
             r"models\.precision: expected bfloat16, found f",
@@ -262,8 +262,8 @@ def test_another_evaluation_is_refused(
     named: str,
 ) -> None:
     before = files_of(unbroken[0])
-    if "head" in changes:
-        changes = {"head": place / changes["head"]}
+    if "heads" in changes:
+        changes = {"heads": [place / name for name in changes["heads"]]}
     with pytest.raises(FingerprintError, match=f"another evaluation than this: .*{named}"):
         run_evaluation(config(place, unbroken[0], **changes))
     assert files_of(unbroken[0]) == before
@@ -353,12 +353,12 @@ def test_several_heads_share_the_frozen_models(
     tmp_path: Path,
 ) -> None:
     """Each head's folder has what it has alone, the record of the request too."""
-    asked = config(place, tmp_path / "both", more_heads=[place / "second"])
+    asked = config(place, tmp_path / "both", heads=[place / "first", place / "second"])
     run_killed(asked, backbones, 4, b"{", run=run_evaluations)
     reports = run_evaluations(asked, backbones=backbones)
     assert len(encoded) == BATCHES + 1
     second = run_evaluation(
-        config(place, tmp_path / "alone", head=place / "second"), backbones=backbones
+        config(place, tmp_path / "alone", heads=[place / "second"]), backbones=backbones
     )
     assert reports == {"first": unbroken[1], "second": second}
     assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)
@@ -413,7 +413,7 @@ def test_a_process_that_comes_late_leaves_what_another_finished(
     share: Shard | None,
 ) -> None:
     """It loads its models when another names the last batch, and gathers."""
-    out, load = tmp_path / "out", run_module._load_namers
+    out, load = tmp_path / "out", run_module._load_classifiers
 
     def slowly(*given: Any) -> Any:
         patch.undo()
@@ -422,7 +422,7 @@ def test_a_process_that_comes_late_leaves_what_another_finished(
         return load(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "_load_namers", slowly)
+        patch.setattr(run_module, "_load_classifiers", slowly)
         if share is None:
             assert run_evaluation(config(place, out), backbones=backbones) == unbroken[1]
         else:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.cache.layout.encoding import restore, restore_blocks
+from regionspot_core.cache.layout.encodings.encoding import Encoding
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import (
     CLASS_BANK,
@@ -186,12 +186,12 @@ class StoreReader:
         )
 
     def _begin(self, name: str, begin: Callable[[str], Any], *, taken: int) -> PendingRows:
-        axis = self._features[name].scale_axis
-        if axis is None or scale_name(name) not in self._stored:
+        axis, encoding = self._features[name].scale_axis, self.plan.keep.encoding
+        if axis is None or encoding.is_identity:
             return PendingRows(begin(name))
-        # The scales first: with them the first steps can be decoded while the others come.
-        scale = begin(scale_name(name))
-        return PendingRows(begin(name), scale, axis - taken)
+        # The scales first: with them the first rows can be decoded while the others come.
+        scales = begin(scale_name(name)) if encoding.scale_shape else None
+        return PendingRows(begin(name), scales, encoding, axis - taken)
 
     def _local(self, name: str) -> LocalArray:
         assert isinstance(self.store, FolderStore)
@@ -216,21 +216,26 @@ class PendingRows:
     """Rows of a feature on their way."""
 
     rows: Any
-    scale: Any = None
-    """None where they are not quantised."""
+    scales: Any = None
+    """None for an encoding without scales."""
+    encoding: Encoding | None = None
+    """None for values that are stored as they are."""
     axis: int = 0
+    """Axis that shares a scale."""
 
     def result(self) -> NDArray[Any]:
-        """Return the rows, decoded."""
-        if self.scale is None:
+        """Wait for the rows, and decode them."""
+        if self.encoding is None:
             return np.asarray(self.rows.result())
+        scales = None if self.scales is None else np.asarray(self.scales.result())
         if not (isinstance(self.rows, LocalRows) and self.rows.in_order):
-            return restore(
-                np.asarray(self.rows.result()), np.asarray(self.scale.result()), axis=self.axis
-            )
+            return self.encoding.decoded(np.asarray(self.rows.result()), scales, axis=self.axis)
+        out = np.empty(self.rows.shape, dtype=np.float16)
         # Each block is decoded while the disk fetches the next ones.
-        scale = self.scale.result()
-        return restore_blocks(self.rows.blocks(), scale, shape=self.rows.shape, axis=self.axis)
+        for place, values in self.rows.blocks():
+            its_scales = None if scales is None else scales[place]
+            self.encoding.decode(values, its_scales, axis=self.axis, out=out[place])
+        return out
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from zarr.codecs import BytesCodec, Crc32cCodec
 
+from regionspot_core.cache.layout.encodings.registry import find_encoding
 from regionspot_core.cache.layout.plan import CachePlan, PlanRecord
 from regionspot_core.cache.layout.schema import (
     ATTRIBUTE,
@@ -64,7 +65,7 @@ def create_array(group: zarr.Group, array: PartArray) -> None:
         dtype=array.dtype,
         chunks=array.chunk,
         shards=array.shard,
-        serializer=BytesCodec() if array.dtype != "int8" else BytesCodec(endian=None),
+        serializer=BytesCodec() if np.dtype(array.dtype).itemsize > 1 else BytesCodec(endian=None),
         compressors=Crc32cCodec(),
         fill_value=0,
     )
@@ -198,8 +199,29 @@ def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
             f"{store}: expected cache format {FORMAT}, found {shown(version)}; extract it "
             f"again, or read it with the version that wrote it"
         )
+    _require_encoding(store, attributes)
     validated(_Attributes, attributes, not_ours(store, GROUP))
     return attributes
+
+
+def _require_encoding(store: Store, attributes: dict[str, Any]) -> None:
+    """Refuse a store whose encoding is in a module that is not here: it is whole, but not readable.
+
+    Raises:
+        CacheError: If the module cannot be imported, or lacks the encoding.
+    """
+    try:
+        name = attributes["plan"]["keep"]["dtype"]
+    except (KeyError, TypeError):
+        return
+    if isinstance(name, str) and ":" in name:
+        try:
+            find_encoding(name)
+        except ValueError as error:
+            raise CacheError(
+                f"{store}: its tokens are in the encoding {shown(name)}, which is not known here: "
+                f"{error}"
+            ) from None
 
 
 def parse_plan(
