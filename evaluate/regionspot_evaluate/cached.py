@@ -22,7 +22,7 @@ from regionspot_core.datasets.reading import read_table
 from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
-from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -153,7 +153,7 @@ def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
     return bank
 
 
-def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> FusionHead:
+def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
     """A head, if it is of the cache's frozen models and its tokens are kept."""
     record, store = read_record(folder), str(cache.stores[0].store)
     record.require_fit(cache.fingerprint["backbones"], what=str(folder))
@@ -202,7 +202,7 @@ def _name_regions(
     cache: FeatureCache,
     images: NDArray[np.int64],
     bank: ClassBank,
-    heads: list[FusionHead],
+    heads: list[Head],
     tallies: list[_Tally],
     device: torch.device,
 ) -> None:
