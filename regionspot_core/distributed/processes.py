@@ -129,7 +129,7 @@ def _listen(children: Sequence[_Child], ledger: Ledger) -> None:
 
 
 def _died(child: _Child, ledger: Ledger) -> WorkerError:
-    """Return the error that names a process, what it was doing and what ended it."""
+    """Return the error that names a process, its last item and the reason of its end."""
     child.process.join()
     code = child.process.exitcode
     how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name

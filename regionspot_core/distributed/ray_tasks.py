@@ -47,7 +47,7 @@ SEEN_SECONDS = 90.0
 LOOK_SECONDS = 1.0
 """Between two looks at what the workers tell."""
 PATIENCE_LOOKS = 30
-"""After so many looks without news of any worker, the run says what it is waiting for."""
+"""Number of polls without news of a worker after which the run says what it waits for."""
 
 
 class RayTasks:

@@ -1,4 +1,4 @@
-"""What `regionspot bench cache` found, as JSON and as tables."""
+"""Report of `regionspot bench cache`, as JSON and as tables."""
 
 from __future__ import annotations
 

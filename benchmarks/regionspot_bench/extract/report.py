@@ -1,4 +1,4 @@
-"""What `regionspot bench extract` found, as JSON and as tables."""
+"""Report of `regionspot bench extract`, as JSON and as tables."""
 
 from __future__ import annotations
 

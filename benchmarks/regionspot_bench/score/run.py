@@ -1,4 +1,4 @@
-"""The story of `regionspot bench score`: generate, score both ways, compare, look at memory."""
+"""Main path of `regionspot bench score`: generate, score both ways, compare, look at memory."""
 
 from __future__ import annotations
 
