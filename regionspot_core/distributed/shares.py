@@ -106,10 +106,10 @@ class Message(NamedTuple):
     number: int
 
 
-Tell = Callable[[Message], None]
+Send = Callable[[Message], None]
 
 
-def tell_nobody(message: Message) -> None:
+def discard(message: Message) -> None:
     """Do nothing: no other process launched this one."""
 
 
@@ -125,25 +125,25 @@ class Worker:
     """Items of a worker that died, to be done first and one at a time."""
     patience: float = 0.0
     """Seconds that files of another process may take to be seen by this one."""
-    tell: Tell = tell_nobody
+    send: Send = discard
     """Sends a message to the process that launched this one; any thread may call it."""
     show: ShowProgress = no_progress_line
 
     def begun(self, item: int) -> None:
-        """Tell that an item is taken up."""
-        self.tell(Message(Event.BEGUN, item))
+        """Report that an item has begun."""
+        self.send(Message(Event.BEGUN, item))
 
     def finished(self, item: int) -> None:
-        """Tell that an item is done."""
-        self.tell(Message(Event.FINISHED, item))
+        """Report that an item is done."""
+        self.send(Message(Event.FINISHED, item))
 
 
-def telling_progress(tell: Tell) -> ShowProgress:
+def sending_progress(send: Send) -> ShowProgress:
     """Return a function that sends a worker's progress, in place of its progress line."""
 
     @contextmanager
     def show(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
-        yield lambda amount=1, note="": tell(Message(Event.ADVANCED, amount))
+        yield lambda amount=1, note="": send(Message(Event.ADVANCED, amount))
 
     return show
 
@@ -176,7 +176,7 @@ class Job:
     reason_to_stop: Callable[[Sequence[int], int, str], str] = _reason_to_stop
     """Makes the message of a job that is given up, from the items that workers died of, the number
     of deaths, and the reason of the last one."""
-    hear: Callable[[Message, WorkerAddress | None], None] = lambda message, address: None
+    on_message: Callable[[Message, WorkerAddress | None], None] = lambda message, address: None
     """Called with each event, its item and the worker's address."""
     look: Callable[[], None] = lambda: None
     """Called about once a second where workers are on a cluster."""
@@ -219,7 +219,7 @@ class Ledger:
             self.underway[worker].append(message.number)
         elif message.number in self.underway[worker]:
             self.underway[worker].remove(message.number)
-        self.job.hear(message, address)
+        self.job.on_message(message, address)
 
 
 @contextmanager
