@@ -16,7 +16,8 @@ from regionspot_core import __version__
 from regionspot_core.errors import RegionSpotError
 from regionspot_core.support.arguments import require_values
 from regionspot_core.support.commands import Command, Group
-from regionspot_core.support.files import reason_of, require_empty_folder
+from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.files import require_empty_folder
 from regionspot_core.support.terminal import output, printable, replace_what_cannot_be_shown
 
 STAGES = {

@@ -13,7 +13,8 @@ from pycocotools import mask as codec
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_evaluate.reports.html.read_run import Detections, sort_detections
-from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
+from regionspot_evaluate.scoring.results import Results
 
 Annotations = dict[str, list[dict[str, Any]]]
 Entries = list[dict[str, Any]]
@@ -132,5 +133,5 @@ def read_detections(path: Path, annotations: AnnotationSet) -> Detections:
     """Return a results file's detections as a report shows them."""
     truth = read_table(annotations.path).truth(federated=True)
     with DetectionsFile(path) as file:
-        results = file.read(truth, ious=("bbox",), every_box=True)
+        results = Results.read(file, truth, ious=("bbox",), every_box=True)
     return sort_detections(results, truth, annotations)

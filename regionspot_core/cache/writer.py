@@ -54,8 +54,9 @@ from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import CacheError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.support.checksums import FileSum
+from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.fault_points import reach
-from regionspot_core.support.files import folder_written_aside, reason_of, remove_left_behind
+from regionspot_core.support.files import folder_written_aside, remove_left_behind
 from regionspot_core.text.class_bank import ClassBank
 
 

@@ -20,6 +20,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.support.checksums import SEAL, FileSum, sealed
+from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import Record, json_object, read_small
@@ -220,8 +221,9 @@ def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tens
         weights = load(content)
     except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         # Beside its own error, safetensors lets through those of the types that it looks up.
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: damaged, not the weights of this head ({reason})") from None
+        raise CheckpointError(
+            f"{path}: damaged, not the weights of this head ({one_line(error)})"
+        ) from None
     with torch.device("meta"):  # nothing is allocated for a shape that the file does not have
         expected = FusionHead(config).state_dict()
     problems = state_problems(weights, expected)

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from regionspot_core.errors import ImageError, InputError
 from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.support.error_text import one_line
 from regionspot_core.support.input_files import open_input
 
 _TURNS = {
@@ -103,12 +104,12 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise ImageError(f"{path}: the image cannot be decoded (no known format)") from None
     except OSError as error:
-        reason = error.strerror or _one_line(error)
+        reason = error.strerror or one_line(error)
         raise ImageError(f"{path}: the image cannot be decoded ({reason})") from None
     except MemoryError:
         raise ImageError(f"{path}: the image cannot be decoded (memory ran out)") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
+        raise ImageError(f"{path}: the image cannot be decoded ({one_line(error)})") from None
 
 
 def _other_size(found: Size, annotated: Size | None) -> ImageError:
@@ -177,7 +178,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # By way of RGBA, or Pillow warns of transparent colours.
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -11,7 +11,7 @@ import google_crc32c
 import xxhash
 from pydantic import ConfigDict
 
-from regionspot_core.support.stored_values import KNOWN_KEYS_ONLY, Count, Xxh3
+from regionspot_core.support.records import KNOWN_KEYS_ONLY, Count, Xxh3
 
 SEAL = "crc32c"
 """Key of a sealed JSON file's own checksum."""

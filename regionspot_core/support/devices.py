@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from regionspot_core.errors import InputError
+from regionspot_core.support.error_text import first_line
 
 
 def best_device() -> str:
@@ -24,9 +25,8 @@ def open_device(name: str = "auto") -> torch.device:
         device = torch.device(best_device() if name == "auto" else name)
         torch.empty(1, device=device).tolist()  # `meta`, say, has no values to give
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"device {name!r} cannot be used here ({reason}); expected auto, cpu, cuda, mps or "
-            f"another that PyTorch has on this machine"
+            f"device {name!r} cannot be used here ({first_line(error)}); expected auto, cpu, "
+            f"cuda, mps or another that PyTorch has on this machine"
         ) from None
     return device

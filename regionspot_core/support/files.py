@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -10,13 +9,14 @@ import re
 import secrets
 import shutil
 import socket
-import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from regionspot_core.errors import InputError
+from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.input_files import kind_of
 
 MARK = ".regionspot-partial"
 """The file beside the content of a folder that is being written: by it we know it as ours."""
@@ -25,19 +25,6 @@ PARTIAL = re.compile(r"(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]
 """Names of what is being written: the final name, then the process that writes it."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
-
-_ADVICE = {
-    errno.ENOSPC: "; free some and run the same command again",
-    errno.EDQUOT: "; free some and run the same command again",
-    errno.EFBIG: "; the limit on the size of files must be raised (ulimit -f)",
-    errno.EACCES: "; it must be readable, and writable to go on with it",
-    errno.EROFS: "; choose a place that can be written",
-}
-
-
-def reason_of(error: OSError) -> str:
-    """Return why the system refused, and what to do about it."""
-    return f"{error.strerror or error}{_ADVICE.get(error.errno or 0, '')}"
 
 
 @contextmanager
@@ -52,11 +39,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         InputError: If ``path`` is a folder, a socket or a disk.
         OSError: If the system refuses; its ``filename`` is ``path``.
     """
-    kind = _kind(path)
-    if kind in ("a socket", "a disk"):
-        raise InputError(f"{path}: expected a file or a new name for one, got {kind}")
+    _require_takes_bytes(path, str(path))
     with _errors_named(path):
-        if kind == "a stream":
+        if _is_stream(path):
             with tempfile.TemporaryDirectory() as folder:
                 content = Path(folder) / "content"
                 yield content
@@ -102,19 +87,17 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
             _remove_marked(partial)
 
 
-def _kind(path: Path) -> str:
-    """What is at a path: ``a stream`` is whatever takes bytes and keeps no file of them."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return "nothing"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    if stat.S_ISBLK(mode):
-        return "a disk"
+def _is_stream(path: Path) -> bool:
+    """Return whether a path takes bytes and keeps no file of them: a terminal, a pipe."""
     # /dev/stdout is a link to wherever the output goes, which may be a file.
     system_link = path.is_symlink() and path.absolute().parts[1:2] in (("dev",), ("proc",))
-    return "a stream" if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or system_link else "a file"
+    return kind_of(path) in ("a pipe", "a device") or (system_link and path.exists())
+
+
+def _require_takes_bytes(path: Path, named: str) -> None:
+    kind = kind_of(path)
+    if kind in ("a socket", "a disk"):
+        raise InputError(f"{named}: expected a file or a new name for one, got {kind}")
 
 
 def _partial_name(path: Path) -> Path:
@@ -225,19 +208,29 @@ def require_folder_or_nothing(path: Path) -> None:
         ) from None
 
 
-def require_empty_folder(path: Path) -> None:
+def require_empty_folder(path: Path, *, but: Collection[str] = (), instead: str = "") -> None:
     """Refuse to write where anything is but an empty folder.
+
+    Args:
+        path: Folder to write, new or empty.
+        but: Names that may be in it, whole or as a killed process left them.
+        instead: End of "expected a new or empty folder" in the message.
 
     Raises:
         InputError: If a file is there, or a folder with files in it, or no permission.
     """
     require_folder_or_nothing(path)
-    first = next(path.iterdir(), None) if path.is_dir() else None
-    if first is not None:
-        raise InputError(
-            f"--out {path}: expected a new or empty folder, found files in it ({first.name}); "
-            f"choose another"
-        )
+    try:
+        names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise InputError(f"--out {path}: {reason_of(error)}") from None
+    for name in names:
+        partial = PARTIAL.fullmatch(name)
+        if (partial["name"] if partial else name) not in but:
+            raise InputError(
+                f"--out {path}: expected a new or empty folder{instead}, found files in it "
+                f"({name}); choose another"
+            )
 
 
 def require_place_for_file(path: Path, *, option: str) -> None:
@@ -248,12 +241,10 @@ def require_place_for_file(path: Path, *, option: str) -> None:
     """
     if path.is_dir():
         raise InputError(f"{option} {path}: expected a name for a file, got a folder")
-    kind = _kind(path)
-    if kind in ("a socket", "a disk"):
-        raise InputError(f"{option} {path}: expected a file or a new name for one, got {kind}")
+    _require_takes_bytes(path, f"{option} {path}")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: expected an existing folder, no {path.parent}")
-    if kind != "a stream" and not os.access(path.parent, os.W_OK):
+    if not _is_stream(path) and not os.access(path.parent, os.W_OK):
         raise InputError(f"{option} {path}: no permission to write in {path.parent}")
 
 

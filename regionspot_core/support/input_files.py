@@ -1,4 +1,4 @@
-"""Opening what a user names as a file, and nothing that could be waited for without end."""
+"""Opening of regular files alone: a pipe, a socket or a device could be waited for without end."""
 
 from __future__ import annotations
 
@@ -11,19 +11,40 @@ from typing import BinaryIO
 from regionspot_core.errors import InputError
 
 
-def open_input(path: Path) -> BinaryIO:
-    """Open a regular file to read its bytes; reading a pipe, a socket or a device may never end.
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading, and return the descriptor, which the caller closes.
+
+    Reading a pipe, a socket or a device might never end.
 
     Raises:
-        IsADirectoryError: It is a folder.
-        OSError: It is missing, cannot be read, or is no regular file; ``strerror`` says so.
+        IsADirectoryError: If it is a folder.
+        OSError: If it is missing, cannot be read, or is no regular file; ``strerror`` says so.
     """
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, f"expected a file, found {kind_of(path)}", str(path))
-    return path.open("rb")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without hardware
+            raise _not_a_file(path) from None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _not_a_file(path)
+
+
+def _not_a_file(path: Path) -> OSError:
+    number = errno.EISDIR if path.is_dir() else errno.EINVAL  # the former is IsADirectoryError
+    return OSError(number, f"expected a file, found {kind_of(path)}", str(path))
+
+
+def open_input(path: Path, *, buffering: int = -1) -> BinaryIO:
+    """Open a regular file to read its bytes.
+
+    Raises:
+        IsADirectoryError: If it is a folder.
+        OSError: If it is missing, cannot be read, or is no regular file; ``strerror`` says so.
+    """
+    return open(open_regular(path), "rb", buffering=buffering)
 
 
 def kind_of(path: Path) -> str:
@@ -46,10 +67,10 @@ def kind_of(path: Path) -> str:
 
 
 def read_lines(path: Path, *, what: str) -> list[tuple[int, str]]:
-    """The lines of a UTF-8 text file that are not empty, stripped, with their numbers from 1.
+    """Return the lines of a UTF-8 text that are not empty, stripped, with their numbers from 1.
 
     Raises:
-        InputError: The file is missing, a folder, not UTF-8, or has no such line.
+        InputError: If the file is missing, a folder, not UTF-8, or has no such line.
     """
     try:
         with open_input(path) as file:

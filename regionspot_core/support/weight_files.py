@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from regionspot_core.errors import WeightsError
+from regionspot_core.support.error_text import first_line
 
 
 def read_state_dict(
@@ -46,8 +47,9 @@ def read_state_dict(
                 f"{path}: a TorchScript archive, as OpenAI publishes CLIP, holds code and is not "
                 f"loaded; name open_clip's tag (openai), or save its state dict to a file"
             ) from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: truncated or not a weight file ({reason})") from None
+        raise WeightsError(
+            f"{path}: truncated or not a weight file ({first_line(error)})"
+        ) from None
     if isinstance(state, dict):
         wrapped = [state[key] for key in wrappers if isinstance(state.get(key), dict)]
         state = wrapped[0] if wrapped else state

@@ -207,7 +207,7 @@ def test_a_record_that_is_no_file_is_refused_at_once(
     place: Path, annotations: AnnotationSet, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "run.json")
-    with pytest.raises(InputError, match=r"run\.json: expected a file, got a (pipe|folder)"):
+    with pytest.raises(InputError, match=r"run\.json: expected a file, found a (pipe|folder)"):
         run_folder(config(place, tmp_path), annotations)
 
 

@@ -45,7 +45,8 @@ from regionspot_evaluate.reports.html.read_run import (
     open_run,
 )
 from regionspot_evaluate.reports.html.write import write_html_report
-from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
+from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
 
@@ -111,13 +112,13 @@ def test_detections_come_by_image_and_score(annotations: AnnotationSet, tmp_path
     truth = read_table(annotations.path).truth(federated=True)
     for block_bytes in (60, 2**20):
         with DetectionsFile(results, block_bytes=block_bytes) as file:
-            file.read(truth, ious=("bbox",))
+            Results.read(file, truth, ious=("bbox",))
             assert file.segmentations({1, 3}) == {1: entries[1]["segmentation"]}
     entries[3]["image_id"] = 1.0  # read one by one from here on
     entries[4]["segmentation"] = {"size": [1, 1], "counts": "01"}
     results.write_text(json.dumps(entries))
     with DetectionsFile(results, block_bytes=60) as file:
-        file.read(truth, ious=("bbox",))
+        Results.read(file, truth, ious=("bbox",))
         assert sorted(file.segmentations(range(5))) == [1, 4]
 
 
@@ -492,7 +493,7 @@ def test_values_of_wrong_types_are_named(
 
 def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path]) -> None:
     os.mkfifo(world["run"] / "run.json")
-    with pytest.raises(InputError, match=r"run\.json: expected a file, got a pipe"):
+    with pytest.raises(InputError, match=r"run\.json: expected a file, found a pipe"):
         open_run(world["run"])
     (world["run"] / "run.json").unlink()
     (world["run"] / "detections.json").unlink()

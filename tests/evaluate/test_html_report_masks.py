@@ -15,8 +15,8 @@ from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.reports.html.figures import analyse
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision
 from regionspot_evaluate.reports.html.read_run import open_run
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.reference import _old_names
-from regionspot_evaluate.scoring.results import DetectionsFile
 
 
 def truth_of(annotations: AnnotationSet) -> Truth:

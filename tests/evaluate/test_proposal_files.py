@@ -81,27 +81,34 @@ def test_boxes_are_clipped_and_those_outside_left_out(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "expected a list of objects with image_id, bbox and score, or .*, got NoneType"),
-        ([7], "entry 0: .*not an object"),
-        ([entry(), [1]], "entry 1: .*not an object"),
+        (None, r"expected a list of boxes \(COCO results\), got JSON of another kind"),
+        ([7], "entry 0: expected an object with image_id, bbox, score"),
+        ([entry(), [1]], "1 of 2 boxes cannot be used, .* entry 1: expected an object with image"),
         ([{"bbox": [1, 2, 3, 4], "score": 1}], "entry 0: .*image_id"),
         ([{"image_id": 10, "score": 1}], "entry 0: .*bbox"),
         ([{"image_id": 10, "bbox": [1, 2, 3, 4]}], "entry 0: .*score"),
-        ([entry(image_id=99)], "entry 0: image 99 is not in generated.json"),
-        ([entry(image_id="10")], "entry 0: .*image_id '10'"),
+        ([entry(image_id=99)], "entry 0: image 99 is not in the annotations"),
+        ([entry(image_id="10")], "entry 0: .*as image_id, got '10'"),
+        ([entry(image_id=True)], "entry 0: .*as image_id, got True"),
         ([entry(image_id=[10])], "entry 0: "),
         ([entry(image_id=float("inf"))], "entry 0: "),
         ([entry(bbox=[1, 2, 3])], "entry 0: .*bbox"),
-        ([entry(bbox="1234")], "entry 0: .*bbox '1234'"),
-        ([entry(bbox=5)], "entry 0: .*bbox 5"),
+        ([entry(bbox=[1, 2, 3, "4"])], "entry 0: .*bbox: a number, got '4'"),
+        ([entry(bbox="1234")], "entry 0: .*bbox, got '1234'"),
+        ([entry(bbox=5)], "entry 0: .*bbox, got 5"),
         ([entry(bbox=[1, 2, -3, 4])], "entry 0: .*bbox"),
         ([entry(bbox=[1, 2, float("nan"), 4])], "entry 0: .*bbox"),
         ([entry(bbox=[1, 2, None, 4])], "entry 0: "),
         ([entry(bbox=[10**400, 2, 3, 4])], "entry 0: "),
-        ([entry(score=1.01)], "entry 0: .*score 1.01"),
-        ([entry(score=-0.1)], "entry 0: .*score -0.1"),
-        ([entry(score=float("nan"))], "entry 0: .*score nan"),
+        ([entry(score=1.01)], "entry 0: .*score from 0 to 1, got 1.01"),
+        ([entry(score=-0.1)], "entry 0: .*score from 0 to 1, got -0.1"),
+        ([entry(score="0.5")], "entry 0: .*score: a number, got '0.5'"),
+        ([entry(score=float("nan"))], "entry 0: .*finite number, got nan"),
         ([entry(score=None)], "entry 0: "),
+        (
+            [entry(), entry(score=2), entry(image_id=4), entry(score=3), entry(score=4)],
+            "4 of 5 boxes cannot be used, and none is left out: 3 with a score .*; and 1 more",
+        ),
     ],
 )
 def test_malformed_files_are_refused_with_the_entry(
@@ -110,6 +117,15 @@ def test_malformed_files_are_refused_with_the_entry(
     with pytest.raises(AnnotationError, match=message) as caught:
         load(tmp_path, content, annotations)
     assert str(caught.value).startswith(str(tmp_path / "proposals.json"))
+
+
+def test_what_scoring_takes_is_taken(tmp_path: Path, annotations: AnnotationSet) -> None:
+    """Ids as 10.0, and a score that a float32 rounds to above one."""
+    above = float(np.float32(1.0000001))
+    content = [entry(image_id=10.0), entry(score=above), entry(bbox=[1e308, 0, 1e308, 1])]
+    proposals = load(tmp_path, content, annotations)[1]
+    assert proposals.boxes.tolist() == [[1, 2, 4, 6]] * 2
+    assert proposals.scores.tolist() == [0.5, above]
 
 
 def test_boxes_by_image_id(tmp_path: Path, annotations: AnnotationSet) -> None:
@@ -154,22 +170,26 @@ def of_image(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": [], "annotations": []}, "image 'images': expected .* the key is no image id"),
-        ({"99": {"boxes": [], "scores": []}}, "image '99': image 99 is not in generated.json"),
+        ({"images": [], "annotations": []}, "image 'images': expected .*the key is no image id"),
+        ({"99": {"boxes": [], "scores": []}}, "image 99 is not in generated.json"),
         ({"1.5": {"boxes": [], "scores": []}}, r"image '1\.5': .*no image id"),
-        ({"10": [[1, 2, 3, 4]]}, "image '10': expected an object by image id, .*not an object"),
-        ({"10": {"scores": []}}, "'boxes'"),
-        ({"10": {"boxes": []}}, "'scores'"),
+        ({"10": [[1, 2, 3, 4]]}, "image '10': expected an object by image id, .*got `array`"),
+        ({"10": {"scores": []}}, "required field `boxes`"),
+        ({"10": {"boxes": []}}, "required field `scores`"),
         (of_image(scores=[]), "1 boxes and 0 scores"),
-        (of_image(boxes=5), "must be lists"),
-        (of_image(boxes=[[1, 2, 3]]), r"box \[1"),
-        (of_image(boxes=["1234"]), "box '1234'"),
-        (of_image(boxes=[[1, 2, 0.5, 4]]), r"box \[1"),
-        (of_image(boxes=[[1, 2, 3, 1]]), r"box \[1"),
-        (of_image(boxes=[[1, 2, 3, float("inf")]]), "box"),
+        (of_image(boxes=5), "Expected `array`, got `int`"),
+        (of_image(boxes=[[1, 2, 3]]), "length 4"),
+        (of_image(boxes=[[1, 2, 3, "4"]]), "Expected `float`, got `str`"),
+        (of_image(boxes=["1234"]), "Expected `array`, got `str`"),
+        (
+            of_image(boxes=[[1, 2, 0.5, 4]]),
+            r"image 10: .*not negative, got \(1.0, 2.0, -0.5, 2.0\)",
+        ),
+        (of_image(boxes=[[1, 2, 3, 1]]), "image 10: .*not negative"),
+        (of_image(boxes=[[1, 2, 3, float("inf")]]), "finite"),
         (of_image(boxes=[[1, 2, 3, None]]), "image '10': "),
-        (of_image(scores=[1.5]), "score 1.5"),
-        (of_image(scores=[float("nan")]), "score nan"),
+        (of_image(scores=[1.5]), "image 10: .*score from 0 to 1, got 1.5"),
+        (of_image(scores=[float("nan")]), "finite"),
     ],
 )
 def test_malformed_images_are_refused_with_their_id(

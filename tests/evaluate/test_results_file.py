@@ -16,9 +16,10 @@ from regionspot_core.datasets.masks import decode_runs, encode_runs
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.json_blocks import list_blocks
-from regionspot_evaluate.scoring.results import DetectionsFile, Results, read_results
+from regionspot_evaluate.scoring.results import Results, read_results
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
 COUNT = 20
@@ -93,7 +94,7 @@ def test_one_by_one_is_the_same_as_in_blocks(
     entries[12]["image_id"] = float(entries[12]["image_id"])
     path.write_text("\ufeff" + json.dumps(entries, indent=1))
     with DetectionsFile(path, block_bytes=700, block_rows=3) as file:
-        assert same(file.read(truth, ious=ious), expected)
+        assert same(Results.read(file, truth, ious=ious), expected)
 
 
 @given(

@@ -16,10 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 from regionspot_core.errors import CheckpointError, InputError
+from regionspot_core.support.files import require_empty_folder
 from regionspot_core.testing import make_cache
 from regionspot_train.cli import app
 from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.record.claim import LOCK, claimed, require_empty
+from regionspot_train.record.claim import LOCK, claimed
 from regionspot_train.run import run_training
 from regionspot_train.sweep.run import run_sweep
 from regionspot_train.sweep.space import Space
@@ -123,10 +124,10 @@ def test_a_run_that_cannot_begin_leaves_no_folder(store: Path, tmp_path: Path) -
 
 def test_a_new_head_goes_into_a_new_folder(tmp_path: Path) -> None:
     (tmp_path / "head.safetensors").touch()  # of an import that was killed
-    require_empty(tmp_path, but=("head.safetensors",))
+    require_empty_folder(tmp_path, but=("head.safetensors",))
     (tmp_path / "mine").touch()
     with pytest.raises(InputError, match=r"found files in it \(mine\)"):
-        require_empty(tmp_path, but=("head.safetensors",))
+        require_empty_folder(tmp_path, but=("head.safetensors",))
 
 
 def test_a_dry_run_needs_no_folder(store: Path) -> None:

@@ -22,8 +22,13 @@ from regionspot_core.heads.published import (
     read_published,
     write_published,
 )
-from regionspot_core.support.files import file_sha256, folder_written_aside, require_place_for_file
-from regionspot_train.record.claim import require_empty
+from regionspot_core.support.files import (
+    file_sha256,
+    folder_written_aside,
+    require_empty_folder,
+    require_place_for_file,
+)
+from regionspot_train.record.claim import BEGUN
 
 
 def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> PublishedHead:
@@ -40,7 +45,7 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
         CheckpointError: It holds no whole head, or ``out`` holds one already.
         InputError: The models named are not those of published heads, or do not fit this one.
     """
-    require_empty(out, but=(WEIGHTS, RECORD))
+    require_empty_folder(out, but=(WEIGHTS, RECORD, *BEGUN))
     published = read_published(file)
     backbones = published_backbones(published.head.config, sam=sam, clip=clip)
     origin = {

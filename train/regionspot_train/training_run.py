@@ -19,7 +19,7 @@ from regionspot_train.data.sources import Source
 from regionspot_train.learning.learner import Learner, Learnt
 from regionspot_train.learning.validation import Accuracy, ValidationSet, Validator
 from regionspot_train.processes import Processes
-from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.facts import run_facts
 from regionspot_train.record.folder import RunFolder
 from regionspot_train.record.log import RunLog
@@ -182,7 +182,7 @@ class TrainingRun:
             The figure by ``validation.best_by``.
         """
         assert self._folder is not None
-        with disk_errors_said(self._folder.path):
+        with explained_disk_errors(self._folder.path):
             if self._validator.add(found):
                 self._folder.save_best(self.learner.head, self._record())
             self._validator.write(self._folder.path)
@@ -244,7 +244,7 @@ class TrainingRun:
         """Close the log, draw the curve and write the report, of an interrupted run too."""
         if self._folder is None or self._log is None:
             return
-        with disk_errors_said(self._folder.path, after=error):
+        with explained_disk_errors(self._folder.path, after=error):
             self._trackers.close(failed=error is not None)
             self._log.__exit__(kind, error, traceback)
             seen_before = self._left_alone and (self._folder.path / REPORT).exists()

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from array import array
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import chain, islice, pairwise
 from math import isfinite
 from pathlib import Path
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from regionspot_core.datasets.checks import short
-from regionspot_core.datasets.json_stream import JsonStream
+from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
-from regionspot_core.support.input_files import kind_of
+from regionspot_core.imaging.boxes import xywh_to_xyxy, xyxy_to_xywh
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH
 from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
+from regionspot_evaluate.scoring.entries import BoxOnly, parse_box
+from regionspot_evaluate.scoring.entry_problems import BlockCheck, EntryProblems
+from regionspot_evaluate.scoring.entry_reader import EntryReader, boxes, column
 
 FORMAT = "a COCO-results JSON file"
+IMAGES_AT_ONCE = 256
+"""Images that are checked together in the layout by image ids."""
 
 
 def read_proposals(path: Path, annotations: AnnotationSet) -> list[Proposals]:
-    """The proposals of every image of the annotation set, in its order.
+    """Return the proposals of every image of the annotation set, in its order.
 
     Boxes are clipped to their image, and those with no area inside it are left out.
 
@@ -32,146 +40,97 @@ def read_proposals(path: Path, annotations: AnnotationSet) -> list[Proposals]:
         annotations: The images.
 
     Raises:
-        AnnotationError: The file is missing or malformed, or names an unknown image.
+        AnnotationError: If the file is missing or malformed, or has a box that scoring would refuse
+            too: of an unknown image, or with a negative side or a score outside 0 to 1.
     """
-    if path.exists() and not path.is_file():
-        raise AnnotationError(f"--proposals {path}: expected {FORMAT}, got {kind_of(path)}")
-    columns = _BoxColumns(path, annotations)
-    try:
-        with path.open("rb") as file:
-            stream = JsonStream(file, path, expected=FORMAT)
-            _read(stream, path, columns)
-            stream.finish()
-    except FileNotFoundError:
+    if not path.exists():
         raise AnnotationError(
             f"--proposals {path}: neither {GROUND_TRUTH}, {AUTOMATIC} nor a file that exists"
-        ) from None
-    except OSError as error:
-        raise AnnotationError(f"{path}: expected {FORMAT} ({error.strerror})") from None
-    return columns.by_image()
-
-
-def _read(stream: JsonStream, path: Path, columns: _BoxColumns) -> None:
-    opening = stream.opening()
-    if opening == "[":
-        for number, entry in enumerate(stream.elements()):
-            _add_result(path, f"entry {number}", entry, columns)
-    elif opening == "{":
-        for key in stream.members():
-            _add_image(path, key, stream.value(), columns)
-    else:
-        raise AnnotationError(
-            f"{path}: expected a list of objects with image_id, bbox and score, or an object of "
-            f"boxes and scores by image id, got {type(stream.value()).__name__}"
         )
+    reader = _BoxReader(path, annotations)
+    with DetectionsFile(path, expected=FORMAT) as file:
+        if file.opening() == "{":
+            _read_by_image(file, reader)
+        else:
+            file.read_into(reader)
+    return reader.by_image()
 
 
-def _add_result(path: Path, where: str, entry: object, columns: _BoxColumns) -> None:
-    """Add an entry of COCO results."""
-    try:
-        if not isinstance(entry, dict):
-            raise TypeError("not an object")
-        if not isinstance(entry["image_id"], int):
-            raise TypeError(f"image_id {short(entry['image_id'])}")
-        x, y, width, height = _four_numbers("bbox", entry["bbox"])
-        if min(width, height) < 0:
-            raise ValueError(f"bbox {short(entry['bbox'])}")
-        score = _score(entry["score"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AnnotationError(
-            f"{path}: {where}: expected image_id, bbox [x, y, width, height] and a score "
-            f"between 0 and 1 ({type(error).__name__}: {error})"
-        ) from None
-    columns.add(where, entry["image_id"], (x, y, x + width, y + height), score)
-
-
-def _add_image(path: Path, key: str, value: object, columns: _BoxColumns) -> None:
-    """Add an image of the layout by image ids."""
-    where = f"image {key[:40]!r}"
-    try:
-        if not key.removeprefix("-").isdecimal():
-            raise ValueError("the key is no image id")
-        if not isinstance(value, dict):
-            raise TypeError("not an object")
-        boxes, scores = value["boxes"], value["scores"]
-        if not isinstance(boxes, list) or not isinstance(scores, list):
-            raise TypeError("boxes and scores must be lists")
-        if len(boxes) != len(scores):
-            raise ValueError(f"{len(boxes)} boxes and {len(scores)} scores")
-        for box, score in zip(boxes, scores, strict=True):
-            x1, y1, x2, y2 = _four_numbers("box", box)
-            if x2 < x1 or y2 < y1:
-                raise ValueError(f"box {short(box)}")
-            columns.add(where, int(key), (x1, y1, x2, y2), _score(score))
-        columns.require_image(where, int(key))
-    except AnnotationError:
-        raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AnnotationError(
-            f"{path}: {where}: expected an object by image id, with boxes [[x1, y1, x2, y2], …] "
-            f"and as many scores between 0 and 1 ({type(error).__name__}: {error})"
-        ) from None
-
-
-def _four_numbers(name: str, box: object) -> list[float]:
-    if not isinstance(box, list):
-        raise TypeError(f"{name} {short(box)}")
-    numbers = [float(value) for value in box]
-    if len(numbers) != 4 or not all(map(isfinite, numbers)):
-        raise ValueError(f"{name} {short(box)}")
-    return numbers
-
-
-def _score(value: float) -> float:
-    score = float(value)
-    if not 0 <= score <= 1:
-        raise ValueError(f"score {score}")
-    return score
-
-
-class _BoxColumns:
+class _BoxReader(EntryReader):
     """Boxes as they come: 24 bytes each, whatever their order."""
 
+    noun = "boxes"
+    verb = "used"
+    form = BoxOnly
+
     def __init__(self, path: Path, annotations: AnnotationSet) -> None:
-        self._path = path
+        super().__init__(path)
         self._annotations = annotations
-        self._position = {int(value): index for index, value in enumerate(annotations.image_id)}
-        self._sizes: list[list[int]] = annotations.image_size.tolist()
-        self._image = array("i")
-        self._box = array("f")
-        self._score = array("f")
+        self._image, self._box, self._score = array("i"), array("f"), array("f")
 
-    def require_image(self, where: str, image_id: int) -> int:
-        """The position of the image with this id; ``where`` says where a file names it."""
-        if image_id not in self._position:
-            raise AnnotationError(
-                f"{self._path}: {where}: image {short(image_id)} is not in {self._annotations.path}"
-            )
-        return self._position[image_id]
+    def parse(self, value: object) -> BoxOnly:
+        """Return an entry of any form that scoring takes too."""
+        return parse_box(value)
 
-    def add(
-        self, where: str, image_id: int, box: tuple[float, float, float, float], score: float
+    def add(self, entries: Sequence[BoxOnly], numbers: NDArray[np.int64]) -> None:
+        """Add entries of COCO results."""
+        if not entries:
+            return
+        box, image_id = boxes(entries), column(entries, "image_id", np.int64)
+        with np.errstate(over="ignore"):  # a far corner beyond all floats is clipped
+            corners = xywh_to_xyxy(box)
+        self.add_corners(image_id, corners, box, column(entries, "score", np.float64), numbers)
+
+    def add_corners(
+        self,
+        image_id: NDArray[np.int64],
+        corners: NDArray[np.floating],
+        sides: NDArray[np.floating],
+        score: NDArray[np.float64],
+        numbers: NDArray[np.int64],
     ) -> None:
-        """Add a box, xyxy in pixels, clipped to its image."""
-        image = self.require_image(where, image_id)
-        height, width = self._sizes[image]
-        x1, y1, x2, y2 = box
-        self._image.append(image)
-        self._box.extend(
-            (
-                min(max(x1, 0), width),
-                min(max(y1, 0), height),
-                min(max(x2, 0), width),
-                min(max(y2, 0), height),
+        """Add boxes, clipped to their images; count those that cannot be used.
+
+        Args:
+            image_id: (n,)
+            corners: (n, 4) xyxy, pixels.
+            sides: (n, 4) x, y, width, height of the same boxes.
+            score: (n,)
+            numbers: (n,) places of the boxes in the file.
+        """
+        image = locate(self._annotations.image_id, image_id)
+        check = BlockCheck(self.problems, numbers)
+        check.require_ids("image", image, image_id)
+        check.require_scores(score)
+        check.require_sides(sides)
+        if check.bad.any():
+            return  # the file is refused in the end
+        far = np.tile(self._annotations.image_size[image][:, ::-1], 2)
+        self._image.frombytes(image.astype(np.int32).tobytes())
+        self._box.frombytes(np.clip(corners, 0, far).astype(np.float32).tobytes())
+        self._score.frombytes(score.astype(np.float32).tobytes())
+
+    def require_images(self, image_id: NDArray[np.int64]) -> None:
+        """Refuse images that the annotations do not have, even without a box.
+
+        Raises:
+            AnnotationError: With the first of them.
+        """
+        absent = image_id[locate(self._annotations.image_id, image_id) < 0]
+        if len(absent):
+            raise AnnotationError(
+                f"{self.path}: image {absent[0]} is not in {self._annotations.path}"
             )
-        )
-        self._score.append(score)
 
     def by_image(self) -> list[Proposals]:
-        """The boxes that are not empty, an image after another, each in the order they came."""
-        owner = np.array(self._image, dtype=np.int32)
-        box = np.array(self._box, dtype=np.float32).reshape(-1, 4)
-        score = np.array(self._score, dtype=np.float32)
+        """Return the boxes that are not empty, an image after another, each in the file's order.
+
+        Raises:
+            AnnotationError: If a box cannot be used.
+        """
+        self.problems.raise_if_any(self.seen)
+        owner, score = view(self._image, np.int32), view(self._score, np.float32)
+        box = view(self._box, np.float32).reshape(-1, 4)
         kept = np.flatnonzero((box[:, 2:] > box[:, :2]).all(axis=1))
         kept = kept[np.argsort(owner[kept], kind="stable")]
         owner, box, score = owner[kept], box[kept], score[kept]
@@ -179,3 +138,50 @@ class _BoxColumns:
         unknown = np.full(len(owner), -1, dtype=np.int64)
         places = [slice(*ends) for ends in pairwise(start)]
         return [Proposals(box[place], score[place], unknown[place]) for place in places]
+
+
+class _ImageBoxes(msgspec.Struct):
+    """An image's boxes in the layout by image ids."""
+
+    boxes: list[tuple[float, float, float, float]]
+    """xyxy, pixels."""
+    scores: list[float]
+
+
+def _read_by_image(file: DetectionsFile, reader: _BoxReader) -> None:
+    """Read the layout by image ids, a block of images after another."""
+    reader.problems = EntryProblems(
+        file.path, noun=reader.noun, verb=reader.verb, place="image {}".format
+    )
+    stream = file.stream()
+    images = ((key, _parse_image(file.path, key, stream.value())) for key in stream.members())
+    while block := list(islice(images, IMAGES_AT_ONCE)):
+        ids = np.array([int(key) for key, _ in block], dtype=np.int64)
+        reader.require_images(ids)
+        owner = np.repeat(ids, [len(image.boxes) for _, image in block])
+        corners = np.array(
+            [box for _, image in block for box in image.boxes], dtype=np.float64
+        ).reshape(-1, 4)
+        score = np.array([score for _, image in block for score in image.scores], dtype=np.float64)
+        with np.errstate(over="ignore"):  # a side beyond all floats is not negative
+            sides = xyxy_to_xywh(corners)
+        reader.add_corners(owner, corners, sides, score, owner)
+        reader.seen += len(owner)
+    stream.finish()
+
+
+def _parse_image(path: Path, key: str, value: object) -> _ImageBoxes:
+    try:
+        if not key.removeprefix("-").isdecimal() or not -(2**63) <= int(key) < 2**63:
+            raise ValueError("the key is no image id")
+        image = msgspec.convert(value, _ImageBoxes)
+        if len(image.boxes) != len(image.scores):
+            raise ValueError(f"{len(image.boxes)} boxes and {len(image.scores)} scores")
+        if not all(map(isfinite, chain(image.scores, *image.boxes))):
+            raise ValueError("expected finite numbers")
+    except (ValueError, OverflowError, RecursionError) as error:  # msgspec's are ValueErrors too
+        raise AnnotationError(
+            f"{path}: image {key[:40]!r}: expected an object by image id, with boxes "
+            f"[[x1, y1, x2, y2], …] and as many scores ({error})"
+        ) from None
+    return image

@@ -38,6 +38,15 @@ class Boxed(msgspec.Struct, gc=False):
     """x, y, width, height, original pixels."""
 
 
+class BoxOnly(msgspec.Struct, gc=False):
+    """A box that a detector proposes, whatever its class."""
+
+    image_id: Id
+    score: float
+    bbox: Box
+    """x, y, width, height, original pixels."""
+
+
 class Masked(msgspec.Struct, gc=False):
     """A detection that is scored by its mask, or by both."""
 
@@ -88,9 +97,7 @@ def parse_entry(entry: object, ious: Sequence[Iou], truth: Truth) -> Entry:
     Raises:
         FormProblem: It has none of these forms.
     """
-    keys = wanted_keys(ious)
-    if not isinstance(entry, dict) or not all(key in entry for key in keys):
-        raise FormProblem("without a key", f"expected an object with {', '.join(keys)}")
+    entry = _require_keys(entry, wanted_keys(ious))
     image_id, category_id = (_whole(key, entry[key]) for key in ("image_id", "category_id"))
     score = _number("a score", entry["score"])
     box = _box(entry["bbox"]) if "bbox" in entry else None
@@ -98,6 +105,23 @@ def parse_entry(entry: object, ious: Sequence[Iou], truth: Truth) -> Entry:
         assert box is not None
         return Boxed(image_id, category_id, score, box)
     return Masked(image_id, category_id, score, _rle(entry["segmentation"], image_id, truth), box)
+
+
+def parse_box(entry: object) -> BoxOnly:
+    """Return an entry as a box without a class, read as :func:`parse_entry` reads it.
+
+    Raises:
+        FormProblem: If it has no such form.
+    """
+    entry = _require_keys(entry, ("image_id", "bbox", "score"))
+    image_id = _whole("image_id", entry["image_id"])
+    return BoxOnly(image_id, _number("a score", entry["score"]), _box(entry["bbox"]))
+
+
+def _require_keys(entry: object, keys: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not all(key in entry for key in keys):
+        raise FormProblem("without a key", f"expected an object with {', '.join(keys)}")
+    return entry
 
 
 def _whole(key: str, value: object) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from regionspot_core.backbones.clip.encoder import ClipEncoder
-from regionspot_core.backbones.clip.open_clip_tags import model_of_tag, quiet, reason
+from regionspot_core.backbones.clip.open_clip_tags import model_of_tag, quiet
 from regionspot_core.backbones.clip.tokenizer import NamedTokenizer
 from regionspot_core.backbones.clip.towers import resize_tower, tower_shape
 from regionspot_core.backbones.clip.weights import named_for, read_clip_weights
@@ -19,6 +19,7 @@ from regionspot_core.backbones.registry import Entry
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.weights.official import OPENAI, openai_file, or_fetch_again
 from regionspot_core.errors import InputError, WeightsError
+from regionspot_core.support.error_text import first_line
 from regionspot_core.support.weight_files import load_strictly
 
 EXAMPLES = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336")
@@ -124,7 +125,7 @@ def build_untrained(name: str, *, device: str, quick_gelu: bool = False) -> Any:
             )
         except Exception as error:  # a missing package, or the text tower's files
             raise InputError(
-                f"CLIP {name}: open_clip cannot build it here ({reason(error)})"
+                f"CLIP {name}: open_clip cannot build it here ({first_line(error)})"
             ) from None
     return model
 

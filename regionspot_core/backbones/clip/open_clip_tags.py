@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from regionspot_core.errors import DownloadError, InputError, WeightsError
+from regionspot_core.support.error_text import first_line
 from regionspot_core.support.progress import say
 
 
@@ -44,7 +45,7 @@ def download_tag(name: str, tag: str) -> Path:
             return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag)))
     except Exception as error:  # whatever the network leads the hub's client to
         raise DownloadError(
-            f"CLIP {name}: the weights {tag!r} cannot be downloaded ({reason(error)}); on a "
+            f"CLIP {name}: the weights {tag!r} cannot be downloaded ({first_line(error)}); on a "
             f"machine with network fetch them from {find_tag(name, tag)} and "
             f"{as_a_file(name, tag)}"
         ) from None
@@ -69,7 +70,7 @@ def model_of_tag(name: str, tag: str) -> torch.nn.Module:
         fetch = f"regionspot extract weights --clip {name} --clip-pretrained {tag}"
         raise WeightsError(
             f"CLIP {name}: the weights {tag!r} are not in the usual folders and cannot be "
-            f"downloaded ({reason(error)}); see `{fetch} --list`, or {as_a_file(name, tag)}"
+            f"downloaded ({first_line(error)}); see `{fetch} --list`, or {as_a_file(name, tag)}"
         ) from None
     return model
 
@@ -94,8 +95,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error, or its kind where it says nothing."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

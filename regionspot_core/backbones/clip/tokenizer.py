@@ -7,8 +7,9 @@ from functools import cached_property
 import torch
 
 from regionspot_core.backbones.clip.encoder import Tokenizer
-from regionspot_core.backbones.clip.open_clip_tags import quiet, reason
+from regionspot_core.backbones.clip.open_clip_tags import quiet
 from regionspot_core.errors import InputError
+from regionspot_core.support.error_text import first_line
 
 
 class NamedTokenizer:
@@ -38,7 +39,7 @@ class NamedTokenizer:
                 tokenizer: Tokenizer = open_clip.get_tokenizer(self._name)
         except Exception as error:  # whatever the missing package or network leads it to
             raise InputError(
-                f"CLIP {self._name}: its tokenizer cannot be had ({reason(error)}); it needs "
+                f"CLIP {self._name}: its tokenizer cannot be had ({first_line(error)}); it needs "
                 f"`pip install transformers sentencepiece` and, the first time, a network"
             ) from None
         return tokenizer

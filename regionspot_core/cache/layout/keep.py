@@ -11,7 +11,7 @@ from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.region_tokens import KeptTokens
 from regionspot_core.support.options import Flag
-from regionspot_core.support.stored_values import KNOWN_KEYS_ONLY, Axis
+from regionspot_core.support.records import KNOWN_KEYS_ONLY, Axis
 
 MOST_VALUES = 1 << 27
 """Of one image's or region's tokens: two hundred times those of L/14 at 336 pixels."""

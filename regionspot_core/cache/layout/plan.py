@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.config import Config
 from regionspot_core.region_tokens import PAPER_TOKEN
-from regionspot_core.support.stored_values import Length
+from regionspot_core.support.records import Length
 
 REGION_CHUNK = 16
 """Region rows in one inner chunk: a random image touches one or two."""

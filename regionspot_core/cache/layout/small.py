@@ -17,7 +17,7 @@ from regionspot_core.cache.layout.schema import CHUNK, GROUP, SMALL_ARRAYS, Part
 from regionspot_core.cache.storage.markers import damaged, not_ours
 from regionspot_core.cache.storage.store import Store
 from regionspot_core.support.checksums import FileSum
-from regionspot_core.support.stored_values import Count, Length, parse_object, validated
+from regionspot_core.support.records import Count, Length, parse_object, validated
 
 CHUNK_ROWS = 1 << 20
 """No chunk has more."""

@@ -13,7 +13,8 @@ from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, marker_key, require_markers
 from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.errors import CacheError, InputError
-from regionspot_core.support.files import reason_of, require_place_for_file, written_aside
+from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.files import require_place_for_file, written_aside
 
 
 class Export(ABC):

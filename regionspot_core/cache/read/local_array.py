@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.layout.schema import PartArray
 from regionspot_core.cache.layout.shards import MISSING
-from regionspot_core.cache.storage.store import open_regular
+from regionspot_core.support.input_files import open_regular
 
 OPEN_FILES = 256
 """Shard files of an array that stay open, and their indices in memory: systems allow 1 024."""

@@ -30,7 +30,6 @@ from regionspot_core.cache.read.local_array import LocalArray, LocalRows
 from regionspot_core.cache.storage.arrays import (
     READ_ERRORS,
     begin_open,
-    first_line,
     read_header,
 )
 from regionspot_core.cache.storage.markers import (
@@ -49,6 +48,7 @@ from regionspot_core.errors import CacheDamagedError
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.boxes import mirror
 from regionspot_core.support.checksums import FileSum
+from regionspot_core.support.error_text import first_line
 from regionspot_core.text.class_bank import ClassBank
 
 DIRECT = hasattr(os, "preadv")

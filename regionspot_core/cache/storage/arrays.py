@@ -43,7 +43,7 @@ from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError
 from regionspot_core.support.checksums import FileSum
-from regionspot_core.support.stored_values import SHOWN, Int64, parse_object, validated
+from regionspot_core.support.records import Int64, parse_object, shown, validated
 from regionspot_core.text.class_bank import HDF5
 
 MOST_REGIONS = 1 << 24
@@ -195,7 +195,7 @@ def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         found = attributes.get("format") if isinstance(attributes, dict) else attributes
         raise CacheError(
-            f"{store}: expected cache format {FORMAT}, found {str(found)[:SHOWN]}; extract it "
+            f"{store}: expected cache format {FORMAT}, found {shown(found)}; extract it "
             f"again, or read it with the version that wrote it"
         )
     validated(_Attributes, attributes, not_ours(store, GROUP))
@@ -335,11 +335,6 @@ def begin_open(store: Store, name: str) -> Any:  # noqa: ANN401 - TensorStore is
         "fill_missing_data_reads": False,
     }
     return ts.open(spec, open=True, read=True, write=False, context=_CONTEXT)
-
-
-def first_line(error: Exception) -> str:
-    """TensorStore's message without its trail of source lines."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _what_is_there(store: Store) -> str:

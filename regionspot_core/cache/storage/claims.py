@@ -13,7 +13,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.errors import CacheError
-from regionspot_core.support.files import reason_of
+from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.progress import say
 
 LOCKS = "locks"

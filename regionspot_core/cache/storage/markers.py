@@ -18,12 +18,12 @@ from regionspot_core.cache.storage.sealed import read_sealed, unsealed, write_se
 from regionspot_core.cache.storage.store import Store
 from regionspot_core.errors import CacheDamagedError, CacheError
 from regionspot_core.support.checksums import FileSum, seal_of, sealed
-from regionspot_core.support.stored_values import (
+from regionspot_core.support.records import (
     KNOWN_KEYS_ONLY,
-    SHOWN,
     Count,
     Crc32c,
     Crc32cs,
+    shown,
     validated,
 )
 
@@ -217,7 +217,7 @@ def read_plan_files(store: Store) -> dict[str, FileSum]:
     files = validated(dict[str, FileSum], values, not_ours(store, PLAN_FILES))
     for key in files:
         if not is_planned_file(key):
-            raise not_ours(store, PLAN_FILES)(f"it names {key[:SHOWN]!r}, no file of a store")
+            raise not_ours(store, PLAN_FILES)(f"it names {shown(key)}, no file of a store")
     return files
 
 

@@ -25,7 +25,7 @@ from regionspot_core.cache.storage.markers import (
 )
 from regionspot_core.cache.storage.store import Store
 from regionspot_core.support.checksums import SEAL
-from regionspot_core.support.stored_values import parse_object
+from regionspot_core.support.records import parse_object
 
 
 class PartSums:

@@ -7,7 +7,7 @@ from typing import Any
 from regionspot_core.cache.storage.store import Store
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.support.checksums import SEAL, sealed
-from regionspot_core.support.stored_values import parse_object
+from regionspot_core.support.records import parse_object
 
 
 def write_sealed(store: Store, key: str, values: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,9 @@ import tensorstore as ts
 from regionspot_core.cache.layout.shards import Pieces
 from regionspot_core.cache.location import Location
 from regionspot_core.errors import CacheError
-from regionspot_core.support.files import reason_of, written_aside
+from regionspot_core.support.error_text import first_line, reason_of
+from regionspot_core.support.files import written_aside
+from regionspot_core.support.input_files import kind_of, open_input
 
 SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
@@ -49,20 +50,6 @@ def require_key(key: str) -> str:
             f"store names a file outside of it, so do not use it"
         )
     return key
-
-
-def open_regular(path: Path) -> int:
-    """Open a file for reading; the descriptor is the caller's to close.
-
-    Raises:
-        OSError: The system cannot open it, or it is a folder, a pipe or a device, of which a read
-            may never end.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(None, "expected a file, found a folder, a pipe or a device", str(path))
-    return descriptor
 
 
 class Store(ABC):
@@ -150,8 +137,8 @@ class FolderStore(Store):
         """See :class:`Store`."""
         with self._explained(key):
             try:
-                with open(open_regular(self._path(key)), "rb", buffering=0) as file:
-                    return file.readall()
+                with open_input(self._path(key)) as file:
+                    return file.read()
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -186,7 +173,7 @@ class FolderStore(Store):
         """See :class:`Store`."""
         with (
             self._explained(key),
-            open(open_regular(self._path(key)), "rb", buffering=0) as file,
+            open_input(self._path(key), buffering=0) as file,
         ):
             while block := file.read(_BLOCK):
                 yield block
@@ -217,8 +204,8 @@ class FolderStore(Store):
                 path.unlink()  # a new file takes a link's place, never that of what it points to
             elif path.exists() and not path.is_file():
                 raise CacheError(
-                    f"{self.folder}: {key}: expected a file or nothing, found "
-                    f"{'a folder' if path.is_dir() else 'a pipe or a device'}; move it away"
+                    f"{self.folder}: {key}: expected a file or nothing, found {kind_of(path)}; "
+                    f"move it away"
                 )
         return path
 
@@ -291,7 +278,7 @@ class ObjectStore(Store):
         try:
             yield
         except (ValueError, OSError, RuntimeError) as error:
-            raise CacheError(f"{self._url}: {key}: {str(error).splitlines()[0]}") from None
+            raise CacheError(f"{self._url}: {key}: {first_line(error)}") from None
 
 
 def _write_pieces(descriptor: int, pieces: Pieces) -> None:

@@ -252,12 +252,12 @@ def test_a_link_in_a_files_place_is_replaced_and_what_it_points_to_stays(
 def test_a_pipe_in_a_files_place_is_refused_at_once(store: Path, key: str) -> None:
     (store / key).unlink()
     os.mkfifo(store / key)
-    with pytest.raises(CacheError, match="a pipe or a device"):
+    with pytest.raises(CacheError, match="expected a file, found a pipe"):
         FeatureCache(store)
 
 
 def test_a_pipe_in_place_of_tokens_is_refused_at_once(store: Path) -> None:
     (store / "clip/tokens/c/0/0/0").unlink()
     os.mkfifo(store / "clip/tokens/c/0/0/0")
-    with pytest.raises(CacheError, match="a pipe or a device"):
+    with pytest.raises(CacheError, match="expected a file, found a pipe"):
         FeatureCache(store).read([0])

@@ -138,7 +138,7 @@ def a_pipe(folder: Path) -> None:
     [
         (lambda f: (f / "head.json").unlink(), "expected a trained head"),
         (lambda f: (f / "head.safetensors").unlink(), r"head\.safetensors is missing"),
-        (a_pipe, "expected a file, got a pipe"),
+        (a_pipe, "expected a file, found a pipe"),
         (text("{"), "cannot be read as JSON"),
         (text("[]"), "expected a JSON object, got a list"),
         (text("{}"), "expected a 'regionspot head 2' file"),

@@ -61,7 +61,7 @@ def test_what_is_no_object_is_one_sentence(content: bytes, message: str, tmp_pat
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, message in (("pipe", "got a pipe or a device"), (".", "got a folder")):
+    for name, message in (("pipe", "found a pipe"), (".", "found a folder")):
         with pytest.raises(InputError, match=message):
             read_small(tmp_path / name)
 

@@ -232,7 +232,7 @@ def test_a_bank_from_before_checksums_loads_and_says_so(
     ("spoil", "message"),
     [
         (nothing, "no such class bank"),
-        (a_folder, "expected a file, got a folder"),
+        (a_folder, "expected a file, found a folder"),
         (no_bytes, "expected a class bank, .* got another file"),
         (other_bytes, "expected a class bank, .* got another file"),
         (half, "the class bank is damaged"),

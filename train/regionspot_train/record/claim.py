@@ -12,17 +12,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from regionspot_core.errors import CheckpointError, InputError
+from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.checkpoint import RECORD
-from regionspot_core.support.files import PARTIAL, require_folder_or_nothing
+from regionspot_core.support.files import require_empty_folder, require_folder_or_nothing
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD
-from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.folder import CHECKPOINTS
 
 LOCK = "run.lock"
 """The file whose lock is the right to write into its folder; it names who has it."""
+BEGUN = (RUN_RECORD, LOCK)
+"""Files that a run leaves that was killed as it began."""
 PATIENCE_SECONDS = 30.0
 """How long a resumed run waits for the one before: a job that was asked to stop, and is requeued
 meanwhile, is still writing its checkpoint."""
@@ -55,7 +57,7 @@ def claimed(
         patience = PATIENCE_SECONDS if resume else 0.0
     new = not folder.exists()
     try:
-        with disk_errors_said(folder):
+        with explained_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = _lock(folder, patience)
         try:
@@ -90,7 +92,8 @@ def require_place_for_run(folder: Path, *, resume: bool, sweep: bool = False) ->
     """
     require_folder_or_nothing(folder)
     if not any((folder / name).exists() for name in (RECORD, RUN_RECORD, CHECKPOINTS)):
-        require_empty(folder, instead=" or, with --resume, a run's" if resume else "")
+        instead = " or, with --resume, a run's" if resume else ""
+        require_empty_folder(folder, but=BEGUN, instead=instead)
         return
     record = _record(folder)
     if record is None:
@@ -104,29 +107,6 @@ def require_place_for_run(folder: Path, *, resume: bool, sweep: bool = False) ->
         raise CheckpointError(
             f"{folder}: expected a folder for {wanted}, found {here} in it; choose another --out"
         )
-
-
-def require_empty(folder: Path, *, but: tuple[str, ...] = (), instead: str = "") -> None:
-    """Refuse a folder that holds anything but what a killed process of ours left of its beginning.
-
-    Args:
-        folder: Where something new is to be written.
-        but: Names of files that may be there.
-        instead: What else the folder might have been, for the message.
-
-    Raises:
-        InputError: If it is no place for a folder, or holds something.
-    """
-    require_folder_or_nothing(folder)
-    with disk_errors_said(folder):
-        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    for name in names:
-        begun = PARTIAL.fullmatch(name)
-        if (begun["name"] if begun else name) not in (*but, RUN_RECORD, LOCK):
-            raise InputError(
-                f"--out {folder}: expected a new or empty folder{instead}, found files in it "
-                f"({name}); choose another"
-            )
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

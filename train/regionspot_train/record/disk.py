@@ -1,4 +1,4 @@
-"""What is said where a run's folder cannot be written: a full disk, one that is lost."""
+"""Errors of the disk that a run's folder lies on, as one sentence."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from regionspot_core.errors import CheckpointError
 
 
 @contextmanager
-def disk_errors_said(folder: Path, *, after: BaseException | None = None) -> Iterator[None]:
-    """Have the system's errors of what is written here as one sentence that says what to do.
+def explained_disk_errors(folder: Path, *, after: BaseException | None = None) -> Iterator[None]:
+    """Raise the system's errors of writing as one sentence that says what to do.
 
     Args:
-        folder: The run's.
-        after: An error that has ended the run already; of the disk's nothing is said then.
+        folder: Folder of the run.
+        after: Error that has ended the run already; errors of the disk are then swallowed.
 
     Raises:
-        CheckpointError: The system refused to write.
+        CheckpointError: If the system refuses to write.
     """
     try:
         yield

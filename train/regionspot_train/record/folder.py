@@ -33,7 +33,7 @@ from regionspot_core.support.files import (
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD, TrainConfig, ValidationConfig
-from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.state import read_state
 
 CHECKPOINTS = "checkpoints"
@@ -83,7 +83,7 @@ class RunFolder:
             for step in self._steps():
                 remove_left_behind(self._folder(step))
             return
-        with disk_errors_said(path):
+        with explained_disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / RUN_RECORD, {**asked, **facts})
 
@@ -131,7 +131,7 @@ class RunFolder:
         """
         step = int(record.training["step"])
         folder = self._folder(step)
-        with disk_errors_said(self.path), folder_written_aside(folder) as partial:
+        with explained_disk_errors(self.path), folder_written_aside(folder) as partial:
             save_head(partial, head, record, beside={STATE: _saved(state)})
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one, that was passed over
         steps = self._steps()
@@ -149,7 +149,7 @@ class RunFolder:
         Raises:
             CheckpointError: The disk is full, or will not be written.
         """
-        with disk_errors_said(self.path):
+        with explained_disk_errors(self.path):
             save_head(self.path, head, record)
 
     def last_step(self) -> int | None:

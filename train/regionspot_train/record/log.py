@@ -11,7 +11,7 @@ from typing import IO, Self
 from pydantic import TypeAdapter, ValidationError
 
 from regionspot_core.support.files import written_aside
-from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.meter import LogLine
 
 METRICS = "metrics.jsonl"
@@ -37,14 +37,14 @@ class RunLog:
         """Take over the lines up to a step that an interrupted run left, and drop the rest."""
         self.lines = [line for line in read_lines(self._folder) if line.step <= step]
         path = self._folder / METRICS
-        with disk_errors_said(self._folder), written_aside(path) as partial:
+        with explained_disk_errors(self._folder), written_aside(path) as partial:
             partial.write_text("".join(map(_written, self.lines)), encoding="utf-8")
 
     def write(self, line: LogLine) -> None:
         """Add a line."""
         assert self._file is not None
         self.lines.append(line)
-        with disk_errors_said(self._folder):
+        with explained_disk_errors(self._folder):
             self._file.write(_written(line))
             self._file.flush()
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.support.error_text import one_line
 from regionspot_core.support.records import Record
 from regionspot_core.support.weight_files import read_tensors, state_problems
 from regionspot_train.config import TrainConfig
@@ -113,8 +114,7 @@ def read_state(
     try:
         values: Any = read_tensors(io.BytesIO(content))
     except Exception as error:  # PyTorch's readers raise whatever a broken file leads them to
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise CheckpointError(f"{source}: not a checkpoint's state ({reason})") from None
+        raise CheckpointError(f"{source}: not a checkpoint's state ({one_line(error)})") from None
     learner = _CheckpointState.parse(values, source=source, error=CheckpointError).learner
     problems = [] if learner.step == step else [f"step {learner.step}, expected {step}"]
     with torch.device("meta"):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from regionspot_core.errors import ConfigError
+from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import write_json
 from regionspot_core.support.records import Record, read_json_object
 from regionspot_train.config import LogConfig
 from regionspot_train.learning.validation import Accuracy
-from regionspot_train.record.disk import disk_errors_said
+from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.meter import LogLine
 
 TENSORBOARD = "tensorboard"
@@ -93,7 +94,7 @@ class _TensorBoard:
         self._writer = SummaryWriter(folder / TENSORBOARD, purge_step=step + 1 if step else None)
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        with disk_errors_said(self._folder):
+        with explained_disk_errors(self._folder):
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, step)
             # Whole before the next checkpoint: a run that goes on from there tells them no more.
@@ -127,10 +128,9 @@ class _WandB:
                 config=run,
             )
         except wandb.Error as error:
-            reason = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"log.wandb={project}: Weights & Biases does not begin ({reason}); log in by "
-                f"`wandb login`, set WANDB_MODE=offline, or set log.wandb=none"
+                f"log.wandb={project}: Weights & Biases does not begin ({one_line(error)}); log "
+                f"in by `wandb login`, set WANDB_MODE=offline, or set log.wandb=none"
             ) from None
         if known is None:
             write_json(kept, {"project": project, "id": self._run.id})

@@ -28,9 +28,10 @@ from regionspot_evaluate.reports.html.precision import (
 )
 from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_detections
 from regionspot_evaluate.reports.printing import KINDS
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.fast import departure_of_truth
 from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
-from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.results import Results
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -62,7 +63,7 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
     """Read a run's detections from its open file, checked as for scoring, and measure them."""
     masks = truth.masks is not None and truth.has_mask.all() and file.has_masks()
     ious: tuple[Iou, ...] = ("bbox", "segm") if masks else ("bbox",)
-    results = file.read(truth, ious=ious, every_box=True)
+    results = Results.read(file, truth, ious=ious, every_box=True)
     detections = sort_detections(results, truth, annotations)
     return Analysis(
         run,

@@ -23,7 +23,7 @@ from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.images import read_image
 from regionspot_evaluate.reports.html.naming import LEAST_IOU, MISSED, Naming
 from regionspot_evaluate.reports.html.read_run import Detections
-from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
 
 LONG_SIDE = 480
 """Of a thumbnail, in pixels."""

@@ -18,7 +18,7 @@ from regionspot_evaluate.reports.html.gallery import RunToShow, choose_images, m
 from regionspot_evaluate.reports.html.page import write_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
-from regionspot_evaluate.scoring.results import DetectionsFile
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
 
 
 def write_html_report(config: ReportConfig) -> list[Path]:
