@@ -21,7 +21,7 @@ import torch
 
 from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.cache.layout.encoding import quantise, restore
+from regionspot_core.cache.layout.encodings.int8 import INT8
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.heads.checkpoint import load_head
@@ -41,20 +41,20 @@ OUTLIERS = (7, 100, 401, 633)
 
 @torch.inference_mode()
 def cached_logits(head: FusionHead, cache: FeatureCache) -> list[torch.Tensor]:
-    """(regions, K) logits of each image, from its cached tokens alone."""
+    """Return (regions, K) logits of each image, from its cached tokens alone."""
     bank = cache.class_bank()
     classes = torch.from_numpy(bank.embeddings)
-    found = []
+    logits_of_images = []
     for index in range(len(cache)):
         batch = cache.read([index])
         regions = batch.region_tokens[:, :, cache.plan.paper_token].float()
         embedded = head(regions, batch.image_tokens.float(), batch.mask)
-        found.append(head.logits(embedded, classes, bank.logit_scale)[0, batch.mask[0]])
-    return found
+        logits_of_images.append(head.logits(embedded, classes, bank.logit_scale)[0, batch.mask[0]])
+    return logits_of_images
 
 
 def box_ap(cache: FeatureCache, logits: list[torch.Tensor], annotations: Path, out: Path) -> float:
-    """LVIS box AP of naming the annotated boxes, in points."""
+    """Return the LVIS box AP of naming the annotated boxes, in points."""
     entries = []
     for index, scores in enumerate(logits):
         batch = cache.read([index])
@@ -124,7 +124,9 @@ def measure_real_architecture() -> None:
     planted[..., OUTLIERS] *= 100
     for name, values in (("as they are", tokens), ("planted outliers", planted)):
         for axis, sharing in ((1, "image and channel"), (2, "token")):
-            back = restore(*quantise(values, axis=axis), axis=axis).astype(np.float64)
+            steps, scales = INT8.encode(torch.from_numpy(values), axis=axis)
+            assert scales is not None
+            back = INT8.decoded(steps.numpy(), scales.numpy(), axis=axis).astype(np.float64)
             wide = values.astype(np.float64)
             rest = np.setdiff1d(np.arange(values.shape[-1]), OUTLIERS)
             error = np.linalg.norm((back - wide)[..., rest], axis=-1)

@@ -81,7 +81,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
             EvaluateConfig(
                 images=world / "val",
                 annotations=world / "val.json",
-                head=run,
+                heads=(run,),
                 out=results,
                 baseline=BASELINES,
                 protocol=("standard", "fixed"),

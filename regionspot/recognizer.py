@@ -219,8 +219,8 @@ class Recognizer:
         (encoded,) = self._models.encode([image])
         if prompts is not None:
             return self._models.recognize(encoded, prompts)
-        seen = self._models.look_everywhere(encoded, propose or ProposeConfig())
-        return self._models.name([encoded], [without_overlaps(seen, overlap)])[0]
+        segmented = self._models.segment_everything(encoded, propose or ProposeConfig())
+        return self._models.classify([encoded], [without_overlaps(segmented, overlap)])[0]
 
     def _result(self, found: Recognition, size: tuple[int, int]) -> Result:
         return Result(

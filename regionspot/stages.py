@@ -73,7 +73,7 @@ def evaluate(config: EvaluateConfig | Mapping[str, Any]) -> EvaluationReport:
     """Detect with a head on a data set's images, and score the detections.
 
     Args:
-        config: The settings, or a mapping of them: images, annotations, head, out, …. A mapping
+        config: The settings, or a mapping of them: images, annotations, heads, out, …. A mapping
             that names no frozen models takes those that the head's record names.
 
     Raises:
@@ -83,7 +83,7 @@ def evaluate(config: EvaluateConfig | Mapping[str, Any]) -> EvaluationReport:
         values = dict(config)
         models = dict(values.get("backbones", {}))
         sam, clip = models.pop("sam", None), models.pop("clip", None)
-        head = Path(values.get("head", ""))
-        values["backbones"] = backbones_of_head(head, models, sam=sam, clip=clip)
+        first = Path((values.get("heads") or [""])[0])
+        values["backbones"] = backbones_of_head(first, models, sam=sam, clip=clip)
         config = EvaluateConfig.parse(values, source="regionspot.evaluate")
     return run_evaluation(config)

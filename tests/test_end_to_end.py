@@ -208,7 +208,7 @@ def evaluate_config(demo: Path, out: Path, **changes: object) -> EvaluateConfig:
     values = {
         "images": demo / "world" / "val",
         "annotations": demo / "world" / "val.json",
-        "head": demo / "run",
+        "heads": [demo / "run"],
         "out": out,
         "gallery": 2,
     }
@@ -254,7 +254,7 @@ def test_a_head_of_other_backbones_is_refused(demo: Path, tmp_path: Path) -> Non
     record.backbones["image_text_encoder"]["weights"] = "f" * 64
     save_head(run, load_head(demo / "run"), record)
     with pytest.raises(FingerprintError, match=r"image_text_encoder\.weights: expected ffffffff"):
-        run_evaluation(evaluate_config(demo, tmp_path / "out", head=run))
+        run_evaluation(evaluate_config(demo, tmp_path / "out", heads=[run]))
     assert not (tmp_path / "out").exists()
 
 

@@ -143,7 +143,7 @@ def test_an_evaluation_takes_the_models_of_the_head(place: Path) -> None:
         {
             "images": place / "world" / "val",
             "annotations": place / "world" / "val.json",
-            "head": place / "run",
+            "heads": [place / "run"],
             "out": place / "results",
             "baseline": (),
             "gallery": 0,

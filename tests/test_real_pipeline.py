@@ -135,9 +135,12 @@ def test_bfloat16_stays_near_float32(
     for slot, (a, b) in enumerate(zip(exact.encode(images), found.encode(images), strict=True)):
         prompts = BoxPrompts(annotations.box[annotations.regions(slot)])
         assert cosines(a.image_tokens, b.image_tokens).min() >= 0.999
-        seen, seen_low = exact.look(a, prompts), found.look(b, prompts)
+        seen, seen_low = exact.segment(a, prompts), found.segment(b, prompts)
         assert cosines(seen.tokens_RMS, seen_low.tokens_RMS).min() >= 0.999
-        logits, low = exact.name([a], [seen])[0].logits, found.name([b], [seen_low])[0].logits
+        logits, low = (
+            exact.classify([a], [seen])[0].logits,
+            found.classify([b], [seen_low])[0].logits,
+        )
         differ = max(differ, float(np.abs(logits - low).max()))
     assert 0 < differ <= 0.005 * scale
 

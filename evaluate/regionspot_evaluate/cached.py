@@ -21,7 +21,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
-from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -37,10 +37,10 @@ from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
-_OTHERS = ("zarr.json", RUN_RECORD, IMAGES)
-"""What a store, or a folder of `evaluate run`, has."""
+_FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
+"""Files of a store, or of a folder of `evaluate run`."""
 _OWN = (DETECTIONS, METRICS)
-"""What it writes of each head."""
+"""Files that `evaluate cached` writes for each head."""
 
 
 def run_cached_evaluation(config: CachedConfig) -> CachedReport:
@@ -94,8 +94,8 @@ def _require_place(out: Path, names: list[str]) -> None:
     for name in names:
         own = _own(out, name, names)
         ours = (own / CACHED_RECORD).exists() or _was_scored_from_a_cache(own / METRICS)
-        others = _OTHERS if ours else (*_OTHERS, *_OWN)
-        found = next((p for f in others for p in {out / f, own / f} if os.path.lexists(p)), None)
+        foreign = _FOREIGN if ours else (*_FOREIGN, *_OWN)
+        found = next((p for f in foreign for p in {out / f, own / f} if os.path.lexists(p)), None)
         if found is not None:
             raise InputError(
                 f"--out {out}: expected a new folder, or one of `evaluate cached`; this one has "
@@ -151,7 +151,7 @@ def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
     return bank
 
 
-def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> FusionHead:
+def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
     """A head, if it is of the cache's frozen models and its tokens are kept."""
     record, store = read_record(folder), str(cache.stores[0].store)
     record.require_fit(cache.fingerprint["backbones"], what=str(folder))
@@ -200,7 +200,7 @@ def _name_regions(
     cache: FeatureCache,
     images: NDArray[np.int64],
     bank: ClassBank,
-    heads: list[FusionHead],
+    heads: list[Head],
     tallies: list[_Tally],
     device: torch.device,
 ) -> None:

@@ -56,6 +56,17 @@ MOST_PAIRS = 10_000_000
 """Of an image: more than any has of regions and classes."""
 
 
+Heads = Annotated[
+    tuple[Path, ...],
+    Flag(name="--head", metavar="HEAD", check=existing_head),
+    Field(
+        min_length=1,
+        description="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; "
+        "several score what is read once.",
+    ),
+]
+
+
 def _source_of_proposals(value: object) -> str:
     """Take any path as it is: pydantic's own text would refuse one that is not UTF-8."""
     if not isinstance(value, str) or not value:
@@ -77,10 +88,7 @@ class EvaluateConfig(Config):
     """Folder that the annotations' file names start from."""
     annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
     """LVIS annotation JSON."""
-    head: Path
-    """The first head."""
-    more_heads: tuple[Path, ...] = ()
-    """Further heads for the same regions; each gets a folder of its own below ``out``."""
+    heads: Heads
     out: Annotated[Path, Flag(metavar="DIR", check=writable_folder)]
     """Folder for detections and figures."""
     proposals: Annotated[
@@ -155,11 +163,6 @@ class EvaluateConfig(Config):
         return options
 
     @property
-    def heads(self) -> tuple[Path, ...]:
-        """All that are evaluated."""
-        return self.head, *self.more_heads
-
-    @property
     def baselines(self) -> tuple[BaselineName, ...]:
         """Those that name the regions too, in the order of their table."""
         if self.baseline is None:
@@ -172,8 +175,7 @@ class EvaluateConfig(Config):
             update={
                 "images": self.images.absolute(),
                 "annotations": self.annotations.absolute(),
-                "head": self.head.absolute(),
-                "more_heads": tuple(head.absolute() for head in self.more_heads),
+                "heads": tuple(head.absolute() for head in self.heads),
                 "out": self.out.absolute(),
                 "proposals": absolute_source(self.proposals),
                 "bank": self.bank and self.bank.absolute(),
@@ -191,9 +193,9 @@ class EvaluateConfig(Config):
     def _none_stands_alone(cls, value: Any) -> Any:  # noqa: ANN401 - whatever is given
         if not isinstance(value, (list, tuple)) or NO_BASELINE not in value:
             return value
-        others = [str(name) for name in value if name != NO_BASELINE]
-        if others:
-            raise ValueError(f"expected none alone, or baselines; got none and {', '.join(others)}")
+        named = [str(name) for name in value if name != NO_BASELINE]
+        if named:
+            raise ValueError(f"expected none alone, or baselines; got none and {', '.join(named)}")
         return ()
 
     @field_validator("baseline")
@@ -211,11 +213,7 @@ class CachedConfig(Config):
 
     cache: Annotated[Location, Flag(metavar="STORE", check=existing_store)]
     """What `extract run` wrote: a folder or a URL."""
-    heads: Annotated[tuple[Path, ...], Flag(name="--head", metavar="HEAD", check=existing_head)] = (
-        Field(min_length=1)
-    )
-    """A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; several score what
-    is read once."""
+    heads: Heads
     annotations: Annotated[
         Path | None,
         Flag(metavar="FILE", check=existing_path, default="the store's own boxes"),

@@ -46,7 +46,7 @@ class Picture:
     boxes: NDArray[np.float32]
     """(R, 4) xyxy, original pixels"""
     masks: list[dict[str, Any]]
-    said: list[str]
+    predicted: list[str]
     confidence: list[float]
     true: list[str | None]
     """None where the true name is not known."""
@@ -140,12 +140,12 @@ def _draw_names(axes: Axes, picture: Picture, lines: int) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(lines + 0.6, -0.4)
-    for index, said in enumerate(picture.said[:REGIONS_SHOWN]):
+    for index, predicted in enumerate(picture.predicted[:REGIONS_SHOWN]):
         true = picture.true[index]
-        right = true is None or said == true
+        right = true is None or predicted == true
         colour = "0.15" if true is None else RIGHT if right else WRONG
         star = " ★" if picture.rare[index] else ""
-        text = f"{said if right else f'{said}  ({true})'}{star}"
+        text = f"{predicted if right else f'{predicted}  ({true})'}{star}"
         size = min(8.5, 8.5 * LINE_LETTERS / len(text))
         axes.text(0.0, index + 0.1, LETTERS[index], color=PALETTE[index % len(PALETTE)],
                   weight="bold", size=8.5, va="center")  # fmt: skip

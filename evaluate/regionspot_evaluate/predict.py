@@ -100,15 +100,15 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
     (encoded,) = recognizer.encode([image])
     overlapping = 0
     if prompts:
-        said = {kind: recognizer.recognize(encoded, some) for kind, some in prompts.items()}
+        recognitions = {kind: recognizer.recognize(encoded, some) for kind, some in prompts.items()}
     else:
-        seen = recognizer.look_everywhere(encoded, config.propose)
-        distinct = without_overlaps(seen, config.overlap)
-        overlapping = len(seen.masks) - len(distinct.masks)
-        said = {"auto": recognizer.name([encoded], [distinct])[0]}
+        segmented = recognizer.segment_everything(encoded, config.propose)
+        distinct = without_overlaps(segmented, config.overlap)
+        overlapping = len(segmented.masks) - len(distinct.masks)
+        recognitions = {"auto": recognizer.classify([encoded], [distinct])[0]}
     found = [
         region
-        for kind, recognition in said.items()
+        for kind, recognition in recognitions.items()
         for region in _regions(kind, recognition, recognizer, config.top)
     ]
     if not prompts:
@@ -224,12 +224,12 @@ def print_prediction(image: Path, report: PredictReport) -> None:
         right = column in ("", "%", "SAM's IoU")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for number, region in enumerate(report.regions, 1):
-        (name, probability), *others = region.names
+        (name, probability), *next_best = region.names
         table.add_row(
             str(number),
             name,
             percent(probability),
-            ", ".join(f"{other} {percent(share)}" for other, share in others),
+            ", ".join(f"{other} {percent(share)}" for other, share in next_best),
             " ".join(f"{value:.0f}" for value in region.box),
             f"{region.predicted_iou:.2f}",
         )

@@ -1,10 +1,11 @@
-"""Naming the proposals of a data set's images, batch by batch, into a journal."""
+"""Classifying the proposals of a data set's images, batch by batch, into a journal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.datasets.record import AnnotationSet
@@ -21,21 +22,23 @@ from regionspot_evaluate.pictures import REGIONS_SHOWN
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.baselines.names import BaselineName
 from regionspot_evaluate.recognition.baselines.protocol import Baseline, ShownRegions
-from regionspot_evaluate.recognition.recognizer import EncodedImage, Recognizer, SeenRegions
+from regionspot_evaluate.recognition.recognizer import EncodedImage, Recognizer, SegmentedRegions
 
 
 @dataclass(frozen=True)
-class Ready:
-    """An image that was read."""
+class ReadImage:
+    """An image that was read, or the reason why it could not be."""
 
-    prepared: PreparedImage
-    pixels: RGBImage | None
-    """Kept where baselines look at them."""
+    prepared: PreparedImage | None = None
+    """Inputs of the frozen models; None for an image that could not be read."""
+    pixels: RGBImage | None = None
+    """Kept where baselines need them."""
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
-class Namers:
-    """Who names regions: the heads, which share one look of the frozen models, and baselines."""
+class Classifiers:
+    """The heads, which share the frozen models' work, and the baselines of an evaluation."""
 
     backbones: Backbones
     heads: tuple[Recognizer, ...]
@@ -43,9 +46,9 @@ class Namers:
 
 
 def image_batches(config: EvaluateConfig, annotations: AnnotationSet) -> list[range]:
-    """The images that the models take together, the same however the work is shared out.
+    """Return the images that the models take together, the same however the work is split.
 
-    What a model says of an image depends in its last bits on the others it is taken with.
+    An image's figures depend in their last bits on the other images of its batch.
     """
     return [
         range(len(annotations))[start : start + config.batch_images]
@@ -53,92 +56,127 @@ def image_batches(config: EvaluateConfig, annotations: AnnotationSet) -> list[ra
     ]
 
 
-def name_batches(
+def classify_batches(
     config: EvaluateConfig,
     annotations: AnnotationSet,
     proposals: list[Proposals] | None,
-    namers: Namers,
+    classifiers: Classifiers,
     batches: dict[int, range],
     journal: Journal,
     advance: Advance,
 ) -> None:
-    """Name every proposal of the batches with every head and baseline.
+    """Classify every proposal of the batches with every head and baseline.
 
     Without proposals, SAM finds an image's regions by itself. An image that cannot be read is
-    recorded as that.
+    recorded with the reason.
     """
     positions = [position for batch in batches.values() for position in batch]
-    images = _read(config, annotations, namers, positions)
+    images = _read(config, annotations, classifiers, positions)
     for number, batch in batches.items():
         read = dict(zip(batch, islice(images, len(batch)), strict=True))
-        records = {
-            at: ImageRecord(at, failed=str(image))
-            for at, image in read.items()
-            if isinstance(image, ImageError)
-        }
-        good = {at: image for at, image in read.items() if isinstance(image, Ready)}
-        records |= _records(config, good, proposals, namers)
-        journal.add(number, [records[at] for at in batch])
+        records = _records(config, read, proposals, classifiers)
+        journal.add(number, [records[position] for position in batch])
         advance(len(batch))
 
 
 def _records(
     config: EvaluateConfig,
-    images: dict[int, Ready],
+    images: dict[int, ReadImage],
     proposals: list[Proposals] | None,
-    namers: Namers,
+    classifiers: Classifiers,
 ) -> dict[int, ImageRecord]:
-    """What is said of images, by their positions, that the models take together."""
-    first = namers.heads[0]
-    encoded = first.encode_prepared([image.prepared for image in images.values()])
-    looked = [
-        _look(config, first, image, None if proposals is None else proposals[position])
-        for position, image in zip(images, encoded, strict=True)
+    """Return the records of images, by position, that the models take together."""
+    records = {
+        position: ImageRecord(position, failed=image.failed)
+        for position, image in images.items()
+        if image.failed is not None
+    }
+    prepared = {
+        position: image.prepared for position, image in images.items() if image.prepared is not None
+    }
+    first = classifiers.heads[0]
+    encoded = first.encode_prepared(list(prepared.values()))
+    regions = [
+        _segment(config, first, image, None if proposals is None else proposals[position])
+        for position, image in zip(prepared, encoded, strict=True)
     ]
-    named = [head.name(encoded, [seen for _, seen in looked]) for head in namers.heads]
-    records = {}
-    for (position, image), view, (boxes, seen), *said in zip(
-        images.items(), encoded, looked, *named, strict=True
+    segmented = [each.segmented for each in regions]
+    recognitions = [head.classify(encoded, segmented) for head in classifiers.heads]
+    for position, image, each, *of_heads in zip(
+        prepared, encoded, regions, *recognitions, strict=True
     ):
-        heads = [
-            Answer.create(boxes, each.logits, each.probabilities, limit=config.limit)
-            for each in said
+        answers = [
+            Answer.create(each.proposals, one.logits, one.probabilities, limit=config.limit)
+            for one in of_heads
         ]
-        baselines = {}
-        if image.pixels is not None:
-            shown = ShownRegions(image.pixels, view.image_tokens, boxes.boxes, seen.masks)
-            for name, baseline in namers.baselines.items():
-                shares = baseline.probabilities(shown)
-                baselines[name] = Answer.create(boxes, shares, shares, limit=config.limit)
-        answers = [*heads, *baselines.values()]
-        wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in answers))
-        records[position] = ImageRecord(
-            position=position,
-            boxes=boxes.boxes,
-            true=boxes.classes.tolist(),
-            masks=[mask if r in wanted else None for r, mask in enumerate(seen.masks)],
-            heads=heads,
-            baselines=baselines,
-        )
+        baselines = _baseline_answers(config, classifiers, images[position].pixels, image, each)
+        records[position] = _record(position, each, answers, baselines)
     return records
 
 
-def _look(
+def _baseline_answers(
+    config: EvaluateConfig,
+    classifiers: Classifiers,
+    pixels: RGBImage | None,
+    image: EncodedImage,
+    regions: _Regions,
+) -> dict[BaselineName, Answer]:
+    if pixels is None:
+        return {}
+    boxes = regions.proposals.boxes
+    shown = ShownRegions(pixels, image.image_tokens, boxes, regions.segmented.masks)
+    answers = {}
+    for name, baseline in classifiers.baselines.items():
+        shares = baseline.probabilities(shown)
+        answers[name] = Answer.create(regions.proposals, shares, shares, limit=config.limit)
+    return answers
+
+
+def _record(
+    position: int,
+    regions: _Regions,
+    heads: list[Answer],
+    baselines: dict[BaselineName, Answer],
+) -> ImageRecord:
+    """Return an image's record; masks that no detection or picture needs are left out."""
+    answers = [*heads, *baselines.values()]
+    wanted = set(range(REGIONS_SHOWN)).union(*(answer.pairs.regions for answer in answers))
+    masks = regions.segmented.masks
+    return ImageRecord(
+        position=position,
+        boxes=regions.proposals.boxes,
+        true=regions.proposals.classes.tolist(),
+        masks=[mask if r in wanted else None for r, mask in enumerate(masks)],
+        heads=heads,
+        baselines=baselines,
+    )
+
+
+class _Regions(NamedTuple):
+    proposals: Proposals
+    segmented: SegmentedRegions
+    """The same regions, with SAM's masks and tokens."""
+
+
+def _segment(
     config: EvaluateConfig, first: Recognizer, image: EncodedImage, known: Proposals | None
-) -> tuple[Proposals, SeenRegions]:
-    """An image's regions: those that are known, or what SAM finds by itself."""
+) -> _Regions:
+    """Segment an image's proposals; without any, the regions that SAM finds by itself."""
     if known is not None:
-        return known, first.look(image, BoxPrompts(known.boxes))
-    seen = first.look_everywhere(image, config.propose)
-    return Proposals.from_sam(seen), seen
+        return _Regions(known, first.segment(image, BoxPrompts(known.boxes)))
+    segmented = first.segment_everything(image, config.propose)
+    return _Regions(Proposals.from_sam(segmented), segmented)
 
 
 def _read(
-    config: EvaluateConfig, annotations: AnnotationSet, namers: Namers, positions: Sequence[int]
-) -> Iterator[Ready | ImageError]:
-    """Images in order, decoded and resized in threads."""
+    config: EvaluateConfig,
+    annotations: AnnotationSet,
+    classifiers: Classifiers,
+    positions: Sequence[int],
+) -> Iterator[ReadImage]:
+    """Yield images in order, decoded and resized in threads."""
 
-    def read(position: int) -> Ready | ImageError:
+    def read(position: int) -> ReadImage:
         name = annotations.image_file[position]
         path = config.images / name
         try:
@@ -146,7 +184,8 @@ def _read(
             image = read_image(path, size=size, max_pixels=config.max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the record.
-            return ImageError(str(error).replace(str(path), name, 1))
-        return Ready(namers.backbones.prepare(image), image if namers.baselines else None)
+            return ReadImage(failed=str(error).replace(str(path), name, 1))
+        prepared = classifiers.backbones.prepare(image)
+        return ReadImage(prepared, image if classifiers.baselines else None)
 
     return map_ahead(read, positions, workers=config.workers)

@@ -24,7 +24,7 @@ from regionspot_evaluate.folder.folder import IMAGES, METRICS, RunFolder
 from regionspot_evaluate.folder.gather import ImageList, gather, read_image_list
 from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
 from regionspot_evaluate.folder.records import RecordForm
-from regionspot_evaluate.predictions import Namers, image_batches, name_batches
+from regionspot_evaluate.predictions import Classifiers, classify_batches, image_batches
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
@@ -186,9 +186,9 @@ def _named(
         }
 
     done = read_journals(folder.journals)
-    namers = _load_namers(evaluation, backbones) if pending_batches(done) else None
-    if namers is not None:
-        done.require_models(namers.backbones.fingerprint, what=folder.path)
+    classifiers = _load_classifiers(evaluation, backbones) if pending_batches(done) else None
+    if classifiers is not None:
+        done.require_models(classifiers.backbones.fingerprint, what=folder.path)
     folder.claim()
     with open_journal(folder.journals, share) as journal:
         if folder.finished:
@@ -196,15 +196,21 @@ def _named(
             yield None
             return
         pending = pending_batches(read_journals(folder.journals))
-        if namers is not None and pending:
+        if classifiers is not None and pending:
             total = sum(len(batch) for number, batch in enumerate(batches) if share.has(number))
             start = total - sum(len(batch) for batch in pending.values())
             if start:
                 say(f"evaluate: {start:,} of {counted(total, 'image')} are there already")
-            journal.start(namers.backbones.fingerprint)
+            journal.start(classifiers.backbones.fingerprint)
             with show("evaluate", total=total, unit="images", start=start) as advance:
-                name_batches(
-                    config, annotations, evaluation.proposals, namers, pending, journal, advance
+                classify_batches(
+                    config,
+                    annotations,
+                    evaluation.proposals,
+                    classifiers,
+                    pending,
+                    journal,
+                    advance,
                 )
         yield read_journals(folder.journals)
 
@@ -215,7 +221,7 @@ def _is_done(done: Done, number: int, *, again: bool) -> bool:
     return batch is not None and not (again and batch.failed)
 
 
-def _load_namers(evaluation: _Evaluation, backbones: Backbones | None) -> Namers:
+def _load_classifiers(evaluation: _Evaluation, backbones: Backbones | None) -> Classifiers:
     config, vocabulary = evaluation.config, evaluation.annotations.vocabulary
     backbones = backbones or load_backbones(config.backbones)
     clip = backbones.image_text_encoder
@@ -225,7 +231,7 @@ def _load_namers(evaluation: _Evaluation, backbones: Backbones | None) -> Namers
         else build_class_bank(clip, vocabulary)
     )
     device = Runtime.create(config.backbones.device).device
-    return Namers(
+    return Classifiers(
         backbones,
         tuple(Recognizer.load(head, backbones, bank, device=device) for head in config.heads),
         load_baselines(config.baselines, clip, bank),

@@ -26,10 +26,10 @@ def require_one_process(config: EvaluateConfig) -> None:
     """
     count = own_share().of
     if count > 1 or config.engine == "ray":
-        others = "workers of Ray" if config.engine == "ray" else f"torchrun's {count} processes"
+        processes = "workers of Ray" if config.engine == "ray" else f"torchrun's {count} processes"
         raise ConfigError(
             f"--shard {config.shard.index}/{config.shard.of}: expected one process, and "
-            f"{others} share the images out themselves; leave --shard out"
+            f"{processes} share the images out themselves; leave --shard out"
         )
 
 

@@ -324,8 +324,8 @@ class CategoryTable:
     def _roboflow_root(self) -> _Category | None:
         """Return the category that Roboflow, and so ODinW, puts above all the others."""
         roots = [row for row in self._rows if row.above == "none"]
-        others = [row for row in self._rows if row.above != "none"]
-        is_root = len(roots) == 1 and others and all(row.above == roots[0].name for row in others)
+        named = [row for row in self._rows if row.above != "none"]
+        is_root = len(roots) == 1 and named and all(row.above == roots[0].name for row in named)
         return roots[0] if is_root else None
 
     def _name(self, category: Entry) -> str:

@@ -57,16 +57,16 @@ def read_vocabulary(path: Path) -> Vocabulary:
     return dataset_format.read_vocabulary(file)
 
 
-class _Found(NamedTuple):
+class _FormatFile(NamedTuple):
     file: Path
     dataset_format: DatasetFormat
 
 
-def _find(path: Path) -> _Found:
+def _find(path: Path) -> _FormatFile:
     for dataset_format in FORMATS:
         file = dataset_format.find(path)
         if file is not None:
-            return _Found(file, dataset_format)
+            return _FormatFile(file, dataset_format)
     raise AnnotationError(
         f"{path}: expected an annotation file, got a folder without one (OpenImages' CSV of "
         f"boxes, or the JSON of an ODinW data set)"

@@ -15,8 +15,8 @@ from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_core.scoring.lvis import NamedBoxes, best_pairs, score_boxes
 
 
-class _Said(NamedTuple):
-    """Of one image: its R boxes, and its N best pairs of box and class."""
+class _ImageDetections(NamedTuple):
+    """One image's R boxes, and its N best pairs of box and class."""
 
     image_id: int
     image: int
@@ -52,7 +52,7 @@ class BoxPrecision:
         self._cache = cache
         self._limit = limit
         self._images = images
-        self._said: list[_Said] = []
+        self._detections: list[_ImageDetections] = []
 
     def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
         """The next images, and what was said of their regions."""
@@ -61,10 +61,10 @@ class BoxPrecision:
             real = batch.mask[b].numpy()
             scores_RK = probabilities_BRK[b][real]
             regions, classes = best_pairs(scores_RK, limit=self._limit)
-            self._said.append(
-                _Said(
+            self._detections.append(
+                _ImageDetections(
                     image_id=image_id,
-                    image=int(self._images[len(self._said)]),
+                    image=int(self._images[len(self._detections)]),
                     boxes=batch.boxes[b].numpy()[real],
                     true=batch.classes[b].numpy()[real],
                     regions=regions.astype(np.int32),
@@ -76,13 +76,16 @@ class BoxPrecision:
     def figures(self) -> dict[str, float | None]:
         """LVIS's box figures of all images; None where there is nothing to measure on."""
         # As an annotation file's images are scored, which decides between equal scores.
-        said = sorted(self._said, key=lambda each: each.image_id)
-        images = [each.image for each in said]
+        detections = sorted(self._detections, key=lambda each: each.image_id)
+        images = [each.image for each in detections]
         return score_boxes(
-            _joined([each.boxes for each in said], [each.true for each in said]),
-            _joined([each.boxes[each.regions] for each in said], [each.classes for each in said]),
-            np.concatenate([each.scores for each in said]),
-            images=len(said),
+            _joined([each.boxes for each in detections], [each.true for each in detections]),
+            _joined(
+                [each.boxes[each.regions] for each in detections],
+                [each.classes for each in detections],
+            ),
+            np.concatenate([each.scores for each in detections]),
+            images=len(detections),
             vocabulary=self._cache.vocabulary,
             negative=_of(self._cache.negative, images),
             not_exhaustive=_of(self._cache.not_exhaustive, images),

@@ -56,7 +56,7 @@ def write_place(folder: Path, backbones: Backbones) -> Path:
 def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
     values = {
         "images": place / "world" / "val", "annotations": place / "world" / "val.json",
-        "head": place / "first", "out": out, "batch_images": BATCH, "gallery": 1,
+        "heads": [place / "first"], "out": out, "batch_images": BATCH, "gallery": 1,
         "bank": place / "bank.h5", "baseline": BASELINES,
     }  # fmt: skip
     return EvaluateConfig.parse({**values, **changes}, source="test")

@@ -109,7 +109,7 @@ def test_baselines_answer_for_the_heads_own_regions(
     for i in (0, 5):
         pixels = read_image(place / "world" / "val" / annotations.image_file[i])
         (encoded,) = recognizer.encode([pixels])
-        seen = recognizer.look(encoded, BoxPrompts(proposals[i].boxes))
+        seen = recognizer.segment(encoded, BoxPrompts(proposals[i].boxes))
         shown = ShownRegions(pixels, encoded.image_tokens, proposals[i].boxes, seen.masks)
         for name, file in zip(BASELINES, BASELINE_FILES, strict=True):
             expected = image_detections(

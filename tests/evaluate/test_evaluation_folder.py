@@ -48,7 +48,7 @@ def annotations(place: Path) -> AnnotationSet:
 
 def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
     values = {
-        "images": place, "annotations": place / "val.json", "head": place / "first", "out": out,
+        "images": place, "annotations": place / "val.json", "heads": [place / "first"], "out": out,
         "batch_images": 2, "baseline": ["clip-pool"],
     }  # fmt: skip
     return EvaluateConfig.parse({**values, **changes}, source="test")
@@ -88,7 +88,7 @@ def test_folders_of_several_heads_are_looked_into(
     place: Path, annotations: AnnotationSet, tmp_path: Path, name: str
 ) -> None:
     write(tmp_path / name)
-    asked = config(place, tmp_path, more_heads=[place / "second"])
+    asked = config(place, tmp_path, heads=[place / "first", place / "second"])
     with pytest.raises(InputError, match=r"[Cc]hoose another"):
         run_folder(asked, annotations)
 
@@ -99,7 +99,7 @@ def test_heads_named_as_an_evaluations_files_are_refused(
 ) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / WEIGHTS).write_text(name)
-    asked = config(place, tmp_path / "out", more_heads=[tmp_path / name])
+    asked = config(place, tmp_path / "out", heads=[place / "first", tmp_path / name])
     with pytest.raises(InputError, match=f"--head .*{name}: an evaluation has files named"):
         run_folder(asked, annotations)
 
@@ -177,7 +177,7 @@ def test_paths_in_the_record_do_not_depend_on_the_folder_it_was_started_in(
     place: Path, annotations: AnnotationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    relative = {"images": Path(), "annotations": Path("val.json"), "head": Path("first")}
+    relative = {"images": Path(), "annotations": Path("val.json"), "heads": [Path("first")]}
     run_folder(config(place, tmp_path / "out", **relative), annotations).claim()
     recorded = json.loads((tmp_path / "out" / "run.json").read_text())["configuration"]
     assert recorded["images"] == str(place)

@@ -251,7 +251,7 @@ def test_naming_is_that_of_naive_code(seed: int, tmp_path: Path) -> None:
             and iou(entries[place]["bbox"], truth["bbox"]) >= 0.5
         ]
         said = read.vocabulary.index_of_id[near[0]["category_id"]] if near else MISSED
-        assert naming.said[region] == said
+        assert naming.predicted[region] == said
         assert naming.score[region] == (near[0]["score"] if near else 0.0)
         assert naming.right[region] == bool(near and near[0]["category_id"] == truth["category_id"])
 
@@ -270,7 +270,7 @@ def test_confusions_and_their_matrix_by_hand(tmp_path: Path) -> None:
 
     ranked = confusions(read, naming)
 
-    assert [(c.true, c.said, c.count, c.of) for c in ranked] == [
+    assert [(c.true, c.predicted, c.count, c.of) for c in ranked] == [
         (0, 1, 2, 3),
         (3, 2, 1, 1),  # before the next for its score
         (2, 3, 1, 1),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_evaluate.recognition.recognizer import SeenRegions, encode_masks
+from regionspot_evaluate.recognition.recognizer import SegmentedRegions, encode_masks
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 # Columns of a 4 × 10 image: three regions of one thing, a part of it, and another thing.
@@ -13,11 +13,11 @@ SURE = [0.8, 0.9, 0.7, 0.99, 0.5]
 # IoU with region 1, columns 0 to 5: 5/6, 1, 5/6, 2/6, 0. Region 3 with 0 and 2: 2/5, 1/6.
 
 
-def regions(columns: list[range], sure: list[float]) -> SeenRegions:
+def regions(columns: list[range], sure: list[float]) -> SegmentedRegions:
     masks = np.zeros((len(columns), 4, 10), dtype=bool)
     for mask, inside in zip(masks, columns, strict=True):
         mask[:, inside] = True
-    return SeenRegions(
+    return SegmentedRegions(
         tokens_RMS=torch.arange(len(columns)).float().reshape(-1, 1, 1).expand(-1, 5, 8),
         masks=encode_masks(masks),
         boxes=np.array([[c.start, 0, c.stop, 4] for c in columns], float).reshape(-1, 4),

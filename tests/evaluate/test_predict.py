@@ -163,17 +163,17 @@ def test_images_named_together_are_named_as_alone(recognizer: Recognizer) -> Non
     encoded = recognizer.encode([scene.image for scene in scenes])
     prompts = [scenes[0].boxes, np.zeros((0, 4)), scenes[2].boxes[:1]]
     seen = [
-        recognizer.look(image, BoxPrompts(boxes))
+        recognizer.segment(image, BoxPrompts(boxes))
         for image, boxes in zip(encoded, prompts, strict=True)
     ]
     assert len(scenes[0].boxes) > 1
-    together = recognizer.name(encoded, seen)
+    together = recognizer.classify(encoded, seen)
     assert [found.logits.shape for found in together] == [(len(p), 3) for p in prompts]
     for found, image, regions in zip(together, encoded, seen, strict=True):
-        (alone,) = recognizer.name([image], [regions])
+        (alone,) = recognizer.classify([image], [regions])
         np.testing.assert_allclose(found.logits, alone.logits, atol=1e-4)
         assert (found.masks, found.boxes.tolist()) == (alone.masks, alone.boxes.tolist())
-    assert recognizer.name([], []) == []
+    assert recognizer.classify([], []) == []
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_what_sam_finds_is_outlined_once(
     everything = ProposeConfig(points_per_side=12, iou_threshold=0, stability_threshold=0)
     with monkeypatch.context() as patch:
         patch.delattr(SamEncoder, "segment")
-        found = recognizer.look_everywhere(encoded, everything)
-    outlined = recognizer.look(encoded, BoxPrompts(found.boxes))
+        found = recognizer.segment_everything(encoded, everything)
+    outlined = recognizer.segment(encoded, BoxPrompts(found.boxes))
     assert len(found.boxes) > REGIONS_AT_ONCE
     assert torch.equal(found.tokens_RMS, outlined.tokens_RMS)
 
@@ -267,9 +267,9 @@ def test_what_sam_finds_is_outlined_once(
 def test_nothing_that_sam_finds_is_named(recognizer: Recognizer, scene: Scene) -> None:
     (encoded,) = recognizer.encode([scene.image])
     nothing = ProposeConfig(points_per_side=1, iou_threshold=1)
-    found = recognizer.look_everywhere(encoded, nothing)
+    found = recognizer.segment_everything(encoded, nothing)
     assert (len(found.tokens_RMS), found.boxes.shape, found.masks) == (0, (0, 4), [])
-    assert recognizer.name([encoded], [found])[0].logits.shape == (0, len(NAMES))
+    assert recognizer.classify([encoded], [found])[0].logits.shape == (0, len(NAMES))
 
 
 def test_a_mask_may_be_a_jpeg(place: Path, backbones: Backbones, scene: Scene) -> None:

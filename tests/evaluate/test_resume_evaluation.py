@@ -244,7 +244,7 @@ def test_a_finished_evaluation_is_only_scored_again(
             {"baseline": ["clip-crop"]},
             r"baselines: expected \['clip-crop'\], found \['clip-pool'\]",
         ),
-        ({"head": "second"}, r"heads\.first: expected nothing, found \w+…; heads\.second"),
+        ({"heads": ["second"]}, r"heads\.first: expected nothing, found \w+…; heads\.second"),
         (
             {"backbones": {"precision": "bfloat16"}},
             r"models\.precision: expected bfloat16, found f",
@@ -258,8 +258,8 @@ def test_another_evaluation_is_refused(
     named: str,
 ) -> None:
     before = files_of(unbroken[0])
-    if "head" in changes:
-        changes = {"head": place / changes["head"]}
+    if "heads" in changes:
+        changes = {"heads": [place / name for name in changes["heads"]]}
     with pytest.raises(FingerprintError, match=f"another evaluation than this: .*{named}"):
         run_evaluation(quick_config(place, unbroken[0], **changes))
     assert files_of(unbroken[0]) == before
@@ -351,12 +351,12 @@ def test_several_heads_share_the_frozen_models(
     tmp_path: Path,
 ) -> None:
     """Each head's folder has what it has alone, the record of the request too."""
-    asked = quick_config(place, tmp_path / "both", more_heads=[place / "second"])
+    asked = quick_config(place, tmp_path / "both", heads=[place / "first", place / "second"])
     run_killed(asked, backbones, 4, b"{", run=run_evaluations)
     reports = run_evaluations(asked, backbones=backbones)
     assert len(encoded) == BATCHES + 1
     second = run_evaluation(
-        quick_config(place, tmp_path / "alone", head=place / "second"), backbones=backbones
+        quick_config(place, tmp_path / "alone", heads=[place / "second"]), backbones=backbones
     )
     assert reports == {"first": unbroken[1], "second": second}
     assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)

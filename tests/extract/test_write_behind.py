@@ -167,7 +167,8 @@ def test_failed_images_rows_are_those_of_zeros(
     world: World, tmp_path: Path, keep: dict[str, object]
 ) -> None:
     """What the encoder stores of a failed image is what the writer makes of zeros."""
-    from regionspot_core.cache.writer import PartFeatures, encoded_features
+    from regionspot_core.cache.layout.encoded import encoded_features
+    from regionspot_core.cache.writer import PartFeatures
 
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     images = tmp_path / "images"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from regionspot_core.support.arguments import existing_head
 from regionspot_core.support.options import takes
 from regionspot_evaluate.commands.models import AS_RECORDED, with_models_of_head
 from regionspot_evaluate.config import EvaluateConfig
@@ -18,16 +16,6 @@ SOURCE = "regionspot evaluate run"
 @takes(EvaluateConfig, unset=AS_RECORDED)
 def run(
     values: dict[str, Any],
-    heads: Annotated[
-        list[Path],
-        typer.Option(
-            "--head",
-            metavar="HEAD",
-            help="A folder that `train fit` or `train import` wrote, or `demo` as DIR/run; "
-            "several score what is read once.",
-            callback=existing_head,
-        ),
-    ],
     shard: Annotated[
         str | None,
         typer.Option(
@@ -47,11 +35,10 @@ def run(
     """
     from regionspot_core.distributed.shares import Shard
 
-    values |= {"head": heads[0], "more_heads": heads[1:]}
     if shard is not None:
         values["shard"] = Shard.from_text(shard)
     EvaluateConfig.parse(values, source=SOURCE)
-    config = EvaluateConfig.parse(with_models_of_head(values, heads[0]), source=SOURCE)
+    config = EvaluateConfig.parse(with_models_of_head(values, values["heads"][0]), source=SOURCE)
 
     from regionspot_core.support.tables import show
     from regionspot_evaluate.reports.printing import evaluation_output, share_output

@@ -40,7 +40,7 @@ GALLERY = "predictions.png"
 CLAIM_SECONDS = 60.0
 """How long another process may take to write the record."""
 _NOT_RECORDED = frozenset(
-    {"head", "more_heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
+    {"heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
     | {"max_pixels", "protocol", "scorer"}
 )
 """Settings that decide no detection: how the work was split, how large an image may be, and what
@@ -168,10 +168,10 @@ class RunFolder:
         """The settings of the heads' evaluation, the same however the work was split."""
         config = self._config.with_absolute_paths()
         paths = dict(zip(self._names, config.heads, strict=True))
-        first, *others = (paths[name] for name in names)
+        first, *further = (paths[name] for name in names)
         models = config.backbones.model_dump(exclude={"device"})  # shares may have several
         settings = config.model_dump(exclude={*_NOT_RECORDED, "backbones"})
-        chosen = {"head": first, "more_heads": others, **settings, "backbones": models}
+        chosen = {"head": first, "more_heads": further, **settings, "backbones": models}
         return {key: _plain(value) for key, value in chosen.items()}
 
     def _files(self) -> Iterator[Path]:

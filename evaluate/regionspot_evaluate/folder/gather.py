@@ -56,12 +56,12 @@ def gather(
                 for record in done.batches[number].records(form):
                     _write(record, annotations, detections, baselines, image_lists)
                     if record.position in shown and len(record.boxes):
-                        for mine, answer in zip(pictures, record.heads, strict=True):
-                            mine.append(_picture(config, annotations, record, answer))
-        for head, mine in zip(heads, pictures, strict=True):
-            if mine:
+                        for of_head, answer in zip(pictures, record.heads, strict=True):
+                            of_head.append(_picture(config, annotations, record, answer))
+        for head, of_head in zip(heads, pictures, strict=True):
+            if of_head:
                 with written_aside(head / GALLERY) as partial:
-                    draw_gallery(mine, partial)
+                    draw_gallery(of_head, partial)
         folder.record_heads()
 
 
@@ -201,7 +201,7 @@ def _picture(
         size=size,
         boxes=record.boxes,
         masks=[mask for mask in record.masks if mask is not None],
-        said=[names[index] for index in answer.best],
+        predicted=[names[index] for index in answer.best],
         confidence=answer.confidence,
         true=[names[index] if index >= 0 else None for index in record.true],
         rare=[index >= 0 and frequencies[index] == "r" for index in record.true],

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
-from regionspot_evaluate.recognition.recognizer import SeenRegions
+from regionspot_evaluate.recognition.recognizer import SegmentedRegions
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Proposals:
         )
 
     @classmethod
-    def from_sam(cls, found: SeenRegions) -> Proposals:
+    def from_sam(cls, regions: SegmentedRegions) -> Proposals:
         """Regions that SAM found by itself, its predicted IoU as their score."""
-        unknown = np.full(len(found.boxes), -1, dtype=np.int64)
-        return cls(found.boxes.astype(np.float32), found.predicted_iou, unknown)
+        unknown = np.full(len(regions.boxes), -1, dtype=np.int64)
+        return cls(regions.boxes.astype(np.float32), regions.predicted_iou, unknown)

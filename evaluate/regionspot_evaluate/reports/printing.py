@@ -161,10 +161,10 @@ def share_output(share: str, report: ShareReport) -> list[str]:
 
 def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
     """Region top-1 by group of classes, with top-5 and the classes' mean; none if none is known."""
-    there = {group for figures in rows.values() for group in figures.top1}
-    if not there:
+    known = {group for figures in rows.values() for group in figures.top1}
+    if not known:
         return []
-    groups = [g for g in GROUPS if g in there] + sorted(there.difference(GROUPS))
+    groups = [g for g in GROUPS if g in known] + sorted(known.difference(GROUPS))
     table = titled_table("Region top-1 over the whole vocabulary, %; of all, top-5 and class mean")
     table.add_column("", overflow="fold")
     for heading in (*groups, "top-5", "mean"):

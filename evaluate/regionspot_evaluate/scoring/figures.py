@@ -93,14 +93,14 @@ def one_protocol(scores: Iterable[Score]) -> str:
 
 
 def largest_difference(
-    figures: Mapping[str, float | None], others: Mapping[str, float | None]
+    figures: Mapping[str, float | None], reference: Mapping[str, float | None]
 ) -> float:
     """Over all figures; infinite where only one of the two is there."""
     differences = [0.0]
     for name, value in figures.items():
-        theirs = others[name]
-        if value is None or theirs is None:
-            differences.append(0.0 if value is theirs else float("inf"))
+        expected = reference[name]
+        if value is None or expected is None:
+            differences.append(0.0 if value is expected else float("inf"))
         else:
-            differences.append(abs(value - theirs))
+            differences.append(abs(value - expected))
     return max(differences)

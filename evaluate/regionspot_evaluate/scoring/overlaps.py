@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
-from regionspot_evaluate.recognition.recognizer import SeenRegions
+from regionspot_evaluate.recognition.recognizer import SegmentedRegions
 
 
-def without_overlaps(regions: SeenRegions, most: float) -> SeenRegions:
+def without_overlaps(regions: SegmentedRegions, most: float) -> SegmentedRegions:
     """Return the regions, less those whose mask overlaps that of a surer one.
 
     Args:
@@ -26,7 +26,7 @@ def without_overlaps(regions: SeenRegions, most: float) -> SeenRegions:
         if not (iou_RR[region, kept] > most).any():
             kept.append(region)
     kept.sort()
-    return SeenRegions(
+    return SegmentedRegions(
         tokens_RMS=regions.tokens_RMS[kept],
         masks=[masks[region] for region in kept],
         boxes=regions.boxes[kept],

@@ -45,5 +45,5 @@ def _scores(scorer: LvisScorer, config: ScoreConfig) -> dict[Iou, Score]:
 
 def _difference(config: ScoreConfig, table: AnnotationTable, scores: dict[Iou, Score]) -> float:
     reference = LvisScorer(table, scorer="lvis", ious=config.iou)
-    theirs = _scores(reference, config)
-    return max(largest_difference(scores[iou].values, theirs[iou].values) for iou in scores)
+    expected = _scores(reference, config)
+    return max(largest_difference(scores[iou].values, expected[iou].values) for iou in scores)

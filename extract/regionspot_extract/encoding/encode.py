@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
-from regionspot_core.cache.layout.encoding import SMALLEST, quantise_tensor
+from regionspot_core.cache.layout.encoded import encoded_tensors, zero_rows
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import CachePlan, Part
-from regionspot_core.cache.layout.schema import FLIPPED, features, part_arrays, scale_name
+from regionspot_core.cache.layout.schema import FLIPPED, features, part_arrays
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets.record import AnnotationSet
@@ -101,7 +101,7 @@ class Encoder:
         """
         reach("encode part", part.index)
         with self._turn:
-            rows, failed = self._empty_rows(part), []
+            rows, failed = zero_rows(self._plan, part), []
             underway: _Batch | None = None
             for batch in in_batches(pictures, batch_images):
                 failed += [picture for picture in batch if isinstance(picture, FailedImage)]
@@ -217,15 +217,11 @@ class Encoder:
 
     def _stored(self, arrays: Tensors) -> Tensors:
         """The features as the store has them, and which of their rows are finite."""
-        stored = {}
-        for name, values in arrays.items():
-            stored[f"{_FINITE}{name}"] = values.isfinite().flatten(1).all(1)
-            axis = self._features[name].scale_axis
-            if self._plan.keep.dtype == "int8" and axis is not None:
-                stored[name], stored[scale_name(name)] = quantise_tensor(values, axis=axis)
-            else:
-                stored[name] = values
-        return stored
+        finite = {
+            f"{_FINITE}{name}": values.isfinite().flatten(1).all(1)
+            for name, values in arrays.items()
+        }
+        return finite | encoded_tensors(self._plan, arrays)
 
     def _place(self, batch: _Batch, part: Part, rows: dict[str, NDArray[Any]]) -> None:
         """Put a batch's features where they belong among the part's rows."""
@@ -239,18 +235,6 @@ class Encoder:
             for name, array in self._arrays.items():
                 place = regions - first_region if array.of_regions else images
                 rows[name][place] = arrays[name]
-
-    def _empty_rows(self, part: Part) -> dict[str, NDArray[Any]]:
-        """The part's rows, those of zeros."""
-        scales = {scale_name(each.name) for each in self._features.values() if each.scale_axis}
-        return {
-            name: np.full(
-                (part.rows if array.of_regions else len(part.images), *array.shape[1:]),
-                SMALLEST if name in scales else 0,
-                dtype=array.dtype,
-            )
-            for name, array in self._arrays.items()
-        }
 
     def _boxes(self, picture: Picture) -> NDArray[np.float32]:
         return prompt_boxes(self._annotations, picture.position, self._plan.keep.jitter)

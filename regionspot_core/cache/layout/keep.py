@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from regionspot_core.cache.layout.encodings.encoding import Encoding
+from regionspot_core.cache.layout.encodings.registry import find_encoding
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.region_tokens import KeptTokens
@@ -21,14 +23,26 @@ KEPT = "What is kept"
 class Keep(Config):
     """What of the models' output a store keeps, and how."""
 
-    dtype: Annotated[Literal["float16", "int8"], Flag(panel=KEPT)] = "float16"
-    """Type of the stored tokens; `int8` takes half the bytes."""
+    dtype: Annotated[str, Flag(panel=KEPT, metavar="float16|int8|MODULE:NAME")] = "float16"
+    """Encoding of the stored tokens; `int8` takes half the bytes. One of your own is named by its
+    module, such as `my_package.encodings:MINE`."""
     sam_tokens: Annotated[KeptTokens, Flag(panel=KEPT)] = "all"
     """SAM's tokens of a region: all five, or the paper's one."""
     jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)
     """Jittered copies of each box."""
     flip: Annotated[bool, Flag(panel=KEPT)] = False
     """Keep the mirrored image and its boxes as well."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """Encoding that ``dtype`` names."""
+        return find_encoding(self.dtype)
+
+    @field_validator("dtype")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        find_encoding(name)
+        return name
 
 
 @dataclass(frozen=True)

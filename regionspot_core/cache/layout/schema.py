@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.cache.layout.encodings.encoding import SCALE_DTYPE
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan, Part
 from regionspot_core.cache.layout.shards import Pieces, chunk_count, shard_bytes, shard_pieces
@@ -86,7 +87,7 @@ class Feature:
     """Shape behind axis 0."""
     dtype: str = "float16"
     scale_axis: int | None = None
-    """The axis that shares a scale where tokens are quantised; None: never quantised."""
+    """Axis whose values may share a scale in an encoding; None: kept as it is by every encoding."""
     copies: bool = False
     """Whether axis 1 runs over jittered copies, a chunk each."""
 
@@ -112,17 +113,17 @@ class PartArray:
             return slice(part.row_start, part.row_stop)
         return slice(part.image_start, part.image_stop)
 
+    def length(self, part: Part) -> int:
+        """Return the number of the part's rows along axis 0."""
+        return part.rows if self.of_regions else len(part.images)
+
     def file_bytes(self, part: Part) -> int:
-        """Size of the part's file; 0 where the part has no rows."""
-        rows = self.rows(part)
-        return shard_bytes(
-            rows.stop - rows.start, chunk=self.chunk, shard=self.shard, dtype=self.dtype
-        )
+        """Return the size of the part's file; 0 where the part has no rows."""
+        return shard_bytes(self.length(part), chunk=self.chunk, shard=self.shard, dtype=self.dtype)
 
     def chunk_count(self, part: Part) -> int:
-        """How many chunks the part's file has."""
-        rows = self.rows(part)
-        return chunk_count(rows.stop - rows.start, chunk=self.chunk, shard=self.shard)
+        """Return how many chunks the part's file has."""
+        return chunk_count(self.length(part), chunk=self.chunk, shard=self.shard)
 
     def pieces(self, values: NDArray[Any]) -> Pieces | None:
         """The content of a part's file; None where the part has no rows."""
@@ -151,17 +152,17 @@ def features(plan: CachePlan) -> dict[str, Feature]:
 
 
 def part_arrays(plan: CachePlan) -> dict[str, PartArray]:
-    """The arrays that parts write, by name: every feature's, and scales where quantised."""
-    arrays = []
+    """Return the arrays that parts write, by name: every feature's, and the scales of encodings."""
+    arrays, encoding = [], plan.keep.encoding
     for feature in features(plan).values():
-        quantised = plan.keep.dtype == "int8" and feature.scale_axis is not None
-        arrays.append(
-            _part_array(plan, feature, feature.name, feature.trailing, "int8" if quantised else "")
-        )
-        if quantised and feature.scale_axis is not None:
-            trailing = list(feature.trailing)
-            del trailing[feature.scale_axis - 1]
-            arrays.append(_part_array(plan, feature, scale_name(feature.name), tuple(trailing)))
+        axis = feature.scale_axis
+        dtype = feature.dtype if axis is None else encoding.dtype
+        arrays.append(_part_array(plan, feature, feature.name, feature.trailing, dtype))
+        if axis is not None and encoding.scale_shape is not None:
+            trailing = encoding.scale_shape(feature.trailing, axis)
+            arrays.append(
+                _part_array(plan, feature, scale_name(feature.name), trailing, SCALE_DTYPE)
+            )
     return {array.name: array for array in arrays}
 
 
@@ -201,10 +202,10 @@ def groups_of(names: Iterable[str]) -> set[str]:
 
 @cache
 def _all_part_arrays() -> frozenset[str]:
-    everything = Keep(dtype="int8", jitter=1, flip=True)
-    return frozenset(
-        part_arrays(CachePlan(np.zeros(1, np.int64), TokenShape(1, 1, 1, 1, 1), 1, everything))
-    )
+    shape, every_view = TokenShape(1, 1, 1, 1, 1), Keep(jitter=1, flip=True)
+    every = features(CachePlan(np.zeros(1, np.int64), shape, 1, every_view)).values()
+    scales = {scale_name(each.name) for each in every if each.scale_axis is not None}
+    return frozenset({each.name for each in every} | scales)
 
 
 @cache
@@ -214,7 +215,7 @@ def _metadata_keys() -> frozenset[str]:
 
 
 def scale_name(name: str) -> str:
-    """The name of the scales of a quantised array: ``clip/tokens`` → ``clip/scale``."""
+    """Return the name of the scales of encoded tokens: ``clip/tokens`` → ``clip/scale``."""
     return name.removesuffix("tokens") + "scale"
 
 
@@ -265,12 +266,12 @@ def small_arrays(
 
 
 def _part_array(
-    plan: CachePlan, feature: Feature, name: str, trailing: tuple[int, ...], dtype: str = ""
+    plan: CachePlan, feature: Feature, name: str, trailing: tuple[int, ...], dtype: str
 ) -> PartArray:
     inner = (1, *trailing[1:]) if feature.copies else trailing
     return PartArray(
         name=name,
-        dtype=dtype or feature.dtype,
+        dtype=dtype,
         shape=(plan.row_count if feature.of_regions else plan.image_count, *trailing),
         chunk=(REGION_CHUNK if feature.of_regions else 1, *inner),
         shard=(plan.part_rows if feature.of_regions else plan.part_images, *trailing),

@@ -54,7 +54,7 @@ class _ArrayMetadata(BaseModel):
     zarr_format: Literal[3]
     node_type: Literal["array"]
     shape: tuple[Count, ...] = Field(min_length=1)
-    data_type: Literal["int8", "uint8", "int32", "int64", "float16", "float32"]
+    data_type: Literal["int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32"]
     chunk_grid: _ChunkGrid
     fill_value: float = Field(ge=-1, le=0)
     codecs: tuple[_Codec, ...]

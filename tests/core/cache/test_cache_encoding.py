@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from regionspot_core.cache.layout.encoding import LARGEST, SMALLEST, STEPS, quantise, restore
+from regionspot_core.cache.layout.encodings.int8 import INT8, LARGEST, SMALLEST, STEPS
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
@@ -17,6 +18,15 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.testing import make_cache, make_features
 
 finite16 = st.floats(-65504, 65504, width=16)
+
+
+def quantise(values: np.ndarray, *, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    steps, scales = INT8.encode(torch.from_numpy(values), axis=axis)
+    assert scales is not None
+    return steps.numpy(), scales.numpy()
+
+
+restore = INT8.decoded
 
 
 def test_a_hand_computed_case() -> None:

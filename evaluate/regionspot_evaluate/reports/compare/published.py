@@ -66,8 +66,8 @@ def published_beside(truth: Truth, protocol: Protocol) -> tuple[Published, ...]:
     names = [name for name, images in IMAGES.items() if found == (images, CLASSES)]
     rows = tuple(p for p in PUBLISHED if p.images in names and p.protocol == protocol)
     if not rows:
-        there = sorted({(p.images, p.protocol) for p in PUBLISHED}, reverse=True)
-        sets = ", ".join(f"{name} ({IMAGES[name]:,} images) by {way}" for name, way in there)
+        pairs = sorted({(p.images, p.protocol) for p in PUBLISHED}, reverse=True)
+        sets = ", ".join(f"{name} ({IMAGES[name]:,} images) by {way}" for name, way in pairs)
         raise InputError(
             f"--published: figures are known of {sets}; {truth.path} has {found[0]:,} images and "
             f"{found[1]:,} classes, and the protocol is {LVIS_PROTOCOLS[protocol]}"

@@ -15,6 +15,7 @@ from regionspot_evaluate.recognition.baselines.names import baseline_label
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.reports.html.naming import (
     MISSED,
+    Confusion,
     Naming,
     confusions,
     name_regions,
@@ -94,6 +95,11 @@ def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, A
     }
 
 
+def _confusion(confusion: Confusion) -> dict[str, Any]:
+    values = asdict(confusion)
+    return {"true": values.pop("true"), "said": values.pop("predicted"), **values}
+
+
 def _comparison_warnings(analyses: list[Analysis]) -> list[str]:
     """Why two runs cannot be compared."""
     given = [each.run for each in analyses if each.run.names_annotated_boxes]
@@ -119,7 +125,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "baselines": _baselines(analysis.run),
         "annotated_boxes": analysis.run.names_annotated_boxes,
         "named_right": _named_right(naming, annotations),
-        "missed": _mean(naming.said == MISSED),
+        "missed": _mean(naming.predicted == MISSED),
         "curves": {
             name: {group: _rounded(values) for group, values in groups.items()}
             for name, groups in precision.curves.items()
@@ -129,7 +135,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
             "bins": [asdict(each) for each in precision.calibration],
         },
         "tide": {"delta_ap50": precision.tide, "counts": precision.tide_counts},
-        "confusions": [asdict(each) for each in ranked[:PAIRS]],
+        "confusions": [_confusion(each) for each in ranked[:PAIRS]],
         "matrix": asdict(matrix),
         "provenance": analysis.run.provenance(),
         "warnings": _warnings(analysis),
@@ -209,7 +215,7 @@ def _class_figures(analysis: Analysis, annotations: AnnotationSet) -> list[dict[
     for pair in confusions(annotations, naming):
         called = others.setdefault(pair.true, [])
         if len(called) < OTHER_NAMES:
-            called.append([pair.said, pair.count])
+            called.append([pair.predicted, pair.count])
     return [
         {
             "ap": _value(precision.class_ap[index]),

@@ -227,15 +227,15 @@ def _said_regions(
     for place in shown:
         near = box_iou(detections.box[place][None], annotations.box[true])[0]
         same = near.size and near.max() >= LEAST_IOU
-        said = int(detections.class_index[place])
+        predicted = int(detections.class_index[place])
         classes = annotations.class_index[true]
         # A box over two annotated ones is right if either has its name.
-        right = bool((classes[near >= LEAST_IOU] == said).any()) if same else False
-        name = said if right else int(classes[near.argmax()]) if same else MISSED
+        right = bool((classes[near >= LEAST_IOU] == predicted).any()) if same else False
+        name = predicted if right else int(classes[near.argmax()]) if same else MISSED
         rle = masks.get(int(detections.entry[place]))
         found.append(
             {
-                "class": said,
+                "class": predicted,
                 "true": name,
                 "score": round(float(detections.score[place]), 4),
                 "box": _scaled(detections.box[place], scale),

@@ -24,7 +24,7 @@ MISSED = -1
 class Naming:
     """R annotated regions, each with its highest scored detection of any class."""
 
-    said: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     """(R,) the detection's class index; ``MISSED`` where none has an IoU of ``LEAST_IOU``."""
     score: NDArray[np.float64]
     """(R,) the detection's; 0 where there is none."""
@@ -37,7 +37,7 @@ class Confusion:
     """Regions of one class that were called by another name."""
 
     true: int
-    said: int
+    predicted: int
     count: int
     of: int
     """How many regions the true class has."""
@@ -57,7 +57,7 @@ class ConfusionMatrix:
 def name_regions(annotations: AnnotationSet, detections: Detections) -> Naming:
     """Find for each annotated box the highest scored detection that overlaps it enough."""
     count = len(annotations.box)
-    said = np.full(count, MISSED, dtype=np.int64)
+    predicted = np.full(count, MISSED, dtype=np.int64)
     score = np.zeros(count)
     for image in range(len(annotations)):
         true, found = annotations.regions(image), detections.of_image(image)
@@ -66,19 +66,19 @@ def name_regions(annotations: AnnotationSet, detections: Detections) -> Naming:
         near = box_iou(detections.box[found], annotations.box[true]) >= LEAST_IOU
         best = found.start + near.argmax(axis=0)  # the first is the highest scored
         hit = near.any(axis=0)
-        said[true] = np.where(hit, detections.class_index[best], MISSED)
+        predicted[true] = np.where(hit, detections.class_index[best], MISSED)
         score[true] = np.where(hit, detections.score[best], 0.0)
-    return Naming(said, score, said == annotations.class_index)
+    return Naming(predicted, score, predicted == annotations.class_index)
 
 
 def confusions(annotations: AnnotationSet, naming: Naming) -> list[Confusion]:
-    """Pairs of a true class and another that was said, the most frequent first."""
+    """Pairs of a true class and another that was predicted, the most frequent first."""
     true = annotations.class_index.astype(np.int64)
-    wrong = np.flatnonzero((naming.said != MISSED) & ~naming.right)
+    wrong = np.flatnonzero((naming.predicted != MISSED) & ~naming.right)
     if not len(wrong):
         return []
     pairs, inverse, counts = np.unique(
-        np.column_stack([true[wrong], naming.said[wrong]]),
+        np.column_stack([true[wrong], naming.predicted[wrong]]),
         axis=0,
         return_inverse=True,
         return_counts=True,
@@ -111,15 +111,15 @@ def worst_matrix(
     """
     chosen: list[int] = []
     for confusion in ranked:
-        new = [c for c in (confusion.true, confusion.said) if c not in chosen]
+        new = [c for c in (confusion.true, confusion.predicted) if c not in chosen]
         if len(chosen) + len(new) <= classes:
             chosen += new
     place = {class_index: position for position, class_index in enumerate(chosen)}
     counts = [[0] * (len(chosen) + 2) for _ in chosen]
-    pairs = Counter(zip(annotations.class_index.tolist(), naming.said.tolist(), strict=True))
-    for (true, said), count in pairs.items():
+    pairs = Counter(zip(annotations.class_index.tolist(), naming.predicted.tolist(), strict=True))
+    for (true, predicted), count in pairs.items():
         if true in place:
-            column = len(chosen) + 1 if said == MISSED else place.get(said, len(chosen))
+            column = len(chosen) + 1 if predicted == MISSED else place.get(predicted, len(chosen))
             counts[place[true]][column] += count
     return ConfusionMatrix(chosen, counts)
 

@@ -1,0 +1,1 @@
+"""Encodings: how a store keeps float16 tokens. Nothing heavy is imported here."""
