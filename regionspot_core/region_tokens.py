@@ -15,7 +15,7 @@ PAPER_TOKEN = 1
 TokenChoice = Literal["paper", "masks", "all"]
 """``paper``: mask token 0 alone. ``masks``: all mask tokens. ``all``: the IoU token, then those."""
 KeptTokens = Literal["all", "paper"]
-"""What a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
+"""Name of what a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
 
 _CHOSEN = {
     "paper": slice(PAPER_TOKEN, PAPER_TOKEN + 1),
@@ -28,15 +28,15 @@ _ALONE = slice(0, 1)
 def chosen_tokens(
     tokens: torch.Tensor, choice: TokenChoice, kept: KeptTokens = "all"
 ) -> torch.Tensor:
-    """What a head sees of regions' tokens (..., M, S): the N chosen ones in a row, (..., N·S)."""
+    """Return the N chosen of regions' tokens (..., M, S) in a row, (..., N·S)."""
     return tokens[..., _places(choice, tokens.shape[-2], kept), :].flatten(-2)
 
 
 def chosen_count(choice: TokenChoice, count: int, kept: KeptTokens, *, of: str) -> int:
-    """N, how many of a region's M = ``count`` tokens are chosen of those in a cache.
+    """Return N, how many of a region's M = ``count`` tokens are chosen of those in a cache.
 
     Raises:
-        InputError: The cache, called ``of``, keeps only the paper's token, and others are chosen.
+        InputError: If the cache ``of`` keeps only the paper's token, and others are chosen.
     """
     if kept == "paper" and choice != "paper":
         raise InputError(

@@ -26,13 +26,13 @@ class Times:
     seconds: Mapping[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Seconds of one repetition."""
+        """Return the median seconds of one repetition."""
         return statistics.median(self.seconds[name])
 
     def ratio(self, name: str, other: str) -> float:
-        """How many times as long ``name`` takes as ``other``: the median of the rounds' ratios."""
+        """Return the median over the rounds of ``name``'s seconds over ``other``'s."""
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)
-        return statistics.median(mine / theirs for mine, theirs in pairs)
+        return statistics.median(first / second for first, second in pairs)
 
 
 def take_turns(
@@ -65,7 +65,7 @@ def take_turns(
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Return the seconds that ``work`` takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

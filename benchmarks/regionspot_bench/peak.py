@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """The most memory that was resident in this process since it became this program.
+    """Return the most memory that was resident in this process since it became this program.
 
     Not ``ru_maxrss``, where the system says better: on Linux that one begins with the peak of the
     process that started this one.

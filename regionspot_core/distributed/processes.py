@@ -73,7 +73,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What stopped a process."""
+    """Error that stopped a process."""
 
     error: RegionSpotError | OSError | None
     """Raised here as it is; None stands for a fault of ours."""

@@ -18,7 +18,7 @@ from regionspot_core.support.options import Flag
 
 RAY = "On a Ray cluster"
 ANSWER_SECONDS = 5.0
-"""How long a cluster's address may take to answer."""
+"""Seconds that a cluster's address may take to answer."""
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
 
 
@@ -206,5 +206,5 @@ def cluster_nodes() -> list[dict[str, float]]:
     """Return the resources of each machine of the cluster that this process is connected to."""
     import ray
 
-    found: list[dict[str, Any]] = ray.nodes()
-    return [node["Resources"] for node in found if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return [node["Resources"] for node in nodes if node["Alive"]]

@@ -43,7 +43,7 @@ from regionspot_core.support.progress import say
 TRIES = 3
 """Workers that may die of one item, or one after another without progress."""
 SEEN_SECONDS = 90.0
-"""How late a shared folder's news may be: NFS keeps what a folder holds for 60 s by default."""
+"""Longest delay of a shared folder's news: NFS keeps what a folder holds for 60 s by default."""
 LOOK_SECONDS = 1.0
 """Between two looks at what the workers tell."""
 PATIENCE_LOOKS = 30
@@ -103,7 +103,7 @@ class RayTasks:
 
 @dataclass
 class _Slot:
-    """One worker's place in the crew; when the worker dies, another takes it."""
+    """A worker's place in the crew; when the worker dies, another takes it."""
 
     worker: Worker
     actor: Any = None

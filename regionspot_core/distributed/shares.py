@@ -35,7 +35,7 @@ POLL_SECONDS = 0.5
 
 
 class Shard(Config):
-    """One of ``of`` equal shares of the parts that a piece of work comes in."""
+    """A share, one of ``of`` equal ones, of the parts that a piece of work comes in."""
 
     index: int = Field(default=1, ge=1, le=MOST_SHARES)
     of: int = Field(default=1, ge=1, le=MOST_SHARES)
@@ -74,7 +74,7 @@ def _is_number(text: str) -> bool:
 
 
 class WorkerAddress(NamedTuple):
-    """Where a worker runs."""
+    """Place in which a worker runs."""
 
     host: str
     process: int
@@ -89,7 +89,7 @@ class WorkerAddress(NamedTuple):
 
 
 class Event(Enum):
-    """What a worker tells of its work."""
+    """Kind of message about a worker's progress."""
 
     BEGUN = "begun"
     """It has taken up an item: a part of a store, say."""
@@ -100,7 +100,7 @@ class Event(Enum):
 
 
 class Message(NamedTuple):
-    """One event, of an item or of a number of images."""
+    """An event, of an item or of a number of images."""
 
     event: Event
     number: int
@@ -115,10 +115,10 @@ def tell_nobody(message: Message) -> None:
 
 @dataclass(frozen=True)
 class Worker:
-    """One of the processes that share a job, as the job's function knows it."""
+    """A process of several that share a job, as the job's function knows it."""
 
     share: Shard = field(default_factory=Shard)
-    """Its fixed share, for work whose items cannot be claimed."""
+    """Fixed share, for work whose items cannot be claimed."""
     device: str | None = None
     """The device to compute on; None leaves it to the configuration."""
     alone: tuple[int, ...] = ()
@@ -149,7 +149,7 @@ def telling_progress(tell: Tell) -> ShowProgress:
 
 
 class Amount(NamedTuple):
-    """How much of a job is done."""
+    """Amount of a job that is done."""
 
     done: int
     total: int
@@ -166,7 +166,7 @@ class Job:
     name: str
     """The word that begins its lines on the screen."""
     run: Callable[[Worker], object]
-    """What each process does. It is pickled, and runs in the folder where it was launched."""
+    """Work of each process. It is pickled, and runs in the folder where it was launched."""
     amount: Callable[[], Amount]
     """Counts the images, before the first process starts."""
     most_workers: int = MOST_SHARES
@@ -203,7 +203,7 @@ class Launcher(Protocol):
 
 @dataclass
 class Ledger:
-    """What the workers of a job have told."""
+    """Record of the messages of a job's workers."""
 
     job: Job
     advance: Advance

@@ -10,7 +10,7 @@ from regionspot_core.support.devices import best_device
 from regionspot_core.support.progress import no_progress_line, progress_line
 
 PATIENCE = timedelta(days=20)
-"""How long one may wait for the others. PyTorch's own half hour is less than shares may differ."""
+"""Time that a rank may wait for the others: shares may differ by more than PyTorch's half hour."""
 
 
 class Torchrun:

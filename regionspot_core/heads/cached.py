@@ -1,4 +1,4 @@
-"""A head on cached batches: what it is called with, and the embeddings that come out."""
+"""A head on cached batches: its inputs, and the embeddings that come out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import NamedTuple
 import torch
 
 from regionspot_core.cache.read.batch import FeatureBatch
-from regionspot_core.heads.fusion import FusionConfig, FusionHead, normalised_boxes
+from regionspot_core.heads.fusion import normalised_boxes
+from regionspot_core.heads.head import Head
+from regionspot_core.heads.shape import HeadNeeds
 from regionspot_core.region_tokens import KeptTokens, chosen_tokens
 
 
 def embed(
-    head: FusionHead, batch: FeatureBatch, kept: KeptTokens, device: torch.device
+    head: Head, batch: FeatureBatch, kept: KeptTokens, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Region embeddings (B, R, D) of a cached batch, and its mask (B, R), both on the device.
+    """Return region embeddings (B, R, D) of a cached batch and its mask (B, R), on the device.
 
     ``kept`` is what the cache keeps of SAM's tokens.
     """
-    inputs = head_inputs(head.config, batch, kept, device)
+    inputs = head_inputs(head.config.needs, batch, kept, device)
     return head(*inputs), inputs.mask
 
 
 class HeadInputs(NamedTuple):
-    """What a head is called with, on its device."""
+    """Arguments of a head's ``forward``, on its device."""
 
     region_tokens: torch.Tensor
     """(B, R, N·S)"""
@@ -32,17 +34,17 @@ class HeadInputs(NamedTuple):
     mask: torch.Tensor
     """(B, R)"""
     boxes: torch.Tensor | None
-    """(B, R, 4) xyxy in 0…1 of the image, for a head that sees them."""
+    """(B, R, 4) xyxy in 0…1 of the image, for a head that needs them."""
 
 
 def head_inputs(
-    config: FusionConfig, batch: FeatureBatch, kept: KeptTokens, device: torch.device
+    needs: HeadNeeds, batch: FeatureBatch, kept: KeptTokens, device: torch.device
 ) -> HeadInputs:
-    """What a head of this shape sees of a cached batch."""
+    """Return a head's inputs out of a cached batch."""
     boxes = None
-    if config.box_geometry:
+    if needs.boxes:
         boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
-    seen = chosen_tokens(batch.region_tokens, config.region_tokens, kept)
+    seen = chosen_tokens(batch.region_tokens, needs.region_tokens, kept)
     return HeadInputs(
         region_tokens=seen.to(device).float(),
         image_tokens=batch.image_tokens.to(device).float(),

@@ -16,9 +16,11 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from regionspot_core.errors import CheckpointError
+from regionspot_core.errors import CheckpointError, ConfigError
 from regionspot_core.fingerprint import Fingerprint, require_equal
-from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.head import Head
+from regionspot_core.heads.registry import build_head, parse_shape, unallocated_head
+from regionspot_core.heads.shape import HeadShape
 from regionspot_core.support.checksums import SEAL, FileSum, sealed
 from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import written_aside
@@ -32,7 +34,7 @@ UNSEALED_FORMAT = "regionspot head 1"
 WEIGHTS = "head.safetensors"
 RECORD = "head.json"
 STARTS = ("dropout", "initial_scale", "initial_bias")
-"""Of a head's options, those that no weight's shape depends on."""
+"""Options of the built-in head that no weight's shape depends on."""
 MOST_WEIGHT_BYTES = 2**36
 
 Content: TypeAlias = bytes | memoryview
@@ -70,7 +72,7 @@ class _HeadFile(Record):
 class HeadRecord:
     """What a head is and where it comes from."""
 
-    config: FusionConfig
+    config: HeadShape
     backbones: Fingerprint
     """The frozen models it was trained on, and fits; of an imported head, what was named."""
     training: dict[str, Any]
@@ -108,7 +110,7 @@ class _Described:
 
 def save_head(
     folder: Path,
-    head: FusionHead,
+    head: Head,
     record: HeadRecord,
     *,
     beside: Mapping[str, Content] | None = None,
@@ -122,7 +124,11 @@ def save_head(
         beside: Contents of other files that belong to it, by name; :func:`read_beside` reads them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu() for name, value in head.state_dict().items()}
+    # Copies, for safetensors takes no weights that share memory, as a class of the user's may have.
+    weights = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in head.state_dict().items()
+    }
     # A full disk is then the system's error, as everywhere, and not one of safetensors.
     contents: dict[str, Content] = {WEIGHTS: save(weights), **(beside or {})}
     for name, content in contents.items():
@@ -153,36 +159,51 @@ def _encodable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def load_head(folder: Path | str) -> FusionHead:
-    """The head in ``folder``, in eval mode on the CPU.
+def load_head(folder: Path | str) -> Head:
+    """Return the head in ``folder``, in eval mode on the CPU.
+
+    A head of a user's class imports that class's module.
 
     Raises:
-        CheckpointError: There is no head, or its files are damaged or do not fit together.
+        CheckpointError: There is no head, its files are damaged or do not fit together, or its
+            class cannot be imported.
     """
     weights, config = _weights(Path(folder))
-    head = FusionHead(config)
+    try:
+        head = build_head(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    _require_weights(Path(folder) / WEIGHTS, weights, head)
     head.load_state_dict(weights)
     return head.eval()
 
 
-def read_weights(folder: Path | str, config: FusionConfig) -> dict[str, torch.Tensor]:
-    """The weights of the head in ``folder``, for another head of this shape.
+def read_weights(folder: Path | str, head: Head) -> dict[str, torch.Tensor]:
+    """Return the weights of the head in ``folder``, for another head of its shape.
 
     Raises:
         CheckpointError: There is no head, its files are damaged, or it is of another shape.
     """
-    found = read_record(folder).config.to_json()
+    found, expected = read_record(folder).config, head.config
+    if found.kind_name != expected.kind_name:
+        raise CheckpointError(
+            f"{folder}: a head of another kind: {found.kind_name}, expected {expected.kind_name}; "
+            f"set head.kind as it was trained, or start from another head"
+        )
+    values = found.to_json()
     differing = [
-        f"{key} {found[key]}, expected {value}"
-        for key, value in config.to_json().items()
-        if key not in STARTS and found[key] != value
+        f"{key} {values[key]}, expected {value}"
+        for key, value in expected.to_json().items()
+        if key not in STARTS and values[key] != value
     ]
     if differing:
         raise CheckpointError(
             f"{folder}: a head of another shape: {'; '.join(differing)}; set head.* as it was "
             f"trained, or start from another head"
         )
-    return _weights(Path(folder))[0]
+    weights, _ = _weights(Path(folder))
+    _require_weights(Path(folder) / WEIGHTS, weights, head)
+    return weights
 
 
 def read_beside(folder: Path | str, name: str) -> bytes:
@@ -210,8 +231,12 @@ def verify_head(folder: Path | str) -> bool:
     return files is not None
 
 
-def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tensor], FusionConfig]:
-    """The weights in a folder, every one of its head's and no other, and the head's shape."""
+def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tensor], HeadShape]:
+    """Return the weights in a folder and the head's shape.
+
+    Those of the built-in head are every one of the shape's and no other. What weights a user's
+    class has is not known until its module is imported.
+    """
     described = _described(folder)
     if described.files is None and not quiet:
         say(f"{folder}: written before heads had checksums; damage to it could not be told")
@@ -224,12 +249,16 @@ def _weights(folder: Path, *, quiet: bool = False) -> tuple[dict[str, torch.Tens
         raise CheckpointError(
             f"{path}: damaged, not the weights of this head ({one_line(error)})"
         ) from None
-    with torch.device("meta"):  # nothing is allocated for a shape that the file does not have
-        expected = FusionHead(config).state_dict()
-    problems = state_problems(weights, expected)
+    expected = unallocated_head(config)  # a shape that the file does not have takes no memory
+    if expected is not None:
+        _require_weights(path, weights, expected)
+    return weights, config
+
+
+def _require_weights(path: Path, weights: dict[str, torch.Tensor], head: Head) -> None:
+    problems = state_problems(weights, head.state_dict())
     if problems:
         raise CheckpointError(f"{path}: not the weights of this head ({'; '.join(problems[:4])})")
-    return weights, config
 
 
 def _content(folder: Path, name: str, files: dict[str, FileSum] | None) -> bytes:
@@ -288,6 +317,6 @@ def _described(folder: Path) -> _Described:
                 f"of the head, or train it again"
             )
     file = _HeadFile.parse(values, source=str(path), error=CheckpointError)
-    config = FusionConfig.parse(file.config, source=str(path), error=CheckpointError)
+    config = parse_shape(file.config, source=str(path), error=CheckpointError)
     record = HeadRecord(config, values["backbones"], values["training"])
     return _Described(record, file.files)

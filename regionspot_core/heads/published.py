@@ -18,6 +18,7 @@ import torch
 
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.heads.fusion import FusionConfig, FusionHead, FusionOptions
+from regionspot_core.heads.head import Head
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.weight_files import read_state_dict, state_problems
 
@@ -118,14 +119,20 @@ def read_published(path: Path) -> PublishedHead:
     return PublishedHead(head.eval(), dict(sorted(others.items())), tuple(sorted(types)))
 
 
-def published_content(head: FusionHead) -> bytes:
+def published_content(head: Head) -> bytes:
     """Return a head's file as published: ``{"model": {"model.to_clip.weight": …}}``.
 
     The same head gives the same bytes.
 
     Raises:
-        CheckpointError: The head has an option that the layout has no place for.
+        CheckpointError: The head is of another kind, or has an option, that the layout has no place
+            for.
     """
+    if not isinstance(head, FusionHead):
+        raise CheckpointError(
+            f"a head of the class {head.config.kind_name} cannot be exported: the published layout "
+            f"is the built-in head's; share the run's folder and the class instead"
+        )
     unsaid = _unsaid_options(head.config)
     if unsaid:
         raise CheckpointError(
@@ -138,7 +145,7 @@ def published_content(head: FusionHead) -> bytes:
     return file.getvalue()
 
 
-def write_published(path: Path, head: FusionHead) -> None:
+def write_published(path: Path, head: Head) -> None:
     """Write a head as the published files have it.
 
     Raises:

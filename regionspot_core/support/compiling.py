@@ -11,7 +11,7 @@ BATCHES_TO_COMPILE = 3
 
 
 def why_not(device: torch.device) -> str | None:
-    """Why ``torch.compile`` can make no kernels here; None where it can. A small one is made."""
+    """Return why ``torch.compile`` cannot make kernels here; None if it made a small one."""
     try:
         torch.compile(_a_little, dynamic=True)(torch.ones(2, device=device))
     except Exception as error:  # compilers, and what torch makes of them, raise anything
@@ -43,7 +43,7 @@ class CompiledBatches:
         )
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """What the function gives, to rounding; the caller's to keep."""
+        """Return the function's result, up to rounding; it is the caller's to keep."""
         if len(batch) != self._size:
             return self._run(batch)
         out: torch.Tensor = self._compiled(batch)

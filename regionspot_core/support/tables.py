@@ -1,4 +1,4 @@
-"""How figures are shown on a terminal."""
+"""Figures and tables on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def facts_table(title: str, facts: dict[str, str]) -> Table:
-    """Two columns, name and value, without lines."""
+    """Return a table of two columns, name and value, without lines."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, show_header=False
     )
@@ -37,17 +37,17 @@ def show_unbroken(line: str) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 part``, ``1,200 parts``."""
+    """Return a count with its noun: ``1 part``, ``1,200 parts``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def per_second(rate: float) -> str:
-    """A rate with two digits: ``85``, ``1.7``, ``0.043``."""
+    """Return a rate with two digits: ``85``, ``1.7``, ``0.043``."""
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def format_bytes(count: float) -> str:
-    """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
+    """Return bytes with three digits and a binary unit: ``1536`` → ``1.5 KiB``."""
     for unit in UNITS:
         if abs(count) < 999.5 or unit == UNITS[-1]:
             break
@@ -56,7 +56,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """``95`` → ``1 min 35 s``; hours and days above."""
+    """Return a duration: ``95`` → ``1 min 35 s``; hours and days above."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -14,7 +14,7 @@ from regionspot_core.heads.checkpoint import load_head
 from regionspot_core.testing import SHAPE, make_cache
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.forecast import forecast
-from regionspot_train.learning.learner import head_config
+from regionspot_train.learning.learner import head_shape
 from regionspot_train.run import TrainReport, run_training
 
 COUNTS = [2, 3, 1, 2, 0, 4]
@@ -126,7 +126,7 @@ def test_options_that_the_cache_does_not_fit_are_refused(
 
 def test_the_head_knows_the_shapes_of_the_cache(store: Path) -> None:
     cache = FeatureCache(store)
-    config = head_config(settings(*ALL), cache, cache.class_bank())
+    config = head_shape(settings(*ALL), cache, cache.class_bank())
     assert config.region_token_count == SHAPE.region_tokens
     assert config.image_tokens == SHAPE.image_tokens
     assert config.inner_width == 8

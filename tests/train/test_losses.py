@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.ops import sigmoid_focal_loss
 
 from regionspot_core.errors import ConfigError
 from regionspot_train.config import LossConfig
@@ -42,6 +43,25 @@ def test_focal_equals_the_naive_loop(alpha: float, gamma: float) -> None:
         for r in range(3):
             expected = naive_focal(logits[b, r].tolist(), int(classes[b, r]), alpha, gamma)
             assert found[b, r].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.0, 1.5), (1.0, 0.0), (0.7, 3.5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_focal_is_torchvisions_to_the_bit(alpha: float, gamma: float, dtype: torch.dtype) -> None:
+    """Forward and gradient, of logits from sure to undecided."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 4, 50, generator=generator).mul(8).to(dtype)
+    classes = torch.randint(50, (3, 4), generator=generator)
+    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
+    found = region_losses(ours, classes, LossConfig(kind="focal", alpha=alpha, gamma=gamma))
+    targets = torch.nn.functional.one_hot(classes, 50).to(dtype)
+    expected = sigmoid_focal_loss(theirs, targets, alpha=alpha, gamma=gamma).sum(-1)
+    weights = torch.randn(3, 4, generator=generator).to(dtype)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert expected.abs().sum() > 0
+    assert torch.equal(found, expected)
+    assert torch.equal(ours.grad, theirs.grad)
 
 
 def test_focal_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Training runs where segment-anything and open_clip are not installed."""
+"""Training runs where segment-anything, open_clip and torchvision are not installed."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("segment_anything", "open_clip"):
+        if name.split(".")[0] in ("segment_anything", "open_clip", "torchvision"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -22,7 +22,7 @@ try:
     regionspot.cli.main()
 finally:
     loaded = {name.split(".")[0] for name in sys.modules}
-    assert not loaded & {"segment_anything", "open_clip"}, loaded
+    assert not loaded & {"segment_anything", "open_clip", "torchvision"}, loaded
     assert "regionspot_core.backbones.sam.encoder" not in sys.modules
 """
 

@@ -16,7 +16,8 @@ import torch
 from stepping import Killed, killed_at
 
 from regionspot_core.errors import CheckpointError, ConfigError, FingerprintError
-from regionspot_core.heads.checkpoint import read_record
+from regionspot_core.heads.checkpoint import load_head, read_record
+from regionspot_core.heads.registry import build_head
 from regionspot_core.testing import make_cache
 from regionspot_train.config import TrainConfig, load_settings, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
@@ -215,16 +216,16 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_no_changed_bit_of_a_checkpoint_is_gone_on_from(stopped: Path, tmp_path: Path) -> None:
     folder, config = tmp_path / "step", settings()
     shutil.copytree(stopped / "checkpoints" / "step_0000020", folder)
-    shape = read_record(folder).config
-    read_checkpoint(folder, 20, shape, config)
+    head = load_head(folder)
+    read_checkpoint(folder, 20, head, config)
     for name in CHECKPOINT_FILES:
         length = (folder / name).stat().st_size
         for at in range(0, length, length // 60):
             flip(folder / name, at)
             with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
-                read_checkpoint(folder, 20, shape, config)
+                read_checkpoint(folder, 20, head, config)
             flip(folder / name, at)
-    read_checkpoint(folder, 20, shape, config)
+    read_checkpoint(folder, 20, head, config)
 
 
 def test_verify_names_damaged_checkpoints(stopped: Path, tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_a_state_of_any_content_is_one_sentence(
         torch.save(values, content)
     with pytest.raises(CheckpointError, match=message) as caught:
         read_state(
-            content.getvalue(), step=20, shape=read_record(folder).config, config=settings(),
+            content.getvalue(), step=20, head=load_head(folder), config=settings(),
             source="state.pt",
         )  # fmt: skip
     assert len(str(caught.value)) < 400
@@ -358,9 +359,9 @@ def test_a_state_of_any_content_is_one_sentence(
 def test_a_state_of_another_run_is_refused(stopped: Path, override: str, message: str) -> None:
     folder, config = stopped / "checkpoints" / "step_0000020", settings(override)
     shape = read_record(folder).config.model_copy(update={"ffn_width": config.head.ffn_width})
-    content = (folder / "state.pt").read_bytes()
+    content, head = (folder / "state.pt").read_bytes(), build_head(shape)
     with pytest.raises(CheckpointError, match=message):
-        read_state(content, step=20, shape=shape, config=config, source="state.pt")
+        read_state(content, step=20, head=head, config=config, source="state.pt")
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(stopped: Path) -> None:
@@ -369,7 +370,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(stopped: Path) -> N
         archive.writestr("archive/data.pkl", bytes(10**7))
     with pytest.raises(CheckpointError, match=r"bytes that unpack to 10,000,000"):
         read_state(
-            content.getvalue(), step=20, shape=read_record(folder).config, config=settings(),
+            content.getvalue(), step=20, head=load_head(folder), config=settings(),
             source="state.pt",
         )  # fmt: skip
 

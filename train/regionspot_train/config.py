@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
-from regionspot_core.heads.fusion import FusionOptions
+from regionspot_core.heads.options import HeadOptions
+from regionspot_core.heads.shape import BUILT_IN
 from regionspot_core.support.records import Record, read_json_object
 
 RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
@@ -175,7 +176,7 @@ class TrainConfig(Config):
     size."""
     data: DataConfig = DataConfig()
     reading: ReadingConfig = ReadingConfig()
-    head: FusionOptions = FusionOptions()
+    head: HeadOptions = HeadOptions()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -200,7 +201,9 @@ class RunRecord(Record, extra="allow"):
 
 
 def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
-    """The settings called ``name``, changed by ``key.subkey=value`` overrides.
+    """Return the settings called ``name``, changed by ``key.subkey=value`` overrides.
+
+    An override of ``head.kind`` leaves out what the settings say of a head of another kind.
 
     Args:
         name: A shipped recipe, a TOML file, or the folder of another run; None for the defaults.
@@ -209,14 +212,34 @@ def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
     Raises:
         ConfigError: It is none of these, or a setting is unknown or not allowed.
     """
-    run = None if name is None else Path(name) / RUN_RECORD
-    if name is None or run is None or not run.is_file():
-        return TrainConfig.load(None if name is None else recipe_or_file(name), overrides)
-    try:
-        record = RunRecord.read(run)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; expected the record of a training run") from None
-    return TrainConfig.build(record.config, overrides, source=str(run))
+    if name is None:
+        return TrainConfig.load(None, overrides)
+    run = Path(name) / RUN_RECORD
+    if run.is_file():
+        try:
+            record = RunRecord.read(run)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; expected the record of a training run") from None
+        return _changed(record.config, overrides, source=str(run))
+    path = recipe_or_file(name)
+    if _kind_in(overrides) is None:
+        return TrainConfig.load(path, overrides)
+    return _changed(TrainConfig.load(path).to_json(), overrides, source=str(path))
+
+
+def _changed(values: dict[str, Any], overrides: Sequence[str], *, source: str) -> TrainConfig:
+    """Return settings with overrides; those of a head of another kind than theirs are left out."""
+    kind = _kind_in(overrides)
+    if kind is not None and kind != values.get("head", {}).get("kind", BUILT_IN):
+        values = {key: value for key, value in values.items() if key != "head"}
+    return TrainConfig.build(values, overrides, source=source)
+
+
+def _kind_in(overrides: Sequence[str]) -> str | None:
+    """Return the kind of head that overrides ask for; None where they do not say."""
+    pairs = (override.partition("=") for override in overrides)
+    kinds = [value.strip().strip("\"'") for key, _, value in pairs if key.strip() == "head.kind"]
+    return kinds[-1] if kinds else None
 
 
 def recipe_or_file(name: str) -> Path:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from regionspot_core.cache.location import Location
-from regionspot_core.heads.fusion import FusionConfig, FusionHead, token_grid
+from regionspot_core.heads.fusion import FusionConfig
+from regionspot_core.heads.fusion.token_grid import token_grid
+from regionspot_core.heads.registry import build_head, unallocated_head
+from regionspot_core.heads.shape import HeadShape
 from regionspot_core.support.tables import counted, facts_table, format_bytes, show
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.sources import open_sources, require_labels
-from regionspot_train.learning.learner import head_config
+from regionspot_train.learning.learner import head_shape
 
 STATE_BYTES = 16
 """Of a parameter: float32 weight, gradient and AdamW's two means."""
@@ -23,7 +24,7 @@ STATE_BYTES = 16
 class Forecast:
     """A run's size."""
 
-    head: FusionConfig
+    head: HeadShape
     parameters: int
     classes: tuple[int, ...]
     """Of each cache."""
@@ -52,13 +53,13 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
     sources = open_sources(store, config.data)
     require_labels(sources, config.loss)
     first = sources[0]
-    shape = head_config(config, first.cache, first.bank)
-    with torch.device("meta"):
-        parameters = sum(each.numel() for each in FusionHead(shape).parameters())
+    shape = head_shape(config, first.cache, first.bank)
+    head = unallocated_head(shape) or build_head(shape)
+    parameters = sum(each.numel() for each in head.parameters())
     images = sum(len(each.images) for each in sources)
     regions = sum(int(each.cache.region_counts.sum()) for each in sources)
     image_tokens = first.cache.plan.shape.image_tokens
-    region = shape.region_token_count * shape.region_width + (4 if shape.box_geometry else 0)
+    region = shape.region_token_count * shape.region_width + (4 if shape.needs.boxes else 0)
     seen = image_tokens * shape.image_width + regions / images * region
     return Forecast(
         head=shape,
@@ -91,8 +92,7 @@ def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
     head, epochs = expected.head, expected.epochs
     times = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
     facts = {
-        "head": f"{head.layers} layers of {head.inner_width}, {head.heads} heads, FFN "
-        f"{head.ffn_width}",
+        "head": head.summary,
         "sees": _seen(head, expected.image_tokens),
         "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
         "classes": " and ".join(f"{count:,}" for count in expected.classes),
@@ -106,12 +106,14 @@ def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
     show(facts_table("Settings", settings(config.to_json())))
 
 
-def _seen(head: FusionConfig, image_tokens: int) -> str:
-    """What of a region and of an image the head sees."""
+def _seen(head: HeadShape, image_tokens: int) -> str:
+    """Return, in words, what of a region and of an image the head sees."""
     region = counted(head.region_token_count, "token")
-    box = " and the box" if head.box_geometry else ""
-    p = head.image_pooling
+    box = " and the box" if head.needs.boxes else ""
     image = counted(image_tokens, "image token")
+    if not isinstance(head, FusionConfig):
+        return f"{region}{box} of each region; {image}"
+    p = head.image_pooling
     if p > 1:
         image = f"{token_grid(image_tokens).pooled(p).tokens:,} of {image}, pooled {p} × {p}"
     positions = f", {head.image_positions} positions" if head.image_positions else ""

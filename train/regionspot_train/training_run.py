@@ -106,9 +106,9 @@ class TrainingRun:
         self._validation = validation
         self._validator = Validator(config.validation)
         if validation is not None:
-            validation.require_tokens(config.head.region_tokens)
+            validation.require_tokens(self.learner.head.config.region_tokens)
         if start_from is not None:
-            self.learner.start_from(read_weights(start_from, self.learner.head.config))
+            self.learner.start_from(read_weights(start_from, self.learner.head))
         self._folder: RunFolder | None = None
         self._log: RunLog | None = None
         if self._processes.first:
@@ -277,7 +277,7 @@ class TrainingRun:
         self._folder.look_at_best()
         if self._folder.finished:
             return _Found(self._folder.finished_step(), finished=True)
-        last = self._folder.latest(self.learner.head.config, self.config)
+        last = self._folder.latest(self.learner.head, self.config)
         if last is None:
             return _Found(0, finished=False)
         step = int(last.state["learner"]["step"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from regionspot_core.errors import CheckpointError, ConfigError, InputError
 from regionspot_core.heads.checkpoint import RECORD, WEIGHTS, read_beside, read_record, verify_head
+from regionspot_core.heads.registry import unallocated_head
 from regionspot_core.support.records import read_json_object
 from regionspot_core.support.tables import facts_table, show
 from regionspot_train.config import RUN_RECORD, TrainConfig
@@ -105,7 +106,8 @@ def _check_state(folder: Path, step: int) -> None:
     record, path = read_record(folder), folder / STATE
     config = TrainConfig.parse(record.training.get("config"), source=str(folder / RECORD))
     content = read_beside(folder, STATE)
-    read_state(content, step=step, shape=record.config, config=config, source=str(path))
+    head = unallocated_head(record.config)
+    read_state(content, step=step, head=head, config=config, source=str(path))
 
 
 def print_verification(found: RunVerification, *, as_json: bool) -> None:

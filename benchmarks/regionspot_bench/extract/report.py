@@ -19,12 +19,12 @@ LEAST_SPEEDUP = {"cpu": 2.5, "cuda": 6.0}
 """Over the loop in float32, of the first shape at ten regions, by the device's type."""
 LEAST_BUSY = 0.95
 LEAST_MATRIX_SHARE = 0.45
-"""Of a GPU."""
+"""Least share of a GPU's matrix rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeFigures:
-    """One pair of models at one number of regions. Seconds are of an image."""
+    """Figures of a pair of models at one number of regions. Seconds are of an image."""
 
     shape: Shape
     regions: int
@@ -33,13 +33,13 @@ class ShapeFigures:
     seconds: float
     """Extraction's, from its start to the finished store; models are loaded."""
     stages: Mapping[str, float]
-    """Of each stage; they overlap."""
+    """Seconds of each stage; they overlap."""
     agreement: float
     """The least cosine of a token with the float32 loop's."""
     peak_bytes: int
-    """Of the process, models included."""
+    """Peak memory of the process, models included."""
     device_peak_bytes: int | None
-    """Of PyTorch's tensors on a CUDA device."""
+    """Peak memory of PyTorch's tensors on a CUDA device."""
 
     @property
     def speedup(self) -> float:
@@ -53,7 +53,7 @@ class ShapeFigures:
 
     @property
     def busy_share(self) -> float:
-        """Of extraction's time, what the device computes."""
+        """Share of extraction's time in which the device computes."""
         return sum(self.stages[stage] for stage in COMPUTING) / self.seconds
 
     @property
@@ -67,7 +67,7 @@ class ShapeFigures:
         return MANY_IMAGES * self.seconds / 3_600
 
     def to_json(self) -> dict[str, object]:
-        """Flat, but for the stages."""
+        """Return the figures by flat keys, but for the stages."""
         return {
             "shape": self.shape.name,
             "regions": self.regions,
@@ -103,31 +103,31 @@ class ExtractBenchReport(Benchmark):
 
     @property
     def main(self) -> ShapeFigures:
-        """What most requirements are of: the first shape, at ten regions."""
+        """Figures that most requirements are of: the first shape, at ten regions."""
         return next(each for each in self.shapes if each.regions == MAIN_REGIONS)
 
     @property
     def matrix_share(self) -> float | None:
-        """Of the device's matrix rate, what the main figures reach."""
+        """Share of the device's matrix rate that the main figures reach."""
         return None if self.main.rate is None else self.main.rate / self.matrix_rate
 
     @property
     def requirements(self) -> list[Requirement]:
-        """All that is required, in the order it is shown."""
+        """All bounds, in the order they are shown."""
         main, on_gpu = self.main, self.device_type == "cuda"
         what = f"{main.shape.name}, {main.regions} regions"
         bound = LEAST_SPEEDUP.get(self.device_type)
-        found = []
+        bounds = []
         if bound is not None:
-            found.append(at_least(f"{what}: × the loop", main.speedup, bound))
-        found.append(
+            bounds.append(at_least(f"{what}: × the loop", main.speedup, bound))
+        bounds.append(
             at_least(
                 "least cosine with the loop's",
                 min(each.agreement for each in self.shapes),
                 LEAST_AGREEMENT,
             )
         )
-        found += [
+        bounds += [
             at_least(
                 f"GPU: {name}",
                 figure if on_gpu else None,
@@ -139,7 +139,7 @@ class ExtractBenchReport(Benchmark):
                 ("of the matrix rate", self.matrix_share, LEAST_MATRIX_SHARE),
             )
         ]
-        return found
+        return bounds
 
     @property
     def figures(self) -> dict[str, object]:
@@ -161,7 +161,7 @@ class ExtractBenchReport(Benchmark):
         }
 
     def figure_tables(self) -> list[Table]:
-        """For people, at 80 columns."""
+        """Return the figures for people, at 80 columns."""
         return [self._speeds(), self._stages()]
 
     def _speeds(self) -> Table:

@@ -18,18 +18,18 @@ SHAPE = TokenShape(image_tokens=200, image_width=16, region_tokens=5, region_wid
 REGIONS = 2
 TIMES = 10
 PARTS = 3
-"""Of the smaller store; those of the larger one are as large."""
+"""Parts of the smaller store; parts of the larger one are as large."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One training."""
+    """Peak memory of one training."""
 
     images: int
     data_bytes: int
-    """Of the store's tokens: what would be in memory if they were held there."""
+    """Bytes of the store's tokens, if they were held in memory."""
     peak_bytes: int
-    """The most that was resident."""
+    """Largest resident memory."""
     store_is_mapped: bool
     """Whether resident memory has pages of the store's files in it, which the system may drop."""
 
@@ -85,13 +85,13 @@ def measure_memory(folder: Path, sizes: Sizes, *, threads: int) -> MemoryFigures
 def _peak(process: subprocess.Popen[str], output: str, images: int) -> Peak:
     if process.returncode:
         raise WorkerError(f"training in a process of its own ended with {process.returncode}")
-    said = json.loads(output)
+    figures = json.loads(output)
     image_bytes = 2 * (
         SHAPE.image_tokens * SHAPE.image_width + REGIONS * SHAPE.region_tokens * SHAPE.region_width
     )
     return Peak(
         images=images,
         data_bytes=images * image_bytes,
-        peak_bytes=said["peak_bytes"],
-        store_is_mapped=said["store_is_mapped"],
+        peak_bytes=figures["peak_bytes"],
+        store_is_mapped=figures["store_is_mapped"],
     )

@@ -34,7 +34,7 @@ class SlowCache(FeatureCache):
         flipped: NDArray[np.bool_] | None = None,
         copy: NDArray[np.integer] | None = None,
     ) -> FeatureBatch:
-        """As :class:`FeatureCache`, later."""
+        """Read as :class:`FeatureCache` does, with a delay."""
         began = time.perf_counter()
         batch = super().read(indices, flipped=flipped, copy=copy)
         due = began + batch.nbytes / self.bytes_per_second

@@ -17,7 +17,8 @@ from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.backbones.protocols import ImageEmbeddings, ProposeConfig
 from regionspot_core.errors import CheckpointError, FingerprintError
 from regionspot_core.heads.checkpoint import load_head, read_record
-from regionspot_core.heads.fusion import FusionHead, normalised_boxes
+from regionspot_core.heads.fusion import normalised_boxes
+from regionspot_core.heads.head import Head
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
@@ -78,7 +79,7 @@ class Recognizer:
     """
 
     def __init__(
-        self, backbones: Backbones, head: FusionHead, bank: ClassBank, *, device: torch.device
+        self, backbones: Backbones, head: Head, bank: ClassBank, *, device: torch.device
     ) -> None:
         self.vocabulary = bank.vocabulary
         self._backbones = backbones
@@ -229,7 +230,7 @@ def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:
     return xywh_to_xyxy(rle_codec.toBbox(masks).reshape(-1, 4))
 
 
-def _require_widths(backbones: Backbones, head: FusionHead, bank: ClassBank) -> None:
+def _require_widths(backbones: Backbones, head: Head, bank: ClassBank) -> None:
     sam, clip, config = backbones.region_encoder, backbones.image_text_encoder, head.config
     token_count = chosen_count(config.region_tokens, sam.token_count, "all", of=f"SAM {sam.name}")
     widths = {

@@ -65,7 +65,7 @@ def import_store(file: Path, out: Location) -> ImportReport:
     """
     with ZipFileStore(file) as source:
         work = Import(source, out)
-        start = work.nbytes_there
+        start = work.nbytes_written
         with progress_line("import", total=work.nbytes, unit=BYTES, start=start) as advance:
             written = work.run(advance)
         return ImportReport(parts=source.plan.part_count, parts_written=written)

@@ -27,10 +27,10 @@ class Copied(NamedTuple):
 
 
 def read_checked(store: Store, key: str, wanted: FileSum) -> bytes:
-    """A whole file.
+    """Read a whole file and check it.
 
     Raises:
-        CacheDamagedError: It is missing, or does not match its checksum.
+        CacheDamagedError: If it is missing, or does not match its checksum.
     """
     content = store.read(key)
     if content is None or FileSum.of([content]) != wanted:
@@ -42,10 +42,10 @@ def read_checked(store: Store, key: str, wanted: FileSum) -> bytes:
 
 
 def require_plan_files(store: Store) -> dict[str, FileSum]:
-    """The files that the plan decided.
+    """Read the list of the files that the plan decided.
 
     Raises:
-        CacheDamagedError: Their list is missing or damaged.
+        CacheDamagedError: If their list is missing or damaged.
     """
     files = read_plan_files(store)
     if GROUP not in files:
@@ -81,8 +81,8 @@ def copy_parts(
         How many parts were copied here.
 
     Raises:
-        CacheDamagedError: A source's file is missing or damaged; the part is not committed.
-        CacheError: The target cannot be written.
+        CacheDamagedError: If a source's file is missing or damaged; the part is not committed.
+        CacheError: If the target cannot be written.
     """
     copied = 0
 
@@ -91,8 +91,8 @@ def copy_parts(
         held = []
         for index in indices:
             part = target.plan.part(index)
-            with target.claim(part) as mine:
-                if not mine:
+            with target.claim(part) as is_held:
+                if not is_held:
                     held.append(index)
                     continue
                 if not target.is_committed(part):

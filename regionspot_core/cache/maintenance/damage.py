@@ -24,7 +24,7 @@ class HitImage:
     """An image whose tokens are damaged."""
 
     position: int
-    """Its place in the annotations."""
+    """Index in the annotations."""
     id: int | None
     """The annotation file's; None where the store's list of them is damaged."""
     file: str | None
@@ -33,7 +33,7 @@ class HitImage:
 
 @dataclass(frozen=True)
 class Damage:
-    """One file that is not what was written."""
+    """A file that is not what was written."""
 
     key: str
     problem: str
@@ -52,7 +52,7 @@ class Images:
         self._count = plan.image_count
 
     def at(self, positions: list[int]) -> tuple[HitImage, ...]:
-        """The images at these positions."""
+        """Return the images at these positions."""
         ids, files = self._ids, self._files
         return tuple(
             HitImage(
@@ -85,7 +85,7 @@ class Images:
 def damage_in_shard(
     store: Store, plan: CachePlan, array: PartArray, part: Part, sums: str | None
 ) -> tuple[str, list[int]]:
-    """What is wrong in a part's file of the right size, and the positions of the images it hits.
+    """Return the problem of a part's file of the right size, and the positions of its images.
 
     The file's chunks carry a checksum each, which tells one image from another; ``sums`` are those
     of the chunks that belong there, where the part's marker has them.
@@ -105,7 +105,7 @@ def damage_in_shard(
 
 
 def images_of(plan: CachePlan, array: PartArray, part: Part, places: list[int] | None) -> list[int]:
-    """Positions of the images that have values in chunks of a part's file; None: in any."""
+    """Return the positions of the images with values in chunks of a part's file; None: in any."""
     if places is None and not array.of_regions:
         return list(part.images)
     if places is None:

@@ -45,7 +45,7 @@ class Import:
         return sum(Copied(self._source, marker).nbytes for marker in self._markers)
 
     @property
-    def nbytes_there(self) -> int:
+    def nbytes_written(self) -> int:
         """Bytes of the parts that the target has already."""
         return self.nbytes - sum(self._part(index).nbytes for index in self._pending)
 

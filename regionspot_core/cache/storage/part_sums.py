@@ -51,10 +51,10 @@ class PartSums:
             self._keep(marker)
 
     def __call__(self, part: int, name: str) -> NDArray[np.uint32] | None:
-        """The CRC-32C of each chunk of a part's file, in order; None in an earlier version's store.
+        """Return the CRC-32C of each chunk of a part's file; None in an earlier version's store.
 
         Raises:
-            CacheDamagedError: The part's marker is missing, damaged, or not the store's.
+            CacheDamagedError: If the part's marker is missing, damaged, or not the store's.
         """
         if not self._seals:
             return None
@@ -66,7 +66,7 @@ class PartSums:
         """Read the markers of some parts at once.
 
         Raises:
-            CacheDamagedError: One is missing, damaged, or not the store's.
+            CacheDamagedError: If one is missing, damaged, or not the store's.
         """
         unknown = [part for part in parts if self._seals and part not in self._known]
         keys = [marker_key(part) for part in unknown]
@@ -119,11 +119,11 @@ class CheckedRows:
             self._pending = opened.vindex[whole, np.repeat(copy, self._length)].read()
 
     def result(self) -> NDArray[Any]:
-        """(N, …) the rows.
+        """Return (N, …) the rows.
 
         Raises:
-            ValueError: A chunk is damaged, or another part's.
-            CacheDamagedError: A part's marker is.
+            ValueError: If a chunk is damaged, or another part's.
+            CacheDamagedError: If a part's marker is damaged.
         """
         shard_chunks = self._array.shard[0] // self._length * self._beside
         parts, places = np.divmod(self._chunks, shard_chunks)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from regionspot_core.heads.fusion.config import FusionOptions as FusionOptions
     from regionspot_core.heads.fusion.decoder import visible_regions as visible_regions
     from regionspot_core.heads.fusion.head import FusionHead as FusionHead
-    from regionspot_core.heads.fusion.token_grid import token_grid as token_grid
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -25,6 +24,5 @@ __getattr__, __dir__ = lazy_names(
         "FusionOptions": "config",
         "visible_regions": "decoder",
         "FusionHead": "head",
-        "token_grid": "token_grid",
     },
 )

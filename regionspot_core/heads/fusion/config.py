@@ -1,4 +1,4 @@
-"""What a head is: the user's options, and the widths that follow from the frozen models."""
+"""The fusion head's options, and its whole shape."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.heads.fusion.token_grid import require_positions, token_grid
+from regionspot_core.heads.shape import WIDEST, HeadNeeds, HeadShape
 from regionspot_core.region_tokens import TokenChoice
 
-WIDEST = 65_536
-MOST_TOKENS = 65_536
 MOST_PARAMETERS = 2**30
 MOST_POSITIONS = 2**26
 """Numbers in the positions of all image tokens."""
@@ -67,21 +66,23 @@ class FusionOptions(Config):
         return None if value == "none" else value  # TOML has no other word for it
 
 
-class FusionConfig(FusionOptions):
-    """The whole shape of a head; the widths follow from the frozen models."""
+class FusionConfig(HeadShape, FusionOptions):
+    """Everything that builds a fusion head: options, then widths, the order that files keep."""
 
-    region_width: int = Field(default=256, ge=1, le=WIDEST)
-    """S, the SAM token width."""
-    region_token_count: int = Field(default=1, ge=1, le=1024)
-    """N, how many of a region's tokens are seen."""
-    image_width: int = Field(default=768, ge=1, le=WIDEST)
-    """C, the CLIP token width."""
-    image_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
-    """T, CLIP tokens an image; None: any. A head with ``image_positions`` takes no other number."""
-    text_width: int = Field(default=512, ge=1, le=WIDEST)
-    """D, the class embeddings' width."""
     region_bias: bool = True
     """Whether the map from region tokens has a bias; a published file may lack it."""
+
+    @property
+    def needs(self) -> HeadNeeds:
+        """What the head takes of a batch."""
+        return HeadNeeds(self.region_tokens, self.box_geometry)
+
+    @property
+    def summary(self) -> str:
+        """The head in a few words, for a table."""
+        return (
+            f"{self.layers} layers of {self.inner_width}, {self.heads} heads, FFN {self.ffn_width}"
+        )
 
     @property
     def inner_width(self) -> int:

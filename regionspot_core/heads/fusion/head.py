@@ -18,6 +18,7 @@ from regionspot_core.heads.fusion.box_geometry import BOX_FEATURES, box_features
 from regionspot_core.heads.fusion.config import FusionConfig
 from regionspot_core.heads.fusion.decoder import Decoder
 from regionspot_core.heads.fusion.image_tokens import pooled_tokens, sincos_positions, token_grid
+from regionspot_core.heads.head import Head
 
 NORM_EPSILON = 1e-7
 """Added to a region embedding's length before dividing by it."""
@@ -25,8 +26,10 @@ POSITION_DEVIATION = 0.02
 """Of learned positions at first, as a Vision Transformer's (arXiv 2010.11929)."""
 
 
-class FusionHead(nn.Module):
+class FusionHead(Head):
     """Region tokens (B, R, N·S) and image tokens (B, T, C) to region embeddings (B, R, D)."""
+
+    config: FusionConfig
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def damaged(folder: Path) -> list[str]:
     reads: dict[str, Callable[[], object]] = {
         "verify": lambda: verify_head(folder),
         "head": lambda: load_head(folder),
-        "weights": lambda: read_weights(folder, CONFIG),
+        "weights": lambda: read_weights(folder, FusionHead(CONFIG)),
         "beside": lambda: read_beside(folder, "state.pt"),
     }
     refused = []

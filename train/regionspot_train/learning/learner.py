@@ -14,7 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CheckpointError
-from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.head import Head
+from regionspot_core.heads.registry import build_head, head_kind
+from regionspot_core.heads.shape import HeadShape
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
@@ -65,7 +67,7 @@ class Learner:
         first = sources[0]
         stream = RandomStream(config.seed, device)
         with stream.drawn_from():
-            self._learning = FusionHead(head_config(config, first.cache, first.bank)).to(device)
+            self._learning = build_head(head_shape(config, first.cache, first.bank)).to(device)
         self._random = stream
         if self._processes.rank:
             # Heads begin alike; what is dropped of different images must not.
@@ -91,14 +93,14 @@ class Learner:
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
 
     @property
-    def head(self) -> FusionHead:
+    def head(self) -> Head:
         """What has been learnt: the head, or the mean of its weights if that was asked for."""
         if self._average is None:
             return self._learning
-        return cast(FusionHead, self._average.module)
+        return cast(Head, self._average.module)
 
     @property
-    def learning(self) -> FusionHead:
+    def learning(self) -> Head:
         """The head that each step changes."""
         return self._learning
 
@@ -111,7 +113,7 @@ class Learner:
         """Begin with the weights of another head instead of fresh ones."""
         self._learning.load_state_dict(weights)
         if self._average is not None:
-            cast(FusionHead, self._average.module).load_state_dict(weights)
+            cast(Head, self._average.module).load_state_dict(weights)
 
     def learn(self, batch: TrainBatch) -> Learnt:
         """Take one step.
@@ -233,14 +235,15 @@ class Learner:
         )
 
 
-def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> FusionConfig:
-    """The head's whole shape: what the user chose, and the widths of the cache's models.
+def head_shape(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> HeadShape:
+    """Return the head's whole shape: what the user chose, and the widths of the cache's models.
 
     Raises:
         ConfigError: They do not fit together.
         InputError: The head is to see tokens that the cache does not keep.
     """
-    plan, choice = cache.plan, config.head.region_tokens
+    plan, kind = cache.plan, head_kind(config.head.kind)
+    choice = kind.needs(config.head).region_tokens
     widths = {
         "region_width": plan.shape.region_width,
         "region_token_count": chosen_count(
@@ -250,10 +253,10 @@ def head_config(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> Fu
         "image_tokens": plan.shape.image_tokens,
         "text_width": bank.embeddings.shape[1],
     }
-    return FusionConfig.parse({**config.head.to_json(), **widths}, source="head")
+    return kind.shape(config.head, widths)
 
 
-def _average(head: FusionHead, decay: float | None) -> AveragedModel | None:
+def _average(head: Head, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
     # torch leaves it untyped

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_train.config import LossConfig
@@ -61,12 +60,18 @@ def _federated(
 
 
 def _focal(logits_BRK: torch.Tensor, classes_BR: torch.Tensor, config: LossConfig) -> torch.Tensor:
-    """(B, R, K)"""
+    """Return the sigmoid focal loss (B, R, K) against one-hot targets.
+
+    Lin et al. 2017 (arXiv 1708.02002), equation 5: -α_t (1 - p_t)^γ log p_t. Its operations stand
+    in torchvision's order, so that heads are the same to the bit.
+    """
     targets = F.one_hot(classes_BR, logits_BRK.shape[-1]).to(logits_BRK)
-    focal: torch.Tensor = sigmoid_focal_loss(
-        logits_BRK, targets, alpha=config.alpha, gamma=config.gamma, reduction="none"
-    )
-    return focal
+    negatives = 1 - targets
+    p = logits_BRK.sigmoid()
+    p_t = p * targets + (1 - p) * negatives
+    alpha_t = config.alpha * targets + (1 - config.alpha) * negatives
+    cross_entropy = F.binary_cross_entropy_with_logits(logits_BRK, targets, reduction="none")
+    return alpha_t * (cross_entropy * (1 - p_t) ** config.gamma)
 
 
 def counted_classes(batch: FeatureBatch, count: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.errors import ConfigError
 from regionspot_core.heads.cached import embed
-from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import KeptTokens
 from regionspot_core.support.compiling import why_not
 from regionspot_train.config import LossConfig
@@ -76,7 +76,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        head: FusionHead,
+        head: Head,
         config: LossConfig,
         *,
         kept: KeptTokens,
@@ -122,10 +122,10 @@ class Objective(nn.Module):
         return reduce_losses(losses, mask_BR, self._config, regions=regions)
 
 
-def _compiled(head: FusionHead, device: torch.device) -> FusionHead:
+def _compiled(head: Head, device: torch.device) -> Head:
     if reason := why_not(device):
         raise ConfigError(
             f"compile=true: torch.compile cannot make kernels here ({reason}); install a C++ "
             f"compiler (g++ or clang++), or set compile=false"
         )
-    return cast(FusionHead, torch.compile(head, dynamic=True))
+    return cast(Head, torch.compile(head, dynamic=True))

@@ -17,18 +17,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.cached import head_inputs
 from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.heads.registry import unallocated_head
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.learning.learner import Learner, Learnt
 
 
 def stack_key(learner: Learner) -> str | None:
     """What is equal for learners that may be stacked; None for one that must stay alone."""
-    config = learner.config
-    if learner.head.config.dropout > 0 or config.pieces > 1 or config.compile:
+    config, head = learner.config, learner.learning
+    # What a user's class computes may not be batched: it may draw random numbers, or branch.
+    if not isinstance(head, FusionHead) or head.config.dropout > 0:
+        return None
+    if config.pieces > 1 or config.compile:
         return None
     if config.precision == "float16":  # each would need its own loss scale in one backward pass
         return None
-    return f"{learner.learning.config.model_dump_json()} {config.precision}"
+    return f"{head.config.model_dump_json()} {config.precision}"
 
 
 class Stack:
@@ -43,8 +47,9 @@ class Stack:
         heads = [learner.learning for learner in learners]
         self._weights, _ = stack_module_state([*heads])
         self._tables = dict(heads[0].named_buffers())  # of positions, say: alike in all
-        with torch.device("meta"):
-            self._shape = FusionHead(heads[0].config).train()
+        unallocated = unallocated_head(heads[0].config)
+        assert unallocated is not None
+        self._shape = unallocated.train()
         for name, stacked in self._weights.items():
             for head, own in zip(heads, stacked.detach(), strict=True):
                 head.get_parameter(name).data = own
@@ -74,7 +79,9 @@ class Stack:
         for learner in self._learners:
             learner.learning.zero_grad(set_to_none=True)
 
-        inputs = head_inputs(self._shape.config, batch.features, first.objective.kept, first.device)
+        inputs = head_inputs(
+            self._shape.config.needs, batch.features, first.objective.kept, first.device
+        )
 
         def one(weights: dict[str, Any]) -> torch.Tensor:
             embedded: torch.Tensor = functional_call(

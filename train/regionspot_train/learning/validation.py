@@ -20,7 +20,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, CheckpointError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed
-from regionspot_core.heads.fusion import FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import TokenChoice, chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import written_aside
@@ -134,7 +134,7 @@ class ValidationSet:
         chosen_count(choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
 
     @torch.inference_mode()
-    def measure(self, heads: Sequence[FusionHead], steps: Sequence[int]) -> list[Accuracy]:
+    def measure(self, heads: Sequence[Head], steps: Sequence[int]) -> list[Accuracy]:
         """How good each head is after its steps; the cache is read once for all of them."""
         tallies = [_Tally(self._cache, self._images, ap=self.config.ap) for _ in heads]
         training = [head.training for head in heads]

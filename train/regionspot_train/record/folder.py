@@ -23,7 +23,7 @@ from regionspot_core.heads.checkpoint import (
     save_head,
     verify_head,
 )
-from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.support.files import (
     folder_written_aside,
     remove_left_behind,
@@ -92,13 +92,13 @@ class RunFolder:
         """Whether the run ended, and its head is here."""
         return (self.path / RECORD).exists()
 
-    def latest(self, shape: FusionConfig, config: TrainConfig) -> Checkpoint | None:
+    def latest(self, head: Head, config: TrainConfig) -> Checkpoint | None:
         """The run after its last whole checkpoint; None where it has none.
 
         Damaged ones are passed over, and named.
 
         Args:
-            shape: The head's.
+            head: The run's, of any weights.
             config: The run's.
 
         Raises:
@@ -107,7 +107,7 @@ class RunFolder:
         damaged: list[CheckpointError] = []
         for step in reversed(self._steps()):
             try:
-                whole = read_checkpoint(self._folder(step), step, shape, config)
+                whole = read_checkpoint(self._folder(step), step, head, config)
             except CheckpointError as error:
                 damaged.append(error)
                 continue
@@ -121,9 +121,7 @@ class RunFolder:
             )
         return None
 
-    def save(
-        self, head: FusionHead, record: HeadRecord, state: dict[str, Any], *, keep: int
-    ) -> None:
+    def save(self, head: Head, record: HeadRecord, state: dict[str, Any], *, keep: int) -> None:
         """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay.
 
         Raises:
@@ -139,11 +137,11 @@ class RunFolder:
         for old in [*steps[: max(0, behind - keep)], *steps[behind:]]:
             shutil.rmtree(self._folder(old))
 
-    def save_best(self, head: FusionHead, record: HeadRecord) -> None:
+    def save_best(self, head: Head, record: HeadRecord) -> None:
         """Put the best head so far in the place of the one before."""
         save_head(self.path / BEST, head, record)
 
-    def finish(self, head: FusionHead, record: HeadRecord) -> None:
+    def finish(self, head: Head, record: HeadRecord) -> None:
         """Put the finished head where other commands look for it.
 
         Raises:
@@ -209,24 +207,22 @@ def checkpoint_step(folder: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def read_checkpoint(
-    folder: Path, step: int, shape: FusionConfig, config: TrainConfig
-) -> Checkpoint:
+def read_checkpoint(folder: Path, step: int, head: Head, config: TrainConfig) -> Checkpoint:
     """Read the checkpoint of a step.
 
     Args:
         folder: The checkpoint's.
         step: It was taken at.
-        shape: The head's.
+        head: One of the run's shape, of any weights.
         config: The run's.
 
     Raises:
         CheckpointError: It is damaged, or another run's.
     """
     try:
-        weights = read_weights(folder, shape)
+        weights = read_weights(folder, head)
         content, source = read_beside(folder, STATE), str(folder / STATE)
-        state = read_state(content, step=step, shape=shape, config=config, source=source)
+        state = read_state(content, step=step, head=head, config=config, source=source)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: the checkpoint is damaged ({error})") from None
     return Checkpoint(weights, state)

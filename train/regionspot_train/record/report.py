@@ -237,9 +237,9 @@ def _made_with(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _settings(config: TrainConfig) -> list[tuple[str, str, str | None]]:
-    """Each key with its value, and the default's where it is another."""
+    """Return each key with its value, and the default's where it is another."""
     usual = settings(TrainConfig().to_json())
     return [
-        (key, value, None if value == usual[key] else usual[key])
+        (key, value, None if value == usual.get(key, value) else usual[key])
         for key, value in settings(config.to_json()).items()
     ]

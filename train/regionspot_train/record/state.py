@@ -10,7 +10,7 @@ import torch
 from pydantic import AfterValidator, Field
 
 from regionspot_core.errors import CheckpointError
-from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.head import Head
 from regionspot_core.support.error_text import one_line
 from regionspot_core.support.records import Record
 from regionspot_core.support.weight_files import read_tensors, state_problems
@@ -97,14 +97,15 @@ class _CheckpointState(_State):
 
 
 def read_state(
-    content: bytes, *, step: int, shape: FusionConfig, config: TrainConfig, source: str
+    content: bytes, *, step: int, head: Head | None, config: TrainConfig, source: str
 ) -> dict[str, Any]:
     """Read a checkpoint's state: ``learner`` and ``meter``, as they take it.
 
     Args:
         content: Of the file.
         step: The checkpoint's.
-        shape: The head's.
+        head: One of the head's shape, its weights in memory or not; None for a user's class whose
+            module is not to be imported, of which nothing is then held against the state.
         config: The run's.
         source: Names the file in the message.
 
@@ -117,15 +118,15 @@ def read_state(
         raise CheckpointError(f"{source}: not a checkpoint's state ({one_line(error)})") from None
     learner = _CheckpointState.parse(values, source=source, error=CheckpointError).learner
     problems = [] if learner.step == step else [f"step {learner.step}, expected {step}"]
-    with torch.device("meta"):
-        head = FusionHead(shape)
-    problems += _moment_problems(learner.optimiser, make_optimiser(head, config.optimiser))
+    if head is not None:
+        problems += _moment_problems(learner.optimiser, make_optimiser(head, config.optimiser))
     if config.precision == "float16" and learner.scaler.scale is None:
         problems.append("missing the loss scale")
     if config.optimiser.ema is not None:
         if learner.averaged is None:
             problems.append("missing the count of averaged weights")
-        problems += state_problems(learner.learning or {}, head.state_dict())
+        if head is not None:
+            problems += state_problems(learner.learning or {}, head.state_dict())
     if problems:
         raise CheckpointError(f"{source}: not this run's state ({'; '.join(problems[:4])})")
     state: dict[str, Any] = values

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
+from regionspot_core.heads.shape import BUILT_IN
 from regionspot_train.config import MOST_SEED, TrainConfig
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SWEPT = ("head.", "loss.", "optimiser.")
 and heads of a sweep share those."""
 SWEPT_ALONE = ("seed", "steps")
 """Settings of no table that may differ too."""
+OWN_OPTIONS = "head.options."
+"""Beginning of the settings that a class of the user's has."""
 
 Choice = bool | int | float | str
 MOST_WHOLE, MOST = 2**53, 1e30
@@ -223,8 +226,13 @@ class Space(Config):
         """Refuse a space with a value that the configuration does not take.
 
         Raises:
-            ConfigError: Naming the setting and the value.
+            ConfigError: Naming the setting and the value, or the class of the head where that
+                cannot be imported.
         """
+        if config.head.kind != BUILT_IN:
+            from regionspot_core.heads.registry import head_kind
+
+            head_kind(config.head.kind).needs(config.head)
         for key, values in self.space.items():
             ends = values if isinstance(values, list) else [values.low, values.high]
             for value in ends:
@@ -247,9 +255,15 @@ def _count(values: Span | list[Choice]) -> int | None:
 
 
 def _require_allowed(config: TrainConfig, key: str, value: Choice) -> None:
+    own = key.startswith(OWN_OPTIONS)
     try:
-        config.with_values({key: value})
+        changed = config.with_values({key: value})
+        if own:
+            from regionspot_core.heads.registry import head_kind
+
+            head_kind(changed.head.kind).shape(changed.head, {})
     except ConfigError as error:
         # Only the key itself is looked at: another key of the space may make up for the rest.
-        if "unknown key" in str(error) or f"{key}:" in str(error):
+        name = key.removeprefix(OWN_OPTIONS) if own else key
+        if "unknown key" in str(error) or f"{name}:" in str(error):
             raise

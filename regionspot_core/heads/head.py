@@ -1,0 +1,47 @@
+"""What every head is: a module with a shape, region embeddings and logits."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from regionspot_core.heads.shape import HeadShape
+
+
+class Head(nn.Module):
+    """A head of any kind, as training and evaluation use it."""
+
+    config: HeadShape
+    """Everything that builds it."""
+
+    def forward(
+        self,
+        region_tokens: Tensor,
+        image_tokens: Tensor,
+        region_mask: Tensor | None = None,
+        boxes: Tensor | None = None,
+    ) -> Tensor:
+        """Embed regions in the class embeddings' space.
+
+        Args:
+            region_tokens: (B, R, N·S), the tokens of SAM's that the head needs of each region, in
+                a row (:func:`~regionspot_core.region_tokens.chosen_tokens`).
+            image_tokens: (B, T, C), CLIP's tokens of each image.
+            region_mask: (B, R) bool, False where a row is padding; None: all rows are regions.
+            boxes: (B, R, 4) xyxy in 0 … 1 of the image, for a head that needs them.
+
+        Returns:
+            (B, R, D); a padded row's value means nothing.
+        """
+        raise NotImplementedError
+
+    def logits(
+        self, region_embeddings: Tensor, class_embeddings: Tensor, clip_scale: float
+    ) -> Tensor:
+        """Return the logits (B, R, K) of regions over classes.
+
+        Args:
+            region_embeddings: (B, R, D), what :meth:`forward` returned.
+            class_embeddings: (K, D), the vocabulary's, each of length 1.
+            clip_scale: The frozen CLIP's scale (``ClassBank.logit_scale``).
+        """
+        raise NotImplementedError

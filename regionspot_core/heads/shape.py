@@ -1,0 +1,98 @@
+"""The shape of a head: what it takes of a batch, and the widths of what goes in and comes out."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from regionspot_core.config import Config
+from regionspot_core.region_tokens import TokenChoice
+
+BUILT_IN = "fusion"
+"""Kind of the built-in head."""
+WIDEST = 65_536
+MOST_TOKENS = 65_536
+_CLASS = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*:(?!\d)\w+")
+
+
+def _require_kind(name: str) -> str:
+    if name != BUILT_IN and (len(name) > 200 or not _CLASS.fullmatch(name)):
+        raise ValueError(
+            f"expected {BUILT_IN}, or a class of your own as module:Class, got {name[:80]!r}"
+        )
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_require_kind)]
+"""``fusion``, or a class as ``module:Class``. The module is not imported to check it."""
+
+
+class HeadNeeds(NamedTuple):
+    """What a head takes of a batch, beside the image tokens and the mask of real regions."""
+
+    region_tokens: TokenChoice = "paper"
+    """SAM's tokens of a region; ``masks`` and ``all`` need a store of ``--sam-tokens all``."""
+    boxes: bool = False
+    """Whether it takes the regions' boxes."""
+
+
+class HeadShape(Config):
+    """Everything that builds a head: its widths, here, and the options that its kind adds.
+
+    The widths follow from the frozen models and the store; the defaults are the paper's.
+    """
+
+    region_tokens: TokenChoice = "paper"
+    """SAM's tokens of a region that the head sees, side by side."""
+    region_width: int = Field(default=256, ge=1, le=WIDEST)
+    """S, the SAM token width."""
+    region_token_count: int = Field(default=1, ge=1, le=1024)
+    """N, how many of a region's tokens are seen."""
+    image_width: int = Field(default=768, ge=1, le=WIDEST)
+    """C, the CLIP token width."""
+    image_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    """T, CLIP tokens an image; None: any. A head with ``image_positions`` takes no other number."""
+    text_width: int = Field(default=512, ge=1, le=WIDEST)
+    """D, the class embeddings' width."""
+
+    @property
+    def kind_name(self) -> str:
+        """Name of the head's kind."""
+        return BUILT_IN
+
+    @property
+    def needs(self) -> HeadNeeds:
+        """What the head takes of a batch."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> str:
+        """The head in a few words, for a table."""
+        raise NotImplementedError
+
+
+class CustomShape(HeadShape):
+    """Everything that builds a head whose class is named as ``module:Class``."""
+
+    kind: KindName
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Options of the class, with its defaults."""
+    boxes: bool = False
+    """Whether the head takes the regions' boxes."""
+
+    @property
+    def kind_name(self) -> str:
+        """Name of the head's kind: its class."""
+        return self.kind
+
+    @property
+    def needs(self) -> HeadNeeds:
+        """What the head takes of a batch."""
+        return HeadNeeds(self.region_tokens, self.boxes)
+
+    @property
+    def summary(self) -> str:
+        """The class and its options."""
+        return ", ".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
