@@ -28,8 +28,9 @@ from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.scoring.figures import BOTH
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 Evaluated = tuple[Path, EvaluationReport]
 
@@ -181,7 +182,11 @@ def test_who_names_the_regions(
         ),
         (["--protocol", "standard,coco"], "protocol.1: input should be 'standard' or 'fixed'"),
         (["--protocol", ""], "--protocol: expected a value, got an empty text"),
-        (["--scorer", "coco"], "scorer: input should be 'fast' or 'lvis', got 'coco'"),
+        (["--scorer", "best"], "expected scorer fast, lvis or coco, got 'best'"),
+        (
+            ["--scorer", "coco", "--protocol", "fixed"],
+            "expected protocol standard with scorer coco",
+        ),
         (["--no-baseline"], "No such option: --no-baseline"),
     ],
 )

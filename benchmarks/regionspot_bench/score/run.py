@@ -15,9 +15,9 @@ from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchR
 from regionspot_core.errors import WorkerError
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_core.support.progress import say
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, largest_difference
+from regionspot_evaluate.scoring.figures import BOTH, LVIS_PROTOCOLS, Iou, largest_difference
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 BOXES: tuple[Iou, ...] = ("bbox",)
 
