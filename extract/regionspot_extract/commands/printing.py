@@ -215,7 +215,7 @@ def print_merge(store: str, report: MergeReport) -> None:
     """What a merge did, and what is still missing."""
     show(
         f"{store}: {report.parts - len(report.missing):,} of {counted(report.parts, 'part')}, "
-        f"{report.parts_there:,} already there, {report.parts_copied:,} copied now"
+        f"{report.parts_before:,} already there, {report.parts_copied:,} copied now"
     )
     if report.parts_in_several:
         differing = f", {report.parts_differing:,} with other bytes" * bool(report.parts_differing)
