@@ -166,7 +166,7 @@ def _seconds(now: Now, extraction: Extraction, pictures: list[Picture]) -> float
 
 def _encode(extraction: Extraction, pictures: list[Picture]) -> None:
     for each in extraction.encoder.begin(pictures):
-        each.arriving.wait()
+        each.pending.wait()
 
 
 def _class_seconds(extraction: Extraction, now: Now) -> float:

@@ -25,7 +25,7 @@ from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encoding.encode import Encoder, token_shape
 from regionspot_extract.encoding.pictures import PictureReader, file_bytes
 from regionspot_extract.encoding.stages import Clock, no_clock
-from regionspot_extract.encoding.transfer import Bus
+from regionspot_extract.encoding.transfer import DeviceTransfer
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def prepare(
         keep=keep,
     )
     device = Runtime.create(config.backbones.device).device
-    bus = Bus(device)
+    transfer = DeviceTransfer(device)
     pictures = PictureReader(
         config.images,
         annotations,
@@ -80,10 +80,10 @@ def prepare(
         flip=keep.flip,
         workers=config.workers,
         max_pixels=config.max_pixels,
-        bus=bus,
+        transfer=transfer,
         clock=clock,
     )
-    encoder = Encoder(backbones, annotations, plan, bus=bus, clock=clock)
+    encoder = Encoder(backbones, annotations, plan, transfer=transfer, clock=clock)
     seconds = time.perf_counter() - began
     return Extraction(
         config, annotations, backbones, pictures, encoder, plan, device, clock, seconds

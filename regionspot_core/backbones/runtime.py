@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.precision import Precision
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.support.compiling import CompiledBatches, why_not
+from regionspot_core.support.compiling import CompiledBatches, compile_obstacle
 from regionspot_core.support.devices import open_device
 
 MASK_PIXELS = 64 * 1024**2
@@ -45,7 +45,7 @@ class Runtime:
             InputError: The device does not exist on this machine, or nothing can be compiled.
         """
         chosen = open_device(device)
-        if compile and (obstacle := why_not(chosen)):
+        if compile and (obstacle := compile_obstacle(chosen)):
             raise InputError(
                 f"--compile: torch.compile cannot make kernels here ({obstacle}); install a C++ "
                 f"compiler (g++ or clang++), and triton for a GPU, or leave --compile out"

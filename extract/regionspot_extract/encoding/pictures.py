@@ -18,7 +18,7 @@ from regionspot_core.imaging.images import read_image
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.terminal import printable
 from regionspot_extract.encoding.stages import READ, Clock, no_clock
-from regionspot_extract.encoding.transfer import Bus
+from regionspot_extract.encoding.transfer import DeviceTransfer
 
 Label = TypeVar("Label")
 UNKNOWN = -1
@@ -47,7 +47,7 @@ class PictureReader:
         flip: bool,
         workers: int,
         max_pixels: int,
-        bus: Bus,
+        transfer: DeviceTransfer,
         clock: Clock = no_clock,
     ) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class PictureReader:
         self._flip = flip
         self._workers = workers
         self._max_pixels = max_pixels
-        self._bus = bus
+        self._transfer = transfer
         self._clock = clock
 
     def read(
@@ -102,7 +102,7 @@ class PictureReader:
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
-        return Picture(position, tuple(self._bus.pin(view) for view in views))
+        return Picture(position, tuple(self._transfer.pin(view) for view in views))
 
 
 def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
