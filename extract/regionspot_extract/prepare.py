@@ -42,7 +42,7 @@ class Extraction:
     clock: Clock
     """Times all stages."""
     loading_seconds: float
-    """What it took to get here."""
+    """Seconds that loading took."""
 
 
 def prepare(
@@ -91,7 +91,7 @@ def prepare(
 
 
 class Ingredients(TypedDict):
-    """What the files of the plan are made from."""
+    """Arguments that the files of the plan are made from."""
 
     plan: CachePlan
     annotations: AnnotationSet
@@ -106,7 +106,7 @@ def open_writer(extraction: Extraction) -> CacheWriter:
 
 
 def ingredients(extraction: Extraction) -> Ingredients:
-    """What the store's plan is made from; the class bank and the images' sizes when asked for."""
+    """Return what the plan's files are made from; the bank and the images' sizes as functions."""
     config, annotations = extraction.config, extraction.annotations
     clip = extraction.backbones.image_text_encoder
     bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)

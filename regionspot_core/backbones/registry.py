@@ -1,7 +1,8 @@
 """Backbones by name: those of this folder's files, those registered, and those of users' modules.
 
 A file of this folder, or below it, that defines ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER`` is
-found, unless its name begins with an underscore. A module of a user's is named together with its entry, ``--sam my_package.models:ENTRY``.
+found, unless its name begins with an underscore. A user's module is named together with its entry,
+``--sam my_package.models:ENTRY``.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _FINITE = "finite: "
 
 
 def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
-    """The shapes of what is kept of these models' tokens."""
+    """Return the shapes of what is kept of these models' tokens."""
     image, region = backbones.image_text_encoder, backbones.region_encoder
     only_paper = keep.sam_tokens == "paper"
     return TokenShape(
@@ -86,7 +86,7 @@ class Encoder:
         batch_images: int,
         on_images: Callable[[int], None],
     ) -> StoredPart:
-        """All features of a part, from its pictures in order; one part at a time.
+        """Encode a part from its pictures in order; one part at a time.
 
         Args:
             part: Which images.
@@ -138,7 +138,7 @@ class Encoder:
     def _try(
         self, pictures: list[Picture], boxes: list[NDArray[np.float32]]
     ) -> PendingTensors | None:
-        """The pictures' features; None where memory ran out, with all that was taken let go."""
+        """Begin to encode pictures; None where memory ran out, and all that was taken is freed."""
         try:
             arrays = self._encode(pictures, boxes)
             with self._clock(stages.TRANSFER):
@@ -151,7 +151,7 @@ class Encoder:
     def _encode(
         self, pictures: list[Picture], boxes: list[NDArray[np.float32]]
     ) -> dict[str, torch.Tensor]:
-        """Every feature of the pictures and of all their regions in order, not encoded yet."""
+        """Compute every feature of the pictures and of all their regions, in order."""
         arrays = self._encode_view(pictures, 0, boxes)
         if self._plan.keep.flip:
             mirrored = [
@@ -168,7 +168,7 @@ class Encoder:
     def _encode_view(
         self, pictures: list[Picture], view: int, boxes: list[NDArray[np.float32]]
     ) -> Tensors:
-        """One view of pictures; ``boxes`` are (regions, 1 + copies, 4) in its pixels."""
+        """Compute one view's features; ``boxes`` are (regions, 1 + copies, 4) in its pixels."""
         clip, sam = self._backbones.image_text_encoder, self._backbones.region_encoder
         with self._clock(stages.TRANSFER):
             image_inputs = self._transfer.to_device([p.views[view].image_input for p in pictures])
@@ -202,7 +202,7 @@ class Encoder:
         )
 
     def _split_copies(self, regions: RegionTokens) -> Tensors:
-        """The tokens of the boxes themselves, and of their jittered copies."""
+        """Split tokens into those of the boxes themselves and those of their jittered copies."""
         tokens, iou = regions.tokens_NMS.half(), regions.iou_NQ.half()
         if self._plan.keep.sam_tokens == "paper":
             paper = self._backbones.region_encoder.paper_token
@@ -218,7 +218,7 @@ class Encoder:
         return arrays
 
     def _stored(self, arrays: Tensors) -> Tensors:
-        """The features as the store has them, and which of their rows are finite."""
+        """Encode features as the store has them, and tell which of their rows are finite."""
         finite = {
             f"{_FINITE}{name}": values.isfinite().flatten(1).all(1)
             for name, values in arrays.items()

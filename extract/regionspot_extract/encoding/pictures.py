@@ -36,7 +36,7 @@ class Picture:
 
 
 class PictureReader:
-    """Reads a data set's images for one pair of models."""
+    """Reader of a data set's images for one pair of models."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class PictureReader:
         *,
         planned_bytes: NDArray[np.int64] | None = None,
     ) -> Generator[tuple[Label, Picture | FailedImage | None]]:
-        """The pictures at ``positions``, in that order, a few read ahead.
+        """Yield the pictures at ``positions``, in that order, a few read ahead.
 
         Args:
             positions: Places in the annotation set, each with a label that goes with its picture;
@@ -106,7 +106,7 @@ class PictureReader:
 
 
 def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
-    """(I,) bytes of each file, :data:`UNKNOWN` where there is none."""
+    """Return the bytes of each file, (I,); :data:`UNKNOWN` where there is none."""
     sizes = map_ahead(lambda name: _bytes(folder / name), files, workers=workers)
     return np.fromiter(sizes, dtype=np.int64, count=len(files))
 

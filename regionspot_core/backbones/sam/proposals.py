@@ -18,7 +18,7 @@ MASKS_A_POINT = 3
 
 
 class Thresholds(NamedTuple):
-    """What a mask must reach to be kept; segment-anything's numbers by default."""
+    """Least values of a mask that is kept; segment-anything's by default."""
 
     iou: float = 0.88
     """Predicted IoU"""
@@ -35,7 +35,7 @@ def propose_regions(
     points_per_side: int,
     thresholds: Thresholds,
 ) -> ProposedRegions:
-    """The masks that the generator keeps, best predicted IoU first.
+    """Return the masks that the generator keeps, best predicted IoU first.
 
     Args:
         model: The SAM that made ``embedding``.
