@@ -17,7 +17,7 @@ from pathlib import Path
 
 IMAGES = 50
 SCENES = 600
-"""Of the demo world's."""
+"""Scenes of the demo world."""
 CODE = """
 import sys, time
 from pathlib import Path
@@ -41,7 +41,7 @@ else:
 
 
 def measured(what: str, images: Path, annotations: Path, out: Path) -> list[float]:
-    """The figures that a process prints."""
+    """Return the figures that a process prints."""
     command = [sys.executable, "-c", CODE, what, images, annotations, out]
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True)
     return [float(value) for value in done.stdout.split()]

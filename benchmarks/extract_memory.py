@@ -44,7 +44,7 @@ print(*peaks, peak_bytes())
 
 
 def main() -> None:
-    """One process for each encoding."""
+    """Measure each encoding in a process of its own."""
     from regionspot_core.tiny.world import write_world
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -61,18 +61,18 @@ SAM_TOKENS = 5
 
 
 def name_of(options: dict[str, Any]) -> str:
-    """As a table's row says it."""
+    """Return the options as a table's row shows them."""
     return ", ".join(f"{key}={str(value).lower()}" for key, value in options.items()) or "default"
 
 
 def for_width(options: dict[str, Any], image_width: int) -> dict[str, Any]:
-    """The options, the width in numbers."""
+    """Return the options, the width in numbers."""
     given = options.get("width")
     return options if given is None else {**options, "width": int(given * image_width)}
 
 
 def make_stores(out: Path, seed: int, scenes: int) -> tuple[Path, Path]:
-    """The world's caches to train and to validate on."""
+    """Return the world's caches to train and to validate on."""
     stores = out / f"train_{seed}.zarr", out / f"val_{seed}.zarr"
     try:
         for store in stores:
@@ -118,7 +118,7 @@ def measure_accuracy(
 def step_of(
     options: dict[str, Any], shape: FusionConfig, images: int, regions: int, classes: int
 ) -> Callable[[], None]:
-    """A training step of a head with these options, on random features."""
+    """Return a function that does a training step of a head with these options."""
     seen = {"paper": 1, "masks": SAM_TOKENS - 1, "all": SAM_TOKENS}
     count = seen[options.get("region_tokens", "paper")]
     values = {**shape.to_json(), **for_width(options, shape.image_width)}
@@ -156,7 +156,7 @@ def measure_times(size: str, tried: Sequence[dict[str, Any]], rounds: int) -> No
                 seconds[name].append((time.process_time() - began) / repeats)
     default = seconds["default"]
     for name, taken in seconds.items():
-        ratios = [mine / its for mine, its in zip(taken, default, strict=True)]
+        ratios = [seconds / its for seconds, its in zip(taken, default, strict=True)]
         print(
             f"{size} size, {name}: step {statistics.median(ratios):.2f} of the default's "
             f"({min(ratios):.2f} … {max(ratios):.2f}), {1e3 * min(taken):.1f} ms at best",

@@ -41,20 +41,20 @@ OUTLIERS = (7, 100, 401, 633)
 
 @torch.inference_mode()
 def cached_logits(head: FusionHead, cache: FeatureCache) -> list[torch.Tensor]:
-    """(regions, K) logits of each image, from its cached tokens alone."""
+    """Return (regions, K) logits of each image, from its cached tokens alone."""
     bank = cache.class_bank()
     classes = torch.from_numpy(bank.embeddings)
-    found = []
+    logits_of_images = []
     for index in range(len(cache)):
         batch = cache.read([index])
         regions = batch.region_tokens[:, :, cache.plan.paper_token].float()
         embedded = head(regions, batch.image_tokens.float(), batch.mask)
-        found.append(head.logits(embedded, classes, bank.logit_scale)[0, batch.mask[0]])
-    return found
+        logits_of_images.append(head.logits(embedded, classes, bank.logit_scale)[0, batch.mask[0]])
+    return logits_of_images
 
 
 def box_ap(cache: FeatureCache, logits: list[torch.Tensor], annotations: Path, out: Path) -> float:
-    """LVIS box AP of naming the annotated boxes, in points."""
+    """Return the LVIS box AP of naming the annotated boxes, in points."""
     entries = []
     for index, scores in enumerate(logits):
         batch = cache.read([index])

@@ -29,7 +29,7 @@ from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
 
 FIGURES = ("AP", "APr", "APf")
 GROUPS = 20
-"""Of the jackknife."""
+"""Number of groups of the jackknife."""
 MANY = 20_000
 """Images of the set whose figures stand for those of any number of images."""
 Z = NormalDist().inv_cdf(0.975)
@@ -38,7 +38,7 @@ Ends = tuple[float, float]
 
 
 class Source:
-    """Where image sets come from, with two detectors of them.
+    """Source of image sets, with two detectors of them.
 
     Args:
         classes: K; the class at place k is in an image with odds proportional to 1 / (k + 1).
@@ -213,14 +213,14 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Study:
-    """What was measured of a number of image sets of one size."""
+    """Measurements of a number of image sets of one size."""
 
     mean: dict[str, float]
-    """What each figure, and each ``difference in`` a figure, is on average over sets."""
+    """Mean over the sets of each figure, and of each ``difference in`` a figure."""
     many: dict[str, float]
     """And in a very large set."""
     coverage: dict[str, dict[str, Coverage]]
-    """By method, and then as ``mean``."""
+    """Figures by method, and then as ``mean``."""
 
 
 def study(

@@ -63,17 +63,17 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
         masks += encode_masks(segmented.masks_NHW)
     seconds = time.process_time() - began
     at_most = status("VmHWM")
-    said = sum(len(mask["counts"]) for mask in masks)
+    runs_bytes = sum(len(mask["counts"]) for mask in masks)
     print(
         f"SAM {sam_name}, {len(masks)} masks of {size[1]} × {size[0]}: peak "
         f"{max(until_now, at_most) / MIB:.0f} MiB; {before / MIB:.0f} before the first mask, at "
-        f"most {at_most / MIB:.0f} while they are made; {said / MIB:.1f} MiB of RLE, {seconds:.1f} "
-        f"s of processor time"
+        f"most {at_most / MIB:.0f} while they are made; {runs_bytes / MIB:.1f} MiB of RLE, "
+        f"{seconds:.1f} s of processor time"
     )
 
 
 def status(name: str) -> int:
-    """Bytes of one line of this process's status."""
+    """Return the bytes on one line of this process's status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024

@@ -33,7 +33,7 @@ READERS = {
 
 
 def images(random: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Entries as LVIS v1 has them: a URL and the federated lists."""
+    """Return entries as LVIS v1 has them: a URL and the federated lists."""
     for number in range(1, IMAGES + 1):
         yield {
             "id": number,
@@ -49,7 +49,7 @@ def images(random: np.random.Generator) -> Iterator[dict[str, Any]]:
 
 
 def categories() -> Iterator[dict[str, Any]]:
-    """Entries as LVIS v1 has them."""
+    """Return entries as LVIS v1 has them."""
     for number in range(1, CLASSES + 1):
         yield {
             "id": number,
@@ -62,7 +62,7 @@ def categories() -> Iterator[dict[str, Any]]:
 
 
 def annotations(random: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Polygons of 6 to 80 points, numbers of two decimals as in LVIS."""
+    """Return polygons of 6 to 80 points, numbers of two decimals as in LVIS."""
     for number in range(1, ANNOTATIONS + 1):
         x, y = (random.random(2) * [SIDES[1] - 60, SIDES[0] - 60]).round(2).tolist()
         points = int(random.integers(6, 81))

@@ -29,7 +29,7 @@ print(sum(len(p.boxes) for p in proposals), "boxes")
 
 
 def write_files(results: Path, by_image: Path) -> None:
-    """The same boxes as COCO results and as an object by image id."""
+    """Write the same boxes as COCO results and as an object by image id."""
     random = np.random.default_rng(0)
     with results.open("w") as first, by_image.open("w") as second:
         first.write("[")

@@ -45,7 +45,7 @@ def save_random_weights(sam: Path, clip: Path, published: Path) -> None:
 
 
 def save_proposals(folder: Path, content: dict[str, Any]) -> None:
-    """The annotated boxes in both layouts that detectors' files have."""
+    """Write the annotated boxes in both layouts of detectors' files."""
     listed = [
         {"image_id": a["image_id"], "bbox": a["bbox"], "score": 0.9} for a in content["annotations"]
     ]
@@ -62,7 +62,7 @@ def save_proposals(folder: Path, content: dict[str, Any]) -> None:
 
 
 def save_mask(folder: Path, image: dict[str, Any], box: list[float]) -> None:
-    """A mask picture: the ellipse in a box (x, y, width, height)."""
+    """Write a mask picture: the ellipse in a box (x, y, width, height)."""
     rows, columns = np.mgrid[: image["height"], : image["width"]]
     x, y = (columns - box[0]) / box[2], (rows - box[1]) / box[3]
     inside = (2 * x - 1) ** 2 + (2 * y - 1) ** 2 <= 1

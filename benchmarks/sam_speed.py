@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def encoders(model: torch.nn.Module, device: str) -> dict[tuple[str, Precision], Work]:
-    """segment-anything's image encoder, and ours in each way."""
+    """Return segment-anything's image encoder, and ours in each way."""
     pixels = torch.randn(1, 3, 1024, 1024, device=device)
     works: dict[tuple[str, Precision], Work] = {}
     for precision in PRECISIONS:
@@ -66,7 +66,7 @@ def encoders(model: torch.nn.Module, device: str) -> dict[tuple[str, Precision],
 
 
 def with_way(encoder: torch.nn.Module, way: str, pixels: torch.Tensor) -> Work:
-    """Our image encoder, whatever the device would have it choose."""
+    """Return our image encoder with a given way, whatever the device would choose."""
     wrapped, chosen = ours.SamImageEncoder(encoder), ours.choose_attention
 
     def work() -> torch.Tensor:
@@ -82,7 +82,7 @@ def with_way(encoder: torch.nn.Module, way: str, pixels: torch.Tensor) -> Work:
 def decoders(
     model: torch.nn.Module, arguments: argparse.Namespace
 ) -> dict[tuple[str, Precision], Work]:
-    """The decoder's transformer on one image: a copy for each region, and one for all."""
+    """Return the decoder's transformer on one image: a copy for each region, and one for all."""
     device, regions = arguments.device, arguments.regions
     decoder = model.mask_decoder
     image = torch.randn(1, 256, 64, 64, device=device)
@@ -91,10 +91,10 @@ def decoders(
     transformer = TwoWayTransformer(decoder.transformer)
 
     def copied() -> torch.Tensor:
-        found: torch.Tensor = decoder.transformer(
+        output: torch.Tensor = decoder.transformer(
             image.repeat_interleave(regions, 0), positions.repeat_interleave(regions, 0), tokens
         )[0]
-        return found
+        return output
 
     def shared() -> torch.Tensor:
         places = image.flatten(2).transpose(1, 2)
@@ -109,7 +109,7 @@ def decoders(
 
 
 def under(runtime: Runtime, work: Work) -> Work:
-    """The work under autocast to the runtime's precision."""
+    """Return the work, to run under autocast to the runtime's precision."""
 
     def done() -> torch.Tensor:
         with runtime.autocast():

@@ -36,7 +36,7 @@ ROUNDS = 5
 
 
 def measure(heads: int, size: tuple[int, int, int, int], device: torch.device) -> float:
-    """How many times as long the heads take one after another as stacked."""
+    """Return how many times as long the heads take one after another as stacked."""
     tokens, width, ffn, images = size
     shape = TokenShape(tokens, width, region_tokens=5, region_width=width, ious=4)
     settings = ["head.dropout=0", f"head.ffn_width={ffn}", f"batch_images={images}"]

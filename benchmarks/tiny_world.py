@@ -39,12 +39,12 @@ class BlindClip(ClipEncoder):
     """CLIP's text side with image tokens of zeros: what SAM's tokens alone can tell."""
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Zeros (B, T, C)."""
+        """Return zeros (B, T, C)."""
         return torch.zeros(len(images), self.token_count, self.token_width)
 
 
 def random_tower(backbones: Backbones) -> Backbones:
-    """The trained text tower beside an image tower of random weights."""
+    """Return the trained text tower beside an image tower of random weights."""
     torch.manual_seed(0)
     clip = load_tiny_clip()
     clip.visual.load_state_dict(build_tiny_clip().visual.state_dict())
@@ -55,7 +55,7 @@ def random_tower(backbones: Backbones) -> Backbones:
 
 
 def sam_alone(backbones: Backbones) -> Backbones:
-    """SAM's tokens and CLIP's text, no image tokens."""
+    """Return the backbones with a CLIP that gives its text and no image tokens."""
     encoder = BlindClip(
         load_tiny_clip(), tiny_tokenizer(), name="blind", runtime=Runtime.create("cpu")
     )

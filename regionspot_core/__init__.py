@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - of whatever type the name is
-    """``FeatureCache`` and ``load_head``, imported when asked for: torch takes seconds."""
+    """Return ``FeatureCache`` and ``load_head``, imported when asked for: torch takes seconds."""
     if name == "FeatureCache":
         from regionspot_core.cache.read.reader import FeatureCache
 

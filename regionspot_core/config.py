@@ -15,7 +15,7 @@ from regionspot_core.support.records import Record, shown
 
 MOST_TOML_BYTES = 1024**2
 MOST_KEY_PARTS = 32
-"""Of a key, ``a.b.c``: tomllib takes the square of their number in time."""
+"""Most parts of a key, ``a.b.c``: tomllib takes the square of their number in time."""
 MOST_SHOWN = 200
 """Characters of an override in a message."""
 _PART = r"""(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*\.[ \t]*"""
@@ -35,7 +35,7 @@ class Config(Record):
         """Build from a TOML file and then ``key.subkey=value`` overrides.
 
         Raises:
-            ConfigError: The file is missing or not TOML, a key is unknown, or a value is not
+            ConfigError: If the file is missing or not TOML, a key is unknown, or a value is not
                 allowed; the message names the file or override, the key and what was expected.
         """
         values: dict[str, Any] = {} if path is None else _read_toml(path)
@@ -56,10 +56,10 @@ class Config(Record):
         return cls.parse(values, source=" ".join(sources) or "configuration")
 
     def with_values(self, values: dict[str, Any], *, source: str = "space") -> Self:
-        """The same with some values changed, each by its whole name, ``a.b``.
+        """Return a copy with some values changed, each by its whole name, ``a.b``.
 
         Raises:
-            ConfigError: A key is unknown or a value is not allowed.
+            ConfigError: If a key is unknown or a value is not allowed.
         """
         changed = self.to_json()
         for key, value in values.items():
@@ -78,7 +78,7 @@ class Config(Record):
         return super().parse(values, source=source, error=error)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file; ``parse`` reads them back."""
+        """Return plain values for a JSON file; ``parse`` reads them back."""
         return self.model_dump(mode="json")
 
 
@@ -118,7 +118,7 @@ def _set(values: dict[str, Any], path: list[str], value: Any, *, source: str) ->
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
-    """A TOML value or ``none``; text that is neither is taken as a plain string."""
+    """Parse a TOML value or ``none``; other text is a plain string."""
     if text == "none":
         return None
     try:

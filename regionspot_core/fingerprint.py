@@ -19,9 +19,9 @@ MOST_SHOWN = 12
 """Fields that a message names: a file of another kind differs in all."""
 
 
-def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
-    """One line a differing field: ``path: expected …, found …``; empty where all agree."""
-    left, right = dict(_flatten(expected)), dict(_flatten(found))
+def differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
+    """Return one line a differing field: ``path: expected …, found …``; empty where all agree."""
+    left, right = dict(_flatten(expected)), dict(_flatten(actual))
     return [
         f"{key}: expected {_show(left.get(key))}, found {_show(right.get(key))}"
         for key in sorted(left.keys() | right.keys())
@@ -29,19 +29,19 @@ def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
     ]
 
 
-def require_equal(expected: Fingerprint, found: Fingerprint, *, what: str, advice: str) -> None:
+def require_equal(expected: Fingerprint, actual: Fingerprint, *, what: str, advice: str) -> None:
     """Refuse two fingerprints that differ.
 
     Args:
-        expected: What is asked for, or needed.
-        found: What a file or folder has, or what was given.
-        what: Begins the message.
-        advice: Ends it.
+        expected: Record that is asked for, or needed.
+        actual: Record of a file or folder, or of what was given.
+        what: Begin of the message.
+        advice: End of the message.
 
     Raises:
-        FingerprintError: They differ; the message names each field, or the first of many.
+        FingerprintError: If they differ; the message names each field, or the first of many.
     """
-    fields = differences(expected, found)
+    fields = differences(expected, actual)
     if len(fields) > MOST_SHOWN:
         fields = [*fields[:MOST_SHOWN], f"and {len(fields) - MOST_SHOWN} more fields"]
     if fields:

@@ -15,7 +15,7 @@ PAPER_TOKEN = 1
 TokenChoice = Literal["paper", "masks", "all"]
 """``paper``: mask token 0 alone. ``masks``: all mask tokens. ``all``: the IoU token, then those."""
 KeptTokens = Literal["all", "paper"]
-"""What a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
+"""Name of what a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
 
 _CHOSEN = {
     "paper": slice(PAPER_TOKEN, PAPER_TOKEN + 1),
@@ -28,23 +28,24 @@ _ALONE = slice(0, 1)
 def chosen_tokens(
     tokens: torch.Tensor, choice: TokenChoice, kept: KeptTokens = "all"
 ) -> torch.Tensor:
-    """What a head sees of regions' tokens (..., M, S): the N chosen ones in a row, (..., N·S)."""
-    return tokens[..., _places(choice, kept), :].flatten(-2)
+    """Return the N chosen of regions' tokens (..., M, S) in a row, (..., N·S)."""
+    return tokens[..., _places(choice, tokens.shape[-2], kept), :].flatten(-2)
 
 
 def chosen_count(choice: TokenChoice, count: int, kept: KeptTokens, *, of: str) -> int:
-    """N, how many of a region's M = ``count`` tokens are chosen of those in a cache.
+    """Return N, how many of a region's M = ``count`` tokens are chosen of those in a cache.
 
     Raises:
-        InputError: The cache, called ``of``, keeps only the paper's token, and others are chosen.
+        InputError: If the cache ``of`` keeps only the paper's token, and others are chosen.
     """
     if kept == "paper" and choice != "paper":
         raise InputError(
             f"{of} keeps only the paper's token of each region, and head.region_tokens={choice} "
             f"needs all; extract it with --sam-tokens all, or set head.region_tokens=paper"
         )
-    return len(range(count)[_places(choice, kept)])
+    return len(range(count)[_places(choice, count, kept)])
 
 
-def _places(choice: TokenChoice, kept: KeptTokens) -> slice:
-    return _ALONE if kept == "paper" else _CHOSEN[choice]
+def _places(choice: TokenChoice, count: int, kept: KeptTokens) -> slice:
+    # Region encoders other than SAM may have one token alone: it is the paper's.
+    return _ALONE if kept == "paper" or count == 1 else _CHOSEN[choice]

@@ -32,7 +32,7 @@ MODEL = {"name": "generated", "weights": "0" * 64}
 def make_annotations(
     region_counts: Sequence[int], *, seed: int = 0, federated: bool = False
 ) -> AnnotationSet:
-    """Images of random sizes with random boxes, as if read from a file.
+    """Return images of random sizes with random boxes, as if read from a file.
 
     With ``federated`` they have LVIS's frequencies, and two classes at most that are known to be
     absent or not all annotated; else they are as COCO's.
@@ -76,7 +76,7 @@ def _federated(plain: AnnotationSet, rng: np.random.Generator) -> AnnotationSet:
 
 
 def make_features(plan: CachePlan, part: int, *, seed: int = 0) -> PartFeatures:
-    """Random features of a part, the same for the same seed and part."""
+    """Return random features of a part, the same for the same seed and part."""
     rng, place = np.random.default_rng([seed, part]), plan.part(part)
     arrays = {}
     for name, feature in features(plan).items():
@@ -86,14 +86,14 @@ def make_features(plan: CachePlan, part: int, *, seed: int = 0) -> PartFeatures:
 
 
 def shard_path(store: Path, name: str, part: int) -> Path:
-    """The file of a part array that one part wrote."""
+    """Return the file of a part array that one part wrote."""
     opened = open_store(store)
     plan = read_plan(opened, read_attributes(opened))
     return store / part_arrays(plan)[name].file(part)
 
 
 def make_bank(vocabulary: Vocabulary, *, width: int = TEXT_WIDTH) -> ClassBank:
-    """Random unit embeddings."""
+    """Return random unit embeddings."""
     rows = np.random.default_rng(1).standard_normal((len(vocabulary), width))
     return ClassBank(
         vocabulary=vocabulary,
@@ -157,6 +157,6 @@ def make_cache(
 
 
 def files_of(store: Location | Store) -> dict[str, bytes]:
-    """Every file of a store, by its key."""
+    """Return every file of a store, by its key."""
     opened = open_store(store)
     return {key: opened.read(key) or b"" for key in sorted(opened.keys())}

@@ -15,6 +15,8 @@ from functools import partial
 
 from rich.table import Table
 
+from regionspot_core.support.tables import titled_table
+
 Task = Callable[[int], None]
 """Does one repetition; told its number, counted through all rounds."""
 
@@ -26,13 +28,13 @@ class Times:
     seconds: Mapping[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Seconds of one repetition."""
+        """Return the median seconds of one repetition."""
         return statistics.median(self.seconds[name])
 
     def ratio(self, name: str, other: str) -> float:
-        """How many times as long ``name`` takes as ``other``: the median of the rounds' ratios."""
+        """Return the median over the rounds of ``name``'s seconds over ``other``'s."""
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)
-        return statistics.median(mine / theirs for mine, theirs in pairs)
+        return statistics.median(first / second for first, second in pairs)
 
 
 def take_turns(
@@ -65,7 +67,7 @@ def take_turns(
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Return the seconds that ``work`` takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -114,10 +116,7 @@ def at_most(
 
 def requirements_table(requirements: list[Requirement]) -> Table:
     """Return a table with a line for each requirement: its bound, the figure, met or not."""
-    table = Table(title="Required", title_justify="left", title_style="bold", box=None)
-    table.add_column("", style="cyan", no_wrap=True)
-    table.add_column("bound", justify="right", no_wrap=True)
-    table.add_column("here", justify="right", no_wrap=True)
+    table = titled_table("Required", figures=("bound", "here"))
     table.add_column("")
     for each in requirements:
         sign = "≥" if each.least else "≤"

@@ -34,14 +34,14 @@ def put_out(paths: Iterable[Path]) -> None:
 
 
 def can_be_cold(paths: list[Path]) -> bool:
-    """Whether putting these files out of the page cache works here; they are out after it."""
+    """Put files out of the page cache, and return whether that works here."""
     put_out(paths)
     shares = [resident_share(path) for path in paths if path.stat().st_size]
     return all(share is not None and share <= COLD_SHARE for share in shares)
 
 
 def resident_share(path: Path) -> float | None:
-    """The share of the file's pages that is in memory, by ``mincore``; None where nobody tells."""
+    """Return the share of a file's pages in memory, by ``mincore``; None if the system lacks it."""
     size = path.stat().st_size
     try:
         mincore = ctypes.CDLL(None, use_errno=True).mincore

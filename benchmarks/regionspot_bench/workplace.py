@@ -21,10 +21,10 @@ def require_places(parent: Path | None, json_file: Path | None) -> None:
     if json_file is not None:
         require_place_for_file(json_file, option="--json")
     if parent is not None and not (parent.is_dir() and os.access(parent, os.W_OK)):
-        found = "one without that permission" if parent.is_dir() else "a file"
+        problem = "one without that permission" if parent.is_dir() else "a file"
         raise InputError(
             f"--dir {parent}: expected an existing folder with permission to write, "
-            f"got {found if parent.exists() else 'nothing'}"
+            f"got {problem if parent.exists() else 'nothing'}"
         )
 
 

@@ -18,6 +18,7 @@ from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.datasets.reading import read_table
 from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
@@ -35,7 +36,7 @@ from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
-from regionspot_evaluate.scoring.scorer import LvisScorer
+from regionspot_evaluate.scoring.registry import SCORER_TABLE, Scorer
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
 """Files of a store, or of a folder of `evaluate run`."""
@@ -128,10 +129,11 @@ def _absolute(place: Location | None) -> str | None:
     return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
-def _scorer(config: CachedConfig, cache: FeatureCache) -> LvisScorer | None:
+def _scorer(config: CachedConfig, cache: FeatureCache) -> Scorer | None:
     if config.annotations is None:
         return None
-    scorer = LvisScorer(config.annotations)
+    table = read_table(config.annotations)
+    scorer = SCORER_TABLE[config.scorer].create(table, ("bbox",))
     missing = np.setdiff1d(cache.image_ids, scorer.truth.image_id)
     if len(missing):
         raise InputError(
@@ -169,7 +171,7 @@ def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
 
 
 @contextmanager
-def _folder(config: CachedConfig, scorer: LvisScorer | None) -> Iterator[Path | None]:
+def _folder(config: CachedConfig, scorer: Scorer | None) -> Iterator[Path | None]:
     """Where detections go: ``out``, a passing folder where only the scorer wants them, or none."""
     if config.out is not None:
         yield config.out
@@ -273,11 +275,12 @@ class _Tally:
                 )
             )
 
-    def figures(self, scorer: LvisScorer | None) -> HeadFigures:
+    def figures(self, scorer: Scorer | None) -> HeadFigures:
         """Scored by the annotation file, or else by the cache."""
         region = self._naming.figures()
         if self._precision is not None:
             return HeadFigures(self._precision.figures(), region)
         assert scorer is not None
         assert self._results is not None
-        return HeadFigures(scorer.score(self._results.path, iou="bbox").values, region)
+        score = scorer.score_all(self._results.path, ious=("bbox",))["standard"]["bbox"]
+        return HeadFigures(score.values, region, score.protocol)

@@ -45,7 +45,8 @@ from regionspot_evaluate.recognition.baselines.names import (
     NO_BASELINE,
     BaselineName,
 )
-from regionspot_evaluate.scoring.config import Protocols
+from regionspot_evaluate.scoring.config import Protocols, ScorerOption
+from regionspot_evaluate.scoring.registry import require_scorer
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
@@ -129,8 +130,7 @@ class EvaluateConfig(Config):
     hundred times what the method does."""
     protocol: Annotated[Protocols, Flag(metavar="standard,fixed", text=True)] = ("standard",)
     """What scores: the best 300 of an image, the best 10,000 of a class, or both."""
-    scorer: Annotated[Literal["fast", "lvis"], Flag()] = "fast"
-    """Package that scores: hotcoco, or LVIS's own."""
+    scorer: ScorerOption = "fast"
     gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
 
@@ -183,6 +183,11 @@ class EvaluateConfig(Config):
             }
         )
 
+    @model_validator(mode="after")
+    def _scorer_has_protocols(self) -> Self:
+        require_scorer(self.scorer, self.protocol)
+        return self
+
     @property
     def limit(self) -> int:
         """Detections that an image keeps."""
@@ -218,7 +223,8 @@ class CachedConfig(Config):
         Path | None,
         Flag(metavar="FILE", check=existing_path, default="the store's own boxes"),
     ] = None
-    """LVIS annotation JSON of the store: scores with its areas, exactly as `run` does."""
+    """Annotation file of the store: scores with its areas, exactly as `run` does."""
+    scorer: ScorerOption = "fast"
     out: Annotated[Path | None, Flag(metavar="DIR")] = None
     """Folder for detections and figures."""
     bank: Annotated[
@@ -233,6 +239,13 @@ class CachedConfig(Config):
     """Best (region, class) pairs of an image that are considered, as for `run`."""
     detections: Annotated[int, Flag()] = Field(default=300, ge=1, le=MOST_PAIRS)
     """Detections that an image keeps of these pairs, as for `run`."""
+
+    @model_validator(mode="after")
+    def _scorer_has_annotations(self) -> Self:
+        require_scorer(self.scorer, ("standard",))
+        if self.annotations is None and self.scorer != "fast":
+            raise ValueError(f"expected annotations with scorer {self.scorer}")
+        return self
 
 
 class PredictConfig(Config):

@@ -32,8 +32,8 @@ from regionspot_evaluate.recognition.baselines.names import results_file
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
-from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
-from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+from regionspot_evaluate.scoring.figures import BOTH, Iou, Protocol, Score
+from regionspot_evaluate.scoring.registry import SCORER_TABLE, Scorer
 
 
 def run_evaluation(
@@ -135,7 +135,7 @@ class _Evaluation:
 
     config: EvaluateConfig
     annotations: AnnotationSet
-    scorer: LvisScorer
+    scorer: Scorer
     proposals: list[Proposals] | None
     names: list[str]
     folder: RunFolder
@@ -151,7 +151,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     names = head_names(config.heads)
     table = read_table(config.annotations, images=config.images, masks=True)
     annotations = table.regions()
-    scorer = LvisScorer(table, scorer=config.scorer)
+    scorer = SCORER_TABLE[config.scorer].create(table, BOTH)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:

@@ -21,10 +21,11 @@ FROZEN = "Frozen models"
 
 
 class BackboneConfig(Config):
-    """Which frozen models, and where and how they run."""
+    """Names of the frozen models, and where and how they run."""
 
     sam: Annotated[str, Flag(metavar="NAME", panel=FROZEN)] = TINY
-    """Region encoder: `tiny`, `vit_b`, `vit_l` or `vit_h`."""
+    """Region encoder: `tiny`, `vit_b`, `vit_l`, `vit_h`, or your own as
+    `my_package.models:ENTRY`."""
     sam_checkpoint: Annotated[
         Path | None,
         Flag(metavar="FILE", check=existing_file, panel=FROZEN, default="where weights puts it"),
@@ -35,7 +36,8 @@ class BackboneConfig(Config):
     )
     """Side of SAM's input in pixels."""
     clip: Annotated[str, Flag(metavar="NAME", panel=FROZEN)] = TINY
-    """Image and text encoder: `tiny`, or an open_clip ViT such as `ViT-B-16`."""
+    """Image and text encoder: `tiny`, an open_clip ViT such as `ViT-B-16`, or your own as
+    `my_package.models:ENTRY`."""
     clip_pretrained: Annotated[str | None, Flag(metavar="TAG|FILE", panel=FROZEN)] = None
     """CLIP's weights: open_clip's tag (`openai`) or a weight file."""
     clip_input: Annotated[int | None, Flag(panel=FROZEN, default="as trained")] = Field(
@@ -93,7 +95,7 @@ PROPOSING = "Regions that SAM finds by itself"
 
 
 class ProposeConfig(Config):
-    """How SAM looks for regions by itself. A threshold of None is the model's own."""
+    """Settings of SAM's own search for regions. A threshold of None is the model's own."""
 
     points_per_side: Annotated[int, Flag(panel=PROPOSING)] = Field(default=32, ge=1, le=256)
     """Points on a side of the grid that SAM is asked about."""

@@ -112,8 +112,8 @@ class CacheWriter:
                 new store.
 
         Raises:
-            FingerprintError: The store there was planned otherwise; the fields are named.
-            CacheError: What is there is not a feature cache, or it cannot be written.
+            FingerprintError: If the store there was planned otherwise; the fields are named.
+            CacheError: If what is there is not a feature cache, or it cannot be written.
         """
         store = open_store(location)
         if store.read(GROUP) is None:
@@ -130,7 +130,7 @@ class CacheWriter:
         return read_small(self.store, "image/bytes", read_plan_files(self.store))
 
     def pending(self) -> list[Part]:
-        """The parts that are not committed, in order."""
+        """Return the parts that are not committed, in order."""
         markers = read_markers(self.store, self.plan)
         parts = zip(self.plan.parts(), markers, strict=True)
         missing = [part for part, marker in parts if marker is None]
@@ -139,13 +139,13 @@ class CacheWriter:
         return missing
 
     def is_committed(self, part: Part) -> bool:
-        """Whether the part is there."""
+        """Return whether the part is committed."""
         return read_marker(self.store, self.plan, part.index) is not None
 
     def claim(self, part: Part) -> AbstractContextManager[bool]:
-        """Try to hold a part against other runs; whether it is held.
+        """Try to hold a part against other runs, and yield whether it is held.
 
-        Look whether the part is committed once it is: another run may just have done so.
+        Check then whether the part is committed: another run may just have done so.
         """
         return self._claims.part(part.index)
 
@@ -153,7 +153,7 @@ class CacheWriter:
         """Encode a part's features, write them and commit the part.
 
         Raises:
-            CacheError: The arrays are not of the part's shape, or cannot be written.
+            CacheError: If the arrays are not of the part's shape, or cannot be written.
         """
         wanted = {each.name: (each.trailing, each.dtype) for each in self._features.values()}
         self._require_shapes(part, given.arrays, wanted)
@@ -165,7 +165,7 @@ class CacheWriter:
         """Write a part whose features are encoded, and commit it.
 
         Raises:
-            CacheError: The arrays are not of the part's shape, or cannot be written.
+            CacheError: If the arrays are not of the part's shape, or cannot be written.
         """
         reach("write part", part.index)
         wanted = {each.name: (each.shape[1:], each.dtype) for each in self._arrays.values()}
@@ -195,12 +195,12 @@ class CacheWriter:
             self.store.delete(marker_key(part))
 
     def failed_parts(self) -> list[int]:
-        """The committed parts of which images could not be read."""
+        """Return the committed parts with images that could not be read."""
         markers = read_markers(self.store, self.plan)
         return [marker.part for marker in markers if marker is not None and marker.failed]
 
     def finish(self) -> bool:
-        """Complete the store if every part is committed; whether it is."""
+        """Complete the store if every part is committed, and return whether that is so."""
         if read_complete(self.store, self.plan) is None:
             with self._claims.whole():
                 if read_complete(self.store, self.plan) is None and not write_complete(
@@ -223,11 +223,11 @@ class CacheWriter:
             )
         for name, (trailing, dtype) in wanted.items():
             rows = part.rows if self._arrays[name].of_regions else len(part.images)
-            found = given[name]
-            if found.shape != (rows, *trailing) or found.dtype != dtype:
+            array = given[name]
+            if array.shape != (rows, *trailing) or array.dtype != dtype:
                 raise CacheError(
                     f"part {part.index}: {name} must be {dtype} {(rows, *trailing)}, got "
-                    f"{found.dtype} {found.shape}"
+                    f"{array.dtype} {array.shape}"
                 )
 
 
@@ -237,7 +237,7 @@ def require_same_origin(
     """Refuse to go on with a store that was planned otherwise.
 
     Raises:
-        FingerprintError: It was; the fields are named.
+        FingerprintError: If the plan or the fingerprint differs; the fields are named.
     """
     require_equal(
         {"fingerprint": fingerprint, "plan": plan.to_json()},
@@ -290,7 +290,7 @@ def build_plan_files(
 
 @contextmanager
 def created_aside(store: Store) -> Iterator[Path]:
-    """A folder to build in, which takes the store's place, or is uploaded to it, in the end."""
+    """Yield a folder to build in; in the end it takes the store's place or is uploaded."""
     if not isinstance(store, FolderStore):
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
@@ -309,7 +309,7 @@ def _upload(built: FolderStore, store: Store) -> None:
     """Put a store that was built here where nothing can be claimed, unless one is there by now.
 
     Raises:
-        CacheError: Another run did so at the same moment, and made other files.
+        CacheError: If another run made the store at the same moment, with other files.
     """
     if store.read(GROUP) is not None:
         return

@@ -18,12 +18,12 @@ from regionspot_core.support.options import Flag
 
 RAY = "On a Ray cluster"
 ANSWER_SECONDS = 5.0
-"""How long a cluster's address may take to answer."""
+"""Seconds that a cluster's address may take to answer."""
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
 
 
 class RayOptions(Config):
-    """A Ray cluster, and its workers' number and needs; what is None is chosen to fill it."""
+    """A Ray cluster, and its workers' number and needs; None is chosen to fill the cluster."""
 
     address: Annotated[
         str | None,
@@ -191,7 +191,7 @@ class Crew:
         if device == "cuda" or options.gpus or (device == "auto" and has_gpus):
             gpus = options.gpus or 1.0
             fitting = sum(int(node.get("GPU", 0) / gpus) for node in nodes)
-            # The GPU is what is scarce; a machine may have fewer CPUs than threads times GPUs.
+            # GPUs are scarce: a machine may have fewer CPUs than threads times GPUs.
             return cls(options.actors or max(1, fitting), 1, gpus, threads)
         counts = [int(node.get("CPU", 0)) for node in nodes]
         # No machine takes a worker that reserves more CPUs than the machine has.
@@ -206,5 +206,5 @@ def cluster_nodes() -> list[dict[str, float]]:
     """Return the resources of each machine of the cluster that this process is connected to."""
     import ray
 
-    found: list[dict[str, Any]] = ray.nodes()
-    return [node["Resources"] for node in found if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return [node["Resources"] for node in nodes if node["Alive"]]

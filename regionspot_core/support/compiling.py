@@ -10,16 +10,16 @@ BATCHES_TO_COMPILE = 3
 """After so many nothing more is made: the first compiles, and on CUDA the second records."""
 
 
-def why_not(device: torch.device) -> str | None:
-    """Why ``torch.compile`` can make no kernels here; None where it can. A small one is made."""
+def compile_obstacle(device: torch.device) -> str | None:
+    """Return what keeps ``torch.compile`` from making kernels here; None if it made a small one."""
     try:
-        torch.compile(_a_little, dynamic=True)(torch.ones(2, device=device))
+        torch.compile(_scale_and_shift, dynamic=True)(torch.ones(2, device=device))
     except Exception as error:  # compilers, and what torch makes of them, raise anything
         return " ".join(str(error).split("\n\n")[0].split())[:200]
     return None
 
 
-def _a_little(x: torch.Tensor) -> torch.Tensor:
+def _scale_and_shift(x: torch.Tensor) -> torch.Tensor:
     return x * 2 + 1
 
 
@@ -43,7 +43,7 @@ class CompiledBatches:
         )
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """What the function gives, to rounding; the caller's to keep."""
+        """Return the function's result, up to rounding; it is the caller's to keep."""
         if len(batch) != self._size:
             return self._run(batch)
         out: torch.Tensor = self._compiled(batch)

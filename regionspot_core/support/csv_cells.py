@@ -9,7 +9,7 @@ from pathlib import Path
 from regionspot_core.support.files import written_aside
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes a formula to begin with, full-width signs too (OWASP, CSV injection)."""
+"""Characters that begin a spreadsheet's formula, full-width signs too (OWASP, CSV injection)."""
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, and the errors of a disk in words."""
+"""Files and folders that are whole or absent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.input_files import kind_of
 
 MARK = ".regionspot-partial"
-"""The file beside the content of a folder that is being written: by it we know it as ours."""
+"""Name of the file beside the content of a folder that is being written: it shows that the folder
+is ours."""
 
 PARTIAL = re.compile(r"(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.partial")
-"""Names of what is being written: the final name, then the process that writes it."""
+"""Names of unfinished files and folders: the final name, then the process that writes."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
@@ -108,7 +109,7 @@ def _partial_name(path: Path) -> Path:
 
 
 def _host() -> str:
-    """Six hexadecimal digits of this machine; containers on it have others."""
+    """Return six hexadecimal digits of this machine; containers on it have others."""
     try:
         processes = Path("/proc/self/ns/pid").readlink().name
     except OSError:
@@ -119,10 +120,10 @@ def _host() -> str:
 def remove_left_behind(path: Path) -> None:
     """Remove what processes of this machine that are gone were writing for ``path``."""
     for other in _siblings(path):
-        found = PARTIAL.fullmatch(other.name)
-        if not found or found["name"] != path.name or found["host"] != _host():
+        match = PARTIAL.fullmatch(other.name)
+        if not match or match["name"] != path.name or match["host"] != _host():
             continue
-        if _is_running(int(found["pid"])):
+        if _is_running(int(match["pid"])):
             continue
         if other.is_file() and not other.is_symlink():
             other.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ def _remove_marked(partial: Path) -> None:
 
 
 def _siblings(path: Path) -> list[Path]:
-    """Neighbours whose names begin as ``path``'s does and say that they are being written."""
+    """Return the unfinished files and folders whose names begin as ``path``'s does."""
     start = path.name + "."
     try:
         neighbours = list(path.parent.iterdir())
@@ -161,7 +162,7 @@ def _is_running(pid: int) -> bool:
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Have the system's errors of writing name the file that was asked for.
+    """Make the system's errors of writing name the file that was asked for.
 
     A write that fails names no file at all, and one that cannot be opened names the neighbour.
     """
@@ -174,7 +175,7 @@ def _errors_named(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk, where the system can do it."""
+    """Wait until a folder's names are on the disk, if the system can."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -22,8 +22,8 @@ def lazy_names(
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = modules[name]
-        found = import_module(module if "." in module else f"{package}.{module}")
-        value = getattr(found, name)
+        owner = import_module(module if "." in module else f"{package}.{module}")
+        value = getattr(owner, name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -22,7 +22,7 @@ CommandFunction = Callable[..., None]
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """How a field of a configuration appears on the command line."""
+    """Appearance of a field of a configuration on the command line."""
 
     name: str | None = None
     """Option, ``--batch``; None: the field's name with dashes."""
@@ -31,7 +31,7 @@ class Flag:
     panel: str | None = None
     """Heading of the box that `--help` shows it in."""
     default: str | None = None
-    """What `--help` shows as the default where the field's is None."""
+    """Text that `--help` shows as the default if the field's is None."""
     check: Callable[..., Any] | None = None
     """Callback that refuses a value before the command runs."""
     argument: bool = False
@@ -95,7 +95,7 @@ class Setting(NamedTuple):
 
     @property
     def shown_default(self) -> bool | str:
-        """What `--help` says of the default."""
+        """Default that `--help` shows."""
         if self.default is None or self.is_switch:
             return self.flag.default or False
         return True

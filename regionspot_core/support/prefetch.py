@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Generator[Result]:
-    """``map`` with ``workers`` threads, at most four results a thread ahead of their use.
+    """Yield results as ``map`` does, with ``workers`` threads, at most four a thread ahead of use.
 
     An exception of ``function`` is raised where its result is due, and one of ``items`` behind the
     results of all items before it.
@@ -45,7 +45,7 @@ def _until_failure(items: Iterable[Item], failure: list[Exception]) -> Iterator[
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Yield lists of ``size`` items, the last one shorter."""
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch

@@ -22,14 +22,14 @@ from regionspot_core.support.tables import format_bytes, format_seconds, per_sec
 from regionspot_core.support.terminal import output, printable
 
 LOG_SECONDS = 30.0
-"""How often a line is written where there is no terminal to draw a bar on."""
+"""Seconds between lines if there is no terminal to draw a bar on."""
 
 BYTES = "bytes"
 """A unit that is shown as KiB, MiB, …"""
 
 
 class Advance(Protocol):
-    """Call with how much was done, and words to show below the bar, until there are others."""
+    """Function called with the amount done, and with words to show below the bar."""
 
     def __call__(self, amount: int = 1, note: str = "") -> None:
         """Advance by ``amount``."""
@@ -37,7 +37,7 @@ class Advance(Protocol):
 
 
 class ShowProgress(Protocol):
-    """:func:`progress_line`, or what takes its place."""
+    """Type of :func:`progress_line` and its replacements."""
 
     def __call__(
         self, what: str, *, total: int, unit: str, start: int = 0
@@ -47,7 +47,7 @@ class ShowProgress(Protocol):
 
 
 def say(text: str) -> None:
-    """Write one line on standard error, before something that may take long in silence."""
+    """Write one line on standard error, before work that may take long in silence."""
     output(error=True).print(text, soft_wrap=True)
 
 
@@ -63,7 +63,7 @@ def progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterat
 
 @contextmanager
 def no_progress_line(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
-    """As :func:`progress_line`, and show nothing: another process does."""
+    """Yield as :func:`progress_line` does, but show nothing: another process does."""
     yield lambda amount=1, note="": None
 
 
@@ -88,7 +88,7 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
 
 
 class _NotedProgress(Progress):
-    """With a line for each bar's note below it: beside it, 80 columns have no room for both."""
+    """Bars with a line below each for its note: 80 columns have no room for both in one line."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
@@ -125,14 +125,14 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         seconds = time.monotonic() - began
         rate = (done - start) / seconds if seconds > 0 else 0.0
         counted = _amount(done, total, unit)
-        said = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
+        phrases = [f"{what}: {counted if unit == BYTES else f'{counted} {unit}'}"]
         if rate > 0:
-            said.append(_rate(rate, unit))
+            phrases.append(_rate(rate, unit))
         if rate > 0 and done < total:
-            said.append(f"{format_seconds((total - done) / rate)} left")
+            phrases.append(f"{format_seconds((total - done) / rate)} left")
         if noted:
-            said.append(noted)
-        return ", ".join(said)
+            phrases.append(noted)
+        return ", ".join(phrases)
 
     def advance(amount: int = 1, note: str = "") -> None:
         nonlocal done, last, noted

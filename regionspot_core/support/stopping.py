@@ -14,14 +14,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked."""
+    """A request to stop, and whether it came."""
 
     signal: int | None = None
     """With which signal; None while nobody has."""
 
     @property
     def exit_code(self) -> int:
-        """What a program that was stopped ends with, by the shells' custom."""
+        """Exit code of a program that was stopped, by the shells' custom."""
         return 128 + (self.signal or 0)
 
 

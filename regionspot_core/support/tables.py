@@ -1,6 +1,8 @@
-"""How figures are shown on a terminal."""
+"""Figures and tables on a terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -9,8 +11,23 @@ from regionspot_core.support.terminal import output
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+def titled_table(title: str, first: str = "", figures: Sequence[str] = ()) -> Table:
+    """Return an empty table without a frame.
+
+    Args:
+        title: Line above the table.
+        first: Heading of the column of names.
+        figures: Headings of the columns of figures, which are right-aligned.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column(first, style="cyan", no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def facts_table(title: str, facts: dict[str, str]) -> Table:
-    """Two columns, name and value, without lines."""
+    """Return a table of two columns, name and value, without lines."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, show_header=False
     )
@@ -37,17 +54,17 @@ def show_unbroken(line: str) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 part``, ``1,200 parts``."""
+    """Return a count with its noun: ``1 part``, ``1,200 parts``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def per_second(rate: float) -> str:
-    """A rate with two digits: ``85``, ``1.7``, ``0.043``."""
+    """Return a rate with two digits: ``85``, ``1.7``, ``0.043``."""
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def format_bytes(count: float) -> str:
-    """``1 536`` → ``1.5 KiB``: three digits and a binary unit."""
+    """Return bytes with three digits and a binary unit: ``1536`` → ``1.5 KiB``."""
     for unit in UNITS:
         if abs(count) < 999.5 or unit == UNITS[-1]:
             break
@@ -56,7 +73,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """``95`` → ``1 min 35 s``; hours and days above."""
+    """Return a duration: ``95`` → ``1 min 35 s``; hours and days above."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -20,17 +20,17 @@ from regionspot_core.support.error_text import first_line
 def read_state_dict(
     path: Path, *, wrappers: Sequence[str] = ("state_dict",)
 ) -> dict[str, torch.Tensor]:
-    """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file; no code in it is run.
+    """Read the state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file; no code in it is run.
 
-    A dict under the first key of ``wrappers`` that is there is unwrapped, as open_clip's
-    checkpoints need; what else a training run saved beside it is left aside.
+    A dict under the first key of ``wrappers`` is unwrapped, as open_clip's checkpoints need; the
+    rest of the file is ignored.
 
     Raises:
-        WeightsError: The file is missing, truncated, or holds anything but tensors.
+        WeightsError: If the file is missing, truncated, or holds anything but tensors.
     """
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: expected a weight file, got {found}")
+        kind = "a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: expected a weight file, got {kind}")
     state: Any
     try:
         state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
@@ -59,10 +59,10 @@ def read_state_dict(
 
 
 def _is_weight(item: tuple[object, object]) -> bool:
-    """Whether a state dict's entry is a name and a tensor whose values are in memory, all of them.
+    """Return whether a state dict's entry is a name and a tensor with all its values in memory.
 
-    Sparse, quantised and ``meta`` tensors, and such that repeat one value without end, which a
-    file may hold too, are no weights of ours.
+    A file may also hold sparse, quantised and ``meta`` tensors, and tensors that repeat one value
+    without end; these are not weights.
     """
     name, value = item
     return (
@@ -79,8 +79,8 @@ def read_tensors(file: Path | BinaryIO) -> Any:  # noqa: ANN401 - what the file 
     """Read what ``torch.save`` wrote of tensors and plain values; no code in it is run.
 
     Raises:
-        ValueError: It is an archive that unpacks to more than its size.
-        Exception: What PyTorch's readers are led to by any other broken file.
+        ValueError: If it is an archive that unpacks to more than its size.
+        Exception: If the file is broken in another way, as PyTorch's readers raise it.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
@@ -98,7 +98,7 @@ def read_tensors(file: Path | BinaryIO) -> Any:  # noqa: ANN401 - what the file 
 
 
 def _numpy_numbers() -> list[Any]:
-    """NumPy's numbers, which training programs save beside the weights: data, not code."""
+    """Return the types of NumPy's numbers, which some training programs save beside the weights."""
     function = np.float64(0).__reduce__()[0]  # its module has another name since NumPy 2
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     dtypes = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
@@ -106,7 +106,7 @@ def _numpy_numbers() -> list[Any]:
 
 
 def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
-    """What keeps ``state`` from being all of ``expected`` and no more, a phrase each."""
+    """Return the differences of ``state`` from ``expected``, a phrase each."""
     problems = [f"missing {name}" for name in expected if name not in state]
     problems += [f"unexpected {name[:100]}" for name in state if name not in expected]
     for name, value in expected.items():
@@ -125,7 +125,7 @@ def load_strictly(
     """Load ``state`` so that every weight of the model is set and none is left over.
 
     Raises:
-        WeightsError: Naming the file, the architecture and the first weights at fault.
+        WeightsError: If they do not fit; file, architecture and the first wrong weights are named.
     """
     problems = state_problems(state, model.state_dict())
     if problems:

@@ -39,7 +39,7 @@ def _triangle(x: Plane, y: Plane, radius: float) -> Plane:
 
 
 def _star(x: Plane, y: Plane, radius: float) -> Plane:
-    """Five points, folded onto one half of one: signed distance to the line from tip to notch."""
+    """Return the signed distance to a star, whose points are folded onto half a point."""
     tip, notch, half = 1.08 * radius, 0.46 * radius, math.pi / 5
     distance = _distance(x, y)
     angle = np.arctan2(x, -y)
@@ -86,7 +86,7 @@ def coverage(shape: str, x: Plane, y: Plane, radius: float) -> Plane:
 
 
 def brightness(texture: str, x: Plane, y: Plane, radius: float) -> Plane:
-    """Factor on the colour, `DARK_PHASE` to 1 [h, w]: stripes along y, dots on a square grid."""
+    """Return the colour's factor, `DARK_PHASE` to 1 [h, w]: stripes along y, dots on a grid."""
     if texture == "solid":
         return np.ones_like(x)
     period = np.float32(max(MIN_TEXTURE_PERIOD, 0.46 * radius))

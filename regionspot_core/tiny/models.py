@@ -33,7 +33,7 @@ CLIP_CONTEXT = 16
 
 
 def build_tiny_sam() -> Sam:
-    """An untrained tiny SAM in eval mode, 1.6 M parameters.
+    """Return an untrained tiny SAM in eval mode, 1.6 M parameters.
 
     Region tokens are 128 wide; the decoder has SAM's IoU token and four mask tokens (mask 0 and the
     three of `multimask_output=True`). Low-resolution masks are 48 x 48.
@@ -68,7 +68,7 @@ def build_tiny_sam() -> Sam:
 
 
 def build_tiny_clip() -> CLIP:
-    """An untrained tiny CLIP in eval mode, 3.3 M parameters (2.4 M of them token embeddings).
+    """Return an untrained tiny CLIP in eval mode, 3.3 M parameters (2.4 M token embeddings).
 
     Images give 1 + 144 tokens 128 wide; embeddings are 128 wide; texts are `CLIP_CONTEXT` tokens of
     `tiny_tokenizer`.
@@ -89,12 +89,12 @@ def tiny_tokenizer() -> SimpleTokenizer:
 
 
 def load_tiny_sam() -> Sam:
-    """The shipped tiny SAM, float32, in eval mode."""
+    """Return the shipped tiny SAM, float32, in eval mode."""
     return _with_shipped_weights(build_tiny_sam(), "sam.safetensors")
 
 
 def load_tiny_clip() -> CLIP:
-    """The shipped tiny CLIP, float32, in eval mode."""
+    """Return the shipped tiny CLIP, float32, in eval mode."""
     return _with_shipped_weights(build_tiny_clip(), "clip.safetensors")
 
 

@@ -45,7 +45,7 @@ UNSEEN_COLOURS: frozenset[str] = frozenset({"orange", "purple"})
 
 @dataclass(frozen=True, kw_only=True)
 class TinyClass:
-    """One of the 252 classes; `category_id` is its LVIS category id, 1 to 252."""
+    """A class of the 252; `category_id` is its LVIS category id, 1 to 252."""
 
     category_id: int
     texture: str
@@ -92,12 +92,12 @@ CLASSES: tuple[TinyClass, ...] = _all_classes()
 
 
 def class_of(category_id: int) -> TinyClass:
-    """The class with this category id (1 to 252). Raises IndexError for any other id."""
+    """Return the class with this category id (1 to 252). Raises IndexError for any other id."""
     if category_id < 1:
         raise IndexError(f"category ids run from 1 to {len(CLASSES)}, got {category_id}")
     return CLASSES[category_id - 1]
 
 
 def category_ids(kinds: Sequence[Kind]) -> list[int]:
-    """Category ids of the classes of these kinds, ascending."""
+    """Return category ids of the classes of these kinds, ascending."""
     return [tiny_class.category_id for tiny_class in CLASSES if tiny_class.kind in kinds]

@@ -20,7 +20,7 @@ RADIUS_RANGE = (11.0, 21.0)
 MIN_VISIBLE_SHARE = 0.6
 """An object may hide others only as long as each keeps this share of its own area."""
 MIN_CENTRE_DISTANCE = 0.75
-"""Of the sum of the two radii: closer objects would be a heap, not a scene."""
+"""Least distance of two objects, of the sum of their radii: closer, they would be a heap."""
 MAX_TILT = math.radians(15)
 PLACEMENT_TRIES = 24
 MIN_BACKGROUND_CONTRAST = 70.0
@@ -32,7 +32,7 @@ _STREAM_NUMBERS: dict[Stream, int] = {"pretraining": 0, "train": 1, "val": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One image and its R objects, in drawing order (later ones in front).
+    """An image and its R objects, in drawing order (later ones in front).
 
     Attributes:
         image: uint8 [96, 96, 3], RGB.
@@ -49,14 +49,14 @@ class Scene:
 
 
 def scene_generator(seed: int, stream: Stream, index: int) -> np.random.Generator:
-    """The random generator of scene `index` of a stream: no two streams or indices share one."""
+    """Return the random generator of scene `index` of a stream: no two scenes share one."""
     return np.random.default_rng([seed, _STREAM_NUMBERS[stream], index])
 
 
 def draw_class_ids(
     rng: np.random.Generator, count: int, weights: NDArray[np.float64] | None = None
 ) -> list[int]:
-    """`count` category ids, independent draws. `weights` [252] sum to 1; None is uniform."""
+    """Return `count` category ids, independent draws. `weights` [252] sum to 1; None is uniform."""
     ids: list[int] = (1 + rng.choice(len(CLASSES), size=count, p=weights)).tolist()
     return ids
 
@@ -88,7 +88,7 @@ def make_scene(rng: np.random.Generator, class_ids: Sequence[int] | None = None)
 
 
 def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Tight xyxy boxes [R, 4] of non-empty masks [R, H, W], in pixels, x2 and y2 exclusive."""
+    """Return tight xyxy boxes [R, 4] of non-empty masks [R, H, W], pixels, x2, y2 exclusive."""
     columns: NDArray[np.bool_] = np.any(masks, axis=1)
     rows: NDArray[np.bool_] = np.any(masks, axis=2)
     x1, y1 = columns.argmax(axis=1), rows.argmax(axis=1)
@@ -99,7 +99,7 @@ def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 @dataclass
 class _Placed:
-    """What is on the canvas. `owner` [96, 96] is the front object's index, -1 for background."""
+    """Objects on the canvas. `owner` [96, 96] is the front object's index, -1 for background."""
 
     owner: NDArray[np.int8]
     circles: list[tuple[float, float, float]]
@@ -152,7 +152,7 @@ def _add_object(
 def _local_grid(
     x: float, y: float, radius: float, tilt: float
 ) -> tuple[tuple[slice, slice], Plane, Plane]:
-    """The canvas window around an object and its pixel centres in the object's rotated frame."""
+    """Return an object's window of the canvas and its pixel centres in the rotated frame."""
     reach = EXTENT * radius + 1
     first_x, last_x = max(0, int(x - reach)), min(IMAGE_SIZE, int(x + reach) + 1)
     first_y, last_y = max(0, int(y - reach)), min(IMAGE_SIZE, int(y + reach) + 1)
@@ -167,7 +167,7 @@ def _local_grid(
 
 
 def _textured(rng: np.random.Generator, texture: str, x: Plane, y: Plane, radius: float) -> Plane:
-    """Brightness [h, w] of a texture with its own random direction and phase."""
+    """Return brightness [h, w] of a texture with its own random direction and phase."""
     direction = rng.uniform(0, math.pi)
     cos, sin = np.float32(math.cos(direction)), np.float32(math.sin(direction))
     phase_x, phase_y = rng.uniform(0, 2 * radius, size=2).astype(np.float32)
@@ -175,7 +175,7 @@ def _textured(rng: np.random.Generator, texture: str, x: Plane, y: Plane, radius
 
 
 def _background(rng: np.random.Generator, object_colours: Sequence[RGB]) -> NDArray[np.float32]:
-    """A muted, softly shaded canvas [96, 96, 3] that stands off from every object colour."""
+    """Return a muted, softly shaded canvas [96, 96, 3] that stands off from every object colour."""
     colours = np.array(object_colours, np.float64).reshape(-1, 3)
     for _ in range(PLACEMENT_TRIES):
         # Never near black: the dark phase of a texture would melt into it.

@@ -49,7 +49,7 @@ TRAIN_NEGATIVES = 20
 UNVERIFIED_CLASSES = 12
 NOT_EXHAUSTIVE_EVERY = 20
 UNLABELLED_SHARE = 0.15
-"""Of the objects in training images: the rare classes together."""
+"""Share of the objects in training images: the rare classes together."""
 TAIL_EXPONENT = 0.6
 TAIL_OFFSET = 5
 """The seen class of rank i (from 0) is drawn with weight (i + TAIL_OFFSET) ** -TAIL_EXPONENT: the
@@ -61,7 +61,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Where a written world lies. `file_name` is relative to the split's image folder."""
+    """Files of a written world. `file_name` is relative to the split's image folder."""
 
     folder: Path
     train_images: Path
@@ -77,7 +77,7 @@ def write_world(folder: Path, *, train_scenes: int, val_scenes: int, seed: int) 
     JSON file exists is whole. Existing files are overwritten.
 
     Raises:
-        InputError: if a scene count is below 1.
+        InputError: If a scene count is below 1.
     """
     if min(train_scenes, val_scenes) < 1:
         raise InputError(
@@ -112,7 +112,7 @@ def write_world(folder: Path, *, train_scenes: int, val_scenes: int, seed: int) 
 
 
 def train_split(count: int, seed: int) -> Iterator[Scene]:
-    """Training scenes of 2 to 5 objects, rare classes included (and not to be labelled)."""
+    """Return training scenes of 2 to 5 objects, rare classes included (and not to be labelled)."""
     weights = _training_weights()
     for index in range(count):
         rng = scene_generator(seed, "train", index)
@@ -120,7 +120,7 @@ def train_split(count: int, seed: int) -> Iterator[Scene]:
 
 
 def val_split(count: int, seed: int) -> Iterator[Scene]:
-    """Validation scenes of 2 to 5 objects.
+    """Return validation scenes of 2 to 5 objects.
 
     Classes are dealt like cards, so that each comes up equally often: about 8 times in 600 scenes.
     """
@@ -135,7 +135,7 @@ def val_split(count: int, seed: int) -> Iterator[Scene]:
 
 
 def _training_weights() -> NDArray[np.float64]:
-    """Weights [252] of the classes in training: a long tail over the seen, level over the rare."""
+    """Return training weights [252]: a long tail over the labelled classes, level over the rare."""
     weights = np.zeros(len(CLASSES))
     seen = np.array(category_ids(["seen"])) - 1
     rare = np.array(category_ids(["unseen_composition", "unseen_colour"])) - 1
@@ -157,7 +157,7 @@ def _written(scenes: Iterable[Scene], folder: Path) -> Iterator[tuple[str, Scene
 
 
 def _annotate(scenes: Iterable[tuple[str, Scene]], labelled: Sequence[int]) -> Json:
-    """Images and annotations in LVIS layout, only of objects whose class is in `labelled`."""
+    """Return images and annotations in LVIS layout, of objects of the `labelled` classes."""
     kept = frozenset(labelled)
     images: list[Json] = []
     annotations: list[Json] = []
@@ -221,7 +221,7 @@ def _flag_not_exhaustive(data: Json) -> None:
 
 
 def _categories(train: Json) -> list[Json]:
-    """All 252 categories in LVIS layout, counted on the training annotations."""
+    """Return all 252 categories in LVIS layout, counted on the training annotations."""
     instances = Counter(annotation["category_id"] for annotation in train["annotations"])
     in_images = {
         (annotation["image_id"], annotation["category_id"]) for annotation in train["annotations"]
@@ -261,7 +261,7 @@ def _write_json(path: Path, data: Json) -> None:
 
 
 def _generator(seed: int, stream: Stream, purpose: str) -> np.random.Generator:
-    """A generator for what belongs to no scene: its four seed words are never a scene's three."""
+    """Return a generator for use outside scenes: its four seed words are never a scene's three."""
     return np.random.default_rng(
         [seed, {"train": 1, "val": 2}[stream], 0, zlib.crc32(purpose.encode())]
     )

@@ -12,9 +12,9 @@ from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring import reference as reference_module
 from regionspot_evaluate.scoring import scorer as scorer_module
 from regionspot_evaluate.scoring import selection
-from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, LVIS_PROTOCOLS, ScorerName
+from regionspot_evaluate.scoring.figures import BOTH, FIXED_DETECTIONS, LVIS_PROTOCOLS, ScorerName
 from regionspot_evaluate.scoring.results import Results, read_results
-from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 THRESHOLDS = [0.5 + 0.05 * n for n in range(10)]
 SIZES = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}

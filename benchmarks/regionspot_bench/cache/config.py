@@ -62,7 +62,7 @@ class CacheBenchConfig(BenchConfig):
 
     @property
     def rounds(self) -> int:
-        """How often each thing that is compared has its turn."""
+        """Number of turns of each thing that is compared."""
         return 5 if self.quick else 11
 
     @property
@@ -71,5 +71,5 @@ class CacheBenchConfig(BenchConfig):
         return 3 if self.quick else 7
 
     def images_of(self, shape: str) -> int:
-        """How many images are generated."""
+        """Return the number of images to generate."""
         return self.images or (QUICK_IMAGES if self.quick else IMAGES)[shape]

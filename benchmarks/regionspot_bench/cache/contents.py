@@ -43,7 +43,7 @@ class Contents:
 
     @cached_property
     def plan(self) -> CachePlan:
-        """Where they lie in a store."""
+        """Plan of a store that holds them."""
         counts = np.full(self.images, self.regions, dtype=np.int64)
         return CachePlan(counts, self.shape, self.part_images, Keep(dtype=self.dtype))
 
@@ -58,21 +58,21 @@ class Contents:
         return 2 * self.shape.region_tokens * self.shape.region_width
 
     def as_int8(self) -> Contents:
-        """The same, stored in a byte each."""
+        """Return the same contents, stored in a byte a value."""
         return replace(self, dtype="int8")
 
     def with_parts(self, count: int) -> Contents:
-        """As many parts of the size that `extract run` writes, bytes considered."""
+        """Return contents of ``count`` parts of the bytes that `extract run` gives a part."""
         images = max(1, min(WRITTEN_IMAGES, WRITTEN_BYTES // self.image_bytes))
         return replace(self, images=count * images, part_images=images)
 
     def parts(self) -> Iterator[PartFeatures]:
-        """Every part's features, no two alike, the same at each call."""
+        """Yield every part's features, no two alike, the same at each call."""
         for index in range(self.plan.part_count):
             yield self.part(index)
 
     def part(self, index: int) -> PartFeatures:
-        """A part's features: the first one's, moved along by its number."""
+        """Return a part's features: the first one's, moved along by its number."""
         place = self.plan.part(index)
         return PartFeatures(
             {
@@ -100,7 +100,7 @@ class Contents:
 
 
 def create_store(store: Path, plan: CachePlan) -> CacheWriter:
-    """An empty store of the plan, with annotations and class embeddings made up."""
+    """Create an empty store of the plan, with made-up annotations and class embeddings."""
     annotations = make_annotations(plan.region_count.tolist())
     return CacheWriter.open_or_create(
         store,

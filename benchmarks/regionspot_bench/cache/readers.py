@@ -25,14 +25,14 @@ Indices = NDArray[np.int64]
 
 
 class Tokens(NamedTuple):
-    """What every reader delivers."""
+    """Tokens of a batch, as every reader returns them."""
 
     image_tokens: NDArray[np.float16]
     region_tokens: NDArray[np.float16]
 
 
 class Reader(ABC):
-    """One way to keep features in files and read batches of them."""
+    """A way to keep features in files and read batches of them."""
 
     name: str
     repeats: int
@@ -45,7 +45,7 @@ class Reader(ABC):
 
     @property
     def files(self) -> list[Path]:
-        """What is read from."""
+        """Files that it reads."""
         return [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
 
     def reopen(self) -> None:
@@ -54,14 +54,14 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, indices: Indices) -> Tokens:
-        """The tokens of the images at ``indices``."""
+        """Return the tokens of the images at ``indices``."""
 
     def _rows(self, indices: Indices) -> Indices:
-        """(B × R,) rows of the images' regions, where all regions lie end to end."""
+        """Return (B × R,) rows of the images' regions, where all regions lie end to end."""
         return (indices[:, None] * self._regions + np.arange(self._regions)).ravel()
 
     def _padded(self, rows: NDArray[np.float16], images: int) -> NDArray[np.float16]:
-        """(B, R, M, S). Every image has as many regions here, so nothing is left to pad."""
+        """Return (B, R, M, S). Every image has as many regions here, so nothing is left to pad."""
         return rows.reshape(images, self._regions, *self._width)
 
 
@@ -89,7 +89,7 @@ class CacheReader(Reader):
         return sum((self._folder / "store" / key).stat().st_size for key in keys)
 
     def read(self, indices: Indices) -> Tokens:
-        """Through TensorStore, with boxes, classes and ids."""
+        """Read through TensorStore, with boxes, classes and ids."""
         batch = self.cache.read(indices)
         return Tokens(batch.image_tokens.numpy(), batch.region_tokens.numpy())
 
@@ -116,7 +116,7 @@ class ZarrPythonReader(Reader):
         self._start = contents.plan.region_start
 
     def read(self, indices: Indices) -> Tokens:
-        """``oindex``, its way to read rows that are no slice."""
+        """Read through ``oindex``, zarr-python's way to read rows that are no slice."""
         rows = (self._start[indices][:, None] + np.arange(self._regions)).ravel()
         return Tokens(
             self._image_tokens.oindex[indices],
@@ -141,18 +141,18 @@ class MemmapReader(Reader):
         self.reopen()
 
     def reopen(self) -> None:
-        """Pages that are mapped stay in memory: map the files anew."""
+        """Map the files anew, since mapped pages stay in memory."""
         self._image_tokens = _memmap(self._folder / "image", self._image_width)
         self._region_tokens = _memmap(self._folder / "region", self._width)
 
     def read(self, indices: Indices) -> Tokens:
-        """Two gathers."""
+        """Read by two gathers."""
         rows = self._region_tokens[self._rows(indices)]
         return Tokens(self._image_tokens[indices], self._padded(rows, len(indices)))
 
 
 class TorchReader(Reader):
-    """One ``.pth`` an image, as the original code keeps its tokens."""
+    """Features in a ``.pth`` an image, as the original code keeps its tokens."""
 
     name = "torch.load"
     repeats = 3
@@ -176,7 +176,7 @@ class TorchReader(Reader):
 
 
 class H5Reader(Reader):
-    """One HDF5 file, a chunk an image."""
+    """Features in an HDF5 file, a chunk an image."""
 
     name = "h5py"
     repeats = 1
@@ -202,12 +202,12 @@ class H5Reader(Reader):
         self._open = h5py.File(path)
 
     def reopen(self) -> None:
-        """Empty its cache of chunks."""
+        """Clear its cache of chunks."""
         self._open.close()
         self._open = h5py.File(self._folder / "features.h5")
 
     def read(self, indices: Indices) -> Tokens:
-        """Image by image: several times faster than h5py's own lists of indices."""
+        """Read image by image: several times faster than h5py's own lists of indices."""
         image, region = self._open["image"], self._open["region"]
         starts = (indices * self._regions).tolist()
         rows = [region[start : start + self._regions] for start in starts]

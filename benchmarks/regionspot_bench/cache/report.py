@@ -1,4 +1,4 @@
-"""What `regionspot bench cache` found, as JSON and as tables."""
+"""Report of `regionspot bench cache`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regionspot_bench.cache.readers import (
 )
 from regionspot_bench.cache.writers import PartWriter, PlainWriter
 from regionspot_bench.measure import Requirement, Times, at_least, at_most
-from regionspot_core.support.tables import facts_table
+from regionspot_core.support.tables import facts_table, titled_table
 
 OURS = CacheReader.name
 INT8 = Int8Reader.name
@@ -69,7 +69,7 @@ class ShapeReport:
         return self.cold is not None and self.cold_waiting > 0.5
 
     def figures(self) -> Figures:
-        """All that was measured, by flat keys."""
+        """Return all figures by flat keys."""
         figures = _reading_figures("read", self.random) | _reading_figures(
             "in_order", self.in_order
         )
@@ -91,7 +91,7 @@ class ShapeReport:
         )
 
     def requirements(self) -> list[Requirement]:
-        """The bounds that the shape must keep."""
+        """Return the bounds that the shape must keep."""
         figures, name = self.figures(), self.name
         rows = [
             at_most(
@@ -134,18 +134,14 @@ class ShapeReport:
         ] + rows
 
     def reading_table(self) -> Table:
-        """A line a reader: images/s of each way of reading, and how much faster ours is."""
+        """Return a table with a line a reader: images/s, and how much faster ours is."""
         shape, contents = self.contents.shape, self.contents
-        table = Table(
-            title=f"Reading {self.name}: {contents.images:,} images of {shape.image_tokens} × "
+        table = titled_table(
+            f"Reading {self.name}: {contents.images:,} images of {shape.image_tokens} × "
             f"{shape.image_width} float16, {contents.regions} regions, {BATCH_IMAGES} a batch",
-            title_justify="left",
-            title_style="bold",
-            box=None,
+            "images/s",
+            ("random", "GB/s", "ours is", "in order", "ours is", "cold", "ours is"),
         )
-        table.add_column("images/s", style="cyan", no_wrap=True)
-        for title in ("random", "GB/s", "ours is", "in order", "ours is", "cold", "ours is"):
-            table.add_column(title, justify="right", no_wrap=True)
         for name in self.random.seconds:
             cells = [name]
             for times in (self.random, self.in_order, self.cold):
@@ -162,7 +158,7 @@ class ShapeReport:
         return table
 
     def writing_table(self) -> Table:
-        """Bytes a second of both writers."""
+        """Return a table of the bytes a second of both writers."""
         figures = self.figures()
 
         def rate(key: str) -> str:
@@ -199,7 +195,7 @@ class CacheReport(Benchmark):
 
     @property
     def requirements(self) -> list[Requirement]:
-        """All that is required, in the order it is shown."""
+        """All bounds, in the order they are shown."""
         opening = at_most(
             f"opening {self.open_parts:,} parts",
             self.open_seconds,
@@ -226,12 +222,12 @@ class CacheReport(Benchmark):
         return values
 
     def figure_tables(self) -> list[Table]:
-        """For people, at 80 columns."""
+        """Return the figures for people, at 80 columns."""
         return [t for each in self.shapes for t in (each.reading_table(), each.writing_table())]
 
 
 def _short(value: float) -> str:
-    """Never wider than a column has room for."""
+    """Return a number as wide as a column at most."""
     if value >= 10:
         return f"{value:,.0f}"
     return f"{value:.2g}" if value >= 0.01 else "<0.01"

@@ -1,4 +1,4 @@
-"""The story of `regionspot bench cache`: generate, compare readers, write, read ahead, open."""
+"""Main path of `regionspot bench cache`: generate, compare readers, write, read ahead, open."""
 
 from __future__ import annotations
 
@@ -119,25 +119,25 @@ def require_equal_values(readers: Mapping[str, Reader], indices: Indices) -> Non
     """Refuse to compare readers that deliver different things.
 
     Raises:
-        CacheError: Values, types or shapes differ; the reader is named.
+        CacheError: If values, types or shapes differ; the reader is named.
     """
     wanted = readers[CacheReader.name].read(indices)
     for name, reader in readers.items():
         tolerance = INT8_TOLERANCE if isinstance(reader, Int8Reader) else 0
-        for mine, theirs in zip(wanted, reader.read(indices), strict=True):
-            if not _alike(mine, theirs, tolerance * float(abs(mine).max())):
+        for ours, theirs in zip(wanted, reader.read(indices), strict=True):
+            if not _alike(ours, theirs, tolerance * float(abs(ours).max())):
                 raise CacheError(
                     f"{name} delivers other values than {CacheReader.name}: {theirs.dtype} "
-                    f"{theirs.shape}, expected {mine.dtype} {mine.shape} and the same content"
+                    f"{theirs.shape}, expected {ours.dtype} {ours.shape} and the same content"
                 )
 
 
-def _alike(mine: Values, theirs: Values, error: float) -> bool:
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+def _alike(ours: Values, theirs: Values, error: float) -> bool:
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
         return False
     if error == 0:
-        return np.array_equal(mine, theirs)
-    return bool((abs(mine.astype(np.float32) - theirs) <= error).all())
+        return np.array_equal(ours, theirs)
+    return bool((abs(ours.astype(np.float32) - theirs) <= error).all())
 
 
 def _time_reading(readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int) -> Times:
@@ -158,7 +158,7 @@ def _reading(reader: Reader, batches: list[Indices]) -> Callable[[int], None]:
 def _time_cold(
     readers: Mapping[str, Reader], batches: list[Indices], *, rounds: int
 ) -> tuple[Times | None, float]:
-    """As :func:`_time_reading`, the files put out of the page cache before each turn.
+    """Time reading with the files put out of the page cache before each turn.
 
     None where the system does not let go of them. The other figure is the share of its time that
     our float16 reader, meanwhile, waits for the disk.
@@ -195,7 +195,7 @@ def _time_cold(
 
 
 def _time_writing(folder: Path, contents: Contents, *, rounds: int) -> tuple[Times, PlainWriter]:
-    """Parts of the usual size through our writer, and the same bytes through ``tofile``."""
+    """Time writing parts of the usual size by our writer, and the same bytes by ``tofile``."""
     written = contents.with_parts(rounds)
     ours = PartWriter(folder / "written", written)
     plain = PlainWriter(folder / "plain", written)
@@ -204,7 +204,7 @@ def _time_writing(folder: Path, contents: Contents, *, rounds: int) -> tuple[Tim
 
 
 def _read_ahead_overhead(cache: FeatureCache, *, rounds: int) -> float:
-    """Wall time of reading for a consumer that is as slow as the reader, over the slower of both.
+    """Return the wall time of reading for a consumer as slow as the reader, over the slower one.
 
     The consumer sleeps: training on a GPU leaves the processor to the reader.
     """
@@ -228,7 +228,7 @@ def _read_ahead_overhead(cache: FeatureCache, *, rounds: int) -> float:
 
 
 def _measure_opening(store: Path, parts: int) -> float:
-    """Seconds to open a store with so many parts; the best of a few, its files just written."""
+    """Return the least seconds to open a store of so many parts, whose files were just written."""
     say(f"opening a store of {parts:,} parts")
     contents = Contents(SHAPES["tiny"], images=parts, regions=1, part_images=1)
     create_store(store, contents.plan)

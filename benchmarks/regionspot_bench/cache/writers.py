@@ -34,7 +34,7 @@ class PlainWriter:
         self._arrays = list(contents.part(0).arrays.values())
         self.bytes = sum(array.nbytes for array in self._arrays)
         self.unsynced_seconds: list[float] = []
-        """Of each file, before waiting for the disk."""
+        """Seconds of each file, before waiting for the disk."""
 
     def write(self, number: int) -> None:
         """Write file ``number``."""

@@ -22,7 +22,7 @@ class Shape:
     sam: str
     clip: str
     gmacs: float | None
-    """Of both image encoders for an image, as the models' papers count them; None where nobody
+    """Billions of products of both image encoders for an image, by the papers; None where nobody
     has. The mask decoder's are left out: they are few."""
 
 
@@ -33,19 +33,19 @@ SHAPES = {
     "tiny": Shape("tiny", "tiny", "tiny", None),
 }
 MAIN_REGIONS = 10
-"""Of an image, where a ratio is required."""
+"""Regions of an image for which a ratio is required."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """Amounts to measure."""
 
     regions: tuple[int, ...]
-    """Of an image, a measurement each."""
+    """Numbers of regions of an image, a measurement each."""
     loop_images: int
-    """By the loops."""
+    """Images that the loops encode."""
     images: int
-    """By extraction; the loops' are the first of them."""
+    """Images that extraction encodes; the loops' are the first of them."""
     batch: int
     warm_up: int
     """Images each way before its time counts."""

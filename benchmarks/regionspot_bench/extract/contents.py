@@ -15,7 +15,7 @@ from regionspot_core.imaging.transforms import RGBImage
 SIZES = ((480, 640), (640, 480), (427, 640), (612, 612))
 """(height, width), as COCO's are; by turns."""
 GRAINS = (1, 2, 8, 32, 128)
-"""Pixels of what is seen. The coarser, the stronger: a photograph's spectrum falls so."""
+"""Grain sizes in pixels. The coarser, the stronger: a photograph's spectrum falls so."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Contents:
     annotations: Path
     files: tuple[str, ...]
     boxes: tuple[FloatArray, ...]
-    """Of each image, (R, 4) xyxy in its pixels, as the annotations give them."""
+    """Boxes of each image, (R, 4) xyxy in its pixels, as the annotations give them."""
 
     def path(self, index: int) -> Path:
-        """An image's file."""
+        """Return an image's file."""
         return self.images / self.files[index]
 
 
@@ -68,7 +68,7 @@ def write_contents(folder: Path, *, images: int, regions: int) -> Contents:
 
 
 def photograph(random: np.random.Generator, height: int, width: int) -> RGBImage:
-    """Noise (height, width, 3) of many grains."""
+    """Return noise (height, width, 3) of many grains."""
     sum_HW3 = np.zeros((height, width, 3), np.float32)
     for grain in GRAINS:
         shape = (-(-height // grain) + 1, -(-width // grain) + 1, 3)

@@ -33,7 +33,7 @@ class Models:
 
     @classmethod
     def build(cls, shape: Shape, device: torch.device) -> Models:
-        """The same ones every time."""
+        """Build the models, the same ones every time."""
         torch.manual_seed(0)
         if shape.sam == "tiny":
             models = cls(load_tiny_sam(), load_tiny_clip())
@@ -49,7 +49,7 @@ class Models:
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What either way gives of one image, float32."""
+    """Features of one image, float32."""
 
     image_tokens: NDArray[np.float32]
     """(T, C)"""
@@ -85,7 +85,7 @@ class Loop:
         )
 
     def features(self, path: Path, boxes: FloatArray) -> ImageFeatures:
-        """The tokens of an image's file, boxes (R, 4) xyxy in its pixels."""
+        """Return the tokens of an image file and its boxes (R, 4), xyxy in its pixels."""
         caught: dict[str, torch.Tensor] = {}
         sam, visual = self._models.sam, self._models.clip.visual
         rows = 1 + sam.mask_decoder.num_mask_tokens

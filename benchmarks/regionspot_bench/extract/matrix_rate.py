@@ -7,12 +7,12 @@ import torch
 from regionspot_bench.measure import timed
 
 SIDES = {"cpu": 2_048}
-"""Of the matrices; so large that nothing but arithmetic counts."""
+"""Side of the matrices; so large that nothing but arithmetic counts."""
 REPEATS = 10
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:
-    """Operations a second of the fastest of a few square products; a product and sum are two."""
+    """Return the operations a second of the fastest of a few square products."""
     side = SIDES.get(device.type, 8_192)
     a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in "ab")
 

@@ -25,7 +25,7 @@ from regionspot_extract.run import run_extraction
 
 
 def backbones_of(models: Models, shape: Shape, runtime: Runtime) -> Backbones:
-    """The same models behind our protocols. They may be changed by it, to be faster."""
+    """Return the models behind our protocols, which may change them to be faster."""
 
     def no_texts(texts: list[str]) -> Any:  # noqa: ANN401 - never returns
         raise AssertionError("the class bank is made up, no text is embedded")
@@ -45,7 +45,7 @@ class Ours:
         self._batch = batch
 
     def prepare(self, contents: Contents) -> None:
-        """What is no part of encoding: weights' hashes, and a class bank."""
+        """Prepare what is not encoding: the weights' hashes, and a class bank."""
         clip = self._backbones.image_text_encoder
         vocabulary = load_vocabulary(file=contents.annotations)
         embeddings = np.zeros((len(vocabulary), clip.text_width), np.float32)
@@ -70,7 +70,7 @@ class Ours:
 
 
 def agreement(store: Path, expected: list[ImageFeatures]) -> float:
-    """The least cosine of a token of the store's first images with the same one of the loop's."""
+    """Return the least cosine of the tokens of the store's first images with the loop's."""
     cache = FeatureCache(store)
     least = 1.0
     for index, features in enumerate(expected):
@@ -85,7 +85,7 @@ def agreement(store: Path, expected: list[ImageFeatures]) -> float:
 
 
 def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of vectors along the last axis."""
+    """Return the cosines of vectors along the last axis."""
     assert ours.shape == theirs.shape
     norms = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):

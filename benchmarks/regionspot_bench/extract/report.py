@@ -1,4 +1,4 @@
-"""What `regionspot bench extract` found, as JSON and as tables."""
+"""Report of `regionspot bench extract`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from regionspot_bench.benchmark import Benchmark
 from regionspot_bench.extract.config import MAIN_REGIONS, Shape, Sizes
 from regionspot_bench.measure import Requirement, at_least
-from regionspot_core.support.tables import format_bytes, per_second
+from regionspot_core.support.tables import format_bytes, per_second, titled_table
 from regionspot_extract.encoding.stages import COMPUTING, STAGES
 
 MANY_IMAGES = 3_000_000
@@ -19,12 +19,12 @@ LEAST_SPEEDUP = {"cpu": 2.5, "cuda": 6.0}
 """Over the loop in float32, of the first shape at ten regions, by the device's type."""
 LEAST_BUSY = 0.95
 LEAST_MATRIX_SHARE = 0.45
-"""Of a GPU."""
+"""Least share of a GPU's matrix rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeFigures:
-    """One pair of models at one number of regions. Seconds are of an image."""
+    """Figures of a pair of models at one number of regions. Seconds are of an image."""
 
     shape: Shape
     regions: int
@@ -33,13 +33,13 @@ class ShapeFigures:
     seconds: float
     """Extraction's, from its start to the finished store; models are loaded."""
     stages: Mapping[str, float]
-    """Of each stage; they overlap."""
+    """Seconds of each stage; they overlap."""
     agreement: float
     """The least cosine of a token with the float32 loop's."""
     peak_bytes: int
-    """Of the process, models included."""
+    """Peak memory of the process, models included."""
     device_peak_bytes: int | None
-    """Of PyTorch's tensors on a CUDA device."""
+    """Peak memory of PyTorch's tensors on a CUDA device."""
 
     @property
     def speedup(self) -> float:
@@ -53,7 +53,7 @@ class ShapeFigures:
 
     @property
     def busy_share(self) -> float:
-        """Of extraction's time, what the device computes."""
+        """Share of extraction's time in which the device computes."""
         return sum(self.stages[stage] for stage in COMPUTING) / self.seconds
 
     @property
@@ -67,7 +67,7 @@ class ShapeFigures:
         return MANY_IMAGES * self.seconds / 3_600
 
     def to_json(self) -> dict[str, object]:
-        """Flat, but for the stages."""
+        """Return the figures by flat keys, but for the stages."""
         return {
             "shape": self.shape.name,
             "regions": self.regions,
@@ -103,31 +103,31 @@ class ExtractBenchReport(Benchmark):
 
     @property
     def main(self) -> ShapeFigures:
-        """What most requirements are of: the first shape, at ten regions."""
+        """Figures that most requirements are of: the first shape, at ten regions."""
         return next(each for each in self.shapes if each.regions == MAIN_REGIONS)
 
     @property
     def matrix_share(self) -> float | None:
-        """Of the device's matrix rate, what the main figures reach."""
+        """Share of the device's matrix rate that the main figures reach."""
         return None if self.main.rate is None else self.main.rate / self.matrix_rate
 
     @property
     def requirements(self) -> list[Requirement]:
-        """All that is required, in the order it is shown."""
+        """All bounds, in the order they are shown."""
         main, on_gpu = self.main, self.device_type == "cuda"
         what = f"{main.shape.name}, {main.regions} regions"
         bound = LEAST_SPEEDUP.get(self.device_type)
-        found = []
+        bounds = []
         if bound is not None:
-            found.append(at_least(f"{what}: × the loop", main.speedup, bound))
-        found.append(
+            bounds.append(at_least(f"{what}: × the loop", main.speedup, bound))
+        bounds.append(
             at_least(
                 "least cosine with the loop's",
                 min(each.agreement for each in self.shapes),
                 LEAST_AGREEMENT,
             )
         )
-        found += [
+        bounds += [
             at_least(
                 f"GPU: {name}",
                 figure if on_gpu else None,
@@ -139,7 +139,7 @@ class ExtractBenchReport(Benchmark):
                 ("of the matrix rate", self.matrix_share, LEAST_MATRIX_SHARE),
             )
         ]
-        return found
+        return bounds
 
     @property
     def figures(self) -> dict[str, object]:
@@ -161,15 +161,16 @@ class ExtractBenchReport(Benchmark):
         }
 
     def figure_tables(self) -> list[Table]:
-        """For people, at 80 columns."""
+        """Return the figures for people, at 80 columns."""
         return [self._speeds(), self._stages()]
 
     def _speeds(self) -> Table:
         threads = f", {self.threads} threads" if self.device_type == "cpu" else ""
-        table = _table(f"Seconds an image on {self.device} in {self.precision}{threads}")
         ratios = ("× loop", "× autocast")
-        for name in ("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table = titled_table(
+            f"Seconds an image on {self.device} in {self.precision}{threads}",
+            figures=("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"),
+        )
         for each in self.shapes:
             memory = each.peak_bytes if each.device_peak_bytes is None else each.device_peak_bytes
             table.add_row(
@@ -185,19 +186,14 @@ class ExtractBenchReport(Benchmark):
         return table
 
     def _stages(self) -> Table:
-        table = _table("Of them, stage by stage; readers and writer work beside the models")
-        for name in ("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table = titled_table(
+            "Of them, stage by stage; readers and writer work beside the models",
+            figures=("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"),
+        )
         for each in self.shapes:
             seconds = (f"{each.stages[stage]:.3g}" for stage in STAGES)
             table.add_row(_name(each), *seconds, per_second(1 / each.seconds))
         return table
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.add_column("", style="cyan", no_wrap=True)
-    return table
 
 
 def _name(figures: ShapeFigures) -> str:

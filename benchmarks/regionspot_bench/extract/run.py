@@ -1,4 +1,4 @@
-"""The story of `regionspot bench extract`: generate, loop, extract, compare."""
+"""Main path of `regionspot bench extract`: generate, loop, extract, compare."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def measure(config: ExtractBenchConfig, folder: Path) -> ExtractBenchReport:
 
 @dataclass(frozen=True)
 class _Looped:
-    """What the loops gave."""
+    """Result of the loops."""
 
     seconds: float
-    """Of an image."""
+    """Seconds of an image."""
     autocast_seconds: float
     features: list[ImageFeatures]
-    """In float32."""
+    """Features of each image, in float32."""
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """One pair of architectures."""
+    """Benchmark of a pair of architectures."""
 
     config: ExtractBenchConfig
     shape: Shape
@@ -72,7 +72,7 @@ class _Bench:
     sizes: Sizes
 
     def measure(self, contents: dict[int, Contents], folder: Path) -> list[ShapeFigures]:
-        """Both loops over all contents, then extraction with the same models."""
+        """Measure both loops over all contents, then extraction with the same models."""
         models = Models.build(self.shape, self.runtime.device)
         # The loops come first: encoders may change models, to be faster.
         looped = {regions: self._loop(models, each) for regions, each in contents.items()}
@@ -97,13 +97,15 @@ class _Bench:
         return _Looped(seconds, autocast_seconds, features)
 
     def _time_loop(self, loop: Loop, contents: Contents) -> tuple[float, list[ImageFeatures]]:
-        found: list[ImageFeatures] = []
+        features: list[ImageFeatures] = []
 
         def work(images: int) -> None:
-            found[:] = [loop.features(contents.path(n), contents.boxes[n]) for n in range(images)]
+            features[:] = [
+                loop.features(contents.path(n), contents.boxes[n]) for n in range(images)
+            ]
 
         work(min(self.sizes.warm_up, self.sizes.loop_images))
-        return timed(partial(work, self.sizes.loop_images)) / self.sizes.loop_images, found
+        return timed(partial(work, self.sizes.loop_images)) / self.sizes.loop_images, features
 
     def _extract(
         self, ours: Ours, contents: Contents, regions: int, looped: _Looped, folder: Path

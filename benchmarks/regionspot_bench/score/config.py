@@ -9,7 +9,7 @@ from regionspot_bench.benchmark import BenchConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """Amounts to measure."""
 
     images: int
     """Scored by both, boxes, for the speed."""
@@ -17,11 +17,11 @@ class Sizes:
     """Scored by both, boxes and masks, by both protocols, for the figures."""
     memory_images: int
     detections: int = 300
-    """Of each image."""
+    """Detections of each image."""
     classes: int = 1_203
     """LVIS v1's."""
     repeats: int = 3
-    """Of the fast scorer; LVIS's own has one turn."""
+    """Repetitions of the fast scorer; LVIS's own has one turn."""
 
 
 FULL = Sizes(images=1_000, mask_images=100, memory_images=20_000)
@@ -37,5 +37,5 @@ class ScoreBenchConfig(BenchConfig):
 
     @property
     def sizes(self) -> Sizes:
-        """How much to measure."""
+        """Amounts to measure."""
         return QUICK if self.quick else FULL

@@ -34,7 +34,7 @@ class Contents:
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write ``annotations.json`` and ``detections.json`` into a new folder."""
         folder.mkdir()
-        truth, found = folder / "annotations.json", folder / "detections.json"
+        truth, results = folder / "annotations.json", folder / "detections.json"
         images, annotations, texts = [], [], []
         for variant in range(min(self.images, VARIANTS)):
             image, regions, detections = self._variant(variant)
@@ -57,15 +57,15 @@ class Contents:
             "categories": categories,
         }
         truth.write_text(json.dumps(content))
-        with found.open("w") as file:
+        with results.open("w") as file:
             for n in range(self.images):
                 file.write(",\n" if n else "[\n")
                 file.write(texts[n % VARIANTS].replace('"image_id": 0', f'"image_id": {n + 1}'))
             file.write("\n]\n")
-        return truth, found
+        return truth, results
 
     def _variant(self, variant: int) -> tuple[Json, list[Json], list[Json]]:
-        """An image, its regions and its detections, whose image has the id 0."""
+        """Return an image, its regions and its detections, whose image has the id 0."""
         random = np.random.default_rng(variant)
         mixed = (random.permutation(self._classes)[: PRESENT + NEGATIVE] + 1).tolist()
         image = {

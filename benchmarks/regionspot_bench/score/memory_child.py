@@ -15,18 +15,18 @@ from regionspot_evaluate.scoring.scorer import LvisScorer
 
 
 def main(annotations: str, detections: str) -> None:
-    """Score, and print what it took."""
+    """Score, and print seconds and peak memory."""
     imported = peak_bytes()
     began = time.perf_counter()
     score = LvisScorer(Path(annotations), ious=("bbox",)).score(Path(detections), iou="bbox")
-    found = {
+    figures = {
         "seconds": time.perf_counter() - began,
         "imported_bytes": imported,
         "peak_bytes": peak_bytes(),
         "detections": score.counts.detections,
         "scorer": score.scorer,
     }
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(figures))
 
 
 if __name__ == "__main__":

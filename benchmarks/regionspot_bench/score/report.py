@@ -1,4 +1,4 @@
-"""What `regionspot bench score` found, as JSON and as tables."""
+"""Report of `regionspot bench score`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MemoryFigures:
     detections: int
     file_bytes: int
     imported_bytes: int
-    """Its peak before it began: Python and the libraries."""
+    """Peak memory before it began: Python and the libraries."""
     peak_bytes: int
     seconds: float
 
@@ -42,12 +42,12 @@ class ScoreBenchReport(Benchmark):
 
     @property
     def speedup(self) -> float:
-        """How many times as long LVIS's package takes."""
+        """Seconds of LVIS's package over ours."""
         return self.times.ratio(LVIS, FAST)
 
     @property
     def requirements(self) -> list[Requirement]:
-        """All that is required, in the order it is shown."""
+        """All bounds, in the order they are shown."""
         return [
             at_least("speed, × lvis", self.speedup, 20),
             at_most("figures, from lvis's", self.difference, 1e-6),
@@ -61,7 +61,7 @@ class ScoreBenchReport(Benchmark):
 
     @property
     def figures(self) -> dict[str, object]:
-        """Flat."""
+        """All figures by the keys of the JSON."""
         sizes, memory = self.sizes, self.memory
         return {
             "images": sizes.images,
@@ -80,7 +80,7 @@ class ScoreBenchReport(Benchmark):
         }
 
     def figure_tables(self) -> list[Table]:
-        """For people, at 80 columns."""
+        """Return the figures for people, at 80 columns."""
         sizes, memory = self.sizes, self.memory
         facts = {
             "fast": f"{self.times.median(FAST):.3g} s from files to figures",

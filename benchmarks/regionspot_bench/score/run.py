@@ -1,23 +1,21 @@
-"""The story of `regionspot bench score`: generate, score both ways, compare, look at memory."""
+"""Main path of `regionspot bench score`: generate, score both ways, compare, look at memory."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from regionspot_bench.child import run_children
 from regionspot_bench.measure import Times, take_turns
 from regionspot_bench.score.config import ScoreBenchConfig, Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchReport
-from regionspot_core.errors import WorkerError
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_core.support.progress import say
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, largest_difference
+from regionspot_evaluate.scoring.figures import BOTH, LVIS_PROTOCOLS, Iou, largest_difference
 from regionspot_evaluate.scoring.reference import ReferenceScorer
-from regionspot_evaluate.scoring.scorer import BOTH, LvisScorer
+from regionspot_evaluate.scoring.scorer import LvisScorer
 
 BOXES: tuple[Iou, ...] = ("bbox",)
 
@@ -45,17 +43,17 @@ def _contents(sizes: Sizes, images: int, *, masks: bool = False) -> Contents:
 
 
 def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
-    """From files to figures: times of both, and how far the figures are apart."""
-    truth, found = _contents(sizes, sizes.images).write(folder)
+    """Time both from files to figures, and return how far the figures are apart."""
+    truth, detections = _contents(sizes, sizes.images).write(folder)
     values: dict[str, dict[str, float | None]] = {}
 
     def fast(_: int) -> None:
-        score = LvisScorer(truth, ious=BOXES).score(found, iou="bbox")
+        score = LvisScorer(truth, ious=BOXES).score(detections, iou="bbox")
         assert score.scorer == "fast"
         values[FAST] = score.values
 
     def reference(_: int) -> None:
-        entries = json.loads(found.read_bytes())
+        entries = json.loads(detections.read_bytes())
         values[LVIS] = named_figures(ReferenceScorer(truth).score(entries, iou="bbox"))
 
     times = take_turns(
@@ -69,13 +67,13 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
 
 
 def _compare(folder: Path, sizes: Sizes) -> float:
-    """How far figures of boxes and masks are apart, by both protocols."""
-    truth, found = _contents(sizes, sizes.mask_images, masks=True).write(folder)
+    """Return the largest difference of figures, of boxes and masks, by both protocols."""
+    truth, detections = _contents(sizes, sizes.mask_images, masks=True).write(folder)
     fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="lvis")
     differences = []
     protocols = tuple(LVIS_PROTOCOLS)
-    ours = fast.score_all(found, ious=BOTH, protocols=protocols)
-    theirs = reference.score_all(found, ious=BOTH, protocols=protocols)
+    ours = fast.score_all(detections, ious=BOTH, protocols=protocols)
+    theirs = reference.score_all(detections, ious=BOTH, protocols=protocols)
     for protocol in protocols:
         pairs = [(ours[protocol][iou].values, theirs[protocol][iou].values) for iou in BOTH]
         differences += [largest_difference(*pair) for pair in pairs]
@@ -83,18 +81,14 @@ def _compare(folder: Path, sizes: Sizes) -> float:
 
 
 def _measure_memory(folder: Path, sizes: Sizes) -> MemoryFigures:
-    """Peak of a new process that does nothing else."""
-    truth, found = _contents(sizes, sizes.memory_images).write(folder)
-    command = [sys.executable, "-m", "regionspot_bench.score.memory_child", truth, found]
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise WorkerError(f"scoring in a process of its own ended with {done.returncode}")
-    said = json.loads(done.stdout)
+    """Measure the peak memory of a new process that does nothing else."""
+    truth, detections = _contents(sizes, sizes.memory_images).write(folder)
+    (figures,) = run_children("regionspot_bench.score.memory_child", [(truth, detections)])
     return MemoryFigures(
         images=sizes.memory_images,
-        detections=said["detections"],
-        file_bytes=found.stat().st_size,
-        imported_bytes=said["imported_bytes"],
-        peak_bytes=said["peak_bytes"],
-        seconds=said["seconds"],
+        detections=figures["detections"],
+        file_bytes=detections.stat().st_size,
+        imported_bytes=figures["imported_bytes"],
+        peak_bytes=figures["peak_bytes"],
+        seconds=figures["seconds"],
     )

@@ -13,11 +13,11 @@ from regionspot_core.cache.layout.keep import TokenShape
 from regionspot_core.support.options import Flag
 
 REGIONS = 12
-"""Of each image."""
+"""Regions of each image."""
 CLASSES = 365
 """Objects365's, of the paper's first stage."""
 TINY_CLIP = TokenShape(image_tokens=145, image_width=128, region_tokens=5, region_width=128, ious=4)
-"""What the embedded world's models give; demo-size heads are trained on it."""
+"""Tokens of the embedded world's models; demo-size heads are trained on it."""
 TINY_TEXT = 128
 
 
@@ -30,7 +30,7 @@ class Clip:
     shape: TokenShape
     text_width: int
     required: float
-    """How many times faster a step with cached tokens must be."""
+    """Least speed-up of a step with cached tokens."""
 
 
 CLIPS = {
@@ -47,17 +47,17 @@ CLIPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """Amounts to measure."""
 
     batch_images: int
-    """Of a step with CLIP's tokens, cached or online."""
+    """Images of a step with CLIP's tokens, cached or online."""
     rounds: int
     """Turns of both, at most."""
     round_seconds: float
     """No round begins after so long: a slow machine makes fewer."""
     waiting_steps: int
     memory_images: int
-    """Of the store that another with ten times as many is held against."""
+    """Images of the smaller store; the larger one has ten times as many."""
     memory_batch: int
     sweep_batch: int
     sweep_steps: int
@@ -120,7 +120,7 @@ class TrainBenchConfig(BenchConfig):
 
     @property
     def sizes(self) -> Sizes:
-        """How much to measure."""
+        """Amounts to measure."""
         if self.shape == "tiny":
             return TINY
         return QUICK if self.quick else FULL

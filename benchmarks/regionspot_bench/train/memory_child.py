@@ -20,18 +20,20 @@ HEAD = {"layers": 1, "heads": 2, "ffn_width": 64}
 
 
 def main(store: str, steps: str, batch_images: str, threads: str) -> None:
-    """Train, and print what it took. No files are written and no curve is drawn: both cost memory
-    that is the same for every store, and would hide some of what grows.
+    """Train, and print the peak memory.
+
+    No files are written and no curve is drawn: their memory is the same for every store, and would
+    hide some of the growth.
     """
     torch.set_num_threads(int(threads))
     asked = {"steps": int(steps), "batch_images": int(batch_images), "device": "cpu", "head": HEAD}
     train_and_watch(TrainConfig.parse(asked, source="bench train"), store)
-    found = {"peak_bytes": peak_bytes(), "store_is_mapped": is_mapped(Path(store))}
-    sys.stdout.write(json.dumps(found))
+    figures = {"peak_bytes": peak_bytes(), "store_is_mapped": is_mapped(Path(store))}
+    sys.stdout.write(json.dumps(figures))
 
 
 def is_mapped(store: Path) -> bool:
-    """Whether the reader maps files of a store into memory; False where the system cannot say."""
+    """Return whether the reader maps a store's files into memory; False if that is not known."""
     cache = FeatureCache(store)
     cache.read([0])
     maps = Path("/proc/self/maps")

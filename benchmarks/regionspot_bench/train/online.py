@@ -23,7 +23,7 @@ from regionspot_train.learning.learner import Learner
 
 CACHED, ONLINE = "cached", "online"
 CACHED_STEPS = 3
-"""Of a turn; an online step takes many times as long."""
+"""Cached steps of a turn; an online step takes many times as long."""
 DIFFERENT_BATCHES = 64
 
 Precision = Literal["float32", "bfloat16"]
@@ -33,15 +33,15 @@ class OnlineClip(Protocol):
     """A frozen image tower."""
 
     side: int
-    """Of its square input, pixels."""
+    """Side of its square input, pixels."""
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, T, C) of normalised pixels (B, 3, side, side)."""
+        """Return tokens (B, T, C) of normalised pixels (B, 3, side, side)."""
         ...
 
 
 MakeClip = Callable[[str, Precision], OnlineClip]
-"""Builds one by the architecture's name. Training knows no backbone, so it is told one."""
+"""Builds an image tower by its architecture's name, since training imports no backbone."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StepTimes:
 
     @property
     def ratio(self) -> float:
-        """How many times as long the step takes that runs CLIP."""
+        """Seconds of a step that runs CLIP over seconds of a cached step."""
         return self.times.ratio(ONLINE, CACHED)
 
 

@@ -1,4 +1,4 @@
-"""What `regionspot bench train` found, as JSON and as tables."""
+"""Report of `regionspot bench train`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ClipReport:
     training: LogLine
 
     def figures(self) -> Figures:
-        """All that was measured, by flat keys."""
+        """Return all figures by flat keys."""
         times = self.steps.times
         return {
             "cached_vs_online": self.steps.ratio,
@@ -42,7 +42,7 @@ class ClipReport:
         }
 
     def requirements(self) -> list[Requirement]:
-        """The bounds that it must keep."""
+        """Return the bounds that it must keep."""
         return [
             at_least(
                 f"{self.name}: cached step, × CLIP online",
@@ -57,7 +57,7 @@ class ClipReport:
         ]
 
     def facts(self) -> dict[str, str]:
-        """For people."""
+        """Return the figures for people."""
         times, count = self.steps.times, self.steps.batch_images
         cached, online = times.median(CACHED), times.median(ONLINE)
         return {
@@ -81,7 +81,7 @@ class TrainBenchReport(Benchmark):
 
     @property
     def requirements(self) -> list[Requirement]:
-        """All that is required, in the order it is shown."""
+        """All bounds, in the order they are shown."""
         rows = [row for each in self.clips for row in each.requirements()]
         return [
             *rows,
@@ -105,7 +105,7 @@ class TrainBenchReport(Benchmark):
 
     @property
     def figures(self) -> dict[str, object]:
-        """Flat: the first CLIP's figures, those of another one with its name behind."""
+        """All figures by flat keys; keys of a second CLIP end in its name."""
         memory, sweep = self.memory, self.sweep
         values: dict[str, object] = {
             "torch": torch.__version__,
@@ -137,7 +137,7 @@ class TrainBenchReport(Benchmark):
         }
 
     def figure_tables(self) -> list[Table]:
-        """For people, at 80 columns."""
+        """Return the figures for people, at 80 columns."""
         behind = f"{self.precision}, {counted(self.threads, 'thread')}"
         tables = [
             facts_table(f"{each.name}, {behind}", each.facts() | {"a step": _step_words(each)})

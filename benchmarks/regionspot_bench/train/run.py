@@ -1,4 +1,4 @@
-"""The story of `regionspot bench train`: memory, cached beside online, waiting, a sweep."""
+"""Main path of `regionspot bench train`: memory, cached beside online, waiting, a sweep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from regionspot_core.support.progress import say
 from regionspot_train.config import TrainConfig, recipe_or_file
 
 BATCHES = 8
-"""That a store has images for."""
+"""Number of batches that a store has images for."""
 
 
 def measure(config: TrainBenchConfig, folder: Path) -> TrainBenchReport:

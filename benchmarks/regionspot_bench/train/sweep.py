@@ -46,7 +46,7 @@ class TrainGroup(Protocol):
 def train_in_lockstep(
     configs: Sequence[TrainConfig], sources: Sequence[Source], batches: Iterable[TrainBatch]
 ) -> None:
-    """As `train sweep` does. A head whose numbers are no longer finite is an error here."""
+    """Train as `train sweep` does. A head whose numbers are no longer finite is an error here."""
     device = torch.device("cpu")
     learners = [Learner(config, sources, device) for config in configs]
     lockstep = Lockstep(device)
@@ -58,7 +58,7 @@ def train_in_lockstep(
 
 @dataclass(frozen=True)
 class Ran:
-    """One run, of one head or of many."""
+    """A run, of one head or of many."""
 
     seconds: float
     waiting: float
@@ -72,7 +72,7 @@ class SweepRound:
     single: Ran
     sweep: Ran
     free_single: Ran
-    """From memory, as the next one."""
+    """One head, read from memory."""
     free_sweep: Ran
 
     @property
@@ -111,7 +111,7 @@ class SweepFigures:
         return statistics.median(each.single.waiting for each in self.rounds)
 
     def seconds(self, name: str) -> float:
-        """Of a run, by its name in :class:`SweepRound`."""
+        """Return the seconds of a run, by its name in :class:`SweepRound`."""
         runs: list[Ran] = [getattr(each, name) for each in self.rounds]
         return statistics.median(run.seconds for run in runs)
 
@@ -154,7 +154,7 @@ def measure_sweep(
 
 
 def sweep_config(number: int, steps: int, batch_images: int) -> TrainConfig:
-    """The demo's recipe, each with a rate and a seed of its own."""
+    """Return the settings of the heads: the demo's recipe, each with its own rate and seed."""
     overrides = [
         f"steps={steps}",
         f"batch_images={batch_images}",

@@ -12,7 +12,7 @@ from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.printing import naming_tables
 from regionspot_evaluate.scoring.classification import RegionFigures
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, SHOWN
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent
 
 PROTOCOL = LVIS_PROTOCOLS["standard"]
@@ -31,6 +31,8 @@ class HeadFigures:
     box: dict[str, float | None]
     """LVIS's box figures, shares of 1; None where there is nothing to measure on."""
     region: RegionFigures
+    protocol: str | None = None
+    """Protocol of the scorer; None where the store's own boxes were scored against."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class CachedReport:
     @property
     def protocol(self) -> str:
         """What the figures are scored by, in words."""
+        scored = next(iter(self.heads.values())).protocol
+        if scored is not None:
+            return scored
         return PROTOCOL if self.federated else f"{NOT_FEDERATED}: {EVERY_CLASS_COUNTS}"
 
     def to_json(self, head: str) -> dict[str, Any]:
@@ -70,9 +75,11 @@ class CachedReport:
 
     def tables(self) -> list[Table]:
         """A row a head: average precision, and how regions are named."""
-        table = metrics_table(f"Box × 100, {PROTOCOL if self.federated else NOT_FEDERATED}", SHOWN)
+        title = self.protocol if self.federated else NOT_FEDERATED
+        shown = shown_names(next(iter(self.heads.values())).box)
+        table = metrics_table(f"Box × 100, {title}", shown)
         for name, each in self.heads.items():
-            table.add_row(name, *(percent(each.box[figure]) for figure in SHOWN))
+            table.add_row(name, *(percent(each.box[figure]) for figure in shown))
         return [table, *naming_tables({name: each.region for name, each in self.heads.items()})]
 
     def remarks(self) -> list[str]:

@@ -13,7 +13,7 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
-from regionspot_evaluate.scoring.figures import SHOWN, Iou, Protocol, Score
+from regionspot_evaluate.scoring.figures import Iou, Protocol, Score, shown_names
 from regionspot_evaluate.scoring.report import percent, scores_table
 
 GROUPS = ("all", "frequent", "common", "rare")
@@ -120,7 +120,7 @@ def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[T
         scores_table(
             {name: figures.scores[protocol][iou] for name, figures in rows.items()},
             kind=kind,
-            names=SHOWN,
+            names=shown_names(next(iter(rows.values())).scores[protocol][iou].values),
         )
         for iou, kind in KINDS.items()
     ]

@@ -20,6 +20,7 @@ from regionspot_evaluate.scoring.figures import (
     COCO_METRICS,
     COCO_PROTOCOL,
     Iou,
+    Protocol,
     Score,
 )
 from regionspot_evaluate.scoring.results import Results, read_results
@@ -45,33 +46,49 @@ class CocoScorer:
             self.truth.require_masks()
         self._coco = _indexed(self.truth)
 
-    def score_all(self, detections: Path, *, ious: Sequence[Iou]) -> dict[Iou, Score]:
-        """Score a COCO results file.
-
-        Raises:
-            AnnotationError: If the file is missing, malformed or empty, or has a detection that
-                cannot be scored.
-        """
-        results = read_results(detections, self.truth, ious=ious)
+    def score_all(
+        self,
+        detections: Path | Results,
+        *,
+        ious: Sequence[Iou],
+        protocols: Sequence[Protocol] = ("standard",),
+        may_be_empty: bool = False,
+    ) -> dict[Protocol, dict[Iou, Score]]:
+        """Score a COCO results file, by COCO's one protocol; see :class:`Scorer`."""
+        results = detections
+        if isinstance(results, Path):
+            results = read_results(results, self.truth, ious=ious, may_be_empty=may_be_empty)
         cell = results.image.astype(np.int64) * len(self.truth.class_id) + results.class_index
         _, cell = np.unique(cell, return_inverse=True)
         kept = best_of_each(cell, results.score, limit=COCO_DETECTIONS)
         counts = count_detections(self.truth, results, kept)
         entries = _entries(self.truth, results)
-        return {
-            iou: Score(iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", counts)
+        scores = {
+            iou: Score(
+                iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", "pycocotools", counts
+            )
             for iou in ious
         }
+        return dict.fromkeys(protocols, scores)
 
     def _figures(self, entries: list[dict[str, Any]], iou: Iou) -> dict[str, float | None]:
         with redirect_stdout(io.StringIO()):
             copies = list(map(dict, entries))  # the package adds to them
-            evaluation = COCOeval(self._coco, self._coco.loadRes(copies), iou)
+            found = self._coco.loadRes(copies) if copies else _without_annotations(self._coco)
+            evaluation = COCOeval(self._coco, found, iou)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         figures = zip(COCO_METRICS, evaluation.stats.tolist(), strict=True)
         return {name: None if value < 0 else value for name, value in figures}
+
+
+def _without_annotations(coco: COCO) -> COCO:
+    """Return the index of no detections, which ``loadRes`` cannot make."""
+    empty = COCO()
+    empty.dataset = coco.dataset | {"annotations": []}
+    empty.createIndex()
+    return empty
 
 
 def _indexed(truth: Truth) -> COCO:

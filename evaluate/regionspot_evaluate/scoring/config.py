@@ -11,6 +11,7 @@ from regionspot_core.config import Config
 from regionspot_core.support.arguments import existing_file, existing_path
 from regionspot_core.support.options import Flag
 from regionspot_evaluate.scoring.figures import Iou, Protocol, ScorerName
+from regionspot_evaluate.scoring.registry import SCORER_TABLE, require_scorer
 
 
 def _split(value: Any) -> Any:  # noqa: ANN401 - whatever is given
@@ -33,6 +34,13 @@ ProtocolOption = Annotated[
         "class (LVIS fixed AP)."
     ),
 ]
+ScorerOption = Annotated[
+    ScorerName,
+    Flag(metavar="|".join(SCORER_TABLE)),
+    Field(
+        description="Package that scores: hotcoco, LVIS's own, or pycocotools for COCO and ODinW."
+    ),
+]
 JsonFile = Annotated[
     Path | None,
     Flag(name="--json", metavar="FILE"),
@@ -49,16 +57,14 @@ class ScoreConfig(Config):
     """Results JSON, LVIS's or COCO's."""
     iou: IousOption = ("bbox",)
     protocol: ProtocolOption = "standard"
-    scorer: Annotated[ScorerName, Flag()] = "fast"
-    """Package that scores: hotcoco, LVIS's own, or pycocotools for COCO and ODinW."""
+    scorer: ScorerOption = "fast"
     check: Annotated[bool, Flag()] = False
     """Let LVIS's own package score too, and say how far the two are apart."""
     json_file: JsonFile = None
 
     @model_validator(mode="after")
-    def _coco_has_one_protocol(self) -> ScoreConfig:
-        if self.scorer == "coco" and self.protocol != "standard":
-            raise ValueError("expected protocol standard with scorer coco: fixed AP is LVIS's")
-        if self.scorer == "coco" and self.check:
+    def _scorer_can(self) -> ScoreConfig:
+        require_scorer(self.scorer, (self.protocol,))
+        if self.check and not SCORER_TABLE[self.scorer].has_reference:
             raise ValueError("expected scorer fast or lvis with check, which is LVIS's")
         return self

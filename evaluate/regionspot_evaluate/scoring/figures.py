@@ -10,8 +10,10 @@ from regionspot_core.scoring.figures import DETECTIONS, METRICS
 
 Iou = Literal["bbox", "segm"]
 Protocol = Literal["standard", "fixed"]
-ScorerName = Literal["fast", "lvis", "coco"]
+ScorerName = str
+"""Key of the table of scorers."""
 
+BOTH: tuple[Iou, ...] = ("bbox", "segm")
 FIXED_DETECTIONS = 10_000
 """The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
 COCO_DETECTIONS = 100
@@ -20,8 +22,6 @@ LVIS_PROTOCOLS: dict[Protocol, str] = {
     "fixed": f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
 }
 COCO_PROTOCOL = f"COCO, at most {COCO_DETECTIONS} detections a class and image"
-SCORERS: dict[ScorerName, str] = {"fast": "hotcoco", "lvis": "lvis", "coco": "pycocotools"}
-"""The packages behind them."""
 SHOWN = tuple(name for name in METRICS if name not in ("ARs", "ARm", "ARl"))
 """LVIS's figures that fit into 80 columns beside the name of a row."""
 COCO_METRICS = (
@@ -29,6 +29,12 @@ COCO_METRICS = (
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
 """In pycocotools' order. AR10 is the mean recall at 10 detections of a class an image."""
+
+
+def shown_names(values: Mapping[str, float | None]) -> list[str]:
+    """Return the figures that a table shows: LVIS's main ones, or all of another scorer."""
+    names = [name for name in SHOWN if name in values]
+    return names if "AP" in names else list(values)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Score:
     """In words, as a table prints it."""
     scorer: ScorerName
     """The one that made the figures."""
+    package: str
+    """Package that measured them."""
     counts: Counts
     fallback: str | None = None
     """Why ``fast`` left it to ``lvis``."""
@@ -73,7 +81,7 @@ class Score:
         return {
             "iou": self.iou,
             "protocol": self.protocol,
-            "scorer": SCORERS[self.scorer],
+            "scorer": self.package,
             "fallback": self.fallback,
             "metrics": self.values,
             "counts": self.counts.to_json(),

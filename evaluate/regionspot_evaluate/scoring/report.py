@@ -11,7 +11,8 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.support.tables import counted, facts_table
-from regionspot_evaluate.scoring.figures import SCORERS, Score, one_protocol
+from regionspot_evaluate.scoring.figures import Score, one_protocol
+from regionspot_evaluate.scoring.registry import SCORER_TABLE
 
 KINDS = {"bbox": "box", "segm": "mask"}
 TOLERANCE = 1e-6
@@ -39,7 +40,7 @@ class ScoreReport:
         first = self.scores[0]
         return {
             "protocol": one_protocol(self.scores),
-            "scorer": SCORERS[first.scorer],
+            "scorer": first.package,
             "fallback": first.fallback,
             **{score.iou: score.values for score in self.scores},
             "counts": first.counts.to_json(),
@@ -61,7 +62,7 @@ class ScoreReport:
             "images": f"{counts.images:,}, {counts.images_with_detections:,} with detections",
             "detections": f"{counts.detections:,} in the file, {counts.kept:,} within the limit",
         }
-        if first.scorer != "coco":
+        if SCORER_TABLE[first.scorer].has_reference:
             facts["judged"] = (
                 f"{counted(counts.judged, 'detection')} of a class annotated in its image, or "
                 f"known to be absent"
@@ -87,7 +88,7 @@ def scores_table(
         ValueError: The scores are of several protocols.
     """
     protocol = one_protocol(rows.values())
-    scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in rows.values()))
+    scorers = " and ".join(dict.fromkeys(score.package for score in rows.values()))
     names = names or list(next(iter(rows.values())).values)
     table = metrics_table(f"{kind} × 100, {protocol} ({scorers})".strip(), names)
     for label, score in rows.items():

@@ -11,6 +11,7 @@ from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.fast import departure, score_fast
 from regionspot_evaluate.scoring.figures import (
+    BOTH,
     LVIS_PROTOCOLS,
     Iou,
     Protocol,
@@ -20,8 +21,6 @@ from regionspot_evaluate.scoring.figures import (
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
-
-BOTH: tuple[Iou, ...] = ("bbox", "segm")
 
 
 class LvisScorer:
@@ -104,6 +103,7 @@ class LvisScorer:
                 values=values,
                 protocol=LVIS_PROTOCOLS[protocol],
                 scorer="fast" if fast else "lvis",
+                package="hotcoco" if fast else "lvis",
                 counts=counts,
                 fallback=None if fast else why,
             )

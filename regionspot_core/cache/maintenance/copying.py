@@ -15,7 +15,7 @@ from regionspot_core.support.checksums import FileSum
 
 
 class Copied(NamedTuple):
-    """A part to copy, and where from."""
+    """A part to copy, and its source."""
 
     source: Store
     marker: Marker
@@ -27,10 +27,10 @@ class Copied(NamedTuple):
 
 
 def read_checked(store: Store, key: str, wanted: FileSum) -> bytes:
-    """A whole file.
+    """Read a whole file and check it.
 
     Raises:
-        CacheDamagedError: It is missing, or does not match its checksum.
+        CacheDamagedError: If it is missing, or does not match its checksum.
     """
     content = store.read(key)
     if content is None or FileSum.of([content]) != wanted:
@@ -42,10 +42,10 @@ def read_checked(store: Store, key: str, wanted: FileSum) -> bytes:
 
 
 def require_plan_files(store: Store) -> dict[str, FileSum]:
-    """The files that the plan decided.
+    """Read the list of the files that the plan decided.
 
     Raises:
-        CacheDamagedError: Their list is missing or damaged.
+        CacheDamagedError: If their list is missing or damaged.
     """
     files = read_plan_files(store)
     if GROUP not in files:
@@ -70,19 +70,19 @@ def create_copy(source: Store, target: Store) -> None:
 def copy_parts(
     target: CacheWriter, parts: dict[int, Copied], on_bytes: Callable[[int], None]
 ) -> int:
-    """Copy and commit parts; those that another run holds are waited for.
+    """Copy and commit parts, and wait for the parts that another run holds.
 
     Args:
         target: The store to fill.
-        parts: What to copy, by the part's index.
-        on_bytes: Called with how many more bytes are there.
+        parts: Parts to copy, by index.
+        on_bytes: Called with the number of bytes that each copied part adds.
 
     Returns:
-        How many parts were copied here.
+        Number of parts copied here.
 
     Raises:
-        CacheDamagedError: A source's file is missing or damaged; the part is not committed.
-        CacheError: The target cannot be written.
+        CacheDamagedError: If a source's file is missing or damaged; the part is not committed.
+        CacheError: If the target cannot be written.
     """
     copied = 0
 
@@ -91,8 +91,8 @@ def copy_parts(
         held = []
         for index in indices:
             part = target.plan.part(index)
-            with target.claim(part) as mine:
-                if not mine:
+            with target.claim(part) as is_held:
+                if not is_held:
                     held.append(index)
                     continue
                 if not target.is_committed(part):

@@ -24,17 +24,17 @@ LISTS = tuple(each for name in CLASS_LISTS for each in (name, start_name(name)))
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge found and did."""
+    """Result of a merge."""
 
     parts: int
-    parts_there: int
+    parts_before: int
     """Parts that the target had before."""
     parts_copied: int
     parts_in_several: int
     """Parts that more than one of the stores have."""
     parts_differing: int
-    """Those of them whose files are not the same bytes: computed on machines that round otherwise.
-    The first store's are taken."""
+    """Parts in several stores whose bytes differ: made on machines that round otherwise. The first
+    store's are taken."""
     missing: tuple[int, ...]
     """Parts that the target still lacks."""
     failed: tuple[FailedImage, ...]
@@ -51,8 +51,8 @@ class Merge:
         target: A store to create, or one of the same plan to go on with.
 
     Raises:
-        FingerprintError: They were not made by the same run; the fields are named.
-        CacheError: One is no store.
+        FingerprintError: If they were not made by the same run; the fields are named.
+        CacheError: If one is no store.
     """
 
     def __init__(self, sources: Sequence[Location | Store], target: Location | Store) -> None:
@@ -60,9 +60,9 @@ class Merge:
             raise InputError("a merge needs at least one store, got none")
         self._sources = [open_store(source) for source in sources]
         self._store = open_store(target)
-        first, *others = self._sources
+        first, *rest = self._sources
         made = _made_from(first)
-        for other in others:
+        for other in rest:
             _require_same(first, made, other)
         create_copy(first, self._store)
         _require_same(first, made, self._store)
@@ -91,8 +91,8 @@ class Merge:
         """Copy and commit the parts; after an interruption, a new merge goes on.
 
         Raises:
-            CacheDamagedError: A file to copy is missing or damaged; it is named.
-            CacheError: The target cannot be written.
+            CacheDamagedError: If a file to copy is missing or damaged; it is named.
+            CacheError: If the target cannot be written.
         """
         copied = copy_parts(self._writer, self._wanted, on_bytes)
         missing = tuple(part.index for part in self._writer.pending())
@@ -100,7 +100,7 @@ class Merge:
         several = [[each.marker for each in part] for part in self._committed if len(part) > 1]
         return MergeReport(
             parts=len(self._committed),
-            parts_there=len(self._committed) - len(self._pending),
+            parts_before=len(self._committed) - len(self._pending),
             parts_copied=copied,
             parts_in_several=len(several),
             parts_differing=sum(_differ(markers) for markers in several),
@@ -110,7 +110,7 @@ class Merge:
 
 
 def _made_from(store: Store) -> dict[str, Any]:
-    """What stores that are merged must have in common."""
+    """Return the record that stores must share to be merged."""
     header = read_header(store)
     arrays: dict[str, list[str]] = {}
     for key, file in sorted(header.files.items()):
@@ -127,17 +127,17 @@ def _made_from(store: Store) -> dict[str, Any]:
 
 
 def _require_same(first: Store, made: dict[str, Any], other: Store) -> None:
-    found = _made_from(other)
-    sums = made["checksum"], found["checksum"]
+    made_other = _made_from(other)
+    sums = made["checksum"], made_other["checksum"]
     # Earlier versions wrote no lists of classes, and all else is the same.
     lack = {name for name in LISTS if not all(name in each for each in sums)}
-    made, found = (
+    made, made_other = (
         {**each, "checksum": {k: v for k, v in each["checksum"].items() if k not in lack}}
-        for each in (made, found)
+        for each in (made, made_other)
     )
     require_equal(
         made,
-        found,
+        made_other,
         what=f"{first} and {other} are not parts of one store",
         advice="Merge stores that the same command made, each with other parts",
     )

@@ -38,15 +38,14 @@ def restore_plan_files(
     fingerprint: Fingerprint,
     image_bytes: Callable[[], NDArray[np.int64]],
 ) -> list[str]:
-    """Put back the files of the plan that are missing or not what was written; their keys.
+    """Put back the files of the plan that are missing or damaged, and return their keys.
 
-    They are built aside as for a new store, and take their places only where they are, byte for
-    byte, what the store's list of files says; where that list is damaged, what the group's own
-    file says must be the same.
+    They are built aside as for a new store. A file is put back only if it is, byte for byte, what
+    the store's list of files says; if that list is damaged, the group's own file is compared.
 
     Raises:
-        FingerprintError: The store was made otherwise; the fields are named.
-        CacheError: They come out otherwise, or nothing is left that says what the store was.
+        FingerprintError: If the store was made otherwise; the fields are named.
+        CacheError: If the new files differ, or nothing is left that says what the store was.
     """
     sums = _intact_sums(store, plan)
     group = store.read(GROUP)
@@ -66,8 +65,8 @@ def restore_plan_files(
             built.write(CLASS_BANK, [bank.content()[HEADER_BYTES:]])
             rebuilt[CLASS_BANK] = before
         for key in sorted(wrong or {GROUP}):
-            there = sums[key] if sums else FileSum.of([group or b""])
-            if rebuilt.get(key) != there:
+            stored = sums[key] if sums else FileSum.of([group or b""])
+            if rebuilt.get(key) != stored:
                 raise _another(store, key)
         if not sums:
             wrong = {key for key, each in rebuilt.items() if not _is_whole(store, key, each)}
@@ -78,7 +77,7 @@ def restore_plan_files(
 
 
 def _intact_sums(store: Store, plan: CachePlan) -> dict[str, FileSum]:
-    """The list of the plan's files; empty where it is damaged, another's, or cannot be."""
+    """Return the list of the plan's files; empty where it is damaged, another's, or cannot be."""
     try:
         files = read_plan_files(store)
         require_listed_as_planned(store, files, plan)
@@ -88,7 +87,7 @@ def _intact_sums(store: Store, plan: CachePlan) -> dict[str, FileSum]:
 
 
 def _has_class_lists(sums: dict[str, FileSum], group: bytes | None) -> bool:
-    """Whether the store was written with them; earlier versions left them out."""
+    """Return whether the store has lists of classes; earlier versions wrote none."""
     names = [f"{name}/{GROUP}" for name in CLASS_LISTS]
     if sums:
         return any(name in sums for name in names)
@@ -110,7 +109,7 @@ def _image_bytes(
     images: int,
     measure: Callable[[], NDArray[np.int64]],
 ) -> NDArray[np.int64]:
-    """The sizes of the images' files when the store was made; those of now where they are lost."""
+    """Return the sizes of the image files when the store was made; today's if they are lost."""
     try:
         planned = read_small(store, "image/bytes", sums)
     except CacheDamagedError:

@@ -1,4 +1,4 @@
-"""What a store should hold and what lies there, before its big files are read."""
+"""Comparison of a store's plan with its files, before the big ones are read."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ _LIKE_OURS = re.compile(
 _LEFT_BEHIND = re.compile(
     rf"(?P<key>.+?)((\.[0-9a-f]{{6}}-\d+-[0-9a-f]{{8}})?\.partial|\.__lock)|{LOCKS}/\d{{6,}}\.lock"
 )
-"""What a killed run leaves: files not yet renamed, TensorStore's locks, and ours."""
+"""Names of leftovers of a killed run: files not yet renamed, TensorStore's locks, and ours."""
 
 
 @dataclass
 class Survey:
-    """What was found in a store's small files, and what is to be looked for in the big ones."""
+    """Content of a store's small files, and what to expect of the big ones."""
 
     store: Store
     keys: frozenset[str]
-    """Every file there is."""
+    """Keys of all files."""
     plan_files: dict[str, FileSum]
     """The files that the plan decided; empty where the list of them is damaged."""
     plan: CachePlan | None = None
-    """None where the files that say it are damaged."""
+    """None if the files that hold it are damaged."""
     markers: dict[int, Marker] = field(default_factory=dict)
-    """By part, those that are whole."""
+    """Undamaged markers by part."""
     unwritten: tuple[int, ...] = ()
     """Parts that no run has committed yet."""
     complete: bool = False
-    """Whether the store says of itself, rightly, that it is finished."""
+    """Whether the store has a summary of all its parts, and a true one."""
     damages: list[Damage] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
-    """What could not be looked at, and why."""
+    """Things that cannot be checked, and why."""
 
     @cached_property
     def images(self) -> Images | None:
@@ -73,7 +73,7 @@ class Survey:
         """The plan.
 
         Raises:
-            CacheError: It is not known.
+            CacheError: If it is not known.
         """
         if self.plan is None:
             raise CacheError(f"{self.store}: the plan is not known")
@@ -85,11 +85,11 @@ class Survey:
         return part_arrays(self.plan) if self.plan else {}
 
     def part(self, index: int) -> Part:
-        """A part of the plan, which must be known."""
+        """Return a part of the plan, which must be known."""
         return self.known_plan.part(index)
 
     def strangers(self) -> tuple[list[str], list[str]]:
-        """Files that belong to nothing: what killed runs left, and what is not ours."""
+        """Return the files of killed runs, and the files that are not ours."""
         expected = self._expected()
         known = self.plan is not None and bool(self.plan_files)
         left, foreign = [], []
@@ -112,14 +112,14 @@ class Survey:
 
 
 def survey_store(store: Store) -> Survey:
-    """Look at a store's markers, its list of files and what is there.
+    """Read a store's markers and its list of files, and list its folder.
 
     Raises:
-        CacheError: There is no store, or it is of another format.
+        CacheError: If there is no store, or it is of another format.
     """
     damages: list[Damage] = []
     plan_files = _plan_files(store, damages)
-    _look_over(store, damages)
+    _note_impossible(store, damages)
     if PLAN_FILES in {damage.key for damage in damages}:
         plan_files = {}
     plan = _plan(store, plan_files)
@@ -145,7 +145,7 @@ def survey_store(store: Store) -> Survey:
 
 
 def _plan_files(store: Store, damages: list[Damage]) -> dict[str, FileSum]:
-    """The list of the plan's files if it can be trusted; else empty, and the damage noted."""
+    """Return the list of the plan's files; empty if it is damaged, which is noted."""
     problem: str | None = "missing"
     files: dict[str, FileSum] = {}
     try:
@@ -167,7 +167,7 @@ def _plan_files(store: Store, damages: list[Damage]) -> dict[str, FileSum]:
 
 
 def _plan(store: Store, plan_files: dict[str, FileSum]) -> CachePlan | None:
-    """The store's plan if the files that say it are what was written."""
+    """Return the store's plan; None if the files that hold it are damaged."""
     try:
         content = store.read(GROUP)
         if content is None or (plan_files and FileSum.of([content]) != plan_files.get(GROUP)):
@@ -178,8 +178,8 @@ def _plan(store: Store, plan_files: dict[str, FileSum]) -> CachePlan | None:
         return None
 
 
-def _look_over(store: Store, damages: list[Damage]) -> None:
-    """Note what a file says that cannot be; of wrong checksums the reading of every byte tells."""
+def _note_impossible(store: Store, damages: list[Damage]) -> None:
+    """Note a file of metadata whose content cannot be; checksums are checked elsewhere."""
     try:
         read_header(store)
     except CacheError as error:
@@ -197,7 +197,7 @@ def _complete(store: Store, plan: CachePlan, damages: list[Damage]) -> Complete 
 
 
 def _read_each(store: Store, keys: list[str]) -> list[bytes | CacheError | None]:
-    """Each file's content; its error where it cannot be read, as a folder in its place."""
+    """Return each file's content, or the error of reading it."""
     try:
         return [*store.read_many(keys)]
     except CacheError:
@@ -227,7 +227,7 @@ def _take_marker(
 
 
 def _words(error: CacheError, store: Store, key: str) -> str:
-    """What an error says of a file, without the file's name and without advice."""
+    """Return an error's problem, without the file's name and without advice."""
     text = str(error).removeprefix(f"{store}: {key}").removeprefix(": ").removeprefix(" is ")
     return text.partition(";")[0]
 
@@ -253,5 +253,5 @@ def _whole_part(survey: Survey, part: int, problem: str) -> Damage:
 
 
 def _like_ours(key: str, known: bool) -> bool:
-    """Whether it may be a file of the store, as far as its damaged lists tell."""
+    """Return whether a key may be of the store, whose lists are damaged."""
     return not known and _LIKE_OURS.fullmatch(key) is not None

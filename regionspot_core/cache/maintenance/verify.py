@@ -20,11 +20,11 @@ CHANGED = "changed"
 
 @dataclass(frozen=True)
 class Verification:
-    """What every byte of a store says."""
+    """Result of reading every byte of a store."""
 
     store: str
     files: int
-    """How many were read."""
+    """Number of files read."""
     bytes: int
     parts: int | None
     """None where the plan is damaged."""
@@ -38,11 +38,11 @@ class Verification:
     foreign: tuple[str, ...]
     """Files that are nothing of ours."""
     not_checked: tuple[str, ...]
-    """What could not be looked at because of damage elsewhere."""
+    """Things that cannot be checked because of damage elsewhere."""
 
     @property
     def undamaged(self) -> bool:
-        """Whether what is there is what was written, and nothing else is there."""
+        """Whether every file is undamaged, and no other file is in the store."""
         return not (self.damages or self.leftovers or self.foreign or self.not_checked)
 
     @property
@@ -78,23 +78,23 @@ class Check:
 
 
 def checks(survey: Survey, parts: Collection[int] | None = None) -> list[Check]:
-    """The files to read: all of the plan's, and those of ``parts``; None for all parts."""
-    found = [Check(key, expected) for key, expected in survey.plan_files.items()]
+    """Return the files to read: all of the plan's, and those of ``parts``; None for all parts."""
+    checks = [Check(key, expected) for key, expected in survey.plan_files.items()]
     arrays = survey.arrays
     for part, marker in survey.markers.items():
         if parts is None or part in parts:
-            found += [
+            checks += [
                 Check(arrays[name].file(part), expected, part, arrays[name])
                 for name, expected in marker.files.items()
             ]
-    return found
+    return checks
 
 
 def verify(survey: Survey, todo: list[Check], on_bytes: Callable[[int], None]) -> Verification:
-    """Read the files ``todo`` and say all that is wrong with the store.
+    """Read the files ``todo`` and return all problems of the store.
 
     Args:
-        survey: What its small files say.
+        survey: Content of its small files.
         todo: Files to read.
         on_bytes: Called with how many more bytes were read.
     """
@@ -121,20 +121,20 @@ def verify(survey: Survey, todo: list[Check], on_bytes: Callable[[int], None]) -
 
 
 def _problem(survey: Survey, check: Check) -> str | None:
-    """What is wrong with a file; None where every byte is what was written."""
+    """Return the problem of a file; None if every byte is what was written."""
     if check.key not in survey.keys:
         return "missing"
     try:
-        found = FileSum.of(survey.store.blocks(check.key))
+        actual = FileSum.of(survey.store.blocks(check.key))
     except CacheError as error:
         return str(error).removeprefix(f"{survey.store}: {check.key}: ").partition(";")[0]
-    if found.size != check.expected.size:
-        return f"{check.expected.size:,} bytes expected, {found.size:,} found"
-    return None if found == check.expected else CHANGED
+    if actual.size != check.expected.size:
+        return f"{check.expected.size:,} bytes expected, {actual.size:,} found"
+    return None if actual == check.expected else CHANGED
 
 
 def _described(survey: Survey, check: Check, problem: str) -> Damage:
-    """The damage to a file, with the images it hits where it is a part's."""
+    """Return the damage to a file, with the images it hits where it is a part's."""
     if check.part is None or check.array is None or survey.plan is None or survey.images is None:
         return Damage(check.key, problem)
     part = survey.part(check.part)

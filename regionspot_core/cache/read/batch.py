@@ -35,11 +35,11 @@ class FeatureBatch:
         return len(self.image_ids)
 
     def images(self, at: slice) -> FeatureBatch:
-        """Some of its images; R stays."""
+        """Return a batch of some of its images; R stays."""
         return FeatureBatch(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
 
     def as_float(self, device: torch.device) -> FeatureBatch:
-        """The same on a device, its tokens as float32."""
+        """Return the same on a device, its tokens as float32."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
         for name in ("image_tokens", "region_tokens"):
             moved[name] = moved[name].float()

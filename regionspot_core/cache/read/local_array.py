@@ -26,7 +26,7 @@ from regionspot_core.support.input_files import open_regular
 OPEN_FILES = 256
 """Shard files of an array that stay open, and their indices in memory: systems allow 1 024."""
 CALL_BYTES = 1 << 20
-"""What is read in one call is still in the processor's cache when its checksum is made."""
+"""Bytes of one read: they are still in the processor's cache when their checksum is made."""
 CHUNKS_A_CALL = 256
 """With two buffers each: systems take no more than 1 024 in one call (IOV_MAX)."""
 ANOTHERS = "a chunk is whole, but belongs to another part or image"
@@ -35,7 +35,7 @@ SUM_BYTES = 4
 
 
 ChunkSums = Callable[[int, str], NDArray[np.uint32] | None]
-"""From a part and an array's name: the CRC-32C of each chunk of the part's file, in order."""
+"""Function of a part and an array's name to the CRC-32C of each chunk of the file, in order."""
 
 
 class LocalArray:
@@ -59,8 +59,8 @@ class LocalArray:
         """Tell the system which rows will be read, so that the disk has all of them at once.
 
         Raises:
-            ValueError: A shard's index is damaged, or a chunk is not there.
-            OSError: A shard cannot be opened.
+            ValueError: If a shard's index is damaged, or a chunk is not there.
+            OSError: If a shard cannot be opened.
         """
         length = self.array.chunk[0]
         if length == 1:
@@ -70,7 +70,7 @@ class LocalArray:
         return LocalRows(self, self._runs(chunks.tolist()), len(chunks), take=take)
 
     def _runs(self, chunks: list[int]) -> list[_Run]:
-        """The chunks, those that lie end to end together, in the order they are given."""
+        """Return the chunks in the order given; neighbours in a file are read together."""
         # Plain loops over plain numbers: a batch has a few dozen chunks, and a NumPy call costs as
         # much as ten steps.
         step = self.chunk_bytes + SUM_BYTES
@@ -110,16 +110,16 @@ class LocalRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the result."""
+        """Shape of the result."""
         rows = self._chunks if self._take is None else len(self._take)
         return (rows, *self._source.array.chunk[1:])
 
     def result(self) -> NDArray[Any]:
-        """(rows, …) in the order they were asked for.
+        """Return (rows, …) in the order they were asked for.
 
         Raises:
-            ValueError: A chunk does not match its checksum, or its file is cut off.
-            OSError: The system cannot read.
+            ValueError: If a chunk does not match its checksum, or its file is cut off.
+            OSError: If the system cannot read.
         """
         content = np.empty((self._chunks, self._source.chunk_bytes), dtype=np.uint8)
         for run in self._runs:
@@ -128,7 +128,7 @@ class LocalRows:
         return rows if self._take is None else rows[self._take]
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """A few rows at a time with their places, for who decodes them while the disk goes on.
+        """Yield a few rows at a time with their places, to decode them while the disk goes on.
 
         Each is overwritten by the next. Raises as :meth:`result` does.
         """
@@ -163,15 +163,15 @@ class _Run:
 
     shard: _Shard
     offset: int
-    """In the file."""
+    """Offset in the file."""
     first: int
-    """Of its chunks, among those that are read."""
+    """Index of its first chunk among the chunks that are read."""
     place: int
-    """Of its first chunk in the shard's index."""
+    """Index of its first chunk in the shard's index."""
     count: int = 1
 
     def sums(self) -> list[int] | None:
-        """What its chunks' checksums must be; None where that is not known."""
+        """Return the expected checksums of its chunks; None if they are not known."""
         known = self.shard.sums
         return None if known is None else known[self.place : self.place + self.count].tolist()
 
@@ -183,10 +183,10 @@ class _Run:
     def read(self, buffers: list[Any]) -> None:
         """Fill the buffers, one behind the other."""
         wanted = sum(map(len, buffers))
-        found = os.preadv(self.shard.file, buffers, self.offset)
-        if found != wanted:
+        count = os.preadv(self.shard.file, buffers, self.offset)
+        if count != wanted:
             raise ValueError(
-                f"{self.shard.path}: expected {wanted} bytes at {self.offset}, found {found}"
+                f"{self.shard.path}: expected {wanted} bytes at {self.offset}, found {count}"
             )
 
 
@@ -209,21 +209,21 @@ class _Shard:
         if len(content) != size or google_crc32c.value(table) != int.from_bytes(stored, "little"):
             raise ValueError(f"{self.path}: the shard's index does not match its checksum")
         offset, length = np.frombuffer(table, dtype="<u8").reshape(chunks, 2).T
-        there = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
-        there &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
-        self._offset: list[int] = np.where(there, offset.astype(np.int64), -1).tolist()
+        is_stored = (offset != MISSING) & (length == chunk_bytes + SUM_BYTES)
+        is_stored &= offset <= max(0, before - chunk_bytes - SUM_BYTES)
+        self._offset: list[int] = np.where(is_stored, offset.astype(np.int64), -1).tolist()
 
     def __del__(self) -> None:
         if self.file >= 0:
             os.close(self.file)
 
     def offset(self, chunk: int) -> int:
-        """Where a chunk begins in the file.
+        """Return the offset of a chunk in the file.
 
         Raises:
-            ValueError: It is not there, or not as long as it must be.
+            ValueError: If it is missing, or not as long as it must be.
         """
-        found = self._offset[chunk]
-        if found < 0:
+        offset = self._offset[chunk]
+        if offset < 0:
             raise ValueError(f"{self.path}: a chunk is missing")
-        return found
+        return offset

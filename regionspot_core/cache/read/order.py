@@ -17,7 +17,7 @@ Shuffle = Literal["full", "windowed"]
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One pass over the images; what fills no batch is left out."""
+    """A pass over the images; the rest that fills no batch is left out."""
 
     images: NDArray[np.int64]
     """(N,) images in the order they are read."""
@@ -42,7 +42,7 @@ class BatchOrder:
     sampling: every epoch has the same length.
 
     Raises:
-        InputError: There is no image, or a length does not fit.
+        InputError: If there is no image, or a length does not fit.
     """
 
     images: NDArray[np.int64]
@@ -91,7 +91,7 @@ class BatchOrder:
         return len(self.images) if self.repeat is None else int(self.repeat.sum())
 
     def epoch(self, number: int) -> Epoch:
-        """The images of one epoch. Takes time in proportion to I, whatever the number."""
+        """Return the images of one epoch. Takes time in proportion to I, whatever the number."""
         rng = np.random.default_rng([self.seed, number])
         if self.shuffle == "full":
             # The seed's rule is older than the windowed shuffle; heads were trained by it.
@@ -104,16 +104,16 @@ class BatchOrder:
         return Epoch(self.images[order], window[: len(order)], part)
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """(size,) the images of one step, counted from 0."""
+        """Return (size,) the images of one step, counted from 0."""
         number, place = divmod(step, self.epoch_batches)
         return self.epoch(number).images[place * self.size : (place + 1) * self.size]
 
     def batches(self, start_step: int = 0) -> Iterator[NDArray[np.int64]]:
-        """Endless batches from a step on: the same as all, with ``start_step`` of them dropped."""
+        """Yield batches without end: the same as all, with the first ``start_step`` dropped."""
         return (images for _, images in self.numbered_batches(start_step))
 
     def numbered_batches(self, start_step: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """As :meth:`batches`, each with the number of its epoch."""
+        """Yield as :meth:`batches` does, each with the number of its epoch."""
         number, place = divmod(start_step, self.epoch_batches)
         while True:
             images = self.epoch(number).images
@@ -122,7 +122,7 @@ class BatchOrder:
             number, place = number + 1, 0
 
     def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Places in ``images`` at random, each once or as often as it is repeated."""
+        """Return places in ``images`` at random, each once or as often as it is repeated."""
         order = rng.permutation(len(self.images))
         if self.repeat is None:
             return order
@@ -132,7 +132,7 @@ class BatchOrder:
         return rng.permutation(np.repeat(order, times))[: self._epoch_images]
 
     def _windowed(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(I,) places in ``images`` in this epoch's order, and (I,) the window of each."""
+        """Return (I,) places in ``images`` in this epoch's order, and (I,) the window of each."""
         parts, part = np.unique(np.asarray(self.part_of), return_inverse=True)
         window = rng.permutation(len(parts))[part] // self.window_parts
         shuffled = self._shuffled(rng)

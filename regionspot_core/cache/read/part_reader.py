@@ -24,7 +24,7 @@ from regionspot_core.errors import InputError
 PER_IMAGE = ("image_tokens", "image_ids", "image_sizes", "negative_classes")
 """The batch's tensors that have no region axis."""
 FILL = {"classes": -1, "annotation_ids": -1}
-"""What stands where there is no region; 0 in the other tensors."""
+"""Class index of padding; other tensors have 0 there."""
 THREAD_NAME = "part-reader"
 
 Read = Callable[[NDArray[np.int64], int], FeatureBatch]
@@ -52,7 +52,7 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Step:
-    """One batch: its images, the part each lies in, and the windows it touches."""
+    """A batch: its images, the part each lies in, and the windows it touches."""
 
     images: NDArray[np.int64]
     part: NDArray[np.int64]
@@ -77,7 +77,7 @@ class PartReader:
         order: A windowed order.
 
     Raises:
-        InputError: The order is not windowed.
+        InputError: If the order is not windowed.
     """
 
     def __init__(self, read: Read, order: BatchOrder) -> None:
@@ -88,10 +88,10 @@ class PartReader:
         self._read = read
         self._order = order
         self.waited_seconds = 0.0
-        """How long the consumer has waited for windows, all iterations together."""
+        """Seconds that the consumer has waited for windows, all iterations together."""
 
     def batches(self, start_step: int = 0) -> Generator[FeatureBatch, None, None]:
-        """Endless batches from a step on. An error of reading is raised where its batch is due.
+        """Yield batches without end from a step on; an error is raised when its batch is due.
 
         The thread ends when the iteration is closed or left.
         """
@@ -125,11 +125,11 @@ class PartReader:
     ) -> _Window:
         parts = {}
         for number in np.unique(part).tolist():
-            mine = images[part == number]
-            first = int(mine.min())
+            in_part = images[part == number]
+            first = int(in_part.min())
             # Images between two wanted ones are read as well: one long read is the point.
             parts[number] = _Part(
-                first, self._read(np.arange(first, int(mine.max()) + 1), key.epoch)
+                first, self._read(np.arange(first, int(in_part.max()) + 1), key.epoch)
             )
         return _Window(key, parts)
 
@@ -137,7 +137,7 @@ class PartReader:
 def _windows(
     epochs: Iterable[tuple[int, Epoch]], begin: int
 ) -> Iterator[tuple[_Key, NDArray[np.int64], NDArray[np.int64]]]:
-    """Each window's key, images and their parts, beginning with the one that ``begin`` is in."""
+    """Yield each window's key, images and their parts, from the one with ``begin`` on."""
     for number, epoch in epochs:
         for window in range(int(epoch.window[begin]), int(epoch.window[-1]) + 1):
             first, stop = np.searchsorted(epoch.window, [window, window + 1])
@@ -160,13 +160,13 @@ def _steps(epochs: Iterable[tuple[int, Epoch]], begin: int, size: int) -> Iterat
 
 
 def _gather(step: _Step, parts: dict[int, _Part]) -> FeatureBatch:
-    """The batch's rows out of the parts, padded no further than the batch needs."""
+    """Return the batch's rows out of the parts, padded no further than the batch needs."""
     taken = []
     for number in np.unique(step.part).tolist():
-        mine = np.flatnonzero(step.part == number)
+        in_part = np.flatnonzero(step.part == number)
         first, batch = parts[number]
-        places = torch.from_numpy(step.images[mine] - first)
-        taken.append((torch.from_numpy(mine), places, batch))
+        places = torch.from_numpy(step.images[in_part] - first)
+        taken.append((torch.from_numpy(in_part), places, batch))
     width = max(1, *(int(batch.mask[places].sum(1).max()) for _, places, batch in taken))
     values = {}
     for field in fields(FeatureBatch):

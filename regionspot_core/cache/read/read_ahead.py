@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What is read: it says how much memory it takes."""
+    """An item that is read, and that knows how much memory it takes."""
 
     @property
     def nbytes(self) -> int:
@@ -56,7 +56,7 @@ class ReadAhead(Generic[Item, Batch]):
         self._memory_bytes = memory_bytes
         self._depth = depth
         self.waited_seconds = 0.0
-        """How long the consumer has waited for batches, all iterations together."""
+        """Seconds that the consumer has waited for batches, all iterations together."""
 
     def __iter__(self) -> Generator[Batch, None, None]:
         shelf: _Shelf[Batch] = _Shelf(self._memory_bytes, self._depth)
@@ -127,13 +127,13 @@ class _Shelf(Generic[Batch]):
             return None
 
     def end(self, error: Exception | None) -> None:
-        """No batch comes any more."""
+        """Tell the consumer that no batch comes any more."""
         with self.changed:
             self.ended, self.error = True, error
             self.changed.notify_all()
 
     def close(self) -> None:
-        """No batch is taken any more."""
+        """Tell the reader that no batch is taken any more."""
         with self.changed:
             self.closed = True
             self.batches.clear()

@@ -27,15 +27,15 @@ Indices = Sequence[int] | NDArray[np.integer]
 
 
 class FeatureCache:
-    """Finished stores as one sequence of images, those that could not be read left out.
+    """Finished stores as one sequence of images, without the images that could not be read.
 
     Args:
         stores: A folder or URL, or several of stores made by the same backbones, with the same
             vocabulary, tokens and views; their images come one store after the other.
 
     Raises:
-        CacheError: There is no store, or some of its parts are not written yet.
-        FingerprintError: Stores differ in what they must have in common.
+        CacheError: If there is no store, or some of its parts are not written yet.
+        FingerprintError: If stores differ in what they must have in common.
     """
 
     def __init__(self, stores: Location | Sequence[Location]) -> None:
@@ -58,7 +58,7 @@ class FeatureCache:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What the (first) store was made from."""
+        """Origin of the (first) store: models, weights, annotations."""
         return self.stores[0].fingerprint
 
     @property
@@ -87,11 +87,13 @@ class FeatureCache:
         return np.concatenate([store.region_counts for store in self.stores])
 
     def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(R,) the image of the sequence and (R,) the class index of every region."""
-        found = [store.region_classes() for store in self.stores]
+        """Return (R,) the image of the sequence and (R,) the class index of every region."""
+        of_stores = [store.region_classes() for store in self.stores]
         return (
-            np.concatenate([place + n for (place, _), n in zip(found, self._begin, strict=False)]),
-            np.concatenate([classes for _, classes in found]),
+            np.concatenate(
+                [place + n for (place, _), n in zip(of_stores, self._begin, strict=False)]
+            ),
+            np.concatenate([classes for _, classes in of_stores]),
         )
 
     @cached_property
@@ -113,7 +115,7 @@ class FeatureCache:
         return self._class_lists(NOT_EXHAUSTIVE)
 
     def class_bank(self) -> ClassBank:
-        """The embeddings of the vocabulary's names, written by extraction."""
+        """Read the embeddings of the vocabulary's names, written by extraction."""
         return self.stores[0].class_bank()
 
     def read(
@@ -123,7 +125,7 @@ class FeatureCache:
         flipped: NDArray[np.bool_] | None = None,
         copy: NDArray[np.integer] | None = None,
     ) -> FeatureBatch:
-        """The images at ``indices`` of the sequence, in that order.
+        """Return the images at ``indices`` of the sequence, in that order.
 
         Args:
             indices: (B,) places in the sequence.
@@ -131,8 +133,8 @@ class FeatureCache:
             copy: (B,) 0 for an image's own boxes, k for their k-th jittered copies.
 
         Raises:
-            CacheDamagedError: A chunk does not match its checksum; the images are named.
-            InputError: The stores do not keep such views.
+            CacheDamagedError: If a chunk does not match its checksum; the images are named.
+            InputError: If the stores do not keep such views.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         flips = np.zeros(len(wanted), dtype=bool) if flipped is None else np.asarray(flipped)
@@ -169,7 +171,7 @@ class FeatureCache:
         return ClassLists.joined(known) if len(known) == len(lists) else None
 
     def _negative_classes(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(B, N) as wide in every batch, so that batches can be put together of others."""
+        """Return (B, N) of the same width in every batch, so that batches can be put together."""
         if self.negative is None:
             return np.zeros((len(wanted), 0), dtype=np.int64)
         return self.negative.padded(wanted, self.negative.longest)

@@ -27,6 +27,7 @@ from regionspot_core.cache.layout.schema import (
 from regionspot_core.cache.layout.small import read_small
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.local_array import LocalArray, LocalRows
+from regionspot_core.cache.read.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.storage.arrays import (
     READ_ERRORS,
     begin_open,
@@ -40,7 +41,6 @@ from regionspot_core.cache.storage.markers import (
     require_markers,
     summarise,
 )
-from regionspot_core.cache.storage.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
@@ -56,10 +56,10 @@ DIRECT = hasattr(os, "preadv")
 
 
 class StoreReader:
-    """One finished store. Arrays are opened when first read, so that opening it is quick.
+    """A finished store. Arrays are opened when first read, so that opening it is quick.
 
     Raises:
-        CacheError: There is no store, or some of its parts are not written yet.
+        CacheError: If there is no store, or some of its parts are not written yet.
     """
 
     def __init__(self, store: Store) -> None:
@@ -99,7 +99,7 @@ class StoreReader:
         return self._positions // self.plan.part_images
 
     def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(R,) the place among its images and (R,) the class index of every region."""
+        """Return (R,) the place among its images and (R,) the class index of every region."""
         counts = self.region_counts
         place = np.repeat(np.arange(len(self)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
@@ -108,7 +108,7 @@ class StoreReader:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What stores that are read as one have in common; how they are encoded may differ."""
+        """Record that stores must share to be read as one; their encodings may differ."""
         keep = self.plan.keep.to_json()
         del keep["dtype"]
         return {
@@ -119,10 +119,10 @@ class StoreReader:
         }
 
     def class_bank(self) -> ClassBank:
-        """The embeddings of the vocabulary's names.
+        """Return the embeddings of the vocabulary's names.
 
         Raises:
-            CacheDamagedError: The file is missing, or is not what was written.
+            CacheDamagedError: If the file is missing, or is not what was written.
         """
         content = self.store.read(CLASS_BANK)
         if content is None or FileSum.of([content]) != self._files[CLASS_BANK]:
@@ -144,10 +144,10 @@ class StoreReader:
         return PendingBatch(self, self._positions[places], flipped, copy, width, negative)
 
     def class_lists(self, name: str) -> ClassLists | None:
-        """One of the schema's ``CLASS_LISTS``, of its images; None where the store has none.
+        """Read one of the schema's ``CLASS_LISTS``; None if the store has none.
 
         Raises:
-            CacheDamagedError: It is not what was written.
+            CacheDamagedError: If it is not what was written.
         """
         if f"{name}/{GROUP}" not in self._files:
             return None
@@ -177,7 +177,7 @@ class StoreReader:
         return read_small(self.store, name, self._files)
 
     def damaged(self, positions: NDArray[np.int64], error: Exception) -> CacheDamagedError:
-        """The error that names parts and images of chunks that cannot be read."""
+        """Return the error that names parts and images of chunks that cannot be read."""
         parts = sorted({int(position) // self.plan.part_images for position in positions})
         ids = ", ".join(str(image_id) for image_id in self.small["image/id"][positions][:4])
         return CacheDamagedError(
@@ -240,7 +240,7 @@ class PendingRows:
 
 @dataclass(frozen=True)
 class Share:
-    """Those of a batch's images or regions that come from one array."""
+    """Images or regions of a batch that come from one array."""
 
     select: NDArray[np.bool_]
     pending: PendingRows
@@ -280,7 +280,7 @@ class PendingBatch:
         """Wait for the batch.
 
         Raises:
-            CacheDamagedError: A chunk is missing or does not match its checksum.
+            CacheDamagedError: If a chunk is missing or does not match its checksum.
         """
         store, shape = self._store, self._store.plan.shape
         count = len(self._rows)
@@ -343,7 +343,7 @@ class PendingBatch:
 
 
 def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """The rows of all shares, each in its place; nothing is copied where one has them all."""
+    """Return the rows of all shares, each in its place; a single share is not copied."""
     if len(shares) == 1 and shares[0].select.all():
         return shares[0].pending.result()
     out = np.zeros(shape, dtype=np.float16)
@@ -353,7 +353,7 @@ def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
 
 
 def _complete(store: Store, plan: CachePlan) -> tuple[Complete, list[Marker]]:
-    """The store's summary, and the markers that had to be read for it."""
+    """Return the store's summary, and the markers that had to be read for it."""
     complete = read_complete(store, plan)
     if complete is not None:
         return complete, []

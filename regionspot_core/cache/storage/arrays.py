@@ -48,13 +48,13 @@ from regionspot_core.support.records import Int64, parse_object, shown, validate
 from regionspot_core.text.class_bank import HDF5
 
 MOST_REGIONS = 1 << 24
-"""Of an image; data sets have hundreds."""
+"""Most regions of an image; data sets have hundreds."""
 
-# No pool: the page cache already holds what is read twice, and copies less (benchmarks/LOG.md).
+# No pool: the page cache holds data that is read twice, and copies less (benchmarks/LOG.md).
 _CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
 
 READ_ERRORS = (ValueError, IndexError, OSError, RuntimeError)
-"""What TensorStore raises where a file is not what it should be."""
+"""Exceptions of TensorStore on a damaged file."""
 
 
 def create_array(group: zarr.Group, array: PartArray) -> None:
@@ -103,7 +103,7 @@ def consolidate(folder: Path) -> None:
 
 
 class _Fingerprint(BaseModel):
-    """As far as it is followed; the rest is only compared."""
+    """The fields of a fingerprint that are used; the others are only compared."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -126,7 +126,7 @@ class _Vocabulary(BaseModel):
 
 
 class _Attributes(BaseModel):
-    """What a store's group says of it, beside the format's number."""
+    """Attributes of a store's group, beside the format's number."""
 
     fingerprint: _Fingerprint
     plan: PlanRecord
@@ -135,7 +135,7 @@ class _Attributes(BaseModel):
 
 @dataclass(frozen=True)
 class Header:
-    """What a store's small files say of it, each held against its checksum and the plan."""
+    """Content of a store's small files, checked against their checksums and the plan."""
 
     attributes: dict[str, Any]
     files: dict[str, FileSum]
@@ -144,17 +144,17 @@ class Header:
 
 
 def read_header(store: Store) -> Header:
-    """Read and check what a store says of itself: nothing else of it is trusted before.
+    """Read and check a store's metadata, before anything else of it is trusted.
 
     Raises:
-        CacheError: There is no store, it is not ours, or it is of another format.
-        CacheDamagedError: A file of metadata is not what was written, or what it says cannot be.
+        CacheError: If there is no store, it is not ours, or it is of another format.
+        CacheDamagedError: If a file of metadata is not what was written, or what it says cannot be.
     """
     content = store.read(GROUP)
     if content is None:
         raise CacheError(
             f"{store}: expected a feature cache (written by `regionspot extract run`), found "
-            f"{_what_is_there(store)}"
+            f"{_kind_of_store(store)}"
         )
     files = read_plan_files(store)
     if not files:
@@ -172,7 +172,7 @@ def read_header(store: Store) -> Header:
 
 
 def read_attributes(store: Store) -> dict[str, Any]:
-    """What the store says of itself: format, fingerprint, plan and vocabulary.
+    """Read the store's attributes: format, fingerprint, plan and vocabulary.
 
     Raises:
         CacheError: As :func:`read_header`.
@@ -181,11 +181,11 @@ def read_attributes(store: Store) -> dict[str, Any]:
 
 
 def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
-    """The store's attributes in the content of the group's own file.
+    """Parse the store's attributes from the content of the group's own file.
 
     Raises:
-        CacheError: They are not those of a feature cache of this format.
-        CacheDamagedError: They are, and one of them cannot be.
+        CacheError: If they are not those of a feature cache of this format.
+        CacheDamagedError: If one of them is impossible.
     """
     try:
         attributes = parse_object(content)["attributes"][ATTRIBUTE]
@@ -194,9 +194,9 @@ def parse_attributes(store: Store, content: bytes) -> dict[str, Any]:
             f"{store}: not a feature cache ({type(error).__name__}: no {ATTRIBUTE!r} attributes)"
         ) from None
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
-        found = attributes.get("format") if isinstance(attributes, dict) else attributes
+        version = attributes.get("format") if isinstance(attributes, dict) else attributes
         raise CacheError(
-            f"{store}: expected cache format {FORMAT}, found {shown(found)}; extract it "
+            f"{store}: expected cache format {FORMAT}, found {shown(version)}; extract it "
             f"again, or read it with the version that wrote it"
         )
     _require_encoding(store, attributes)
@@ -227,10 +227,10 @@ def _require_encoding(store: Store, attributes: dict[str, Any]) -> None:
 def parse_plan(
     attributes: dict[str, Any], region_count: NDArray[np.int64], *, source: object
 ) -> CachePlan:
-    """The plan that a store's attributes and ``region/count`` say.
+    """Build the plan from a store's attributes and ``region/count``.
 
     Raises:
-        CacheDamagedError: They cannot be a plan's; ``source`` is named.
+        CacheDamagedError: If no plan has them; ``source`` is named.
     """
     record = validated(PlanRecord, attributes["plan"], not_ours(source, GROUP))
     if not len(region_count):
@@ -244,7 +244,7 @@ def parse_plan(
 
 
 def read_plan(store: Store, attributes: dict[str, Any]) -> CachePlan:
-    """The store's plan, from its attributes and its ``region/count``."""
+    """Read the store's plan, from its attributes and its ``region/count``."""
     region_count = read_small(store, "region/count", read_plan_files(store))
     return parse_plan(attributes, region_count, source=store)
 
@@ -253,7 +253,7 @@ def require_listed_as_planned(store: Store, files: dict[str, FileSum], plan: Cac
     """Refuse a list of the plan's files that names others than the plan yields, or lacks some.
 
     Raises:
-        CacheDamagedError: It does.
+        CacheDamagedError: If the list is another plan's.
     """
     optional = {each for name in CLASS_LISTS for each in (name, start_name(name))}
     arrays = SMALL_ARRAYS.keys() - optional | part_arrays(plan).keys()
@@ -280,10 +280,10 @@ def _require_whole(
 
 
 def problem_of_list(store: Store, files: dict[str, FileSum]) -> str | None:
-    """What is wrong with a list of the plan's files that is whole by itself; None where nothing.
+    """Return the problem of a list of the plan's files whose checksum is right; None if none.
 
-    It is another store's where the group's own file and others are not what it says, and are all
-    what their own checksums say.
+    The list is another store's if the group's own file and others do not match it, but match their
+    own checksums.
     """
     try:
         group = store.read(GROUP)
@@ -304,16 +304,16 @@ def problem_of_list(store: Store, files: dict[str, FileSum]) -> str | None:
 
 
 def _consolidated(group: bytes) -> dict[str, Any]:
-    """The metadata of all arrays and groups in the uppermost group's file, by name."""
+    """Return the metadata of all arrays and groups in the uppermost group's file, by name."""
     try:
-        found = parse_object(group)["consolidated_metadata"]["metadata"]
+        metadata = parse_object(group)["consolidated_metadata"]["metadata"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _is_sound(key: str, content: bytes, consolidated: dict[str, Any]) -> bool:
-    """Whether a file of the plan is what it says of itself."""
+    """Return whether a file of the plan matches its own checksum or the group's file."""
     if CHUNK in key:
         return bool(google_crc32c.value(content[:-4]).to_bytes(4, "little") == content[-4:])
     if key == CLASS_BANK:
@@ -359,7 +359,7 @@ def begin_open(store: Store, name: str) -> Any:  # noqa: ANN401 - TensorStore is
     return ts.open(spec, open=True, read=True, write=False, context=_CONTEXT)
 
 
-def _what_is_there(store: Store) -> str:
+def _kind_of_store(store: Store) -> str:
     if isinstance(store, FolderStore) and store.folder.exists():
         return "a folder that holds none" if store.folder.is_dir() else "a file"
     return "nothing"

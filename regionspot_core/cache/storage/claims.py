@@ -1,4 +1,4 @@
-"""Who works on what: two runs on one store share its parts and never write one file at once."""
+"""Claims on parts: two runs on one store share its parts and never write one file at once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LOCKS = "locks"
 
 
 TRIES = 100
-"""To lock in a folder that others remove when they have completed the store."""
-LOOK_AGAIN_SECONDS = 2.0
-"""How often a run that has nothing left to do looks whether another is done with its parts."""
+"""Tries to lock in a folder that another run removes when it completes the store."""
+RETRY_SECONDS = 2.0
+"""Pause before a run with nothing left to do tries again for the parts that another holds."""
 
 Item = TypeVar("Item")
 
@@ -44,7 +44,7 @@ def retry_held(
         if held and waiting is items and what is not None:
             say(f"{what}: {len(held)} parts are with another run on this store; waiting for it")
         if len(held) == len(waiting):
-            time.sleep(LOOK_AGAIN_SECONDS)
+            time.sleep(RETRY_SECONDS)
         waiting = held
 
 
@@ -59,7 +59,7 @@ class Claims(ABC):
     @abstractmethod
     @contextmanager
     def part(self, part: int) -> Iterator[bool]:
-        """Try to hold a part; whether it is held. It is let go even when the process is killed."""
+        """Try to hold a part, and yield whether it is held. Killing the process lets go of it."""
 
     @abstractmethod
     def clean_up(self) -> None:
@@ -67,7 +67,7 @@ class Claims(ABC):
 
 
 def claims_on(store: Store) -> Claims:
-    """The claims that work where the store lies."""
+    """Return the kind of claims that the store's place allows."""
     if isinstance(store, FolderStore):
         return FolderClaims(store.folder)
     return NoClaims()
@@ -160,7 +160,7 @@ class FolderClaims(Claims):
 
 
 class NoClaims(Claims):
-    """Nothing is claimed."""
+    """Claims of a store at a URL: none is made."""
 
     @contextmanager
     def whole(self) -> Iterator[None]:

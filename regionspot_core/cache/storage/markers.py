@@ -1,4 +1,4 @@
-"""What is committed: a marker a part, written last, and one summary once all parts are there.
+"""Commit markers: one for each part, written last, and one summary of a finished store.
 
 A part without a marker does not exist.
 """
@@ -46,7 +46,7 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class Marker:
-    """What a finished part holds."""
+    """Content of a finished part."""
 
     __pydantic_config__: ClassVar[ConfigDict] = KNOWN_KEYS_ONLY
 
@@ -56,13 +56,13 @@ class Marker:
     regions: Count
     failed: tuple[FailedImage, ...]
     files: dict[str, FileSum]
-    """By array name; an array the part has no rows of is missing."""
+    """Files by array name; an array without rows in the part is missing."""
     chunks: dict[str, Crc32cs] = field(default_factory=dict)
     """``chunk_sums`` of each file (`cache/layout/shards.py`): by them a reader tells the part's
     chunks from others that are as whole. Empty in markers of earlier versions."""
 
     def to_json(self) -> dict[str, Any]:
-        """What its file holds."""
+        """Return the values for its file."""
         values = asdict(self)
         return values if self.chunks else {k: v for k, v in values.items() if k != "chunks"}
 
@@ -84,13 +84,13 @@ class Complete:
     wrote a part: its markers have no sums of chunks, and no reader looks at them."""
 
     def to_json(self) -> dict[str, Any]:
-        """What its file holds."""
+        """Return the values for its file."""
         values = asdict(self)
         return values if self.seals else {k: v for k, v in values.items() if k != "seals"}
 
 
 def marker_key(part: int) -> str:
-    """Where the part's marker is, or will be."""
+    """Return the key of a part's marker."""
     return f"{PARTS}/{part:06d}.json"
 
 
@@ -100,20 +100,20 @@ def write_marker(store: Store, marker: Marker) -> None:
 
 
 def read_marker(store: Store, plan: CachePlan, part: int) -> Marker | None:
-    """The part's marker, or None where the part is not committed.
+    """Read a part's marker; None if the part is not committed.
 
     Raises:
-        CacheDamagedError: The marker is there but damaged.
+        CacheDamagedError: If the marker is there but damaged.
     """
     content = store.read(marker_key(part))
     return None if content is None else unsealed_marker(store, plan, part, content)
 
 
 def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
-    """The marker of every part, None where it is not committed.
+    """Read the marker of every part; None if it is not committed.
 
     Raises:
-        CacheDamagedError: A marker is there but damaged.
+        CacheDamagedError: If a marker is there but damaged.
     """
     arrays = list(part_arrays(plan).values())
     contents = store.read_many([marker_key(part) for part in range(plan.part_count)])
@@ -124,11 +124,11 @@ def read_markers(store: Store, plan: CachePlan) -> list[Marker | None]:
 
 
 def require_markers(store: Store, plan: CachePlan) -> list[Marker]:
-    """The marker of every part of a finished store.
+    """Read the marker of every part of a finished store.
 
     Raises:
-        CacheError: Parts are not written yet; says how many.
-        CacheDamagedError: A marker is there but damaged.
+        CacheError: If parts are not written yet; the message says how many.
+        CacheDamagedError: If a marker is there but damaged.
     """
     markers = read_markers(store, plan)
     whole = [marker for marker in markers if marker is not None]
@@ -141,7 +141,7 @@ def require_markers(store: Store, plan: CachePlan) -> list[Marker]:
 
 
 def write_complete(store: Store, plan: CachePlan) -> bool:
-    """Write the summary if every part is committed; whether it is."""
+    """Write the summary if every part is committed, and return whether that is so."""
     markers = read_markers(store, plan)
     whole = [marker for marker in markers if marker is not None]
     if len(whole) < len(markers):
@@ -151,26 +151,26 @@ def write_complete(store: Store, plan: CachePlan) -> bool:
 
 
 def summarise(markers: list[Marker]) -> Complete:
-    """The summary of all parts' markers."""
+    """Return the summary of all parts' markers."""
     checksum = 0
     for marker in markers:
         checksum = google_crc32c.extend(checksum, sealed(marker.to_json()))
-    told = all(marker.chunks for marker in markers)
+    have_chunks = all(marker.chunks for marker in markers)
     return Complete(
         parts=len(markers),
         images=sum(marker.images for marker in markers),
         regions=sum(marker.regions for marker in markers),
         failed=tuple(failure for marker in markers for failure in marker.failed),
         markers=f"{checksum:08x}",
-        seals="".join(seal_of(marker.to_json()) for marker in markers) if told else "",
+        seals="".join(seal_of(marker.to_json()) for marker in markers) if have_chunks else "",
     )
 
 
 def read_complete(store: Store, plan: CachePlan) -> Complete | None:
-    """The summary of a finished store; None where it is not finished, or was cut off before.
+    """Read the summary of a finished store; None if there is none yet.
 
     Raises:
-        CacheDamagedError: The summary is there but damaged, or of another plan.
+        CacheDamagedError: If the summary is there but damaged, or of another plan.
     """
     values = read_sealed(store, COMPLETE)
     if values is None:
@@ -188,10 +188,10 @@ def read_complete(store: Store, plan: CachePlan) -> Complete | None:
 
 
 def failed_images(store: Store, plan: CachePlan) -> tuple[FailedImage, ...]:
-    """The images of all committed parts that could not be read, whichever run did the parts.
+    """Return the images of all committed parts that could not be read, in any run.
 
     Raises:
-        CacheDamagedError: A marker or the summary is there but damaged.
+        CacheDamagedError: If a marker or the summary is there but damaged.
     """
     complete = read_complete(store, plan)
     if complete is not None:
@@ -206,10 +206,10 @@ def write_plan_files(store: Store, files: dict[str, FileSum]) -> None:
 
 
 def read_plan_files(store: Store) -> dict[str, FileSum]:
-    """The files that the plan decided; empty where that file is missing.
+    """Read the list of the files that the plan decided; empty if it is missing.
 
     Raises:
-        CacheDamagedError: It is damaged, or names a file that no plan yields.
+        CacheDamagedError: If it is damaged, or names a file that no plan yields.
     """
     values = read_sealed(store, PLAN_FILES)
     if values is None:
@@ -228,7 +228,7 @@ def unsealed_marker(
     content: bytes,
     arrays: Sequence[PartArray] | None = None,
 ) -> Marker:
-    """The marker in a file's content.
+    """Parse the marker in a file's content.
 
     Args:
         store: Where it lies, for messages.
@@ -238,7 +238,7 @@ def unsealed_marker(
         arrays: The plan's, where many markers are read; None makes them.
 
     Raises:
-        CacheDamagedError: The content is damaged, another part's, or of another plan.
+        CacheDamagedError: If the content is damaged, another part's, or of another plan.
     """
     key = marker_key(part)
     wrong = not_ours(store, key)
@@ -262,12 +262,12 @@ def unsealed_marker(
 
 
 def damaged(store: object, key: str, how: str) -> CacheDamagedError:
-    """The error of one file that is not what was written."""
+    """Return the error of one file that is not what was written."""
     return CacheDamagedError(
         f"{store}: {key} is {how}; `regionspot extract verify` tells what else is"
     )
 
 
 def not_ours(store: object, key: str) -> Callable[[str], CacheDamagedError]:
-    """Makes the error of a file whose checksum is right and whose content is not."""
+    """Return a function that makes the error of a file with a right checksum and wrong content."""
     return lambda problem: damaged(store, key, f"{NOT_OURS} ({problem})")

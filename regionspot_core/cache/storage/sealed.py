@@ -16,20 +16,20 @@ def write_sealed(store: Store, key: str, values: dict[str, Any]) -> None:
 
 
 def read_sealed(store: Store, key: str) -> dict[str, Any] | None:
-    """The values of a file that :func:`write_sealed` wrote; None where there is no file.
+    """Read the values of a file that :func:`write_sealed` wrote; None if there is no file.
 
     Raises:
-        CacheDamagedError: The file is not, byte for byte, what was written.
+        CacheDamagedError: If the file is not, byte for byte, what was written.
     """
     content = store.read(key)
     return None if content is None else unsealed(content, name=f"{store}: {key}")
 
 
 def unsealed(content: bytes, *, name: str) -> dict[str, Any]:
-    """The values in a file's content; ``name`` says in the message which file it is.
+    """Parse the values in a file's content; ``name`` is the file's in the message.
 
     Raises:
-        CacheDamagedError: It is not, byte for byte, what was written.
+        CacheDamagedError: If it is not, byte for byte, what was written.
     """
     values: dict[str, Any] = {}
     try:

@@ -1,4 +1,4 @@
-"""Where a store's files lie: a folder, or a URL that TensorStore reaches.
+"""Files of a store: in a folder, or at a URL that TensorStore reaches.
 
 Files are named by keys, relative to the store with ``/`` between, on every system. A key comes
 from a file that somebody may have sent, so that no kind of store takes one that leads out of it.
@@ -27,7 +27,7 @@ from regionspot_core.support.input_files import kind_of, open_input
 SCHEMES = ("s3", "gs")
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://")
 _OUTSIDE = re.compile(r"[\x00\\:]|(^|/)(\.{0,2})(/|$)")
-"""In a key: NUL, what separates folders or drives on Windows, ``/a``, ``a//b``, ``.``, ``..``."""
+"""Parts of a key that lead out: NUL, Windows's separators, ``/a``, ``a//b``, ``.``, ``..``."""
 _PIECES_A_CALL = 1024
 """POSIX lets a system take no more buffers in one call (IOV_MAX)."""
 _BLOCK = 1 << 22
@@ -41,8 +41,8 @@ def require_key(key: str) -> str:
     """Return the key of a file inside a store, whatever the system.
 
     Raises:
-        CacheError: The key is absolute, has ``..`` or an empty name in it, a backslash, a colon or
-            NUL.
+        CacheError: If the key is absolute, or has ``..``, an empty name, a backslash, a colon or
+            NUL in it.
     """
     if _OUTSIDE.search(key):
         raise CacheError(
@@ -62,11 +62,11 @@ class Store(ABC):
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:
-        """A whole file; None where there is none."""
+        """Read a whole file; None if there is none."""
 
     @abstractmethod
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Whole small files; None for each that is not there."""
+        """Read whole small files; None for each that is missing."""
 
     @abstractmethod
     def write(self, key: str, pieces: Pieces) -> None:
@@ -83,27 +83,27 @@ class Store(ABC):
 
     @abstractmethod
     def keys(self) -> list[str]:
-        """Every file. It lists the whole store, which may take long."""
+        """Return the key of every file; it lists the whole store, which may take long."""
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        """A file's content, piece by piece; nothing where there is none."""
+        """Yield a file's content, piece by piece; nothing if there is no file."""
         content = self.read(key)
         if content is not None:
             yield content
 
     @abstractmethod
     def kvstore(self, key: str) -> dict[str, Any]:
-        """TensorStore's specification of the folder at ``key``."""
+        """Return TensorStore's specification of the folder at ``key``."""
 
     def __str__(self) -> str:
         return self.name
 
 
 def open_store(location: Location | Store) -> Store:
-    """The store at a folder or URL, which need not exist yet.
+    """Return the store at a folder or URL, which need not exist yet.
 
     Raises:
-        CacheError: It is a URL of a kind that no driver here reaches.
+        CacheError: If it is a URL of a kind that no driver here reaches.
     """
     if isinstance(location, Store):
         return location
@@ -121,7 +121,7 @@ class FolderStore(Store):
     """A folder on a local or shared disk."""
 
     def __init__(self, folder: Path) -> None:
-        # Its lock and what it is built in lie beside it, under names that begin with its own.
+        # Its lock and its unfinished folder lie beside it, under names that begin with its own.
         self.folder = folder if folder.name not in ("", "..") else folder.resolve()
         if not self.folder.name:
             raise CacheError(
@@ -186,10 +186,10 @@ class FolderStore(Store):
         return self.folder / require_key(key)
 
     def _path_to_write(self, key: str) -> Path:
-        """Where a file is to be written or deleted, which no link may lead out of the store.
+        """Return the path at which to write or delete a file; no link leads it out of the store.
 
         Raises:
-            CacheError: A folder on the way is such a link, or the place is taken by a folder, a
+            CacheError: If a folder on the way is such a link, or the place is taken by a folder, a
                 pipe or a device.
         """
         path = self._path(key)
@@ -237,8 +237,8 @@ class ObjectStore(Store):
         """See :class:`Store`."""
         with self._explained(keys[0] if keys else ""):
             pending = [self._objects.read(require_key(key)) for key in keys]
-            found = [read.result() for read in pending]
-        return [bytes(each.value) if each.state == "value" else None for each in found]
+            results = [read.result() for read in pending]
+        return [bytes(each.value) if each.state == "value" else None for each in results]
 
     def write(self, key: str, pieces: Pieces) -> None:
         """See :class:`Store`."""

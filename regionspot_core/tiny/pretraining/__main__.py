@@ -111,7 +111,7 @@ def log_clip_gates(out: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
+    """Return the command line of this module."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _gate_scenes(start: int, end: int) -> list[Scene]:
-    """Scenes that no training has seen: from the validation stream, of a seed of their own."""
+    """Return scenes that no training uses: of the validation stream, with a seed of their own."""
     return [make_scene(scene_generator(GATE_SEED, "val", index)) for index in range(start, end)]
 
 

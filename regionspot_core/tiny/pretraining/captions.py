@@ -22,7 +22,7 @@ PLACES = (
 )
 """Thirds of the image, in row order."""
 PLAIN_SHARE = 0.4
-"""Of the names in a step's bank; the others stand in a template drawn at random."""
+"""Share of the names in a step's bank; the others stand in a template drawn at random."""
 
 
 class CaptionBank:
@@ -45,7 +45,7 @@ class CaptionBank:
         self.placed = tokenizer([f"{name} {place}" for name in names for place in PLACES])
 
     def sample(self, rng: np.random.Generator) -> torch.Tensor:
-        """One caption for each class, int64 [252, 16]: plain or in a random template."""
+        """Return one caption for each class, int64 [252, 16]: plain or in a random template."""
         count = len(self.plain)
         chosen = torch.from_numpy(rng.integers(0, len(self.templated), count))
         captions = self.templated[chosen, torch.arange(count)]
@@ -54,7 +54,7 @@ class CaptionBank:
 
 
 def place_index(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Index into `PLACES` of the centre of each xyxy pixel box [..., 4]."""
+    """Return index into `PLACES` of the centre of each xyxy pixel box [..., 4]."""
     third = IMAGE_SIZE / 3
     columns = ((boxes[..., 0] + boxes[..., 2]) / 2 / third).astype(np.int64).clip(0, 2)
     rows = ((boxes[..., 1] + boxes[..., 3]) / 2 / third).astype(np.int64).clip(0, 2)

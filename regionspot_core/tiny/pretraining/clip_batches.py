@@ -44,7 +44,7 @@ class ClipBatch:
 
 
 def window_batch(pool: ScenePool, count: int, rng: np.random.Generator) -> ClipBatch:
-    """`count` windows of 6 x 6 patches around one object each, at the native scale and place."""
+    """Return `count` windows of 6 x 6 patches around an object each, at native scale and place."""
     rows, boxes = _draw_objects(pool, count, rng)
     # Of the origins that show the whole box, any; where patches and box do not fit so, the nearest.
     low = np.ceil((boxes[:, 2:] - WINDOW) / PATCH_SIZE)
@@ -72,7 +72,7 @@ def window_batch(pool: ScenePool, count: int, rng: np.random.Generator) -> ClipB
 
 
 def scene_batch(pool: ScenePool, count: int, rng: np.random.Generator) -> ClipBatch:
-    """`count` whole scenes, a tenth of them replaced by enlarged crops around one object.
+    """Return `count` whole scenes, a tenth of them replaced by enlarged crops around one object.
 
     Crops teach CLIP-on-crop; places mean nothing in them, so all their placed names are undecided.
     """
@@ -94,7 +94,7 @@ def scene_batch(pool: ScenePool, count: int, rng: np.random.Generator) -> ClipBa
 
 
 def enlarged(image: torch.Tensor, view: NDArray[np.float32]) -> torch.Tensor:
-    """The xyxy pixel box `view` (whole pixels) of an image [3, 96, 96], squashed to [3, 96, 96]."""
+    """Return the xyxy box `view`, whole pixels, of an image [3, 96, 96], squashed to its size."""
     x1, y1, x2, y2 = view.astype(int)
     crop = image[None, :, y1:y2, x1:x2]
     return F.interpolate(crop, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)[0]
@@ -103,7 +103,7 @@ def enlarged(image: torch.Tensor, view: NDArray[np.float32]) -> torch.Tensor:
 def _draw_objects(
     pool: ScenePool, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Scene numbers [count] and the box [count, 4] of one object of each."""
+    """Return scene numbers [count] and the box [count, 4] of one object of each."""
     rows = rng.integers(0, len(pool), count)
     objects = (pool.class_ids[rows] > 0).sum(axis=1)
     chosen = (rng.random(count) * objects).astype(np.int64)
@@ -120,7 +120,7 @@ def _crop_views(boxes: NDArray[np.float32], rng: np.random.Generator) -> NDArray
 def _truth(
     pool: ScenePool, rows: NDArray[np.int64], views: NDArray[np.float32]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`ClipBatch.names` and `placed_names` of views [B, 4] (xyxy pixels) of scenes `rows` [B]."""
+    """Return `ClipBatch.names` and `placed_names` of views [B, 4], xyxy, of scenes `rows` [B]."""
     boxes, class_ids = pool.boxes[rows], pool.class_ids[rows]
     corners_low = np.maximum(boxes[..., :2], views[:, None, :2])
     corners_high = np.minimum(boxes[..., 2:], views[:, None, 2:])

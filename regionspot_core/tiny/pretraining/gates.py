@@ -19,7 +19,7 @@ RIDGE = 1.0
 
 @torch.inference_mode()
 def class_embeddings(clip: CLIP, templates: Sequence[Callable[[str], str]]) -> torch.Tensor:
-    """Class embeddings [252, 128]: unnormalised embeddings averaged over the templates, then L2."""
+    """Return class embeddings [252, 128]: averages over the templates, then L2 normalised."""
     tokenizer = tiny_tokenizer()
     names = [tiny_class.name for tiny_class in CLASSES]
     embedded = [
@@ -30,7 +30,7 @@ def class_embeddings(clip: CLIP, templates: Sequence[Callable[[str], str]]) -> t
 
 @torch.inference_mode()
 def crop_predictions(clip: CLIP, scenes: Sequence[Scene], embeddings: torch.Tensor) -> torch.Tensor:
-    """CLIP-on-crop: for each true box of the scenes, squashed to 96 pixels, its category id [N].
+    """Return the category id [N] that CLIP gives each true box, cut out and squashed to 96 pixels.
 
     The id is that of the nearest of the class embeddings [252, 128].
     """
@@ -42,13 +42,13 @@ def crop_predictions(clip: CLIP, scenes: Sequence[Scene], embeddings: torch.Tens
 
 
 def crop_accuracy(clip: CLIP, scenes: Sequence[Scene], embeddings: torch.Tensor) -> float:
-    """Top-1 of CLIP-on-crop over all objects of the scenes, out of 252 classes."""
+    """Return Top-1 of CLIP-on-crop over all objects of the scenes, out of 252 classes."""
     truth = torch.from_numpy(np.concatenate([scene.class_ids for scene in scenes]))
     return float((crop_predictions(clip, scenes, embeddings) == truth).float().mean())
 
 
 def ridge_accuracy(clip: CLIP, fitted: Sequence[Scene], tested: Sequence[Scene]) -> float:
-    """Top-1, out of 252, of a ridge regression on the mean patch token inside each true box.
+    """Return Top-1, out of 252, of a ridge regression on the mean patch token inside each true box.
 
     Fitted and tested on different scenes. It rises with what the patch tokens tell about their
     surroundings, which is what a fusion head has to read.
@@ -65,7 +65,7 @@ def ridge_accuracy(clip: CLIP, fitted: Sequence[Scene], tested: Sequence[Scene])
 
 @torch.inference_mode()
 def _box_features(clip: CLIP, scenes: Sequence[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean patch token of each object's box, float64 [N, 128], and category ids int64 [N]."""
+    """Return each object's mean patch token, float64 [N, 128], and category id, int64 [N]."""
     centres = (torch.arange(GRID) + 0.5) * PATCH_SIZE
     features = []
     for scene in scenes:

@@ -34,7 +34,7 @@ class ScenePool:
 
 
 def make_pool(count: int, *, seed: int, workers: int = 2) -> ScenePool:
-    """The first `count` scenes of the pretraining stream, whatever the number of `workers`."""
+    """Return the first `count` scenes of the pretraining stream, with any number of `workers`."""
     starts = range(0, count, CHUNK)
     ends = [min(start + CHUNK, count) for start in starts]
     if workers == 1 or count <= CHUNK:

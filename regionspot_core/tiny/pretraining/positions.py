@@ -6,7 +6,7 @@ from regionspot_core.tiny.models import GRID
 
 
 def sincos_positions(width: int) -> torch.Tensor:
-    """Position table [GRID * GRID, width] in row order, values of unit variance.
+    """Return position table [GRID * GRID, width] in row order, values of unit variance.
 
     A quarter of the channels each: sine and cosine of the column, sine and cosine of the row.
     `width` must divide by 4. The lowest frequency spans the grid: with the usual base of 10 000

@@ -59,7 +59,7 @@ def initialise_clip(clip: CLIP) -> None:
 def clip_loss(
     clip: CLIP, pool: ScenePool, captions: CaptionBank, *, seed: int, step: int, steps: int
 ) -> torch.Tensor:
-    """The loss of one step out of `steps`; everything random follows from `seed` and `step`."""
+    """Return the loss of a step out of `steps`; `seed` and `step` decide all that is random."""
     rng = np.random.default_rng([seed, step])
     progress = step / steps
     if progress < WINDOW_PHASE or (progress < MIXED_PHASE and step % 4 == 0):
@@ -79,14 +79,14 @@ def clip_loss(
 
 
 def _placed_bank(placed_names: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Numbers of `PLACED_BANK` captions: all right somewhere in the batch, and random others."""
+    """Return numbers of `PLACED_BANK` captions: all that are right in the batch, and others."""
     order = torch.from_numpy(rng.permutation(placed_names.shape[1]))
     right = (placed_names[:, order] == POSITIVE).any(dim=0)
     return order[right.to(torch.uint8).sort(descending=True, stable=True).indices[:PLACED_BANK]]
 
 
 def encode_views(clip: CLIP, batch: ClipBatch) -> torch.Tensor:
-    """Image embeddings [B, 128], not normalised, of views that keep their cells' position rows."""
+    """Return image embeddings [B, 128], not normalised, of views at their cells' positions."""
     visual = clip.visual
     patches = visual.conv1((batch.images - _MEAN) / _STD).flatten(2).transpose(1, 2)
     patches = patches + visual.positional_embedding[1 + batch.cells]
@@ -97,7 +97,7 @@ def encode_views(clip: CLIP, batch: ClipBatch) -> torch.Tensor:
 
 
 def encode_texts(clip: CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """Text embeddings [N, 128], not normalised, of tokens int64 [N, context].
+    """Return text embeddings [N, 128], not normalised, of tokens int64 [N, context].
 
     As `CLIP.encode_text`, but computed no farther than the longest text: attention is causal and
     the pooled token is the last of each text, so padding changes nothing.
@@ -113,7 +113,7 @@ def encode_texts(clip: CLIP, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def multi_positive_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """InfoNCE, both ways, where an image has several right captions: mean over positive pairs.
+    """Return InfoNCE, both ways, for images with several right captions: mean over positive pairs.
 
     Each positive pair stands against the negatives of its row and then of its column; other
     positives and undecided pairs are in neither sum.

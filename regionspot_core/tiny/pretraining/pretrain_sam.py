@@ -57,7 +57,7 @@ def initialise_sam(sam: Sam) -> None:
 
 
 def sam_loss(sam: Sam, pool: ScenePool, seed: int, step: int) -> torch.Tensor:
-    """The loss of one step; everything random follows from `seed` and `step`."""
+    """Return the loss of one step; everything random follows from `seed` and `step`."""
     rng = np.random.default_rng([seed, step])
     kind: PromptKind = rng.choice(
         ["box", "point", "mask"], p=[1 - POINT_SHARE - MASK_SHARE, POINT_SHARE, MASK_SHARE]
@@ -73,7 +73,7 @@ def sam_loss(sam: Sam, pool: ScenePool, seed: int, step: int) -> torch.Tensor:
 def decode(
     sam: Sam, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`MaskDecoder.predict_masks`, which takes one image, for P prompts of each of B images.
+    """Run `MaskDecoder.predict_masks`, which takes one image, for P prompts of each of B images.
 
     Args:
         embeddings: [B, W, G, G] from the image encoder.
@@ -100,7 +100,7 @@ def decode(
 
 @torch.inference_mode()
 def box_iou_of_masks(sam: Sam, scenes: list[Scene]) -> float:
-    """Mean IoU of mask 0 with the visible mask, over all objects, each prompted by its box."""
+    """Return the mean IoU of mask 0 with the visible mask, over all objects prompted by boxes."""
     ious = []
     for scene in scenes:
         image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float()
@@ -169,7 +169,7 @@ def _iou(masks: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def _mask_loss(
     low_logits: torch.Tensor, predicted_iou: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """The loss of logits [N, 4, 48, 48] and predicted IoU [N, 4] for targets bool [N, 96, 96]."""
+    """Return the loss of logits [N, 4, 48, 48] and IoU [N, 4] for targets bool [N, 96, 96]."""
     with torch.no_grad():
         low_targets = F.avg_pool2d(targets[:, None].float(), IMAGE_SIZE // LOW_RESOLUTION) >= 0.5
         actual_iou = _iou(low_logits > 0, low_targets)

@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Learning rate of a run: linear warm-up, then half a cosine to zero over `steps`."""
+    """Return learning rate of a run: linear warm-up, then half a cosine to zero over `steps`."""
 
     steps: int
     peak: float = 1e-3
     warmup: int = 200
 
     def rate(self, step: int) -> float:
-        """Learning rate of the given step, counted from 0."""
+        """Return learning rate of the given step, counted from 0."""
         warm = min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 4)))
         return self.peak * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
@@ -36,7 +36,7 @@ class Schedule:
 def decoupled_adamw(
     model: torch.nn.Module, weight_decay: float, betas: tuple[float, float]
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: not biases, norms, position tables or token embeddings."""
+    """Return AdamW that decays matrices only: no biases, norms, position tables or embeddings."""
     decayed: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():

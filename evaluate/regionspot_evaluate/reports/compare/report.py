@@ -18,7 +18,7 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.compare.config import CompareConfig
 from regionspot_evaluate.reports.compare.published import Published
 from regionspot_evaluate.reports.compare.resampling import CONFIDENCE, interval
-from regionspot_evaluate.scoring.figures import SCORERS, SHOWN, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.figures import SHOWN, Iou, Score, one_protocol
 from regionspot_evaluate.scoring.report import percent
 
 Kind = Literal["bbox", "segm", "regions"]
@@ -123,7 +123,7 @@ class CompareReport:
     def tables(self) -> list[Group]:
         """For people, at 80 columns: the main figures, then frequencies and the rest."""
         scores = [score for row in self.rows.values() for score in row.scores.values()]
-        scorers = " and ".join(dict.fromkeys(SCORERS[score.scorer] for score in scores))
+        scorers = " and ".join(dict.fromkeys(score.package for score in scores))
         main: dict[str, tuple[Kind, str]] = {
             f"{KINDS[iou].lower()} AP": (iou, "AP") for iou in self.config.iou
         }

@@ -37,6 +37,7 @@ class _Told(Record, extra="ignore", strict=True):
 
 
 class _Scores(_Told):
+    protocol: str = ""
     metrics: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -54,7 +55,9 @@ class Measured(_Told):
     def of(self, iou: Iou) -> dict[str, float | None] | None:
         """The figures by LVIS's standard protocol; None where there are none."""
         found = self.scores.get("standard", {}).get(iou)
-        return found.metrics if found and found.metrics else None
+        if found is None or not found.protocol.startswith("LVIS"):
+            return None
+        return found.metrics or None
 
 
 class Metrics(Measured):

@@ -1,7 +1,7 @@
-"""The checksums that a part's chunks must have, and reading rows that are held against them.
+"""Expected checksums of a part's chunks, and rows that are checked against them.
 
-A chunk carries its own checksum, which any other image's chunk matches as well. Which chunk belongs
-where is what the part's marker says, and which markers are the store's, the summary of them all.
+A chunk's own checksum does not show which image it is of. The part's marker has the checksums of
+its chunks, and the store's summary has those of all markers.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class PartSums:
     Args:
         store: The store.
         plan: Its plan.
-        complete: Its summary. One of an earlier version says nothing of markers, which then have
-            no sums either: none is read.
-        markers: Those that were read already.
+        complete: Its summary. An earlier version's has no checksums of markers, and its markers
+            have none of chunks: none is read.
+        markers: Markers that were read already.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PartSums:
             self._keep(marker)
 
     def __call__(self, part: int, name: str) -> NDArray[np.uint32] | None:
-        """The CRC-32C of each chunk of a part's file, in order; None in an earlier version's store.
+        """Return the CRC-32C of each chunk of a part's file; None in an earlier version's store.
 
         Raises:
-            CacheDamagedError: The part's marker is missing, damaged, or not the store's.
+            CacheDamagedError: If the part's marker is missing, damaged, or not the store's.
         """
         if not self._seals:
             return None
@@ -66,7 +66,7 @@ class PartSums:
         """Read the markers of some parts at once.
 
         Raises:
-            CacheDamagedError: One is missing, damaged, or not the store's.
+            CacheDamagedError: If one is missing, damaged, or not the store's.
         """
         unknown = [part for part in parts if self._seals and part not in self._known]
         keys = [marker_key(part) for part in unknown]
@@ -90,8 +90,8 @@ class CheckedRows:
 
     Args:
         opened: The array in TensorStore.
-        array: What the plan says of it.
-        sums: What its chunks' checksums must be.
+        array: Its layout by the plan.
+        sums: Expected checksums of its chunks.
         rows: (N,) along axis 0.
         copies: (N,) along axis 1, where the array has jittered copies; None elsewhere.
     """
@@ -119,11 +119,11 @@ class CheckedRows:
             self._pending = opened.vindex[whole, np.repeat(copy, self._length)].read()
 
     def result(self) -> NDArray[Any]:
-        """(N, …) the rows.
+        """Return (N, …) the rows.
 
         Raises:
-            ValueError: A chunk is damaged, or another part's.
-            CacheDamagedError: A part's marker is.
+            ValueError: If a chunk is damaged, or another part's.
+            CacheDamagedError: If a part's marker is damaged.
         """
         shard_chunks = self._array.shard[0] // self._length * self._beside
         parts, places = np.divmod(self._chunks, shard_chunks)
