@@ -56,7 +56,7 @@ class Result:
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """(R, H, W) masks, original pixels."""
+        """Return (R, H, W) masks, original pixels."""
         if not self.encoded_masks:
             return np.zeros((0, *self.size), dtype=bool)
         masks: NDArray[np.bool_] = np.stack(
@@ -165,7 +165,7 @@ class Recognizer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class names."""
+        """Return the class names."""
         return self._models.vocabulary.names
 
     def __call__(

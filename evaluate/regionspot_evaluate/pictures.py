@@ -32,7 +32,7 @@ REGIONS_SHOWN = 8
 DRAWN_PIXELS = 700
 """The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
 LINE_LETTERS = 38
-"""What fits beside the confidence at full size; longer lines are set smaller."""
+"""Characters that fit beside the confidence at full size; longer lines are set smaller."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Picture:
 
 
 def shrunk(image: RGBImage) -> RGBImage:
-    """An image no larger than it is drawn, each side divided by a whole number."""
+    """Return an image at about the size it is drawn, each side divided by a whole number."""
     return np.asarray(Image.fromarray(image).reduce(_step(image.shape[:2])))
 
 

@@ -26,7 +26,7 @@ def require_ours(folder: Path, *, recorded: bool) -> None:
             the names of the files are then enough.
 
     Raises:
-        InputError: The folder is not ours; the message names what is in it.
+        InputError: If the folder is not ours; the message names what is in it.
     """
     if not os.path.lexists(folder):
         return
@@ -72,7 +72,7 @@ def remove_left_gathered(folder: Path) -> None:
 
 
 def _foreign(folder: Path, *, recorded: bool) -> str | None:
-    """What shows that a folder is not ours; None where nothing does, or where it is gone."""
+    """Return a file that shows that a folder is not ours; None if there is none, or no folder."""
     try:
         with os.scandir(folder) as entries:
             is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}

@@ -33,7 +33,7 @@ class LvisScorer:
         ious: What will be scored; masks are kept in memory for ``segm`` only.
 
     Raises:
-        AnnotationError: The file is missing or malformed, or lacks LVIS's federated lists or
+        AnnotationError: If the file is missing or malformed, or lacks LVIS's federated lists or
             frequencies.
     """
 
@@ -53,7 +53,7 @@ class LvisScorer:
         """Score an LVIS results file.
 
         Raises:
-            AnnotationError: The file is missing, malformed or empty, or has a detection that
+            AnnotationError: If the file is missing, malformed or empty, or has a detection that
                 cannot be scored.
         """
         return self.score_all(detections, ious=(iou,), protocols=(protocol,))[protocol][iou]
@@ -66,7 +66,7 @@ class LvisScorer:
         protocols: Sequence[Protocol] = ("standard",),
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
-        """As :meth:`score`, of boxes and masks and by several protocols: the file is read once.
+        """Score boxes and masks by several protocols; the file is read once.
 
         Args:
             detections: The file, or what was read of it.
