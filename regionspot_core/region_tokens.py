@@ -29,7 +29,7 @@ def chosen_tokens(
     tokens: torch.Tensor, choice: TokenChoice, kept: KeptTokens = "all"
 ) -> torch.Tensor:
     """Return the N chosen of regions' tokens (..., M, S) in a row, (..., N·S)."""
-    return tokens[..., _places(choice, kept), :].flatten(-2)
+    return tokens[..., _places(choice, tokens.shape[-2], kept), :].flatten(-2)
 
 
 def chosen_count(choice: TokenChoice, count: int, kept: KeptTokens, *, of: str) -> int:
@@ -43,8 +43,9 @@ def chosen_count(choice: TokenChoice, count: int, kept: KeptTokens, *, of: str) 
             f"{of} keeps only the paper's token of each region, and head.region_tokens={choice} "
             f"needs all; extract it with --sam-tokens all, or set head.region_tokens=paper"
         )
-    return len(range(count)[_places(choice, kept)])
+    return len(range(count)[_places(choice, count, kept)])
 
 
-def _places(choice: TokenChoice, kept: KeptTokens) -> slice:
-    return _ALONE if kept == "paper" else _CHOSEN[choice]
+def _places(choice: TokenChoice, count: int, kept: KeptTokens) -> slice:
+    # Region encoders other than SAM may have one token alone: it is the paper's.
+    return _ALONE if kept == "paper" or count == 1 else _CHOSEN[choice]

@@ -8,11 +8,13 @@ Photographs and annotations to try things on may lie in a folder ``shared`` besi
 in the one that ``REGIONSPOT_SHARED`` names; tests that want them skip where there is none.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -24,6 +26,9 @@ from hypothesis import settings
 from PIL import Image
 
 from regionspot import cli
+
+if TYPE_CHECKING:
+    from regionspot_core.backbones.loading import Backbones
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("REGIONSPOT_SHARED", ROOT.parent / "shared")) / "data"
@@ -81,6 +86,14 @@ def read_photo() -> Callable[[str], np.ndarray]:
         return np.asarray(Image.open(PHOTOS / name).convert("RGB"))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def backbones() -> Backbones:
+    """The tiny models on the processor, loaded once for all files of a worker."""
+    from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+
+    return load_backbones(BackboneConfig(device="cpu"))
 
 
 class Done(NamedTuple):

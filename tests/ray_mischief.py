@@ -84,6 +84,7 @@ class Plain:
 
 
 class PlainRegions(Plain):
+    token_order, paper_token = "plain", 1
     token_count, token_width = 3, 4
 
     def embed(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -99,6 +100,7 @@ class PlainRegions(Plain):
 
 
 class PlainImages(Plain):
+    token_order = "plain"
     token_count, token_width, text_width, logit_scale = 2, 5, 6, 10.0
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:

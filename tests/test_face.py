@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 import regionspot as rs
-from regionspot_core.backbones.config import BackboneConfig
-from regionspot_core.backbones.loading import Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.errors import InputError
 from regionspot_core.tiny.world import write_world
 from regionspot_evaluate.config import PredictConfig
@@ -20,11 +19,6 @@ from regionspot_evaluate.predict import run_prediction
 
 NAMES = ["solid lime square", "striped teal circle", "dotted red star"]
 BOXES = [[4, 6, 30, 40], [20, 20, 60, 60]]
-
-
-@pytest.fixture(scope="module")
-def models() -> Backbones:
-    return load_backbones(BackboneConfig(device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recognizer(place: Path, models: Backbones) -> rs.Recognizer:
-    return rs.Recognizer.load(place / "run", names=NAMES, device="cpu", backbones=models)
+def recognizer(place: Path, backbones: Backbones) -> rs.Recognizer:
+    return rs.Recognizer.load(place / "run", names=NAMES, device="cpu", backbones=backbones)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +75,14 @@ def test_a_store_and_a_head_open(place: Path) -> None:
 
 
 def test_the_same_answers_as_the_command(
-    place: Path, photo: Path, recognizer: rs.Recognizer, models: Backbones
+    place: Path, photo: Path, recognizer: rs.Recognizer, backbones: Backbones
 ) -> None:
     result = recognizer(photo, boxes=BOXES)
     config = PredictConfig(
         image=photo, head=place / "run", out=place / "predicted", names=",".join(NAMES),
         boxes=tuple(",".join(map(str, box)) for box in BOXES), backbones={"device": "cpu"},
     )  # fmt: skip
-    expected = run_prediction(config, backbones=models)
+    expected = run_prediction(config, backbones=backbones)
     assert [tuple(each) for each in result.top(3)] == [r.names for r in expected.regions]
     assert result.boxes.tolist() == [list(region.box) for region in expected.regions]
     assert list(result.encoded_masks) == [region.mask for region in expected.regions]

@@ -163,7 +163,7 @@ class WeightRequest(Config):
     def _something_is_fetched(self) -> WeightRequest:
         if self.sam is None and self.clip is None:
             raise ValueError("nothing to fetch: give --sam NAME, --clip NAME or both")
-        if self.sam not in (None, *SAM_NAMES):
+        if self.sam not in (None, *SAM_NAMES) and ":" not in str(self.sam):
             raise ValueError(f"--sam {self.sam}: expected one of {', '.join(SAM_NAMES)}")
         return self
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from regionspot_core.backbones.clip.open_clip_models import check_name
 from regionspot_core.backbones.clip.open_clip_tags import as_a_file, download_tag, find_tag
+from regionspot_core.backbones.registry import find_region_encoder
 from regionspot_core.backbones.weights.download import fetch
 from regionspot_core.backbones.weights.official import (
     OPENAI,
     OfficialFile,
     openai_file,
-    sam_file,
 )
+from regionspot_core.errors import InputError
 from regionspot_core.support.files import file_sha256
 from regionspot_extract.config import WeightRequest as WeightRequest
 
@@ -80,7 +81,10 @@ def fetch_weights(request: WeightRequest) -> Iterator[WeightFile]:
 
 def _official_files(request: WeightRequest) -> Iterator[OfficialFile]:
     if request.sam is not None:
-        yield sam_file(request.sam)
+        file = find_region_encoder(request.sam).published(request.sam)
+        if file is None:
+            raise InputError(f"--sam {request.sam}: nothing is published to fetch for it")
+        yield file
     if request.clip is not None and request.clip_pretrained == OPENAI:
         file = openai_file(request.clip)
         if file is not None:

@@ -24,7 +24,8 @@ class BackboneConfig(Config):
     """Which frozen models, and where and how they run."""
 
     sam: Annotated[str, Flag(metavar="NAME", panel=FROZEN)] = TINY
-    """Region encoder: `tiny`, `vit_b`, `vit_l` or `vit_h`."""
+    """Region encoder: `tiny`, `vit_b`, `vit_l`, `vit_h`, or your own as
+    `my_package.models:ENTRY`."""
     sam_checkpoint: Annotated[
         Path | None,
         Flag(metavar="FILE", check=existing_file, panel=FROZEN, default="where weights puts it"),
@@ -35,7 +36,8 @@ class BackboneConfig(Config):
     )
     """Side of SAM's input in pixels."""
     clip: Annotated[str, Flag(metavar="NAME", panel=FROZEN)] = TINY
-    """Image and text encoder: `tiny`, or an open_clip ViT such as `ViT-B-16`."""
+    """Image and text encoder: `tiny`, an open_clip ViT such as `ViT-B-16`, or your own as
+    `my_package.models:ENTRY`."""
     clip_pretrained: Annotated[str | None, Flag(metavar="TAG|FILE", panel=FROZEN)] = None
     """CLIP's weights: open_clip's tag (`openai`) or a weight file."""
     clip_input: Annotated[int | None, Flag(panel=FROZEN, default="as trained")] = Field(

@@ -16,7 +16,9 @@ from regionspot_core.backbones.protocols import (
 )
 from regionspot_core.backbones.registry import load_image_text_encoder, load_region_encoder
 from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.region_tokens import PAPER_TOKEN
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,20 @@ def load_backbones(config: BackboneConfig) -> Backbones:
         InputError: A name, a device or a weight file is wrong.
     """
     runtime = Runtime.create(config.device, config.precision, compile=config.compile)
-    return Backbones(
-        load_region_encoder(
-            config.sam,
-            checkpoint=config.sam_checkpoint,
-            input_size=config.sam_input,
-            runtime=runtime,
-        ),
-        _load_clip(config, runtime),
+    region_encoder = load_region_encoder(
+        config.sam,
+        checkpoint=config.sam_checkpoint,
+        input_size=config.sam_input,
+        runtime=runtime,
     )
+    expected = 0 if region_encoder.token_count == 1 else PAPER_TOKEN
+    if region_encoder.paper_token != expected:
+        raise InputError(
+            f"--sam {config.sam}: expected paper_token = {expected} of "
+            f"{region_encoder.token_count} tokens, got {region_encoder.paper_token}; let the "
+            f"encoder give its tokens in that order"
+        )
+    return Backbones(region_encoder, _load_clip(config, runtime))
 
 
 def load_clip(config: BackboneConfig) -> ImageTextEncoder:

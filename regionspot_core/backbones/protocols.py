@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -21,12 +21,12 @@ from regionspot_core.imaging.transforms import RGBImage, Size
 
 @dataclass(frozen=True)
 class RegionTokens:
-    """What the region encoder says of N regions."""
+    """Tokens of N regions."""
 
     tokens_NMS: torch.Tensor
-    """(N, M, S): row 0 the IoU token, then the mask tokens; row 1 is the paper's."""
+    """(N, M, S). The paper's token is the encoder's row ``paper_token``."""
     iou_NQ: torch.Tensor
-    """(N, Q): predicted IoU of each of the Q = M - 1 mask tokens."""
+    """(N, Q): predicted IoU of the last Q = M - 1 tokens' masks; Q = 1 where M = 1."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,19 @@ class ProposedRegions:
     """N masks as COCO run-length encodings, original pixels; the boxes are around them."""
 
 
+ImageEmbeddings: TypeAlias = Any
+"""Whatever a region encoder makes of B images. Nobody else looks into it: others take slices,
+``embeddings[2:3]`` is the third image's, and hand these back to the encoder."""
+
+
 class RegionEncoder(Protocol):
-    """Turns box prompts into region tokens, and into masks where asked."""
+    """A model that turns box prompts into region tokens, and into masks where asked."""
 
     name: str
+    token_order: str
+    """Names of a region's tokens in their order, as fingerprints record them."""
+    paper_token: int
+    """Row of the token that the paper takes: 0 of a lone token, 1 of several."""
     token_count: int
     """M, tokens a region."""
     token_width: int
@@ -67,17 +76,17 @@ class RegionEncoder(Protocol):
         """Resize an image for the model, on the CPU; safe to call from several threads."""
         ...
 
-    def embed(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Embed B prepared images: (B, ...)."""
+    def embed(self, images: Sequence[torch.Tensor]) -> ImageEmbeddings:
+        """Embed B prepared images."""
         ...
 
     def decode(
         self,
-        embeddings: torch.Tensor,
+        embeddings: ImageEmbeddings,
         boxes: Sequence[FloatArray],
         sizes: Sequence[Size],
     ) -> RegionTokens:
-        """Tokens of all regions of B embedded images, image after image.
+        """Return the tokens of all regions of B embedded images, image after image.
 
         Args:
             embeddings: As :meth:`embed` returned them, B images.
@@ -87,24 +96,24 @@ class RegionEncoder(Protocol):
         ...
 
     def segment(
-        self, embedding: torch.Tensor, prompts: Prompts, size: Size
+        self, embedding: ImageEmbeddings, prompts: Prompts, size: Size
     ) -> Iterator[SegmentedRegions]:
-        """Tokens and masks of one image's regions, a few regions at a time.
+        """Yield tokens and masks of one image's regions, a few regions at a time.
 
         Args:
-            embedding: One image of :meth:`embed`'s result, batch axis kept.
+            embedding: A slice of :meth:`embed`'s result, of one image.
             prompts: What points at the R regions.
             size: Original (height, width).
         """
         ...
 
     def propose(
-        self, embedding: torch.Tensor, size: Size, options: ProposeConfig
+        self, embedding: ImageEmbeddings, size: Size, options: ProposeConfig
     ) -> ProposedRegions:
         """Find regions in one image without any prompt.
 
         Args:
-            embedding: One image of :meth:`embed`'s result, batch axis kept.
+            embedding: A slice of :meth:`embed`'s result, of one image.
             size: Original (height, width).
             options: How densely to look, and what to keep.
         """
@@ -123,9 +132,11 @@ class PatchGrid:
 
 
 class ImageTextEncoder(Protocol):
-    """Turns images into tokens, and images and texts into vectors of one space."""
+    """A model that turns images into tokens, and images and texts into vectors of one space."""
 
     name: str
+    token_order: str
+    """Names of an image's tokens in their order, as fingerprints record them."""
     token_count: int
     """T, tokens an image, CLS first where there is one."""
     token_width: int
@@ -171,12 +182,12 @@ class ImageTextEncoder(Protocol):
 def backbones_fingerprint(
     region_encoder: RegionEncoder, image_text_encoder: ImageTextEncoder
 ) -> dict[str, Any]:
-    """The record of two frozen models and of which of their tokens are taken."""
+    """Return the record of two frozen models and of which of their tokens are taken."""
     return {
         "region_encoder": region_encoder.fingerprint(),
         "image_text_encoder": image_text_encoder.fingerprint(),
         "tokens": {
-            "region": "mask decoder output, IoU token then mask tokens",
-            "image": "last block before ln_post, CLS then patches",
+            "region": region_encoder.token_order,
+            "image": image_text_encoder.token_order,
         },
     }

@@ -1,4 +1,8 @@
-"""Backbones by name. A file of this folder, or below it, that defines an entry is found here."""
+"""Backbones by name: those of this folder's files, those registered, and those of users' modules.
+
+A file of this folder, or below it, that defines ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER`` is
+found. A module of a user's is named together with its entry, ``--sam my_package.models:ENTRY``.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,15 @@ from regionspot_core import backbones
 from regionspot_core.backbones.config import TINY as TINY
 from regionspot_core.backbones.protocols import ImageTextEncoder, RegionEncoder
 from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.backbones.weights.official import OfficialFile
 from regionspot_core.errors import InputError
+from regionspot_core.support.named_objects import load_object
 
 Encoder = TypeVar("Encoder", covariant=True)
 
 
 class Loader(Protocol[Encoder]):
-    """Loads the frozen model called ``name``."""
+    """Function that loads the frozen model called ``name``."""
 
     def __call__(
         self, name: str, *, weights: str | None, input_size: int | None, runtime: Runtime
@@ -42,13 +48,36 @@ class Loader(Protocol[Encoder]):
 
 @dataclass(frozen=True)
 class Entry(Generic[Encoder]):
-    """The backbones of one file, as its ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER``."""
+    """The encoders that one function loads."""
 
     names: Callable[[], Sequence[str]]
-    """All names; called only once a name is looked for."""
+    """Function that lists their names; called when a name is looked for."""
     load: Loader[Encoder]
-    examples: tuple[str, ...]
-    """The names to show where all would be too many."""
+    examples: tuple[str, ...] = ()
+    """Names to show where all would be too many."""
+    published: Callable[[str], OfficialFile | None] = lambda name: None
+    """Function from a name to the weight file that ``extract weights`` fetches; None where nothing
+    is published."""
+
+
+_REGION_ENCODERS: list[Entry[RegionEncoder]] = []
+_IMAGE_TEXT_ENCODERS: list[Entry[ImageTextEncoder]] = []
+
+
+def register_region_encoder(entry: Entry[RegionEncoder]) -> None:
+    """Add region encoders; ``--sam`` then takes their names, before all others of the same."""
+    _REGION_ENCODERS.insert(0, entry)
+
+
+def register_image_text_encoder(entry: Entry[ImageTextEncoder]) -> None:
+    """Add image and text encoders; ``--clip`` then takes their names, before all others."""
+    _IMAGE_TEXT_ENCODERS.insert(0, entry)
+
+
+def unregister(entry: Entry[Any]) -> None:
+    """Take back what a ``register_…`` function added."""
+    _REGION_ENCODERS[:] = [each for each in _REGION_ENCODERS if each is not entry]
+    _IMAGE_TEXT_ENCODERS[:] = [each for each in _IMAGE_TEXT_ENCODERS if each is not entry]
 
 
 def load_region_encoder(
@@ -58,10 +87,10 @@ def load_region_encoder(
     input_size: int | None = None,
     runtime: Runtime,
 ) -> RegionEncoder:
-    """The frozen region encoder called ``name``, such as ``tiny`` or ``vit_b``.
+    """Load the frozen region encoder called ``name``, such as ``tiny`` or ``vit_b``.
 
     Args:
-        name: One of the registered names.
+        name: A name of an entry, or ``module:ENTRY``.
         checkpoint: Its weight file; None takes the one in the usual cache folder.
         input_size: Side of the square input in pixels; None is the pretraining one.
         runtime: Where it runs.
@@ -70,9 +99,19 @@ def load_region_encoder(
         InputError: The name is unknown, its weights are not there, or the input size is wrong.
         WeightsError: The weight file does not fit.
     """
-    entry: Entry[RegionEncoder] = _find("REGION_ENCODER", "--sam", name, "region encoder")
     weights = None if checkpoint is None else str(checkpoint)
-    return entry.load(name, weights=weights, input_size=input_size, runtime=runtime)
+    return find_region_encoder(name).load(
+        name, weights=weights, input_size=input_size, runtime=runtime
+    )
+
+
+def find_region_encoder(name: str) -> Entry[RegionEncoder]:
+    """Return the entry of a region encoder.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    return _find("REGION_ENCODER", _REGION_ENCODERS, "--sam", name, "region encoder")
 
 
 def load_image_text_encoder(
@@ -82,10 +121,10 @@ def load_image_text_encoder(
     input_size: int | None = None,
     runtime: Runtime,
 ) -> ImageTextEncoder:
-    """The frozen image and text encoder called ``name``: ``tiny`` or one of open_clip's ViTs.
+    """Load the frozen image and text encoder called ``name``: ``tiny`` or an open_clip ViT.
 
     Args:
-        name: One of the registered names.
+        name: A name of an entry, or ``module:ENTRY``.
         pretrained: A tag of open_clip's, such as ``openai``, or a weight file.
         input_size: Side of the square input in pixels; None is the pretraining one.
         runtime: Where it runs.
@@ -96,13 +135,13 @@ def load_image_text_encoder(
         WeightsError: The weights are not found or do not fit.
     """
     entry: Entry[ImageTextEncoder] = _find(
-        "IMAGE_TEXT_ENCODER", "--clip", name, "image and text encoder"
+        "IMAGE_TEXT_ENCODER", _IMAGE_TEXT_ENCODERS, "--clip", name, "image and text encoder"
     )
     return entry.load(name, weights=pretrained, input_size=input_size, runtime=runtime)
 
 
-def _find(kind: str, option: str, name: str, what: str) -> Entry[Any]:
-    entries: list[Entry[Any]] = [
+def _find(kind: str, registered: list[Entry[Any]], option: str, name: str, what: str) -> Entry[Any]:
+    entries: list[Entry[Any]] = registered + [
         entry
         for module in pkgutil.walk_packages(backbones.__path__, f"{backbones.__name__}.")
         if (entry := getattr(import_module(module.name), kind, None))
@@ -110,11 +149,16 @@ def _find(kind: str, option: str, name: str, what: str) -> Entry[Any]:
     for entry in entries:
         if name in entry.names():
             return entry
+    if ":" in name:
+        try:
+            return load_object(name, Entry)
+        except ValueError as error:
+            raise InputError(f"{option} {name}: {error}") from None
     raise InputError(f"{option} {name!r}: no such {what}{_advice(name, entries)}")
 
 
 def _advice(name: str, entries: list[Entry[Any]]) -> str:
-    """The nearest name, and what there is; short lists first."""
+    """Return the nearest name and the names there are, short lists first."""
     entries = sorted(entries, key=lambda entry: len(entry.names()))
     by_lower = {known.lower(): known for entry in entries for known in entry.names()}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)

@@ -21,6 +21,9 @@ BATCHES = 6
 BROKEN = 4
 FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
 BASELINE_FILES = tuple(results_file(name) for name in BASELINES)
+QUICK_BASELINE = ("clip-pool",)
+QUICK_FILES = (*FILES, *map(results_file, QUICK_BASELINE))
+"""What an evaluation by `quick_config` leaves."""
 
 
 def write_place(folder: Path, backbones: Backbones) -> Path:
@@ -53,7 +56,12 @@ def write_place(folder: Path, backbones: Backbones) -> Path:
 def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
     values = {
         "images": place / "world" / "val", "annotations": place / "world" / "val.json",
-        "heads": [place / "first"], "out": out, "batch_images": BATCH, "gallery": 3,
+        "heads": [place / "first"], "out": out, "batch_images": BATCH, "gallery": 1,
         "bank": place / "bank.h5", "baseline": BASELINES,
     }  # fmt: skip
     return EvaluateConfig.parse({**values, **changes}, source="test")
+
+
+def quick_config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
+    """The same with one baseline and fewer detections, for tests of how the work is divided."""
+    return config(place, out, **{"baseline": QUICK_BASELINE, "detections": 40, **changes})

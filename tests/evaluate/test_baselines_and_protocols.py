@@ -2,16 +2,18 @@
 
 import json
 import operator
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.table import Table
-from small_evaluation import BASELINE_FILES, IMAGES, config, write_place
+from small_evaluation import BASELINE_FILES, IMAGES, config
+from stepping import numbers_at
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
@@ -34,37 +36,25 @@ Evaluated = tuple[Path, EvaluationReport]
 
 
 @pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig(device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    return write_place(tmp_path_factory.mktemp("place"), backbones)
-
-
-@pytest.fixture(scope="module")
-def evaluated(
-    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
-) -> Evaluated:
-    out = tmp_path_factory.mktemp("evaluated") / "out"
-    return out, run_evaluation(config(place, out), backbones=backbones)
+def scored(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """A copy to score again."""
+    out = tmp_path_factory.mktemp("scored") / "out"
+    return shutil.copytree(evaluated[0], out), evaluated[1]
 
 
 @pytest.fixture
-def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a model was asked")
-
-    monkeypatch.setattr(Recognizer, "encode_prepared", refuse)
+def no_models() -> Iterator[None]:
+    with numbers_at("recognise batch") as batches:
+        yield
+    assert batches == []
 
 
 @pytest.mark.usefixtures("no_models")
 def test_a_finished_evaluation_is_scored_by_another_protocol(
-    place: Path, evaluated: Evaluated
+    place: Path, scored: Evaluated
 ) -> None:
     """Without a model; and scored as at first again, the file is the same."""
-    out, first = evaluated
+    out, first = scored
     before = files_of(out)
     report = run_evaluation(config(place, out, protocol="fixed,standard"))
     written = json.loads((out / "metrics.json").read_bytes())
@@ -84,7 +74,7 @@ def test_a_finished_evaluation_is_scored_by_another_protocol(
 
 @pytest.mark.usefixtures("no_models")
 def test_the_reference_may_score(
-    place: Path, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+    place: Path, scored: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -93,7 +83,7 @@ def test_the_reference_may_score(
         return dict.fromkeys(METRICS, 0.25)
 
     monkeypatch.setattr(ReferenceScorer, "score", score)
-    report = run_evaluation(config(place, evaluated[0], protocol="fixed", scorer="lvis"))
+    report = run_evaluation(config(place, scored[0], protocol="fixed", scorer="lvis"))
     for figures in (report.head, *report.baselines.values()):
         (scores,) = figures.scores.values()
         assert all(s.scorer == "lvis" and s["APr"] == 0.25 for s in scores.values())
@@ -143,9 +133,9 @@ def test_baselines_answer_for_the_heads_own_regions(
 
 
 @pytest.mark.usefixtures("no_models")
-def test_fixed_says_what_was_cut(place: Path, evaluated: Evaluated) -> None:
+def test_fixed_says_what_was_cut(place: Path, scored: Evaluated) -> None:
     """Of ten images that could be read, all those with two regions of 252 classes or more."""
-    out, _ = evaluated
+    out, _ = scored
     report = run_evaluation(config(place, out, protocol="standard,fixed"))
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     many = sum(line.get("regions", 0) > 1 for line in lines)

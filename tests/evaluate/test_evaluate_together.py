@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_evaluation import BATCH, IMAGES, config, write_place
+from small_evaluation import BATCH, IMAGES, config
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
 from regionspot_core.distributed.ray_cluster import RayOptions
 from regionspot_core.distributed.ray_tasks import RayTasks
 from regionspot_core.distributed.shares import Job, Worker
@@ -22,30 +21,12 @@ from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, 
 from regionspot_core.support.fault_points import at_points
 from regionspot_evaluate.recognition.baselines.names import BASELINES
 from regionspot_evaluate.reports.printing import EvaluationReport
-from regionspot_evaluate.run import images_done, run_evaluation
+from regionspot_evaluate.run import images_done
 from regionspot_evaluate.shares import evaluate_together
 
 pytestmark = pytest.mark.slow
 
 FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
-
-
-@pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig(device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
-    return write_place(tmp_path_factory.mktemp("place"), backbones)
-
-
-@pytest.fixture(scope="module")
-def alone(
-    place: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, EvaluationReport]:
-    out = tmp_path_factory.mktemp("alone") / "out"
-    return out, run_evaluation(config(place, out), backbones=backbones)
 
 
 def arguments(out: Path) -> list[str]:
@@ -72,11 +53,11 @@ def assert_same(out: Path, expected: Path, *names: str) -> None:
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def test_torchrun(place: Path, alone: tuple[Path, EvaluationReport], tmp_path: Path) -> None:
+def test_torchrun(place: Path, evaluated: tuple[Path, EvaluationReport], tmp_path: Path) -> None:
     done = torchrun(place, *arguments(tmp_path / "out"))
     assert done.returncode == 1, done.stderr  # the first tells that an image cannot be read
     assert done.stdout.count("1 image could not be read") == 1
-    assert_same(tmp_path / "out", alone[0], "detections.json", "metrics.json", "images.jsonl")
+    assert_same(tmp_path / "out", evaluated[0], "detections.json", "metrics.json", "images.jsonl")
 
 
 def test_a_share_of_a_share_is_refused(
@@ -142,7 +123,7 @@ def with_ray(place: Path, out: Path, **changes: Any) -> Any:
 def test_ray(
     cluster: Any,
     place: Path,
-    alone: tuple[Path, EvaluationReport],
+    evaluated: tuple[Path, EvaluationReport],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -150,8 +131,8 @@ def test_ray(
     monkeypatch.chdir(place)
     asked = with_ray(Path(), tmp_path / "out")  # paths as a user types them
     assert not asked.images.is_absolute()
-    assert evaluate_together(asked) == {"first": alone[1]}
-    assert_same(tmp_path / "out", alone[0])
+    assert evaluate_together(asked) == {"first": evaluated[1]}
+    assert_same(tmp_path / "out", evaluated[0])
     assert f"evaluate: {IMAGES}/{IMAGES} images" in capfd.readouterr().err
     assert images_done(asked) == (IMAGES, IMAGES)
 
@@ -189,13 +170,13 @@ def dying(
 
 
 def test_a_worker_that_dies_goes_on(
-    cluster: Any, place: Path, alone: tuple[Path, EvaluationReport], tmp_path: Path
+    cluster: Any, place: Path, evaluated: tuple[Path, EvaluationReport], tmp_path: Path
 ) -> None:
     launcher = Dying(tmp_path / "killed", deaths=1, batch=1)
     asked = config(place, tmp_path / "out")
-    assert evaluate_together(asked, launcher=launcher) == {"first": alone[1]}
+    assert evaluate_together(asked, launcher=launcher) == {"first": evaluated[1]}
     assert len(list((tmp_path / "killed").iterdir())) == 1
-    assert_same(tmp_path / "out", alone[0])
+    assert_same(tmp_path / "out", evaluated[0])
 
 
 def test_a_worker_that_always_dies_is_given_up(cluster: Any, place: Path, tmp_path: Path) -> None:
@@ -206,11 +187,11 @@ def test_a_worker_that_always_dies_is_given_up(cluster: Any, place: Path, tmp_pa
 
 
 def test_another_evaluation_is_refused_before_any_worker(
-    place: Path, alone: tuple[Path, EvaluationReport]
+    place: Path, evaluated: tuple[Path, EvaluationReport]
 ) -> None:
     pytest.importorskip("ray")
     with pytest.raises(FingerprintError, match="pairs: expected 40, found 900"):
-        evaluate_together(with_ray(place, alone[0], pairs=40))
+        evaluate_together(with_ray(place, evaluated[0], pairs=40))
 
 
 class Elsewhere:

@@ -9,7 +9,7 @@ from bad_disk import Done, Step, can_mount, run_steps
 from lvis_runs import make_annotations, make_detections, write_annotations, write_run
 from small_evaluation import write_place
 
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.testing import SHAPE, TEXT_WIDTH, make_cache
 
 pytestmark = pytest.mark.slow
@@ -19,12 +19,12 @@ FULL = "No space left on device; free some and run the same command again"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
     folder = tmp_path_factory.mktemp("place")
     (folder / "disk").mkdir()
     if not can_mount(folder / "disk"):
         pytest.skip("no disk can be mounted here without being root")
-    return write_place(folder, load_backbones(BackboneConfig(device="cpu")))
+    return write_place(folder, backbones)
 
 
 def pages(*files: Path) -> int:

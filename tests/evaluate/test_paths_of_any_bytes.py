@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from small_evaluation import write_place
 
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.support.files import file_sha256
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, backbones: Backbones) -> Path:
     folder = tmp_path_factory.mktemp("place") / os.fsdecode(b"d\xff")
     folder.mkdir()
-    return write_place(folder, load_backbones(BackboneConfig(device="cpu")))
+    return write_place(folder, backbones)
 
 
 def test_a_whole_evaluation_in_a_folder_that_is_not_utf8(

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle_codec
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.backbones.sam.encoder import REGIONS_AT_ONCE, SamEncoder
 from regionspot_core.datasets.vocabulary import Vocabulary
@@ -31,11 +31,6 @@ from regionspot_evaluate.recognition.recognizer import Recognizer
 CPU = torch.device("cpu")
 NAMES = ("solid red star", "striped blue ring", "dotted green cross")
 SIMPLE = TextConfig(templates="simple")
-
-
-@pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig(device="cpu"))
 
 
 @pytest.fixture(scope="module")

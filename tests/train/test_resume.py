@@ -29,13 +29,14 @@ from regionspot_train.run import TrainReport, run_training
 from regionspot_train.training_run import TrainingRun
 from regionspot_train.verify import verify_run
 
-STEPS = 60
+STEPS, EVERY = 24, 4
+"""Steps of a run, and between its checkpoints."""
 BOUND = 250
 """Seconds that a process of a test may take on a busy machine."""
 SETTINGS = [
-    f"steps={STEPS}", "batch_images=4", "log_every=7", "head.ffn_width=32", "head.heads=2",
-    "head.dropout=0.2", "optimiser.lr=0.003", "optimiser.warmup_steps=5", "checkpoint_every=10",
-    "keep_checkpoints=2",
+    f"steps={STEPS}", "batch_images=4", "log_every=3", "head.ffn_width=32", "head.heads=2",
+    "head.layers=1", "head.dropout=0.2", "optimiser.lr=0.003", "optimiser.warmup_steps=2",
+    f"checkpoint_every={EVERY}", "keep_checkpoints=2",
 ]  # fmt: skip
 
 
@@ -81,14 +82,17 @@ def fit_until(step: int, store: Path, out: Path, *overrides: str) -> None:
         fit(store, out, *overrides)
 
 
-@pytest.mark.parametrize("step", [0, 3, 10, 11, 29, 30, STEPS - 1])
+@pytest.mark.parametrize(
+    "step",
+    [0, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 4, 11, 12)), 5, STEPS - 1],
+)
 def test_a_killed_run_goes_on_to_the_same_bits(
     store: Path, shuffle: str, whole: Path, tmp_path: Path, step: int
 ) -> None:
     fit_until(step, store, tmp_path / "run", shuffle)
     torch.manual_seed(999)  # whatever state the process is in
     report = fit(store, tmp_path / "run", shuffle, resume=True)
-    assert (report.resumed, report.steps) == (step // 10 * 10, STEPS)
+    assert (report.resumed, report.steps) == (step // EVERY * EVERY, STEPS)
     assert weights(tmp_path / "run") == weights(whole)
     assert losses(tmp_path / "run") == losses(whole)
 
@@ -109,10 +113,10 @@ def signalled(
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)
 def test_kill_9(store: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for step in (8, 24):
+    for step in (3, 10):
         assert signalled(signal.SIGKILL, step, store, out).returncode == -signal.SIGKILL
         assert not (out / "head.json").exists()
-    assert fit(store, out, resume=True).resumed == 20
+    assert fit(store, out, resume=True).resumed == 8
     assert weights(out) == weights(whole)
     assert losses(out) == losses(whole)
 
@@ -124,11 +128,11 @@ def test_a_run_that_is_asked_to_stop(
     store: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "run"
-    done = signalled(number, 14, store, out)
+    done = signalled(number, 6, store, out)
     assert done.returncode == 128 + number
     assert "with --resume goes on" in done.stdout
-    assert f"stopped after 15 of {STEPS} steps" in " ".join(done.stdout.split())
-    assert fit(store, out, resume=True).resumed == 15
+    assert f"stopped after 7 of {STEPS} steps" in " ".join(done.stdout.split())
+    assert fit(store, out, resume=True).resumed == 7
     assert weights(out) == weights(whole)
     assert losses(out) == losses(whole)
 
@@ -138,18 +142,18 @@ def test_a_run_that_is_older_than_a_setting_goes_on(
     store: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    fit_until(25, store, out)
+    fit_until(10, store, out)
     record = json.loads((out / "run.json").read_text())
     del record["config"]["pieces"], record["config"]["loss"]["federated"]
     (out / "run.json").write_text(json.dumps(record))
-    assert fit(store, out, resume=True).resumed == 20
+    assert fit(store, out, resume=True).resumed == 8
     assert weights(out) == weights(whole)
 
 
 @pytest.mark.parametrize("shuffle", ["full"], indirect=True)
 def test_the_last_checkpoints_stay(whole: Path) -> None:
     names = sorted(path.name for path in (whole / "checkpoints").iterdir())
-    assert names == ["step_0000040", "step_0000050"]
+    assert names == ["step_0000016", "step_0000020"]
     files = sorted(path.name for path in (whole / "checkpoints" / names[0]).iterdir())
     assert files == ["head.json", "head.safetensors", "state.pt"]
 
@@ -167,14 +171,14 @@ def test_a_finished_run_is_left_alone(
 
 
 def test_another_run_is_not_resumed(store: Path, tmp_path: Path) -> None:
-    fit(store, tmp_path / "run", "steps=12")
+    fit(store, tmp_path / "run", "steps=5")
     with pytest.raises(CheckpointError, match="go on with it by --resume, or choose another"):
-        fit(store, tmp_path / "run", "steps=12")
+        fit(store, tmp_path / "run", "steps=5")
     with pytest.raises(FingerprintError, match=r"config\.optimiser\.lr: expected 0\.1, found 0"):
-        fit(store, tmp_path / "run", "steps=12", "optimiser.lr=0.1", resume=True)
+        fit(store, tmp_path / "run", "steps=5", "optimiser.lr=0.1", resume=True)
     make_cache(tmp_path / "other", [2, 3, 1, 2], seed=5)
     with pytest.raises(FingerprintError, match=r"data\.datasets\.0\."):
-        fit(tmp_path / "other", tmp_path / "run", "steps=12", resume=True)
+        fit(tmp_path / "other", tmp_path / "run", "steps=5", resume=True)
 
 
 CHECKPOINT_FILES = ("head.json", "head.safetensors", "state.pt")
@@ -188,9 +192,9 @@ def flip(path: Path, at: int) -> None:
 
 @pytest.fixture(scope="module")
 def stopped(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed after step 25, with checkpoints of steps 10 and 20."""
+    """A run that was killed after step 10, with checkpoints of steps 4 and 8."""
     out = tmp_path_factory.mktemp("stopped") / "run"
-    fit_until(25, store, out)
+    fit_until(10, store, out)
     return out
 
 
@@ -203,11 +207,11 @@ def test_a_damaged_checkpoint_is_passed_over(
     """The run goes on from the one before, says so, and ends with the bits it would have had."""
     out = tmp_path / "run"
     shutil.copytree(stopped, out)
-    flip(out / "checkpoints" / "step_0000020" / name, 100)
-    assert fit(store, out, resume=True).resumed == 10
+    flip(out / "checkpoints" / "step_0000008" / name, 100)
+    assert fit(store, out, resume=True).resumed == 4
     told = " ".join(capfd.readouterr().err.split())
-    assert "step_0000020: the checkpoint is damaged" in told
-    assert "Going on from the checkpoint of step 10 instead" in told
+    assert "step_0000008: the checkpoint is damaged" in told
+    assert "Going on from the checkpoint of step 4 instead" in told
     assert weights(out) == weights(whole)
     assert losses(out) == losses(whole)
     assert verify_run(out).damaged == []
@@ -215,17 +219,17 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 def test_no_changed_bit_of_a_checkpoint_is_gone_on_from(stopped: Path, tmp_path: Path) -> None:
     folder, config = tmp_path / "step", settings()
-    shutil.copytree(stopped / "checkpoints" / "step_0000020", folder)
+    shutil.copytree(stopped / "checkpoints" / "step_0000008", folder)
     head = load_head(folder)
-    read_checkpoint(folder, 20, head, config)
+    read_checkpoint(folder, 8, head, config)
     for name in CHECKPOINT_FILES:
         length = (folder / name).stat().st_size
         for at in range(0, length, length // 60):
             flip(folder / name, at)
             with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
-                read_checkpoint(folder, 20, head, config)
+                read_checkpoint(folder, 8, head, config)
             flip(folder / name, at)
-    read_checkpoint(folder, 20, head, config)
+    read_checkpoint(folder, 8, head, config)
 
 
 def test_verify_names_damaged_checkpoints(stopped: Path, tmp_path: Path) -> None:
@@ -234,13 +238,13 @@ def test_verify_names_damaged_checkpoints(stopped: Path, tmp_path: Path) -> None
     found = verify_run(out)
     assert (found.finished, found.damaged, found.unsealed) == (False, [], [])
     assert [each.path.name for each in found.checked] == [
-        "run.json", "step_0000010", "step_0000020"
+        "run.json", "step_0000004", "step_0000008"
     ]  # fmt: skip
-    flip(out / "checkpoints" / "step_0000020" / "state.pt", 2000)
+    flip(out / "checkpoints" / "step_0000008" / "state.pt", 2000)
     (damaged,) = verify_run(out).damaged
-    assert damaged.path.name == "step_0000020"
-    shutil.copytree(out / "checkpoints" / "step_0000010", out / "checkpoints" / "step_0000030")
-    assert "step 10, expected 30" in str(verify_run(out).damaged[-1].problem)
+    assert damaged.path.name == "step_0000008"
+    shutil.copytree(out / "checkpoints" / "step_0000004", out / "checkpoints" / "step_0000012")
+    assert "step 4, expected 12" in str(verify_run(out).damaged[-1].problem)
 
 
 def test_a_run_without_a_whole_checkpoint_is_refused(
@@ -248,9 +252,9 @@ def test_a_run_without_a_whole_checkpoint_is_refused(
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(stopped, out)
-    for step in (10, 20):
+    for step in (4, 8):
         flip(out / "checkpoints" / f"step_{step:07d}" / "state.pt", 500)
-    with pytest.raises(CheckpointError, match=r"step_0000020: the .* none before it is whole"):
+    with pytest.raises(CheckpointError, match=r"step_0000008: the .* none before it is whole"):
         fit(store, out, resume=True)
     shutil.rmtree(out / "checkpoints")
     assert fit(store, out, resume=True).resumed == 0
@@ -262,11 +266,11 @@ def test_a_damaged_checkpoint_counts_for_none_that_is_kept(
     """The whole one stays until there are ``keep_checkpoints`` others, and the damaged one goes."""
     out = tmp_path / "run"
     shutil.copytree(stopped, out)
-    flip(out / "checkpoints" / "step_0000020" / "state.pt", 500)
-    with pytest.raises(Killed):  # at step 15, as a stop would: a checkpoint out of turn
-        fit_until_stopped(15, store, out)
+    flip(out / "checkpoints" / "step_0000008" / "state.pt", 500)
+    with pytest.raises(Killed):  # at step 6, as a stop would: a checkpoint out of turn
+        fit_until_stopped(6, store, out)
     names = sorted(path.name for path in (out / "checkpoints").iterdir())
-    assert names == ["step_0000010", "step_0000015"]
+    assert names == ["step_0000004", "step_0000006"]
 
 
 def fit_until_stopped(step: int, store: Path, out: Path) -> None:
@@ -310,8 +314,8 @@ STATE = ("learner", "optimiser", "state")
         (lambda _: torch.zeros(3), "input should be a valid dictionary"),
         (change("learner", "step", value=-5), "greater than or equal to 0, got -5"),
         (change("learner", "step", value=10**30), "expected a number below"),
-        (change("learner", "step", value=torch.tensor(20.5)), r"learner\.step"),
-        (change("learner", "step", value=19), "step 19, expected 20"),
+        (change("learner", "step", value=torch.tensor(8.5)), r"learner\.step"),
+        (change("learner", "step", value=7), "step 7, expected 8"),
         (change("learner", "random", value=[]), r"learner\.random"),
         (change("learner", "random", 0, value={"cpu": torch.zeros(7)}), "expected bytes"),
         (
@@ -335,14 +339,14 @@ def test_a_state_of_any_content_is_one_sentence(
     stopped: Path, spoil: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     """As somebody would write it who can compute the checksums of a checkpoint."""
-    folder = stopped / "checkpoints" / "step_0000020"
+    folder = stopped / "checkpoints" / "step_0000008"
     values = spoil(torch.load(folder / "state.pt", weights_only=True))
     content = io.BytesIO(values) if isinstance(values, bytes) else io.BytesIO()
     if not isinstance(values, bytes):
         torch.save(values, content)
     with pytest.raises(CheckpointError, match=message) as caught:
         read_state(
-            content.getvalue(), step=20, head=load_head(folder), config=settings(),
+            content.getvalue(), step=8, head=load_head(folder), config=settings(),
             source="state.pt",
         )  # fmt: skip
     assert len(str(caught.value)) < 400
@@ -357,20 +361,20 @@ def test_a_state_of_any_content_is_one_sentence(
     ],
 )
 def test_a_state_of_another_run_is_refused(stopped: Path, override: str, message: str) -> None:
-    folder, config = stopped / "checkpoints" / "step_0000020", settings(override)
+    folder, config = stopped / "checkpoints" / "step_0000008", settings(override)
     shape = read_record(folder).config.model_copy(update={"ffn_width": config.head.ffn_width})
     content, head = (folder / "state.pt").read_bytes(), build_head(shape)
     with pytest.raises(CheckpointError, match=message):
-        read_state(content, step=20, head=head, config=config, source="state.pt")
+        read_state(content, step=8, head=head, config=config, source="state.pt")
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(stopped: Path) -> None:
-    folder, content = stopped / "checkpoints" / "step_0000020", io.BytesIO()
+    folder, content = stopped / "checkpoints" / "step_0000008", io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**7))
     with pytest.raises(CheckpointError, match=r"bytes that unpack to 10,000,000"):
         read_state(
-            content.getvalue(), step=20, head=load_head(folder), config=settings(),
+            content.getvalue(), step=8, head=load_head(folder), config=settings(),
             source="state.pt",
         )  # fmt: skip
 
@@ -455,7 +459,7 @@ def test_a_finished_run_whose_head_is_damaged_is_not_called_finished(
     with pytest.raises(CheckpointError, match=r"its head is damaged: delete .*head\.json"):
         fit(store, out, resume=True)
     (out / "head.json").unlink()
-    assert fit(store, out, resume=True).resumed == 50
+    assert fit(store, out, resume=True).resumed == 20
     assert weights(out) == weights(whole)
 
 
@@ -465,19 +469,19 @@ def test_a_checkpoint_from_before_checksums_goes_on(
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(stopped, out)
-    path = out / "checkpoints" / "step_0000020" / "head.json"
+    path = out / "checkpoints" / "step_0000008" / "head.json"
     values = json.loads(path.read_text())
     del values["crc32c"], values["files"]
     path.write_text(json.dumps(values | {"format": "regionspot head 1"}))
-    assert fit(store, out, resume=True).resumed == 20
+    assert fit(store, out, resume=True).resumed == 8
     assert "written before heads had checksums" in " ".join(capfd.readouterr().err.split())
     assert weights(out) == weights(whole)
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    fit_until(23, store, out)
+    fit_until(9, store, out)
     with (out / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 28, "lo')
+        file.write('{"step": 12, "lo')
     fit(store, out, resume=True)
-    assert [step for step, *_ in losses(out)] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert [step for step, *_ in losses(out)] == list(range(3, STEPS + 1, 3))

@@ -14,7 +14,7 @@ from pycocotools import mask as rle_codec
 from torch.nn.utils.rnn import pad_sequence
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
-from regionspot_core.backbones.protocols import ProposeConfig
+from regionspot_core.backbones.protocols import ImageEmbeddings, ProposeConfig
 from regionspot_core.errors import CheckpointError, FingerprintError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
@@ -33,8 +33,8 @@ class EncodedImage:
 
     size: Size
     """(height, width), original pixels"""
-    embedding: torch.Tensor
-    """(1, S, g, g), SAM's"""
+    embedding: ImageEmbeddings
+    """Slice of one image of what the region encoder's ``embed`` returned."""
     image_tokens: torch.Tensor
     """(1, T, C), CLIP's"""
 

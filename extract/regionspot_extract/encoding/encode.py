@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.protocols import RegionTokens
+from regionspot_core.backbones.protocols import ImageEmbeddings, RegionTokens
 from regionspot_core.cache.layout.encoded import encoded_tensors, zero_rows
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import CachePlan, Part
@@ -22,7 +22,6 @@ from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.support.fault_points import reach
 from regionspot_core.support.prefetch import in_batches
 from regionspot_extract.encoding import stages
@@ -45,7 +44,7 @@ def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
         image_width=image.token_width,
         region_tokens=1 if only_paper else region.token_count,
         region_width=region.token_width,
-        ious=1 if only_paper else region.token_count - 1,
+        ious=1 if only_paper else max(1, region.token_count - 1),
     )
 
 
@@ -185,7 +184,7 @@ class Encoder:
         return {"clip/tokens": image_tokens.half(), **self._split_copies(regions)}
 
     def _decode(
-        self, embeddings: torch.Tensor, boxes: list[NDArray[np.float32]], sizes: list[Size]
+        self, embeddings: ImageEmbeddings, boxes: list[NDArray[np.float32]], sizes: list[Size]
     ) -> RegionTokens:
         sam, most = self._backbones.region_encoder, self._fit.regions
         if max(map(len, boxes)) <= most:
@@ -204,7 +203,8 @@ class Encoder:
         """The tokens of the boxes themselves, and of their jittered copies."""
         tokens, iou = regions.tokens_NMS.half(), regions.iou_NQ.half()
         if self._plan.keep.sam_tokens == "paper":
-            tokens, iou = tokens[:, [PAPER_TOKEN]], iou[:, [PAPER_TOKEN - 1]]
+            paper = self._backbones.region_encoder.paper_token
+            tokens, iou = tokens[:, [paper]], iou[:, [max(0, paper - 1)]]
         copies = self._plan.keep.jitter
         each = (len(tokens) // (1 + copies), 1 + copies)
         tokens = tokens.reshape(*each, *tokens.shape[1:])

@@ -22,6 +22,8 @@ Tokenizer = Callable[[list[str]], torch.Tensor]
 class ClipEncoder:
     """A frozen ``open_clip`` CLIP with a ViT tower behind the image-text protocol."""
 
+    token_order = "last block before ln_post, CLS then patches"
+
     def __init__(
         self,
         model: Any,  # noqa: ANN401 - an open_clip CLIP; the package is untyped

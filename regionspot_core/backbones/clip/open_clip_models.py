@@ -143,4 +143,4 @@ def _preprocessing(name: str) -> dict[str, Any]:
     return {"mean": mean, "std": std}
 
 
-IMAGE_TEXT_ENCODER = Entry(list_names, load_clip, examples=EXAMPLES)
+IMAGE_TEXT_ENCODER = Entry(list_names, load_clip, examples=EXAMPLES, published=openai_file)

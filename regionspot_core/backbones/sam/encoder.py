@@ -35,6 +35,7 @@ from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import ResizeLongSide, RGBImage, Size
+from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.support.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
@@ -49,6 +50,9 @@ more of them together is no quicker."""
 
 class SamEncoder:
     """A frozen ``segment_anything.modeling.Sam`` behind the region-encoder protocol."""
+
+    token_order = "mask decoder output, IoU token then mask tokens"
+    paper_token = PAPER_TOKEN
 
     def __init__(
         self,
@@ -251,4 +255,4 @@ def _channels_first(image: RGBImage) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-REGION_ENCODER = Entry(lambda: ARCHITECTURES, load_sam, examples=ARCHITECTURES)
+REGION_ENCODER = Entry(lambda: ARCHITECTURES, load_sam, examples=ARCHITECTURES, published=sam_file)

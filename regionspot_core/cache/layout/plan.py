@@ -104,7 +104,8 @@ class CachePlan:
     @property
     def paper_token(self) -> int:
         """Where among a region's M tokens the paper's is."""
-        return 0 if self.keep.sam_tokens == "paper" else PAPER_TOKEN
+        alone = self.keep.sam_tokens == "paper" or self.shape.region_tokens == 1
+        return 0 if alone else PAPER_TOKEN
 
     def part(self, index: int) -> Part:
         """The part at ``index``."""

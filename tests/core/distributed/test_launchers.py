@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_evaluation import config, write_place
+from small_evaluation import quick_config, write_place
 
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.distributed.shares import Job, Shard, Worker
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import write_world
@@ -42,11 +42,10 @@ def test_a_new_launcher_fills_a_store(tmp_path: Path) -> None:
     assert files_of(tmp_path / "together") == files_of(tmp_path / "alone")
 
 
-def test_a_new_launcher_evaluates(tmp_path: Path) -> None:
-    backbones = load_backbones(BackboneConfig(device="cpu"))
+def test_a_new_launcher_evaluates(tmp_path: Path, backbones: Backbones) -> None:
     place = write_place(tmp_path / "place", backbones)
-    alone = run_evaluations(config(place, tmp_path / "alone"), backbones=backbones)
-    together = evaluate_together(config(place, tmp_path / "together"), launcher=Threads())
+    alone = run_evaluations(quick_config(place, tmp_path / "alone"), backbones=backbones)
+    together = evaluate_together(quick_config(place, tmp_path / "together"), launcher=Threads())
     assert together == alone
     for name in ("detections.json", "metrics.json", "images.jsonl", "run.json"):
         assert (tmp_path / "together" / name).read_bytes() == (
