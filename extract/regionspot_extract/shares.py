@@ -108,7 +108,7 @@ def launch_shares(
                 f"{SHARED}"
             )
 
-    def hear(message: Message, address: WorkerAddress | None) -> None:
+    def on_message(message: Message, address: WorkerAddress | None) -> None:
         if message.event is Event.BEGUN:
             begun.add(message.number)
         elif address is not None and address.host not in seen_from:
@@ -140,7 +140,7 @@ def launch_shares(
             most_workers=len(pending),
             item="part",
             reason_to_stop=reason_to_stop,
-            hear=hear,
+            on_message=on_message,
         )
     )
     # Over a network a folder's news may be late: what comes now counts the markers.

@@ -34,8 +34,8 @@ from regionspot_core.distributed.shares import (
     Shard,
     Worker,
     WorkerAddress,
+    sending_progress,
     shown,
-    telling_progress,
 )
 from regionspot_core.errors import ClusterError
 from regionspot_core.support.progress import say
@@ -44,10 +44,10 @@ TRIES = 3
 """Workers that may die of one item, or one after another without progress."""
 SEEN_SECONDS = 90.0
 """Longest delay of a shared folder's news: NFS keeps what a folder holds for 60 s by default."""
-LOOK_SECONDS = 1.0
-"""Between two looks at what the workers tell."""
-PATIENCE_LOOKS = 30
-"""After so many looks without news of any worker, the run says what it is waiting for."""
+POLL_SECONDS = 1.0
+"""Seconds between two polls of the workers."""
+PATIENCE_POLLS = 30
+"""Number of polls without news of a worker after which the run says what it waits for."""
 
 
 class RayTasks:
@@ -126,7 +126,7 @@ class _Work:
         self._crew = crew
         self._tries = tries
         self._deaths: Counter[int] = Counter()
-        self._silent_looks = 0
+        self._silent_polls = 0
         self._mailbox = on_this_machine(_Mailbox)
         device = (
             "cuda" if crew.gpus else None
@@ -143,8 +143,8 @@ class _Work:
         for slot in self._slots:
             self._start(slot)
         while asked := {slot.answer: slot for slot in self._slots if slot.answer is not None}:
-            answers, _ = ray.wait(list(asked), timeout=LOOK_SECONDS)
-            self._hear()
+            answers, _ = ray.wait(list(asked), timeout=POLL_SECONDS)
+            self._receive()
             self._job.look()
             for answer in answers:
                 self._settle(asked[answer])
@@ -184,7 +184,7 @@ class _Work:
         slot.answer = None
         ray.kill(slot.actor)  # another may wait for its room
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         """Take note of what workers told since the last time."""
         import ray
 
@@ -194,10 +194,10 @@ class _Work:
             slot.deaths = 0
             self._ledger.note(number, message, slot.address)
         if mail or any(slot.address for slot in self._slots):
-            self._silent_looks = 0
+            self._silent_polls = 0
             return
-        self._silent_looks += 1
-        if self._silent_looks % PATIENCE_LOOKS == 0:
+        self._silent_polls += 1
+        if self._silent_polls % PATIENCE_POLLS == 0:
             has = ray.cluster_resources()
             say(
                 f"{self._job.name}: no worker has started yet; one takes {self._crew.cpus} CPUs "
@@ -209,7 +209,7 @@ class _Work:
         """Start another worker for one that died, unless too many have died so."""
         import ray
 
-        self._hear()
+        self._receive()
         ray.kill(slot.actor)  # it may only be cut off
         items = tuple(self._ledger.underway.pop(self._slots.index(slot), ()))
         # Of several, nobody knows which one it died of: the next worker does each of them alone.
@@ -247,12 +247,12 @@ class _Process:
         """Do the job."""
         import ray
 
-        def tell(message: Message) -> None:
+        def send(message: Message) -> None:
             sent = mailbox.put.remote(number, message)
             if message.event is not Event.ADVANCED:
                 ray.get(sent)  # it must have arrived when the item kills this process
 
-        run(replace(worker, tell=tell, show=telling_progress(tell)))
+        run(replace(worker, send=send, show=sending_progress(send)))
 
 
 class _Mailbox:

@@ -251,7 +251,7 @@ class Elsewhere:
 
     def run(self, job: Job) -> None:
         if self._finished is not None:
-            job.hear(Message(Event.FINISHED, self._finished), WorkerAddress("there", 7))
+            job.on_message(Message(Event.FINISHED, self._finished), WorkerAddress("there", 7))
         shutil.move(self._store, self._store.with_name("elsewhere"))
         job.run(Worker())
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
     from regionspot_extract.run import ExtractionReport
-    from regionspot_extract.stores.exchange import ExportReport, ImportReport
+    from regionspot_extract.stores.exchange import ExportReport
     from regionspot_extract.stores.repair import Repair
     from regionspot_extract.text import TextReport
     from regionspot_extract.weights import WeightFile, WeightRequest
@@ -204,10 +204,10 @@ def print_exported(file: Path, report: ExportReport) -> None:
     show(f"{file}: {counted(report.parts, 'part')}, {size}{there}")
 
 
-def print_imported(store: str, report: ImportReport) -> None:
-    """What an import made."""
-    there = report.parts - report.parts_written
-    resumed = f", {there:,} already there, {report.parts_written:,} written now" if there else ""
+def print_imported(store: str, report: MergeReport) -> None:
+    """Print the result of an import."""
+    there = report.parts - report.parts_copied
+    resumed = f", {there:,} already there, {report.parts_copied:,} written now" if there else ""
     show(f"{store}: {counted(report.parts, 'part')}{resumed}: complete")
 
 
