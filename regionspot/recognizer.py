@@ -188,7 +188,7 @@ class Recognizer:
             boxes: (R, 4) xyxy in the picture's pixels.
             points: (R, 2) x and y in the picture's pixels, or (R, P, 2) for P points a region.
             masks: (R, H, W), nonzero on the region.
-            propose: How SAM finds regions by itself.
+            propose: Settings of SAM's proposals.
             overlap: Largest IoU of two such regions; above it the surer one stays.
 
         Raises:

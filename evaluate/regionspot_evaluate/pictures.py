@@ -123,10 +123,10 @@ def _outline(axes: Axes, mask: dict[str, Any], step: int, colour: str) -> None:
     """Draw a mask's outline, which leaves the region's own colours as they are.
 
     Args:
-        axes: Where, in original pixels.
+        axes: Axes of the picture, in original pixels.
         mask: COCO run-length encoding, original pixels.
         step: Every how many pixels the mask is looked at.
-        colour: Of the line; white below it sets it off from a region of its own colour.
+        colour: Colour of the line; white below it sets it off from a region of its own colour.
     """
     inside = np.pad(rle_codec.decode(mask)[::step, ::step], 1)  # outside the image is outside
     if not inside.any():
@@ -165,7 +165,7 @@ def draw_regions(
     """Write a PNG.
 
     Args:
-        path: Where.
+        path: File to write.
         image: uint8 (H, W, 3), RGB.
         boxes: (R, 4) xyxy, original pixels.
         masks: R run-length encodings, original pixels.

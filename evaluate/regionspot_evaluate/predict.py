@@ -75,7 +75,7 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
     """Name an image's regions; write them as JSON and as a picture into ``config.out``.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:

@@ -51,7 +51,7 @@ def run_evaluations(
     What an interrupted evaluation, or a share of one, has done in that folder is not done again.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
 
     Returns:
@@ -88,9 +88,9 @@ def run_share(
     """Do the share ``config.shard`` of the images; :func:`run_evaluations` gathers all shares.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
-        show: What tells how far it is.
+        show: Function that shows the progress.
 
     Raises:
         InputError: If an input file is wrong, or another process does this share.

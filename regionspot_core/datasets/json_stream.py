@@ -27,9 +27,9 @@ class JsonStream:
 
     Args:
         file: The document's bytes; read once, from where it stands.
-        path: What errors name.
-        expected: What errors say was expected.
-        block_bytes: How much is read at a time.
+        path: File that errors name.
+        expected: Words for the file's form in errors.
+        block_bytes: Number of bytes that are read at a time.
 
     Every method raises :class:`AnnotationError` where the bytes are not JSON, end early or nest
     too deeply.

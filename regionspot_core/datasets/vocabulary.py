@@ -10,6 +10,9 @@ from typing import Any
 
 from regionspot_core.errors import InputError
 
+FREQUENCIES = ("r", "c", "f")
+"""LVIS's marks for rare, common and frequent classes."""
+
 
 def is_text(value: str) -> bool:
     """Return whether a string has a UTF-8 form and no NUL, which ends a text in many libraries.

@@ -40,10 +40,10 @@ class BoxPrecision:
     probability as its score, and an image's best pairs are its detections.
 
     Args:
-        cache: Whose regions are named.
+        cache: Cache whose regions are classified.
         images: (I,) which of its images, in the order of the batches. Those without regions may be
             left out: they have neither a box to find nor a proposal.
-        limit: How many pairs an image keeps.
+        limit: Number of pairs that an image keeps.
     """
 
     def __init__(

@@ -20,9 +20,6 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.scoring.figures import METRICS
 
-FREQUENCIES = ("r", "c", "f")
-"""LVIS's marks for rare, common and frequent classes."""
-
 
 def best_pairs(
     scores_RK: NDArray[np.floating], *, limit: int
@@ -82,8 +79,8 @@ def score_boxes(
     Args:
         truth: All boxes of the images.
         found: The detections, at most 300 an image.
-        scores: (N,) theirs.
-        images: How many images there are.
+        scores: (N,) scores of the detections.
+        images: Number of images.
         vocabulary: The classes; without frequencies, APr, APc and APf are None.
         negative: Each image's classes that are known to be absent. None: no class was left
             unlooked for, and every class counts in every image, as in COCO.

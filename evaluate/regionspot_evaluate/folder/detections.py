@@ -67,9 +67,9 @@ class ScoredPairs:
         """Return the pairs as entries of an LVIS results file.
 
         Args:
-            image_id: The image's.
+            image_id: Id of the image.
             boxes: (R, 4) xyxy, original pixels.
-            vocabulary: What the classes are of.
+            vocabulary: Vocabulary of the classes.
             masks: R run-length encodings; None writes no masks.
         """
         xywh = np.round(xyxy_to_xywh(boxes), 3).tolist()

@@ -60,8 +60,8 @@ class RunFolder:
     Nothing is written before :meth:`claim`.
 
     Args:
-        config: What is asked.
-        names: The heads'.
+        config: Settings of the command.
+        names: Names of the heads.
         annotations: The images and boxes.
 
     Raises:

@@ -21,7 +21,7 @@ def require_ours(folder: Path, *, recorded: bool) -> None:
     """Refuse a folder of journals that holds anything else.
 
     Args:
-        folder: Where journals are to be.
+        folder: Folder for journals.
         recorded: Whether an evaluation's record lies beside it. Earlier versions left no mark, and
             the names of the files are then enough.
 

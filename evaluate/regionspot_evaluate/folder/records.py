@@ -61,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: what was said of it, or why it could not be read."""
+    """Answers for one image, or the reason why it could not be read."""
 
     position: int
     """Position in the annotation set."""

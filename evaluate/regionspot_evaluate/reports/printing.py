@@ -13,11 +13,10 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
-from regionspot_evaluate.scoring.figures import Iou, Protocol, Score, shown_names
+from regionspot_evaluate.scoring.figures import KINDS, Iou, Protocol, Score, shown_names
 from regionspot_evaluate.scoring.report import percent, scores_table
 
 GROUPS = ("all", "frequent", "common", "rare")
-KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RegionNaming:
         self.add_ranks(true_ranks(scores_RK, classes_R).tolist(), classes_R.tolist())
 
     def add_ranks(self, ranks: Iterable[int], classes: Iterable[int]) -> None:
-        """Count regions by what :func:`true_ranks` says of them."""
+        """Count regions by the ranks of :func:`true_ranks`."""
         for rank, true in zip(ranks, classes, strict=True):
             if true >= 0:
                 self._seen[true] += 1

@@ -14,6 +14,8 @@ ScorerName = str
 """Key of the table of scorers."""
 
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
+KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
+"""Words for kinds of region in titles."""
 FIXED_DETECTIONS = 10_000
 """The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
 COCO_DETECTIONS = 100

@@ -19,8 +19,8 @@ class ImageSplits:
 
     Args:
         results: The detections.
-        rows: Those that count, as rows of ``results.judged``.
-        classes: K, how many there are.
+        rows: Detections that count, as rows of ``results.judged``.
+        classes: Number of classes.
     """
 
     def __init__(self, results: Results, rows: NDArray[np.int64], classes: int) -> None:

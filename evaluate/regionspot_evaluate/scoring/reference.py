@@ -64,7 +64,7 @@ class ReferenceScorer:
         Args:
             detections: Entries of LVIS results JSON, one or more; the package adds to them.
             iou: ``bbox`` or ``segm``.
-            protocol: Which detections count: LVIS's own limit of 300 an image, or the best 10 000
+            protocol: Detections that count: LVIS's own limit of 300 an image, or the best 10 000
                 of a class.
         """
         with _old_names():

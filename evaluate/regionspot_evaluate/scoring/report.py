@@ -11,13 +11,12 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.support.tables import counted, facts_table
-from regionspot_evaluate.scoring.figures import Score, one_protocol
+from regionspot_evaluate.scoring.figures import KINDS, Score, one_protocol
 from regionspot_evaluate.scoring.registry import SCORER_TABLE
 
-KINDS = {"bbox": "box", "segm": "mask"}
 TOLERANCE = 1e-6
 """Largest difference of a figure from the LVIS API's."""
-_NAME_WIDTH = 28
+NAME_WIDTH = 28
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class ScoreReport:
 
     def tables(self) -> list[Table]:
         """Return tables of 80 columns."""
-        rows = {KINDS[score.iou]: score for score in self.scores}
+        rows = {KINDS[score.iou].lower(): score for score in self.scores}
         return [scores_table(rows), facts_table("What was counted", self._facts())]
 
     def _facts(self) -> dict[str, str]:
@@ -80,8 +79,8 @@ def scores_table(
     """Return a table with a row a score, × 100; its title names the protocol.
 
     Args:
-        rows: By their names.
-        kind: What the title begins with.
+        rows: Scores by the names of their rows.
+        kind: First word of the title.
         names: The figures shown; None for all.
 
     Raises:
@@ -106,7 +105,7 @@ def metrics_table(title: str, names: Sequence[str]) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("", overflow="fold", max_width=_NAME_WIDTH)
+    table.add_column("", overflow="fold", max_width=NAME_WIDTH)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table

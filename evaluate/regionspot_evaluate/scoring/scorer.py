@@ -30,7 +30,7 @@ class LvisScorer:
         annotations: LVIS annotation JSON, or its table.
         scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
             from its; ``lvis`` always that one.
-        ious: What will be scored; masks are kept in memory for ``segm`` only.
+        ious: Kinds of region that will be scored; masks are kept in memory for ``segm`` only.
 
     Raises:
         AnnotationError: If the file is missing or malformed, or lacks LVIS's federated lists or
@@ -69,10 +69,10 @@ class LvisScorer:
         """Score boxes and masks by several protocols; the file is read once.
 
         Args:
-            detections: The file, or what was read of it.
-            ious: Of what.
-            protocols: By what.
-            may_be_empty: Whether a file without any detection is one that found nothing.
+            detections: The file, or its columns.
+            ious: Kinds of region to score.
+            protocols: Protocols to score by.
+            may_be_empty: Whether a file without detections is a result too.
         """
         if "segm" in ious:
             self.truth.require_masks()

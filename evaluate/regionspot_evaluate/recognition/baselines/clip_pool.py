@@ -48,7 +48,7 @@ def patch_shares(boxes: FloatArray, size: Size, grid: PatchGrid) -> NDArray[np.f
     Args:
         boxes: (R, 4) xyxy, original pixels.
         size: The image's (height, width); it is squashed to the square that patches lie on.
-        grid: Where they lie.
+        grid: Grid of the patches.
     """
     height, width = size
     places = np.asarray(boxes, dtype=np.float64) / [width, height, width, height] / grid.share

@@ -18,14 +18,12 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.compare.config import CompareConfig
 from regionspot_evaluate.reports.compare.published import Published
 from regionspot_evaluate.reports.compare.resampling import CONFIDENCE, interval
-from regionspot_evaluate.scoring.figures import SHOWN, Iou, Score, one_protocol
-from regionspot_evaluate.scoring.report import percent
+from regionspot_evaluate.scoring.figures import KINDS, SHOWN, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.report import NAME_WIDTH, percent
 
 Kind = Literal["bbox", "segm", "regions"]
 """Subject of a figure: detections by boxes or by masks, or the classes of known regions."""
-KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
 BY_FREQUENCY = ("APr", "APc", "APf")
-NAME_WIDTH = 28
 OTHERS = tuple(name for name in SHOWN if name not in ("AP", *BY_FREQUENCY))
 
 

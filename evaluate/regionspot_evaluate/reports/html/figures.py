@@ -23,15 +23,14 @@ from regionspot_evaluate.reports.html.naming import (
     worst_matrix,
 )
 from regionspot_evaluate.reports.html.precision import (
-    FREQUENCY_NAMES,
     Precision,
     measure_precision,
 )
 from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_detections
-from regionspot_evaluate.reports.printing import KINDS
+from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.fast import departure_of_truth
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
+from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Iou
 from regionspot_evaluate.scoring.results import Results
 
 PAIRS = 200

@@ -105,8 +105,8 @@ def worst_matrix(
 
     Args:
         annotations: The regions.
-        naming: What they were called.
-        ranked: What :func:`confusions` found.
+        naming: Predictions of the annotated regions.
+        ranked: Confusions from :func:`confusions`.
         classes: At most so many; as they come in pairs, one fewer may be chosen.
     """
     chosen: list[int] = []

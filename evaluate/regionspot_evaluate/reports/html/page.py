@@ -20,7 +20,7 @@ def write_page(path: Path, figures: dict[str, Any], gallery: dict[str, Any]) -> 
 
     Args:
         path: The file.
-        figures: What :func:`figures.collect` gives.
+        figures: Figures from :func:`figures.collect`.
         gallery: ``parts``, each with ``name``, ``note`` and ``images``; ``pictures`` by image;
             ``note``, which says why pictures are missing, or nothing.
     """

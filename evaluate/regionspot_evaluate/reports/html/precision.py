@@ -19,12 +19,12 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.reports.html.read_run import Detections
+from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
 from regionspot_evaluate.scoring.fast import truth_entries
 
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Kinds of error of Bolya et al. 2020 (arXiv 2008.08115)."""
 BINS = 10
-FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}
 CURVES = {"IoU 0.50": slice(0, 1), "IoU 0.75": slice(5, 6), "mean of IoU 0.50–0.95": slice(0, 10)}
 """Slice of the ten IoU thresholds that a curve is the mean of."""
 

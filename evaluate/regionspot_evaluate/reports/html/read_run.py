@@ -195,7 +195,7 @@ def sort_detections(results: Results, truth: Truth, annotations: AnnotationSet) 
     """Sort detections as a report shows them.
 
     Args:
-        results: What was read of a results file, with every box.
+        results: Columns of a results file, with every box.
         truth: The annotations it was read for.
         annotations: The same annotations, as the report shows them.
     """
