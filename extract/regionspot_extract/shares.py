@@ -23,7 +23,7 @@ from regionspot_core.distributed.shares import (
     Message,
     Worker,
     WorkerAddress,
-    seen_within,
+    wait_until_visible,
 )
 from regionspot_core.errors import CacheError
 from regionspot_extract.config import ExtractConfig
@@ -62,7 +62,7 @@ def run_share(config: ExtractConfig, worker: Worker) -> None:
         RegionSpotError: If what this machine has is not what the run needs.
     """
     store = open_store(config.out)
-    if not seen_within(worker.patience, lambda: store.read(GROUP) is not None):
+    if not wait_until_visible(worker.patience, lambda: store.read(GROUP) is not None):
         here = WorkerAddress.here()
         raise CacheError(f"{store}: the store is not to be seen {here}; {SHARED}")
     # Failed parts would be done again by every process that comes upon them.
@@ -102,7 +102,7 @@ def launch_shares(
         def missing() -> list[int]:
             return sorted({part.index for part in writer.pending()}.intersection(parts))
 
-        if not seen_within(launcher.patience, lambda: not missing()):
+        if not wait_until_visible(launcher.patience, lambda: not missing()):
             raise CacheError(
                 f"{writer.store}: part {missing()[0]}, committed {where}, is not to be seen here; "
                 f"{SHARED}"

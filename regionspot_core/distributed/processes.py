@@ -36,7 +36,7 @@ class Processes:
         devices: PyTorch's names; one may be given several times.
     """
 
-    speaks = True
+    is_main = True
     patience = 0.0
 
     def __init__(self, devices: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Processes on a Ray cluster; one that dies is replaced.
 
-What workers do and make never travels: all machines must reach it by the same paths. A worker works
-in the folder of the process that launched it, so that paths may be relative.
+Data never travel: all machines must reach them by the same paths. A worker works in the
+folder of the process that launched it, so that paths may be relative.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RayTasks:
         ClusterError: If nothing answers at the cluster's address.
     """
 
-    speaks = True
+    is_main = True
 
     def __init__(
         self,
@@ -112,11 +112,11 @@ class _Slot:
     address: WorkerAddress | None = None
     """None before the worker has started."""
     deaths: int = 0
-    """Workers that died here one after another and told nothing."""
+    """Workers that died here one after another without a message."""
 
 
 class _Work:
-    """A job on its way."""
+    """A job that is running."""
 
     def __init__(
         self, ledger: Ledger, crew: Crew, workers: int, tries: int, patience: float
@@ -128,9 +128,8 @@ class _Work:
         self._deaths: Counter[int] = Counter()
         self._silent_polls = 0
         self._mailbox = on_this_machine(_Mailbox)
-        device = (
-            "cuda" if crew.gpus else None
-        )  # one whose driver fails would take the CPU, and days
+        # Named, since a machine whose driver fails would take the CPU, and days.
+        device = "cuda" if crew.gpus else None
         self._slots = [
             _Slot(Worker(Shard(index=index + 1, of=workers), device, patience=patience))
             for index in range(workers)
@@ -145,7 +144,7 @@ class _Work:
         while asked := {slot.answer: slot for slot in self._slots if slot.answer is not None}:
             answers, _ = ray.wait(list(asked), timeout=POLL_SECONDS)
             self._receive()
-            self._job.look()
+            self._job.poll()
             for answer in answers:
                 self._settle(asked[answer])
 
@@ -185,7 +184,7 @@ class _Work:
         ray.kill(slot.actor)  # another may wait for its room
 
     def _receive(self) -> None:
-        """Take note of what workers told since the last time."""
+        """Take note of the messages since the last time."""
         import ray
 
         mail = ray.get(self._mailbox.take.remote())
@@ -206,7 +205,7 @@ class _Work:
             )
 
     def _replace(self, slot: _Slot, error: Exception) -> None:
-        """Start another worker for one that died, unless too many have died so."""
+        """Start another worker for one that died, unless too many have died."""
         import ray
 
         self._receive()

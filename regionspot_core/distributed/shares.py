@@ -178,14 +178,14 @@ class Job:
     of deaths, and the reason of the last one."""
     on_message: Callable[[Message, WorkerAddress | None], None] = lambda message, address: None
     """Called with each event, its item and the worker's address."""
-    look: Callable[[], None] = lambda: None
+    poll: Callable[[], None] = lambda: None
     """Called about once a second where workers are on a cluster."""
 
 
 class Launcher(Protocol):
     """A way to do a job by several processes."""
 
-    speaks: bool
+    is_main: bool
     """Whether this process continues once the job is done; False if another does."""
     patience: float
     """Seconds that files of a worker may take to be seen by this process."""
@@ -239,14 +239,14 @@ def shown(job: Job, images: Amount) -> Iterator[Advance]:
             advance(left)
 
 
-def seen_within(seconds: float, is_seen: Callable[[], bool]) -> bool:
+def wait_until_visible(seconds: float, is_visible: Callable[[], bool]) -> bool:
     """Wait for a file of another machine, since a shared folder shows it late.
 
     Returns:
         Whether it was seen in time.
     """
     began = time.monotonic()
-    while not is_seen():
+    while not is_visible():
         if time.monotonic() - began >= seconds:
             return False
         time.sleep(POLL_SECONDS)

@@ -243,7 +243,7 @@ def test_loaded_models_are_refused(world: World, tmp_path: Path) -> None:
 class Elsewhere:
     """A machine that does not have the store's disk; the part it did is not to be seen here."""
 
-    speaks, patience = True, 0.0
+    is_main, patience = True, 0.0
 
     def __init__(self, store: Path, finished: int | None = None) -> None:
         self._store = store

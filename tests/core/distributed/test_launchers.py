@@ -19,7 +19,7 @@ from regionspot_extract.run import run_extraction
 
 
 class Threads:
-    speaks, patience = True, 0.0
+    is_main, patience = True, 0.0
 
     def run(self, job: Job) -> None:
         shares = [Shard(index=1, of=2), Shard(index=2, of=2)]

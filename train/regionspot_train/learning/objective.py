@@ -14,7 +14,7 @@ from regionspot_core.errors import ConfigError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import KeptTokens
-from regionspot_core.support.compiling import why_not
+from regionspot_core.support.compiling import compile_obstacle
 from regionspot_train.config import LossConfig
 from regionspot_train.learning.losses import counted_classes, reduce_losses, region_losses
 
@@ -123,7 +123,7 @@ class Objective(nn.Module):
 
 
 def _compiled(head: Head, device: torch.device) -> Head:
-    if reason := why_not(device):
+    if reason := compile_obstacle(device):
         raise ConfigError(
             f"compile=true: torch.compile cannot make kernels here ({reason}); install a C++ "
             f"compiler (g++ or clang++), or set compile=false"
