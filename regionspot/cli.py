@@ -26,7 +26,7 @@ STAGES = {
     "evaluate": "Put a head back behind the frozen models and score what it says.",
     "bench": "Measure here what the project promises: ratios from one run, met or not.",
 }
-"""What each stage does. Its commands are in `regionspot_STAGE.cli`, imported when they are asked
+"""Summary of each stage. Its commands are in `regionspot_STAGE.cli`, imported when they are asked
 for: `regionspot --help` needs none of them."""
 
 
@@ -39,7 +39,7 @@ class _Stage(Group):
 
     @property
     def commands(self) -> MutableMapping[str, Any]:
-        """The commands by name."""
+        """Return the commands by name."""
         if self._loaded is None:
             stage: Any = typer.main.get_command(import_module(f"regionspot_{self.name}.cli").app)
             self._loaded = stage.commands
@@ -51,7 +51,7 @@ class _Stage(Group):
 
 
 class _Commands(Group):
-    """All commands. Typer would end an interrupted one without a word."""
+    """Group of all commands; Typer alone would end an interrupted one without a message."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context; what the command returns
         try:

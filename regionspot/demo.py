@@ -31,7 +31,7 @@ from regionspot_train.run import run_training
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much of the tiny world is made and learnt."""
+    """Size of the tiny world and of its training."""
 
     train_scenes: int
     val_scenes: int
@@ -52,7 +52,7 @@ QUICK = DemoSize(
 
 
 def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
-    """World → extract → train → evaluate, into the new folder ``out``; prints what came out.
+    """Run world, extract, train and evaluate into the new folder ``out``; print the figures.
 
     Raises:
         InputError: ``out`` is not empty.

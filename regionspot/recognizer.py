@@ -56,7 +56,7 @@ class Result:
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """(R, H, W) masks, original pixels."""
+        """Return (R, H, W) masks, original pixels."""
         if not self.encoded_masks:
             return np.zeros((0, *self.size), dtype=bool)
         masks: NDArray[np.bool_] = np.stack(
@@ -165,7 +165,7 @@ class Recognizer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class names."""
+        """Return the class names."""
         return self._models.vocabulary.names
 
     def __call__(
@@ -188,7 +188,7 @@ class Recognizer:
             boxes: (R, 4) xyxy in the picture's pixels.
             points: (R, 2) x and y in the picture's pixels, or (R, P, 2) for P points a region.
             masks: (R, H, W), nonzero on the region.
-            propose: How SAM finds regions by itself.
+            propose: Settings of SAM's proposals.
             overlap: Largest IoU of two such regions; above it the surer one stays.
 
         Raises:

@@ -48,10 +48,10 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     """Score heads on a cache that is read once; no frozen model is loaded or needed.
 
     Raises:
-        CacheError: The store is missing or unfinished, or has no region.
-        CheckpointError: There is no readable head, or its logits are not finite.
-        FingerprintError: A head or the class bank belongs to other frozen models.
-        InputError: Another input is wrong.
+        CacheError: If the store is missing or unfinished, or has no region.
+        CheckpointError: If there is no readable head, or its logits are not finite.
+        FingerprintError: If a head or the class bank belongs to other frozen models.
+        InputError: If another input is wrong.
     """
     names = head_names(config.heads)
     if config.out is not None:
@@ -105,12 +105,12 @@ def _require_place(out: Path, names: list[str]) -> None:
 
 
 def _was_scored_from_a_cache(metrics: Path) -> bool:
-    """Whether an earlier version, which left no record, wrote these figures."""
+    """Return whether an earlier version, which left no record, wrote these figures."""
     return metrics.exists() and "cache" in read_json_record(metrics)
 
 
 def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
-    """Have each head's folder say what it is of."""
+    """Write each head's record into its folder."""
     for name, head in zip(names, config.heads, strict=True):
         configuration = {
             "cache": _absolute(config.cache), "head": _absolute(head),
@@ -123,7 +123,7 @@ def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
 
 
 def _absolute(place: Location | None) -> str | None:
-    """A path that is meant the same from any folder, or a URL."""
+    """Return an absolute path, or the URL as it is."""
     if place is None:
         return None
     return str(place) if "://" in str(place) else str(Path(place).absolute())
@@ -154,7 +154,7 @@ def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
 
 
 def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
-    """A head, if it is of the cache's frozen models and its tokens are kept."""
+    """Load a head, if it belongs to the cache's frozen models and its tokens are stored."""
     record, store = read_record(folder), str(cache.stores[0].store)
     record.require_fit(cache.fingerprint["backbones"], what=str(folder))
     plan, config = cache.plan, record.config
@@ -172,7 +172,7 @@ def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
 
 @contextmanager
 def _folder(config: CachedConfig, scorer: Scorer | None) -> Iterator[Path | None]:
-    """Where detections go: ``out``, a passing folder where only the scorer wants them, or none."""
+    """Yield the folder for detections: ``out``, a temporary one for the scorer, or None."""
     if config.out is not None:
         yield config.out
     elif scorer is not None:
@@ -183,7 +183,7 @@ def _folder(config: CachedConfig, scorer: Scorer | None) -> Iterator[Path | None
 
 
 def _own(folder: Path, name: str, names: list[str]) -> Path:
-    """A head's folder: below ``folder`` where there are several heads."""
+    """Return a head's folder: below ``folder`` where there are several heads."""
     return folder if len(names) == 1 else folder / name
 
 
@@ -231,7 +231,7 @@ def _name_regions(
 
 
 class _Tally:
-    """What one head says of the regions, batch by batch."""
+    """Answers of one head, collected batch by batch."""
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ class _Tally:
             self._precision = BoxPrecision(cache, images, limit=self._limit)
 
     def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
-        """The next images."""
+        """Add a batch of images."""
         self._naming.add(
             logits_BRK[batch.mask].float().cpu().numpy(), batch.classes[batch.mask].numpy()
         )
@@ -276,7 +276,7 @@ class _Tally:
             )
 
     def figures(self, scorer: Scorer | None) -> HeadFigures:
-        """Scored by the annotation file, or else by the cache."""
+        """Return the figures, scored by the annotation file, or else by the cache."""
         region = self._naming.figures()
         if self._precision is not None:
             return HeadFigures(self._precision.figures(), region)

@@ -51,10 +51,10 @@ from regionspot_evaluate.scoring.registry import require_scorer
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
 MOST_IMAGES = 4_096
-"""Of a batch: as many as that are in memory together."""
+"""Largest batch: all its images are in memory together."""
 MOST_WORKERS = 1_024
 MOST_PAIRS = 10_000_000
-"""Of an image: more than any has of regions and classes."""
+"""Largest number of (region, class) pairs of an image."""
 
 
 Heads = Annotated[
@@ -98,7 +98,7 @@ class EvaluateConfig(Config):
     """Annotated boxes, SAM's own, or a file: a COCO-results JSON, or
     {image_id: {boxes, scores, labels}} with xyxy boxes."""
     propose: ProposeConfig = ProposeConfig()
-    """How SAM proposes regions for ``auto``."""
+    """Settings of SAM's proposals for ``auto``."""
     bank: Annotated[
         Path | None, Flag(metavar="FILE", check=existing_file, default="made as the paper does")
     ] = None
@@ -113,9 +113,9 @@ class EvaluateConfig(Config):
     shard: Shard = Shard()
     """Share of the batches that `run_share` does."""
     retry_failed: Annotated[bool, Flag()] = False
-    """Do batches again that contain an image that could not be read before."""
+    """Repeat batches with an image that could not be read before."""
     engine: Annotated[Literal["local", "ray"], Flag(panel=RAY)] = "local"
-    """Where the images are done: in this process, or by workers on a Ray cluster."""
+    """Place of the work: this process, or workers on a Ray cluster."""
     ray: RayOptions = RayOptions()
     pairs: Annotated[int, Flag()] = Field(default=900, ge=1, le=MOST_PAIRS)
     """Best (region, class) pairs of an image that are considered: the paper's number."""
@@ -129,7 +129,7 @@ class EvaluateConfig(Config):
     may be repeated. Crops are expensive where boxes are many: of 300 proposals they cost CLIP a
     hundred times what the method does."""
     protocol: Annotated[Protocols, Flag(metavar="standard,fixed", text=True)] = ("standard",)
-    """What scores: the best 300 of an image, the best 10,000 of a class, or both."""
+    """Detections that count: the best 300 of an image, the best 10,000 of a class, or both."""
     scorer: ScorerOption = "fast"
     gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
@@ -164,13 +164,13 @@ class EvaluateConfig(Config):
 
     @property
     def baselines(self) -> tuple[BaselineName, ...]:
-        """Those that name the regions too, in the order of their table."""
+        """Return the baselines that classify the regions too, in the order of their table."""
         if self.baseline is None:
             return ("clip-crop", "clip-pool") if self.proposals == GROUND_TRUTH else ()
         return tuple(name for name in BASELINE_TABLE if name in self.baseline)
 
     def with_absolute_paths(self) -> Self:
-        """The same, meant the same from any folder."""
+        """Return the configuration with absolute paths."""
         return self.model_copy(
             update={
                 "images": self.images.absolute(),
@@ -190,7 +190,7 @@ class EvaluateConfig(Config):
 
     @property
     def limit(self) -> int:
-        """Detections that an image keeps."""
+        """Return the number of detections that an image keeps."""
         return min(self.pairs, self.detections)
 
     @field_validator("baseline", mode="before")
@@ -217,7 +217,7 @@ class CachedConfig(Config):
     """One evaluation of heads on a cache alone, with its boxes as proposals."""
 
     cache: Annotated[Location, Flag(metavar="STORE", check=existing_store)]
-    """What `extract run` wrote: a folder or a URL."""
+    """Store that `extract run` wrote: a folder or a URL."""
     heads: Heads
     annotations: Annotated[
         Path | None,
@@ -275,7 +275,7 @@ class PredictConfig(Config):
     least: Annotated[float, Flag(metavar="P")] = Field(default=0.0, ge=0, le=1)
     """Least probability of a region's best name; other regions are left out."""
     propose: ProposeConfig = ProposeConfig()
-    """How SAM finds regions where there is no prompt at all."""
+    """Settings of SAM's proposals, used without any prompt."""
     overlap: Annotated[float, Flag(metavar="IOU", panel=PROPOSING)] = Field(default=0.5, ge=0, le=1)
     """Largest IoU of two regions' masks; above it only the one that SAM is surer of stays."""
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)

@@ -32,7 +32,7 @@ REGIONS_SHOWN = 8
 DRAWN_PIXELS = 700
 """The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
 LINE_LETTERS = 38
-"""What fits beside the confidence at full size; longer lines are set smaller."""
+"""Characters that fit beside the confidence at full size; longer lines are set smaller."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Picture:
 
 
 def shrunk(image: RGBImage) -> RGBImage:
-    """An image no larger than it is drawn, each side divided by a whole number."""
+    """Return an image at about the size it is drawn, each side divided by a whole number."""
     return np.asarray(Image.fromarray(image).reduce(_step(image.shape[:2])))
 
 
@@ -123,10 +123,10 @@ def _outline(axes: Axes, mask: dict[str, Any], step: int, colour: str) -> None:
     """Draw a mask's outline, which leaves the region's own colours as they are.
 
     Args:
-        axes: Where, in original pixels.
+        axes: Axes of the picture, in original pixels.
         mask: COCO run-length encoding, original pixels.
         step: Every how many pixels the mask is looked at.
-        colour: Of the line; white below it sets it off from a region of its own colour.
+        colour: Colour of the line; white below it sets it off from a region of its own colour.
     """
     inside = np.pad(rle_codec.decode(mask)[::step, ::step], 1)  # outside the image is outside
     if not inside.any():
@@ -165,7 +165,7 @@ def draw_regions(
     """Write a PNG.
 
     Args:
-        path: Where.
+        path: File to write.
         image: uint8 (H, W, 3), RGB.
         boxes: (R, 4) xyxy, original pixels.
         masks: R run-length encodings, original pixels.

@@ -40,14 +40,14 @@ class NamedRegion:
     box: tuple[float, ...]
     """xyxy, original pixels"""
     predicted_iou: float
-    """How sure SAM is of the mask."""
+    """SAM's estimate of the mask's IoU."""
     names: tuple[tuple[str, float], ...]
     """The best names and their probabilities among the vocabulary's, best first."""
     mask: dict[str, Any]
     """COCO run-length encoding"""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "prompt": self.prompt,
             "box": [round(value, 2) for value in self.box],
@@ -59,7 +59,7 @@ class NamedRegion:
 
 @dataclass(frozen=True)
 class PredictReport:
-    """What was said of an image, and where it was written."""
+    """Classified regions of an image, and the files they were written to."""
 
     size: Size
     regions: tuple[NamedRegion, ...]
@@ -75,13 +75,13 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
     """Name an image's regions; write them as JSON and as a picture into ``config.out``.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:
-        InputError: The image, a prompt, the vocabulary or a weight file is wrong.
-        FingerprintError: The head or the class bank belongs to other models.
-        CheckpointError: There is no readable head.
+        InputError: If the image, a prompt, the vocabulary or a weight file is wrong.
+        FingerprintError: If the head or the class bank belongs to other models.
+        CheckpointError: If there is no readable head.
     """
     require_folder_or_nothing(config.out)
     image = read_image(config.image, max_pixels=config.max_pixels)
@@ -136,7 +136,7 @@ def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None)
 
 
 def _bank_maker(config: PredictConfig) -> Callable[[Backbones], ClassBank]:
-    """Backbones → class bank, the user's input checked before any model is loaded."""
+    """Return a function from backbones to a class bank; the user's input is checked here."""
     given = [config.names is not None, config.vocabulary is not None, config.bank is not None]
     if sum(given) != 1:
         raise InputError("give the class names as one of --names A,B,C, --vocabulary or --bank")
@@ -149,7 +149,7 @@ def _bank_maker(config: PredictConfig) -> Callable[[Backbones], ClassBank]:
 
 
 def _prompts(config: PredictConfig, size: Size) -> dict[str, Prompts]:
-    """The prompts that are given, by kind; none at all is an empty dict."""
+    """Return the prompts by kind; empty where none is given."""
     prompts: dict[str, Prompts] = {}
     if config.boxes:
         boxes = [_numbers("--box", text, "x1,y1,x2,y2") for text in config.boxes]
@@ -217,7 +217,7 @@ def _to_json(
 
 
 def print_prediction(image: Path, report: PredictReport) -> None:
-    """One image's regions, and where they were written."""
+    """Print one image's regions, and the files they were written to."""
     height, width = report.size
     table = titled_table(f"{image.name}, {width} × {height}")
     for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):

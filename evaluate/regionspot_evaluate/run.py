@@ -39,7 +39,7 @@ from regionspot_evaluate.scoring.registry import SCORER_TABLE, Scorer
 def run_evaluation(
     config: EvaluateConfig, *, backbones: Backbones | None = None
 ) -> EvaluationReport:
-    """As :func:`run_evaluations`, of the configuration's first head."""
+    """Run :func:`run_evaluations`, and return the report of the first head."""
     return next(iter(run_evaluations(config, backbones=backbones).values()))
 
 
@@ -51,17 +51,17 @@ def run_evaluations(
     What an interrupted evaluation, or a share of one, has done in that folder is not done again.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
 
     Returns:
         The figures of each head, by its name.
 
     Raises:
-        InputError: An input file is wrong.
-        FingerprintError: A head was trained on other frozen models than these, or the folder is
+        InputError: If an input file is wrong.
+        FingerprintError: If a head was trained on other frozen models than these, or the folder is
             of another evaluation.
-        CheckpointError: There is no readable head.
+        CheckpointError: If there is no readable head.
     """
     evaluation = _prepare(config)
     folder, annotations = evaluation.folder, evaluation.annotations
@@ -88,12 +88,12 @@ def run_share(
     """Do the share ``config.shard`` of the images; :func:`run_evaluations` gathers all shares.
 
     Args:
-        config: What is asked.
+        config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
-        show: What tells how far it is.
+        show: Function that shows the progress.
 
     Raises:
-        InputError: An input file is wrong, or another process does this share.
+        InputError: If an input file is wrong, or another process does this share.
         FingerprintError: As for :func:`run_evaluations`.
         CheckpointError: Likewise.
     """
@@ -112,12 +112,12 @@ def run_share(
 
 
 def images_done(config: EvaluateConfig) -> tuple[int, int]:
-    """How many images all shares together need not name any more, and how many there are.
+    """Return the number of images that all shares together have done, and of all images.
 
     Raises:
-        InputError: An input file is wrong.
-        FingerprintError: The folder is of another evaluation.
-        CheckpointError: A head has no weights.
+        InputError: If an input file is wrong.
+        FingerprintError: If the folder is of another evaluation.
+        CheckpointError: If a head has no weights.
     """
     evaluation = _prepare(config)
     total = len(evaluation.annotations)
@@ -142,7 +142,7 @@ class _Evaluation:
     form: RecordForm
 
     def image_list(self, name: str) -> ImageList:
-        """What a head's list of images says, once all are named."""
+        """Return the sums of a head's list of images, once all are classified."""
         return read_image_list(self.config, self.folder.of_head(name) / IMAGES, self.annotations)
 
 
@@ -216,7 +216,7 @@ def _named(
 
 
 def _is_done(done: Done, number: int, *, again: bool) -> bool:
-    """Whether a batch is; ``again``: one of which an image could not be read is not."""
+    """Return whether a batch is done; with ``again``, one with an unreadable image is not."""
     batch = done.batches.get(number)
     return batch is not None and not (again and batch.failed)
 

@@ -16,15 +16,15 @@ from regionspot_core.support.input_files import open_input
 
 Number = TypeVar("Number", bound=np.generic)
 LONGEST_SIDE = 2**24
-"""Of an image, in pixels. Up to here every whole pixel is a float32, as boxes are kept."""
+"""Longest side of an image, in pixels: up to it float32, as in boxes, holds every whole number."""
 
 
 @contextmanager
 def open_annotations(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes.
+    """Open the file.
 
     Raises:
-        AnnotationError: The file is missing, a folder, no regular file, or cannot be read.
+        AnnotationError: If the file is missing, a folder, no regular file, or cannot be read.
     """
     try:
         with open_input(path) as file:
@@ -38,7 +38,7 @@ def open_annotations(path: Path) -> Iterator[BinaryIO]:
 
 
 def short(value: object) -> str:
-    """A value as an error shows it."""
+    """Return a value as an error shows it."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # it nests too deeply, or a number has too many digits
@@ -47,7 +47,7 @@ def short(value: object) -> str:
 
 
 def whole_number(path: Path, what: str, value: object) -> int:
-    """``value``, if it is a whole number of 64 bits."""
+    """Return ``value`` if it is a whole number of 64 bits, or refuse it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or abs(value) >= 2**63:
@@ -56,7 +56,7 @@ def whole_number(path: Path, what: str, value: object) -> int:
 
 
 def view(column: array[Any] | bytearray, dtype: type[Number]) -> NDArray[Number]:
-    """The column's memory as an array, not copied; the column can then grow no more."""
+    """Return the column's memory as an array, not copied; the column can then grow no more."""
     return np.frombuffer(column, dtype=dtype) if column else np.zeros(0, dtype=dtype)
 
 
@@ -71,7 +71,7 @@ def require_unique(path: Path, what: str, ids: NDArray[np.int64]) -> None:
 
 
 def locate(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The position in ``ids`` of every one ``wanted``, −1 where it is not among them."""
+    """Return the position in ``ids`` of each of ``wanted``, −1 where it is absent."""
     if not len(ids):
         return np.full(len(wanted), -1, dtype=np.int64)
     order = np.argsort(ids)
@@ -85,7 +85,7 @@ def locate(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int6
 def locate_all(
     path: Path, what: str, ids: NDArray[np.int64], wanted: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The position in ``ids`` of every one ``wanted``; refuses one that is not among them."""
+    """Return the position in ``ids`` of each of ``wanted``; refuse an absent one."""
     position = locate(ids, wanted)
     if len(position) and position.min() < 0:
         absent = wanted[int(np.argmin(position))]

@@ -40,7 +40,7 @@ class ClassLists:
 
     @property
     def longest(self) -> int:
-        """Length of the longest list."""
+        """Return the length of the longest list."""
         return int(np.diff(self.start).max(initial=0))
 
     def renumbered(self, position: NDArray[np.int32]) -> Self:

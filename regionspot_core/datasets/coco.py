@@ -22,13 +22,12 @@ from regionspot_core.datasets.checks import (
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.table import AnnotationTable
-from regionspot_core.datasets.vocabulary import Vocabulary, is_text
+from regionspot_core.datasets.vocabulary import FREQUENCIES, Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
 LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
-FREQUENCIES = ("r", "c", "f")
 MAX_FLOAT = sys.float_info.max
 _NUMBERS = {int, float}
 _OBJECTS365_V2_PREFIX = re.compile(r"^images/v[12]/(?=patch\d+/)")

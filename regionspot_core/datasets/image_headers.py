@@ -17,7 +17,7 @@ NOT_READABLE: Size = (0, 0)
 
 
 def read_sizes(folder: Path, names: Sequence[str]) -> list[Size]:
-    """Height and width of each file as its pixels are stored; 0, 0 where it cannot be read."""
+    """Return height and width of each file as its pixels are stored; 0, 0 if unreadable."""
 
     def sizes(batch: list[str]) -> list[Size]:
         return [_size(folder / name) for name in batch]

@@ -27,9 +27,9 @@ class JsonStream:
 
     Args:
         file: The document's bytes; read once, from where it stands.
-        path: What errors name.
-        expected: What errors say was expected.
-        block_bytes: How much is read at a time.
+        path: File that errors name.
+        expected: Words for the file's form in errors.
+        block_bytes: Number of bytes that are read at a time.
 
     Every method raises :class:`AnnotationError` where the bytes are not JSON, end early or nest
     too deeply.
@@ -58,7 +58,7 @@ class JsonStream:
         self._ended = False
 
     def opening(self) -> str:
-        """The first character of what comes next, ``""`` at the end; the cursor stays."""
+        """Return the next character that is no space, ``""`` at the end; the cursor stays."""
         while True:
             match = _SPACE.match(self._text, self._place)
             self._place = match.end() if match else self._place
@@ -68,7 +68,7 @@ class JsonStream:
                 return ""
 
     def value(self) -> Any:  # noqa: ANN401 - any JSON value
-        """The value that comes next."""
+        """Return the next value."""
         self.opening()
         while True:
             try:
@@ -88,7 +88,7 @@ class JsonStream:
             return value
 
     def elements(self) -> Iterator[Any]:
-        """The values of the list that comes next, each read when it is asked for."""
+        """Yield the values of the next list, each read when it is asked for."""
         self._take("[")
         if self.opening() == "]":
             self._place += 1
@@ -99,7 +99,7 @@ class JsonStream:
                 return
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that comes next.
+        """Yield the keys of the next object.
 
         After each key the cursor stands before its value, which must be taken (or skipped) before
         the next key is asked for.
@@ -126,7 +126,7 @@ class JsonStream:
             self.value()
 
     def finish(self) -> str:
-        """The SHA-256 of the file's bytes, in hexadecimal; refuses anything after the document."""
+        """Return the SHA-256 of the file's bytes in hexadecimal; refuse data after the document."""
         if self.opening():
             self._refuse("extra data")
         return self._digest.hexdigest()

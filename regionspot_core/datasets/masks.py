@@ -36,7 +36,7 @@ class Masks:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(R,) the regions that have a mask."""
+        """Return (R,) whether regions have a mask."""
         kept = (np.diff(self.entry_ring) > 0) | (np.diff(self.entry_counts) > 0)
         return kept[self.entry]
 

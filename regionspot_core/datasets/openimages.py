@@ -28,7 +28,7 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Digest(Protocol):
-    """What hashlib makes: it is fed every file that is read."""
+    """Hash object of hashlib, which is updated with every file that is read."""
 
     def update(self, data: bytes, /) -> None:
         """Add bytes."""
@@ -124,7 +124,7 @@ def _find_classes(path: Path) -> Path:
 
 
 def _read_rows(path: Path, digest: Digest) -> Iterator[list[str]]:
-    """The rows of a CSV file, its bytes added to ``digest``."""
+    """Yield the rows of a CSV file; its bytes are added to ``digest``."""
     with open_annotations(path) as file:
 
         def lines() -> Iterator[str]:
@@ -143,7 +143,7 @@ def _read_columns(
     columns: tuple[str, ...],
     digest: Digest,
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows that follow the header, numbered from 1, with the named columns only."""
+    """Yield the rows after the header, numbered from 1, with the named columns only."""
     rows = _read_rows(path, digest)
     header = next(rows, [])
     missing = [name for name in columns if name not in header]
@@ -164,7 +164,7 @@ def _read_classes(
     path: Path,
     digest: Digest,
 ) -> tuple[list[str], list[str]]:
-    """Labels such as ``/m/011k07`` and their names."""
+    """Return labels such as ``/m/011k07`` and their names."""
     labels, names = list[str](), list[str]()
     for number, row in enumerate(_read_rows(path, digest)):
         if number == 0 and row[:2] == ["LabelName", "DisplayName"]:
@@ -229,7 +229,7 @@ def _sizes(
     images: Path | None,
     digest: Digest,
 ) -> NDArray[np.int64]:
-    """The height and width (I, 2) of each image; 0, 0 of one that cannot be read."""
+    """Return (I, 2) height and width of each image; 0, 0 if unreadable."""
     listed = path.parent / SIZES_FILE
     if listed.exists():
         return _listed_sizes(listed, image_id, digest)

@@ -15,7 +15,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
 
 FORMATS: list[DatasetFormat] = [OPENIMAGES, ODINW, COCO]
-"""All formats; the first that finds its file in what is given reads it."""
+"""Formats in the order they are asked; the first that finds its file at a path reads it."""
 
 
 def register_format(added: DatasetFormat) -> None:

@@ -37,7 +37,7 @@ class AnnotationTable:
     vocabulary: Vocabulary
     """The classes that models name."""
     classes: Vocabulary
-    """All K classes: Roboflow's unused root category too."""
+    """K classes of the file, with Roboflow's unused root category."""
     image_id: NDArray[np.int64]
     """(I,)"""
     image_size: NDArray[np.int32]

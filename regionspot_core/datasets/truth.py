@@ -51,13 +51,14 @@ class Truth:
 
     @cached_property
     def counts(self) -> NDArray[np.bool_]:
-        """(R,) the regions that LVIS's API counts: those with an area."""
+        """Return (R,) whether LVIS's API counts regions: if they have an area."""
         return self.area > 0
 
     @cached_property
     def known_pairs(self) -> NDArray[np.int64]:
-        """Sorted ``image × K + class`` of the pairs that LVIS judges: the class is annotated in the
-        image, or known to be absent from it.
+        """Return sorted ``image × K + class`` of the pairs that LVIS judges.
+
+        The class is annotated in the image, or known to be absent from it.
         """
         present = self.image[self.counts] * len(self.class_id) + self.class_index[self.counts]
         return np.unique(np.concatenate([present, self.negative.pairs(len(self.class_id))]))
@@ -77,7 +78,7 @@ class Truth:
 
     @property
     def has_mask(self) -> NDArray[np.bool_]:
-        """(R,) the annotated regions that have a mask; only where masks are kept."""
+        """Return (R,) whether annotated regions have a mask; only where masks are kept."""
         assert self.masks is not None
         return self.masks.present
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from regionspot_core.errors import InputError
 
+FREQUENCIES = ("r", "c", "f")
+"""LVIS's marks for rare, common and frequent classes."""
+
 
 def is_text(value: str) -> bool:
-    """Whether a string has a UTF-8 form, and holds no NUL, which ends a text in many a library.
+    """Return whether a string has a UTF-8 form and no NUL, which ends a text in many libraries.
 
     JSON can spell half a character, ``"\\ud800"``, and an argument may hold any bytes.
     """
@@ -64,16 +67,16 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> Vocabulary:
-        """Classes numbered from 1, without frequencies."""
+        """Return classes numbered from 1, without frequencies."""
         return cls(names=tuple(names), ids=tuple(range(1, len(names) + 1)))
 
     @cached_property
     def index_of_id(self) -> dict[int, int]:
-        """Class id → class index."""
+        """Return class indices by class id."""
         return {class_id: index for index, class_id in enumerate(self.ids)}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists; :meth:`from_json` reads them back."""
+        """Return plain lists; :meth:`from_json` reads them back."""
         values: dict[str, Any] = {
             "names": list(self.names),
             "ids": list(self.ids),
@@ -86,7 +89,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Vocabulary:
-        """The vocabulary that :meth:`to_json` wrote."""
+        """Return the vocabulary that :meth:`to_json` wrote."""
         return cls(
             names=tuple(values["names"]),
             ids=tuple(values["ids"]),

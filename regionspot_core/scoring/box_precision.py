@@ -20,7 +20,7 @@ class _ImageDetections(NamedTuple):
 
     image_id: int
     image: int
-    """Its place in the cache."""
+    """Position in the cache."""
     boxes: NDArray[np.float32]
     """(R, 4)"""
     true: NDArray[np.int64]
@@ -34,16 +34,16 @@ class _ImageDetections(NamedTuple):
 
 
 class BoxPrecision:
-    """Collects what a head says of a cache's images, batch by batch, and scores it.
+    """Average precision of one head on a cache's images, collected batch by batch.
 
     Every region is a proposal that is sure: a pair of it and a class has the class's softmax
     probability as its score, and an image's best pairs are its detections.
 
     Args:
-        cache: Whose regions are named.
+        cache: Cache whose regions are classified.
         images: (I,) which of its images, in the order of the batches. Those without regions may be
             left out: they have neither a box to find nor a proposal.
-        limit: How many pairs an image keeps.
+        limit: Number of pairs that an image keeps.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class BoxPrecision:
         self._detections: list[_ImageDetections] = []
 
     def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
-        """The next images, and what was said of their regions."""
+        """Add a batch of images with the logits of their regions."""
         probabilities_BRK = logits_BRK.float().softmax(-1).cpu().numpy()
         for b, image_id in enumerate(batch.image_ids.tolist()):
             real = batch.mask[b].numpy()
@@ -74,7 +74,7 @@ class BoxPrecision:
             )
 
     def figures(self) -> dict[str, float | None]:
-        """LVIS's box figures of all images; None where there is nothing to measure on."""
+        """Return LVIS's box figures of all images; None where there is nothing to measure on."""
         # As an annotation file's images are scored, which decides between equal scores.
         detections = sorted(self._detections, key=lambda each: each.image_id)
         images = [each.image for each in detections]

@@ -20,14 +20,11 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.scoring.figures import METRICS
 
-FREQUENCIES = ("r", "c", "f")
-"""LVIS's marks for rare, common and frequent classes."""
-
 
 def best_pairs(
     scores_RK: NDArray[np.floating], *, limit: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Region and class indices of the ``limit`` highest scores, best first.
+    """Return region and class indices of the ``limit`` highest scores, best first.
 
     Ties go to the earlier region and then the earlier class, so the choice is repeatable.
     """
@@ -43,7 +40,7 @@ def best_pairs(
 
 
 def named_figures(found: Mapping[str, float]) -> dict[str, float | None]:
-    """A scorer's figures as ``METRICS``; None for its -1, where there is nothing to measure on.
+    """Return a scorer's figures as ``METRICS``; None for its -1, where nothing is annotated.
 
     The ``lvis`` package and hotcoco name them alike.
     """
@@ -74,7 +71,7 @@ def score_boxes(
     negative: ClassLists | None = None,
     not_exhaustive: ClassLists | None = None,
 ) -> dict[str, float | None]:
-    """LVIS's box figures by hotcoco, between 0 and 1; None where there is nothing to measure on.
+    """Return LVIS's box figures by hotcoco, from 0 to 1; None where nothing is annotated.
 
     Areas are the boxes', where an annotation file has its masks' areas. That decides which boxes
     are small, medium and large, and so the figures of these, and no other figure.
@@ -82,8 +79,8 @@ def score_boxes(
     Args:
         truth: All boxes of the images.
         found: The detections, at most 300 an image.
-        scores: (N,) theirs.
-        images: How many images there are.
+        scores: (N,) scores of the detections.
+        images: Number of images.
         vocabulary: The classes; without frequencies, APr, APc and APf are None.
         negative: Each image's classes that are known to be absent. None: no class was left
             unlooked for, and every class counts in every image, as in COCO.

@@ -32,7 +32,7 @@ def image_detections(
     limit: int,
     masks: list[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One image's entries of an LVIS results file.
+    """Return one image's entries of an LVIS results file.
 
     A pair's score is its class probability × the proposal's score; the best ``limit`` are kept.
     """
@@ -52,7 +52,7 @@ class ScoredPairs:
     def best(
         cls, proposals: Proposals, probabilities_RK: NDArray[np.floating], *, limit: int
     ) -> ScoredPairs:
-        """Those of the highest class probability × proposal's score."""
+        """Return the pairs of the highest class probability × proposal's score."""
         scores = probabilities_RK * proposals.scores[:, None]
         regions, classes = best_pairs(scores, limit=limit)
         return cls(regions.tolist(), classes.tolist(), scores[regions, classes].tolist())
@@ -64,12 +64,12 @@ class ScoredPairs:
         vocabulary: Vocabulary,
         masks: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[dict[str, Any]]:
-        """As entries of an LVIS results file.
+        """Return the pairs as entries of an LVIS results file.
 
         Args:
-            image_id: The image's.
+            image_id: Id of the image.
             boxes: (R, 4) xyxy, original pixels.
-            vocabulary: What the classes are of.
+            vocabulary: Vocabulary of the classes.
             masks: R run-length encodings; None writes no masks.
         """
         xywh = np.round(xyxy_to_xywh(boxes), 3).tolist()
@@ -108,7 +108,7 @@ class ResultsFile:
         """Append entries.
 
         Raises:
-            ValueError: A figure in them is not finite, which JSON cannot say.
+            ValueError: If a figure in them is not finite, which JSON cannot say.
         """
         for entry in entries:
             self._file.write(",\n" if self.count else "[\n")

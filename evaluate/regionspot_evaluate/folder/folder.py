@@ -32,13 +32,13 @@ from regionspot_evaluate.recognition.baselines.names import results_file
 
 RUN_RECORD = "run.json"
 CACHED_RECORD = "cached.json"
-"""What `evaluate cached` leaves in place of a record."""
+"""Record that `evaluate cached` writes."""
 METRICS = "metrics.json"
 IMAGES = "images.jsonl"
 """Image by image, how regions were named. It is written last: where it is, so is the rest."""
 GALLERY = "predictions.png"
 CLAIM_SECONDS = 60.0
-"""How long another process may take to write the record."""
+"""Longest wait for another process that writes the record."""
 _NOT_RECORDED = frozenset(
     {"heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
     | {"max_pixels", "protocol", "scorer"}
@@ -48,7 +48,7 @@ it is scored by, which may change and stands in metrics.json."""
 
 
 class _Asked(BaseModel):
-    """What the record of any evaluation has."""
+    """Keys that the record of every evaluation has."""
 
     annotations: str
     heads: dict[str, str]
@@ -60,14 +60,14 @@ class RunFolder:
     Nothing is written before :meth:`claim`.
 
     Args:
-        config: What is asked.
-        names: The heads'.
+        config: Settings of the command.
+        names: Names of the heads.
         annotations: The images and boxes.
 
     Raises:
-        FingerprintError: The folder is of another evaluation; the fields are named.
-        InputError: Its record cannot be read, or it is of something else.
-        CheckpointError: A head has no weights.
+        FingerprintError: If the folder is of another evaluation; the fields are named.
+        InputError: If its record cannot be read, or it is of something else.
+        CheckpointError: If a head has no weights.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether all images are named and their files written."""
+        """Return whether all images are classified and their files written."""
         return (
             (self.path / RUN_RECORD).exists()
             and not any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
@@ -97,15 +97,15 @@ class RunFolder:
         )
 
     def of_head(self, name: str) -> Path:
-        """Where a head's files go: a folder of its own where there are several heads."""
+        """Return the folder of a head's files: its own where there are several heads."""
         return self.path if len(self._names) == 1 else self.path / name
 
     def claim(self) -> None:
         """Make the folder, and record what it is for; processes may do so at once.
 
         Raises:
-            InputError: Another process holds the record, or has put something else here.
-            FingerprintError: Another process has begun another evaluation here.
+            InputError: If another process holds the record, or has put something else here.
+            FingerprintError: If another process has begun another evaluation here.
         """
         make_ours(self.journals)
         try:
@@ -130,7 +130,7 @@ class RunFolder:
         """Go on with what was set aside, if something was; processes may do so at once.
 
         Raises:
-            InputError: Another process has begun something here.
+            InputError: If another process has begun something here.
         """
         try:
             (self.path / KEPT).rename(self.journals)
@@ -165,7 +165,7 @@ class RunFolder:
         write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
 
     def _configuration(self, names: list[str]) -> dict[str, Any]:
-        """The settings of the heads' evaluation, the same however the work was split."""
+        """Return the settings of the heads' evaluation, the same however the work was split."""
         config = self._config.with_absolute_paths()
         paths = dict(zip(self._names, config.heads, strict=True))
         first, *further = (paths[name] for name in names)
@@ -175,7 +175,7 @@ class RunFolder:
         return {key: _plain(value) for key, value in chosen.items()}
 
     def _files(self) -> Iterator[Path]:
-        """What an evaluation writes, from ``path`` on, but for its record and the journals."""
+        """Yield the files of an evaluation, below ``path``, but not its record or journals."""
         for name in self._names:
             own = self.of_head(name).relative_to(self.path)
             yield from (own / file for file in (DETECTIONS, METRICS, IMAGES, GALLERY))
@@ -221,7 +221,7 @@ class RunFolder:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
-    """Settings as JSON has them."""
+    """Return settings as JSON values."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -230,7 +230,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
 
 
 def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet) -> dict[str, Any]:
-    """What decides the detections, to the last bit; folders may move, and devices differ."""
+    """Return the values that decide the detections to the last bit; paths and devices do not."""
     models = config.backbones.to_json()
     proposals = config.proposals
     if proposals not in (GROUND_TRUTH, AUTOMATIC):

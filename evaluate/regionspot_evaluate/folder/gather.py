@@ -67,7 +67,7 @@ def gather(
 
 @dataclass
 class ImageList:
-    """What a head's image list says of all images together."""
+    """Sums over a head's image list."""
 
     images: int
     without_proposals: int
@@ -81,7 +81,7 @@ class ImageList:
 
 
 class _ImageLine(msgspec.Struct):
-    """What the list says of one image."""
+    """One image's line of the list."""
 
     image_id: int
     failed: str | None = None
@@ -89,7 +89,7 @@ class _ImageLine(msgspec.Struct):
     true: list[int] = []
     """Class indices of the regions whose class is known."""
     ranks: list[int] = []
-    """Of these, the place the head gave the true class."""
+    """Places that the head gave their true classes."""
     baseline_ranks: dict[str, list[int]] = {}
 
 
@@ -97,7 +97,7 @@ def read_image_list(config: EvaluateConfig, path: Path, annotations: AnnotationS
     """Sum up the list that :func:`gather` wrote.
 
     Raises:
-        InputError: The list is damaged, or of other images than the annotations'.
+        InputError: If the list is damaged, or of other images than the annotations'.
     """
     vocabulary = annotations.vocabulary
     baselines = {name: RegionNaming(vocabulary) for name in config.baselines}

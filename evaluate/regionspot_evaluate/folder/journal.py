@@ -29,9 +29,9 @@ from regionspot_evaluate.folder.records import ImageRecord, RecordForm
 WHOLE = Shard()
 PATIENCE_SECONDS = 2.0
 _BATCH = re.compile(rb'\{"batch": (\d{1,12}), "failed": (\d{1,12}), ')
-"""How the line of a batch begins; its rest is long."""
+"""Beginning of a batch's line; the rest is long."""
 _SUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\n$')
-"""How a line ends: with the sum of all before. Earlier versions wrote none."""
+"""End of a line: the checksum of all before it. Earlier versions wrote none."""
 _SUM_BYTES = len(b', "crc32": "00000000"}\n')
 
 
@@ -45,7 +45,7 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class BatchLine:
-    """Where a batch is written."""
+    """Place of a batch in a journal."""
 
     path: Path
     line: int
@@ -60,7 +60,7 @@ class BatchLine:
         """Read its images.
 
         Raises:
-            InputError: The line is not of this evaluation.
+            InputError: If the line is not of this evaluation.
         """
         with self.path.open("rb") as file:
             file.seek(self.offset)
@@ -78,7 +78,7 @@ class BatchLine:
 
 @dataclass(frozen=True)
 class Done:
-    """What the journals of a folder hold."""
+    """Batches that the journals of a folder hold."""
 
     batches: dict[int, BatchLine]
     models: Fingerprint | None
@@ -86,7 +86,7 @@ class Done:
 
     @property
     def failed(self) -> int:
-        """How many images could not be read."""
+        """Return the number of images that could not be read."""
         return sum(batch.failed for batch in self.batches.values())
 
     def failures(self, form: RecordForm) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class Done:
         """Refuse to go on with frozen models other than those of what is done.
 
         Raises:
-            FingerprintError: They are others; the fields are named.
+            FingerprintError: If they are others; the fields are named.
         """
         if self.models is not None:
             require_equal(
@@ -116,7 +116,7 @@ def read_journals(folder: Path) -> Done:
 
     Raises:
         FingerprintError: Shares were done by different frozen models.
-        InputError: A journal is damaged; the message names it and the line.
+        InputError: If a journal is damaged; the message names it and the line.
     """
     done = Done({}, None)
     for path in sorted(folder.glob("*.jsonl")):
@@ -186,8 +186,8 @@ class Journal:
         """Add a batch that is done.
 
         Raises:
-            ValueError: A figure is not finite, which JSON cannot say.
-            OSError: The disk is full, or cannot be written to; the journal stays as it was.
+            ValueError: If a figure is not finite, which JSON cannot say.
+            OSError: If the disk is full, or cannot be written to; the journal stays as it was.
         """
         reach("record batch", batch)
         failed = sum(record.failed is not None for record in records)
@@ -210,12 +210,12 @@ class Journal:
 
 @contextmanager
 def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
-    """A share's journal, held for this process, what is torn at its end cut off.
+    """Open a share's journal for this process alone; a torn last line is cut off.
 
     The whole work, 1/1, holds those of all shares: it is to gather them.
 
     Raises:
-        InputError: Another process holds it.
+        InputError: If another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{share.index}-of-{share.of}.jsonl"
@@ -253,7 +253,7 @@ def _locked(path: Path) -> FileLock:
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a journal with their offsets, without what is torn at its end."""
+    """Yield the whole lines of a journal with their offsets; a torn last line is left out."""
     offset = 0
     with path.open("rb") as file:
         for line in file:

@@ -21,12 +21,12 @@ def require_ours(folder: Path, *, recorded: bool) -> None:
     """Refuse a folder of journals that holds anything else.
 
     Args:
-        folder: Where journals are to be.
+        folder: Folder for journals.
         recorded: Whether an evaluation's record lies beside it. Earlier versions left no mark, and
             the names of the files are then enough.
 
     Raises:
-        InputError: The folder is not ours; the message names what is in it.
+        InputError: If the folder is not ours; the message names what is in it.
     """
     if not os.path.lexists(folder):
         return
@@ -72,7 +72,7 @@ def remove_left_gathered(folder: Path) -> None:
 
 
 def _foreign(folder: Path, *, recorded: bool) -> str | None:
-    """What shows that a folder is not ours; None where nothing does, or where it is gone."""
+    """Return a file that shows that a folder is not ours; None if there is none, or no folder."""
     try:
         with os.scandir(folder) as entries:
             is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}

@@ -21,7 +21,7 @@ from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
 @dataclass(frozen=True)
 class Answer:
-    """What one head, or a baseline, says of an image's R regions."""
+    """Classes that one head, or a baseline, gives an image's R regions."""
 
     pairs: ScoredPairs
     best: list[int]
@@ -40,7 +40,7 @@ class Answer:
         *,
         limit: int,
     ) -> Answer:
-        """From scores, of which probabilities are the softmax; the best ``limit`` pairs stay."""
+        """Return the answer that scores and their softmax give, with ``limit`` pairs."""
         return cls(
             ScoredPairs.best(proposals, probabilities_RK, limit=limit),
             scores_RK.argmax(axis=1).tolist(),
@@ -49,7 +49,7 @@ class Answer:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         pairs = self.pairs
         return {
             "pairs": [pairs.regions, pairs.classes, pairs.scores],
@@ -61,10 +61,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: what was said of it, or why it could not be read."""
+    """Answers for one image, or the reason why it could not be read."""
 
     position: int
-    """In the annotation set."""
+    """Position in the annotation set."""
     failed: str | None = None
     boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), dtype=np.float32))
     """(R, 4) xyxy, original pixels"""
@@ -76,7 +76,7 @@ class ImageRecord:
     baselines: dict[BaselineName, Answer] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         if self.failed is not None:
             return {"position": self.position, "failed": self.failed}
         return {
@@ -91,7 +91,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class RecordForm:
-    """What the records of one evaluation must fit."""
+    """Form that the records of one evaluation must have."""
 
     annotations: AnnotationSet
     batches: Sequence[range]
@@ -114,7 +114,7 @@ class RecordForm:
             batch: The batch's number.
 
         Raises:
-            ValueError: The line does not have this form, or does not fit the evaluation.
+            ValueError: If the line does not have this form, or does not fit the evaluation.
         """
         try:
             images = msgspec.json.decode(line, type=_Batch).images

@@ -24,7 +24,7 @@ class Proposals:
 
     @classmethod
     def from_annotations(cls, annotations: AnnotationSet, image: int) -> Proposals:
-        """The annotated boxes of the image at position ``image``, sure and known."""
+        """Return the annotated boxes of an image, with score 1 and their classes."""
         regions = annotations.regions(image)
         boxes = annotations.box[regions]
         return cls(
@@ -35,6 +35,6 @@ class Proposals:
 
     @classmethod
     def from_sam(cls, regions: SegmentedRegions) -> Proposals:
-        """Regions that SAM found by itself, its predicted IoU as their score."""
+        """Return regions that SAM found by itself, with its predicted IoU as their score."""
         unknown = np.full(len(regions.boxes), -1, dtype=np.int64)
         return cls(regions.boxes.astype(np.float32), regions.predicted_iou, unknown)

@@ -13,7 +13,7 @@ from regionspot_evaluate.proposals.files import read_proposals
 
 
 def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals] | None:
-    """The proposals of every image of the annotation set, in its order; None for ``auto``.
+    """Return the proposals of every image, in the annotations' order; None for ``auto``.
 
     Args:
         source: ``gt``, ``auto``, or the path of a file that
@@ -21,7 +21,7 @@ def load_proposals(source: str, annotations: AnnotationSet) -> list[Proposals] |
         annotations: The images, and the boxes for ``gt``.
 
     Raises:
-        AnnotationError: The file is missing or malformed, names an unknown image, or proposes
+        AnnotationError: If the file is missing or malformed, names an unknown image, or proposes
             nothing; or for ``gt`` no image has a box.
     """
     if source == AUTOMATIC:

@@ -12,7 +12,7 @@ from regionspot_core.heads.checkpoint import read_record
 def backbones_of_head(
     head: Path, asked: dict[str, Any], *, sam: str | None, clip: str | None
 ) -> dict[str, Any]:
-    """The models that are asked for, or else those that the head says it was trained on.
+    """Return the settings of the asked models, or else of those the head was trained on.
 
     Args:
         head: Its folder.
@@ -21,8 +21,8 @@ def backbones_of_head(
         clip: The CLIP that is asked for.
 
     Raises:
-        CheckpointError: There is no head.
-        InputError: The head was imported and does not name them.
+        CheckpointError: If there is no head.
+        InputError: If the head was imported and does not name them.
     """
     trained_on = read_record(head).backbones
     chosen, missing = dict(asked), []

@@ -9,10 +9,10 @@ from regionspot_core.errors import InputError
 
 
 def head_names(heads: Sequence[Path]) -> list[str]:
-    """The last part of each folder's path, or as many of the last as tell them all apart.
+    """Return the last part of each folder's path, or as many last parts as make them differ.
 
     Raises:
-        InputError: One head is given twice.
+        InputError: If one head is given twice.
     """
     folders = [head.resolve() for head in heads]
     twice = next((h for h, f in zip(heads, folders, strict=True) if folders.count(f) > 1), None)

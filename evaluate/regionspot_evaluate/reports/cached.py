@@ -21,12 +21,12 @@ EVERY_CLASS_COUNTS = (
     f"every class counts in every image, as in COCO; of an image the best {DETECTIONS} detections, "
     f"all classes together, as in LVIS"
 )
-"""By a store whose annotations list no absent classes."""
+"""Protocol of a store whose annotations list no absent classes."""
 
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """How well one head names a cache's regions."""
+    """Figures of one head on a cache's regions."""
 
     box: dict[str, float | None]
     """LVIS's box figures, shares of 1; None where there is nothing to measure on."""
@@ -42,7 +42,7 @@ class CachedReport:
     heads: dict[str, HeadFigures]
     cache: str | None
     annotations: str | None
-    """What was scored by; None: the cache's own boxes."""
+    """Annotation file of the scores; None for the cache's own boxes."""
     images: int
     regions: int
     failed: int
@@ -52,14 +52,14 @@ class CachedReport:
 
     @property
     def protocol(self) -> str:
-        """What the figures are scored by, in words."""
+        """Return the protocol of the figures, in words."""
         scored = next(iter(self.heads.values())).protocol
         if scored is not None:
             return scored
         return PROTOCOL if self.federated else f"{NOT_FEDERATED}: {EVERY_CLASS_COUNTS}"
 
     def to_json(self, head: str) -> dict[str, Any]:
-        """The content of a head's ``metrics.json``."""
+        """Return the content of a head's ``metrics.json``."""
         figures = self.heads[head]
         return {
             "proposals": "gt",
@@ -74,7 +74,7 @@ class CachedReport:
         }
 
     def tables(self) -> list[Table]:
-        """A row a head: average precision, and how regions are named."""
+        """Return tables with a row a head: average precision, and region top-1."""
         title = self.protocol if self.federated else NOT_FEDERATED
         shown = shown_names(next(iter(self.heads.values())).box)
         table = metrics_table(f"Box × 100, {title}", shown)
@@ -83,7 +83,7 @@ class CachedReport:
         return [table, *naming_tables({name: each.region for name, each in self.heads.items()})]
 
     def remarks(self) -> list[str]:
-        """What a reader of the tables should know, a line each."""
+        """Return remarks on the tables, a line each."""
         lines = [
             f"proposals: gt, {counted(self.regions, 'region')} of {counted(self.images, 'image')}"
         ]

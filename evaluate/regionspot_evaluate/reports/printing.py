@@ -13,24 +13,23 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
-from regionspot_evaluate.scoring.figures import Iou, Protocol, Score, shown_names
+from regionspot_evaluate.scoring.figures import KINDS, Iou, Protocol, Score, shown_names
 from regionspot_evaluate.scoring.report import percent, scores_table
 
 GROUPS = ("all", "frequent", "common", "rare")
-KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How well a head, or a baseline, names the regions."""
+    """Figures of a head, or of a baseline."""
 
     scores: dict[Protocol, dict[Iou, Score]]
-    """Of its detections."""
+    """Scores of its detections."""
     region: RegionFigures
-    """Of the proposals whose classes are known."""
+    """Figures of the proposals whose classes are known."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; figures are shares of 1, null where not measurable."""
+        """Return plain values; figures are shares of 1, null where not measurable."""
         return {
             "scores": {
                 protocol: {iou: score.to_json() for iou, score in scores.items()}
@@ -60,7 +59,7 @@ class EvaluationReport:
     """Images that could not be read, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``metrics.json``."""
+        """Return the content of ``metrics.json``."""
         return {
             "proposals": absolute_source(self.proposals),
             **self.head.to_json(),
@@ -75,7 +74,7 @@ class EvaluationReport:
         }
 
     def remarks(self) -> list[str]:
-        """What a reader of all tables should know, a line each."""
+        """Return remarks on all tables, a line each."""
         lines = [f"proposals: {self.proposals}"]
         left_out = ", ".join(
             f"{count:,} {reason}" for reason, count in self.dropped.items() if count
@@ -91,19 +90,19 @@ class EvaluationReport:
 
 @dataclass(frozen=True)
 class ShareReport:
-    """What a share of an evaluation came to."""
+    """Outcome of one share of an evaluation."""
 
     images: int
-    """Of the share."""
+    """Number of images of the share."""
     failed: tuple[str, ...]
     """Images of the whole evaluation, as far as it is done, that could not be read, with the
     reason."""
     images_left: int
-    """Of all shares, not done yet."""
+    """Number of images of all shares that are not done yet."""
 
 
 def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
-    """What is printed of one head, or of several: a row each, and one for each baseline."""
+    """Return tables and remarks of one or several heads: a row each, and one for each baseline."""
     first = next(iter(reports.values()))
     rows = {name if len(reports) > 1 else "head": report.head for name, report in reports.items()}
     rows |= {baseline_label(name): figures for name, figures in first.baselines.items()}
@@ -129,7 +128,7 @@ def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[T
 def _protocol_remarks(
     protocol: Protocol, rows: Mapping[str, Figures], report: EvaluationReport
 ) -> list[str]:
-    """What the reader of a protocol's tables should know, a line each."""
+    """Return remarks on a protocol's tables, a line each."""
     lines = []
     if protocol == "fixed" and report.cut:
         lines.append(
@@ -146,7 +145,7 @@ def _protocol_remarks(
 
 
 def share_output(share: str, report: ShareReport) -> list[str]:
-    """What is printed of a share that is done."""
+    """Return the lines that are printed of a finished share."""
     left = (
         f"{counted(report.images_left, 'image')} left to other shares; after them the"
         if report.images_left
@@ -160,7 +159,7 @@ def share_output(share: str, report: ShareReport) -> list[str]:
 
 
 def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
-    """Region top-1 by group of classes, with top-5 and the classes' mean; none if none is known."""
+    """Return region top-1 by group of classes, top-5 and the classes' mean; empty if unknown."""
     known = {group for figures in rows.values() for group in figures.top1}
     if not known:
         return []

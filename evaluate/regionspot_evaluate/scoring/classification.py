@@ -21,21 +21,21 @@ class RegionFigures:
     """Shares by group of classes: all, LVIS's frequencies and kinds; empty where none is known."""
 
     top1: dict[str, float] = field(default_factory=dict)
-    """Of regions whose first name is the true one."""
+    """Share of regions whose first class is the true one, by group."""
     top5: dict[str, float] = field(default_factory=dict)
-    """Of regions whose true name is among the first five."""
+    """Share of regions whose true class is among the first five, by group."""
     class_mean: dict[str, float] = field(default_factory=dict)
     """The mean of the classes' own top-1: rare ones count as much as frequent ones."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def true_ranks(
     scores_RK: NDArray[np.floating], classes_R: NDArray[np.integer]
 ) -> NDArray[np.int64]:
-    """(R,) how many classes stand before the true one, 0 where it is the first; -1 for class -1.
+    """Return (R,) the number of classes scored above the true one; -1 for class -1.
 
     Of equal scores the earlier class stands first, as for ``argmax``.
     """
@@ -63,7 +63,7 @@ class RegionNaming:
         self.add_ranks(true_ranks(scores_RK, classes_R).tolist(), classes_R.tolist())
 
     def add_ranks(self, ranks: Iterable[int], classes: Iterable[int]) -> None:
-        """Count regions by what :func:`true_ranks` says of them."""
+        """Count regions by the ranks of :func:`true_ranks`."""
         for rank, true in zip(ranks, classes, strict=True):
             if true >= 0:
                 self._seen[true] += 1
@@ -71,7 +71,7 @@ class RegionNaming:
                 self._first_five[true] += rank < FIRST_FIVE
 
     def figures(self) -> RegionFigures:
-        """The shares of what was counted."""
+        """Return the shares of the regions counted so far."""
         members: dict[str, list[int]] = defaultdict(list)
         for index in sorted(self._seen):
             for group in self._groups[index]:

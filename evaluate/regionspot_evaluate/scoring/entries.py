@@ -61,7 +61,7 @@ Entry = Boxed | Masked
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
-    """A detection as the scorers' packages read it from JSON."""
+    """Return a detection as the scorers' packages read it from JSON."""
     values: dict[str, Any] = {
         "image_id": entry.image_id,
         "category_id": entry.category_id,
@@ -85,14 +85,14 @@ class FormProblem(Exception):  # noqa: N818 - it never leaves the reader
 
 
 def wanted_keys(ious: Sequence[Iou]) -> tuple[str, ...]:
-    """What every detection must have."""
+    """Return the keys that every detection must have."""
     box = ("bbox",) if "bbox" in ious else ()
     mask = ("segmentation",) if "segm" in ious else ()
     return ("image_id", "category_id", *box, "score", *mask)
 
 
 def parse_entry(entry: object, ious: Sequence[Iou], truth: Truth) -> Entry:
-    """A detection of any form that the scorers take: ids as ``1.0``, masks as polygons too.
+    """Return a detection of any form that is scored: ids as ``1.0``, masks as polygons too.
 
     Raises:
         FormProblem: It has none of these forms.

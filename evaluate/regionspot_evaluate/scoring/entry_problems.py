@@ -23,7 +23,7 @@ class EntryProblems:
     Args:
         path: The file.
         noun: Word for an entry in errors.
-        verb: What cannot be done with a wrong entry.
+        verb: Word for the use of an entry.
         place: Text that says where entry ``number`` is in the file.
     """
 

@@ -26,7 +26,7 @@ class EntryReader(ABC):
     noun: ClassVar[str]
     """Word for an entry in errors."""
     verb: ClassVar[str]
-    """What entries are read for, in errors."""
+    """Word for the use of an entry in errors."""
     form: type[Any]
     """Plain form of an entry, which a fast parser takes."""
 

@@ -21,7 +21,7 @@ BATCH_IMAGES = 1_024
 
 
 def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | None:
-    """Why hotcoco's figures would differ from those of LVIS's API; None where they do not.
+    """Return why hotcoco's figures would differ from LVIS's API; None where they do not.
 
     Found by comparison, hotcoco 1.3 with lvis 0.5.3. Other differences are removed by what hotcoco
     is given: detections within the limit only, several images in place of one with more than it
@@ -39,7 +39,7 @@ def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | 
 
 
 def departure_of_truth(truth: Truth) -> str | None:
-    """As :func:`departure`, of the annotations alone."""
+    """Return the reason that the annotations alone give for :func:`departure`."""
     if truth.ignored:
         return "an annotation has the key ignore set"
     if (truth.region_id == 0).any():
@@ -52,12 +52,12 @@ def departure_of_truth(truth: Truth) -> str | None:
 def score_fast(
     truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
 ) -> dict[str, float | None]:
-    """The figures of the detections that are ``kept``, (N,)."""
+    """Return the figures of the detections that are ``kept``, (N,)."""
     return named_figures(evaluate_fast(truth, results, kept, iou=iou).get_results())
 
 
 def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Any:  # noqa: ANN401 - a hotcoco.LVISEval; the package is untyped
-    """Hotcoco's evaluation of the detections that are ``kept``, (N,), accumulated."""
+    """Return hotcoco's evaluation of the detections that are ``kept``, (N,), accumulated."""
     evaluation = StreamingEval(categories(truth), iou, lvis_style=True)
     for _, batch in image_batches(truth, results, kept, iou):
         evaluation.update(**batch)
@@ -68,7 +68,7 @@ def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, io
 
 
 def categories(truth: Truth) -> list[dict[str, Any]]:
-    """The classes as hotcoco takes them."""
+    """Return the classes as hotcoco takes them."""
     return [
         {"id": class_id, "name": str(class_id), "frequency": frequency}
         for class_id, frequency in zip(truth.class_id.tolist(), truth.frequency, strict=True)
@@ -76,7 +76,7 @@ def categories(truth: Truth) -> list[dict[str, Any]]:
 
 
 def truth_entries(truth: Truth) -> dict[str, list[dict[str, Any]]]:
-    """The annotations as hotcoco takes them, boxes alone, images by their own ids."""
+    """Return the annotations as hotcoco takes them, boxes alone, images by their own ids."""
     return {
         "images": [
             _image(truth, image, image_id, truth.negative[image], truth.not_exhaustive[image])
@@ -98,7 +98,7 @@ def image_batches(
     *,
     size: int = BATCH_IMAGES,
 ) -> Iterator[tuple[ImageSplits, Mapping[str, Any]]]:
-    """What hotcoco is told of ``size`` images after the other, by rising id, and as which ones."""
+    """Yield hotcoco's input for ``size`` images at a time, by rising id, and their splits."""
     regions = np.flatnonzero(truth.counts)
     regions = regions[np.argsort(truth.image[regions], kind="stable")]
     rows = np.flatnonzero(kept[results.judged])
@@ -179,7 +179,7 @@ def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any
 def _detections(
     truth: Truth, results: Results, rows: NDArray[np.int64], splits: ImageSplits, iou: Iou
 ) -> dict[str, Any]:
-    """The judged detections ``rows``; those without an area are left out."""
+    """Return the judged detections ``rows``; detections without an area are left out."""
     if results.box is not None:
         rows = rows[results.box[rows, 2:].prod(axis=1) > 0]
     places = results.judged[rows]

@@ -14,6 +14,8 @@ ScorerName = str
 """Key of the table of scorers."""
 
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
+KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
+"""Words for kinds of region in titles."""
 FIXED_DETECTIONS = 10_000
 """The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
 COCO_DETECTIONS = 100
@@ -28,7 +30,8 @@ COCO_METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
-"""In pycocotools' order. AR10 is the mean recall at 10 detections of a class an image."""
+"""COCO's figures in pycocotools' order; AR10 is the mean recall at 10
+detections of a class in each image."""
 
 
 def shown_names(values: Mapping[str, float | None]) -> list[str]:
@@ -39,21 +42,21 @@ def shown_names(values: Mapping[str, float | None]) -> list[str]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was looked at."""
+    """Numbers of images and detections that were scored."""
 
     images: int
-    """Of the annotations."""
+    """Number of annotated images."""
     images_with_detections: int
     detections: int
-    """In the results file."""
+    """Number of detections in the results file."""
     kept: int
     """Within the protocol's limit."""
     judged: int
-    """Of the kept ones, those of a class that is annotated in their image or known to be absent;
+    """Number of kept detections of a class that is annotated in their image or known absent;
     LVIS lets the others be."""
 
     def to_json(self) -> dict[str, int]:
-        """For the JSON of a report."""
+        """Return plain values."""
         return dict(vars(self))
 
 
@@ -64,20 +67,20 @@ class Score:
     iou: Iou
     values: dict[str, float | None]
     protocol: str
-    """In words, as a table prints it."""
+    """Words for the protocol, as a table prints them."""
     scorer: ScorerName
     """The one that made the figures."""
     package: str
     """Package that measured them."""
     counts: Counts
     fallback: str | None = None
-    """Why ``fast`` left it to ``lvis``."""
+    """Reason why ``fast`` let ``lvis`` score; None where it did not."""
 
     def __getitem__(self, name: str) -> float | None:
         return self.values[name]
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, and what they are."""
+        """Return plain values: the figures, with protocol and scorer."""
         return {
             "iou": self.iou,
             "protocol": self.protocol,
@@ -89,10 +92,10 @@ class Score:
 
 
 def one_protocol(scores: Iterable[Score]) -> str:
-    """The protocol of scores that stand in one table.
+    """Return the protocol of scores that stand in one table.
 
     Raises:
-        ValueError: They have several, and so cannot be compared.
+        ValueError: If they have several, and so cannot be compared.
     """
     protocols = {score.protocol for score in scores}
     if len(protocols) != 1:
@@ -103,7 +106,7 @@ def one_protocol(scores: Iterable[Score]) -> str:
 def largest_difference(
     figures: Mapping[str, float | None], reference: Mapping[str, float | None]
 ) -> float:
-    """Over all figures; infinite where only one of the two is there."""
+    """Return the largest difference over all figures; infinite where only one is known."""
     differences = [0.0]
     for name, value in figures.items():
         expected = reference[name]

@@ -15,12 +15,12 @@ from regionspot_evaluate.scoring.results import Results
 
 
 class ImageSplits:
-    """Which stand-in of an image has which class.
+    """Splits of crowded images: which split has which class.
 
     Args:
         results: The detections.
-        rows: Those that count, as rows of ``results.judged``.
-        classes: K, how many there are.
+        rows: Detections that count, as rows of ``results.judged``.
+        classes: Number of classes.
     """
 
     def __init__(self, results: Results, rows: NDArray[np.int64], classes: int) -> None:
@@ -34,19 +34,19 @@ class ImageSplits:
             self._number[crowded] = _shared_out(*(each.tolist() for each in found))
 
     def count(self, image: int) -> int:
-        """How many an image has; most have one."""
+        """Return the number of an image's splits; most images have one."""
         return 1 + max(self._number.get(image, {}).values(), default=0)
 
     def number(self, image: int, class_index: int) -> int:
-        """That which has a class; a class without detections is the first one's."""
+        """Return the split that has a class; a class without detections is in the first."""
         return self._number.get(image, {}).get(class_index, 0)
 
     def id(self, image: int, number: int) -> int:
-        """By which hotcoco knows it."""
+        """Return the image id of a split, as hotcoco is given it."""
         return image * self._stride + number
 
     def ids(self, image: NDArray[np.int32], class_index: NDArray[np.int32]) -> NDArray[np.int64]:
-        """By which it knows those that have these classes of these images."""
+        """Return the image ids of the splits that have these classes of these images."""
         ids = image.astype(np.int64) * self._stride
         for crowded, number in self._number.items():
             rows = np.flatnonzero(image == crowded)
@@ -54,12 +54,12 @@ class ImageSplits:
         return ids
 
     def image(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Whose stand-ins these are, as positions of images."""
+        """Return the positions of the images that splits belong to."""
         return ids // self._stride
 
 
 def _shared_out(classes: list[int], times: list[int]) -> dict[int, int]:
-    """For each class the stand-in that has it; a class of too many detections is alone in one."""
+    """Return for each class the number of its split; a class of too many detections has its own."""
     number, total, shares = 0, 0, dict[int, int]()
     for class_index, count in zip(classes, times, strict=True):
         if total and total + count > DETECTIONS:

@@ -23,7 +23,7 @@ from lvis import LVIS, LVISEval, LVISResults
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Protocol
 
 NO_LIMIT = -1
-"""As the package says it."""
+"""Value of ``max_dets`` for no limit, in the package."""
 
 
 class _NumpyWithFloat(ModuleType):
@@ -59,12 +59,12 @@ class ReferenceScorer:
     def score(
         self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "standard"
     ) -> dict[str, float]:
-        """All of the LVIS API's figures by its own names; -1 where there is no ground truth.
+        """Return all of the LVIS API's figures by its own names; -1 where nothing is annotated.
 
         Args:
             detections: Entries of LVIS results JSON, one or more; the package adds to them.
             iou: ``bbox`` or ``segm``.
-            protocol: Which detections count: LVIS's own limit of 300 an image, or the best 10 000
+            protocol: Detections that count: LVIS's own limit of 300 an image, or the best 10 000
                 of a class.
         """
         with _old_names():
@@ -82,7 +82,7 @@ class ReferenceScorer:
 
 
 def best_of_each_class(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections that fixed AP looks at, in the order they came."""
+    """Return the detections that fixed AP counts, in the file's order."""
     of_class = defaultdict[object, list[int]](list)
     for number, entry in enumerate(entries):
         of_class[entry["category_id"]].append(number)

@@ -11,13 +11,12 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.support.tables import counted, facts_table
-from regionspot_evaluate.scoring.figures import Score, one_protocol
+from regionspot_evaluate.scoring.figures import KINDS, Score, one_protocol
 from regionspot_evaluate.scoring.registry import SCORER_TABLE
 
-KINDS = {"bbox": "box", "segm": "mask"}
 TOLERANCE = 1e-6
-"""How far a figure may be from the LVIS API's."""
-_NAME_WIDTH = 28
+"""Largest difference of a figure from the LVIS API's."""
+NAME_WIDTH = 28
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,11 @@ class ScoreReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is known that differs from the reference."""
+        """Return whether no figure is known to differ from the reference."""
         return self.reference_difference is None or self.reference_difference <= TOLERANCE
 
     def to_json(self) -> dict[str, Any]:
-        """Figures are shares of 1, null where there is nothing to measure on."""
+        """Return plain values: figures are shares of 1, null where nothing is annotated."""
         first = self.scores[0]
         return {
             "protocol": one_protocol(self.scores),
@@ -51,8 +50,8 @@ class ScoreReport:
         }
 
     def tables(self) -> list[Table]:
-        """For people, at 80 columns."""
-        rows = {KINDS[score.iou]: score for score in self.scores}
+        """Return tables of 80 columns."""
+        rows = {KINDS[score.iou].lower(): score for score in self.scores}
         return [scores_table(rows), facts_table("What was counted", self._facts())]
 
     def _facts(self) -> dict[str, str]:
@@ -77,15 +76,15 @@ class ScoreReport:
 def scores_table(
     rows: Mapping[str, Score], *, kind: str = "", names: Sequence[str] | None = None
 ) -> Table:
-    """A line a score, by one protocol, which its title says, × 100.
+    """Return a table with a row a score, × 100; its title names the protocol.
 
     Args:
-        rows: By their names.
-        kind: What the title begins with.
+        rows: Scores by the names of their rows.
+        kind: First word of the title.
         names: The figures shown; None for all.
 
     Raises:
-        ValueError: The scores are of several protocols.
+        ValueError: If the scores are of several protocols.
     """
     protocol = one_protocol(rows.values())
     scorers = " and ".join(dict.fromkeys(score.package for score in rows.values()))
@@ -97,7 +96,7 @@ def scores_table(
 
 
 def metrics_table(title: str, names: Sequence[str]) -> Table:
-    """A table of figures without its rows: the first cell of each is its name."""
+    """Return a table of figures without its rows: the first cell of each is its name."""
     table = Table(
         title=title,
         min_width=len(title),
@@ -106,12 +105,12 @@ def metrics_table(title: str, names: Sequence[str]) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("", overflow="fold", max_width=_NAME_WIDTH)
+    table.add_column("", overflow="fold", max_width=NAME_WIDTH)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def percent(value: float | None) -> str:
-    """A share of 1 with one digit; a dash where there is nothing to measure on."""
+    """Return a share × 100 with one digit; a dash for None."""
     return "–" if value is None else f"{100 * value:.1f}"

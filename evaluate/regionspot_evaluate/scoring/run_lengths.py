@@ -14,7 +14,7 @@ Integers = NDArray[np.int64]
 def are_run_lengths(
     counts: NDArray[np.uint8], start: Integers, pixels: Integers
 ) -> NDArray[np.bool_]:
-    """Which of M strings are COCO's compressed run lengths of as many pixels as there should be.
+    """Return (M,) whether strings are COCO's compressed run lengths of the expected pixels.
 
     pycocotools trusts them, and writes beyond its memory where they say too much. The code is told
     at :func:`regionspot_core.datasets.masks.decode_runs`.
@@ -30,7 +30,7 @@ def are_run_lengths(
 
 
 def _are_codes(counts: NDArray[np.uint8], start: Integers) -> NDArray[np.bool_]:
-    """Which strings consist of whole values of the code."""
+    """Return (M,) whether strings consist of whole values of the code."""
     length = np.diff(start)
     good = length > 0
     if not len(counts):
@@ -47,7 +47,7 @@ def _are_codes(counts: NDArray[np.uint8], start: Integers) -> NDArray[np.bool_]:
 
 
 def _sums(counts: NDArray[np.uint8], start: Integers, good: NDArray[np.bool_]) -> Integers:
-    """The sum of the runs of each good string; −1 where a run is negative."""
+    """Return the sum of the runs of each good string; −1 where a run is negative."""
     length = np.diff(start)
     values = counts[np.repeat(good, length)].astype(np.int64) - 48
     if not len(values):

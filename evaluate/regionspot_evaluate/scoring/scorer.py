@@ -30,10 +30,10 @@ class LvisScorer:
         annotations: LVIS annotation JSON, or its table.
         scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
             from its; ``lvis`` always that one.
-        ious: What will be scored; masks are kept in memory for ``segm`` only.
+        ious: Kinds of region that will be scored; masks are kept in memory for ``segm`` only.
 
     Raises:
-        AnnotationError: The file is missing or malformed, or lacks LVIS's federated lists or
+        AnnotationError: If the file is missing or malformed, or lacks LVIS's federated lists or
             frequencies.
     """
 
@@ -53,7 +53,7 @@ class LvisScorer:
         """Score an LVIS results file.
 
         Raises:
-            AnnotationError: The file is missing, malformed or empty, or has a detection that
+            AnnotationError: If the file is missing, malformed or empty, or has a detection that
                 cannot be scored.
         """
         return self.score_all(detections, ious=(iou,), protocols=(protocol,))[protocol][iou]
@@ -66,13 +66,13 @@ class LvisScorer:
         protocols: Sequence[Protocol] = ("standard",),
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
-        """As :meth:`score`, of boxes and masks and by several protocols: the file is read once.
+        """Score boxes and masks by several protocols; the file is read once.
 
         Args:
-            detections: The file, or what was read of it.
-            ious: Of what.
-            protocols: By what.
-            may_be_empty: Whether a file without any detection is one that found nothing.
+            detections: The file, or its columns.
+            ious: Kinds of region to score.
+            protocols: Protocols to score by.
+            may_be_empty: Whether a file without detections is a result too.
         """
         if "segm" in ious:
             self.truth.require_masks()

@@ -12,7 +12,7 @@ from regionspot_evaluate.scoring.results import Results
 
 
 def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
-    """(N,) which detections are within the protocol's limit.
+    """Return (N,) whether detections are within the protocol's limit.
 
     ``standard`` keeps the best 300 of each image, of all classes together (Gupta et al. 2019);
     ``fixed`` the best 10 000 of each class, of all images together (Dave et al. 2021).
@@ -25,7 +25,7 @@ def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
 def best_of_each(
     group: NDArray[np.integer], scores: NDArray[np.floating], *, limit: int
 ) -> NDArray[np.bool_]:
-    """(N,) which are among the ``limit`` highest scores of their group."""
+    """Return (N,) whether scores are among the ``limit`` highest of their group."""
     crowded = np.bincount(group) > limit
     kept: NDArray[np.bool_] = ~crowded[group]
     rows = np.flatnonzero(~kept)  # only groups that lose some are sorted
@@ -38,7 +38,7 @@ def best_of_each(
 
 
 def count_detections(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> Counts:
-    """What was looked at, for the reader of the figures."""
+    """Return the numbers of images and detections that were scored."""
     return Counts(
         images=len(truth.image_id),
         images_with_detections=len(np.unique(results.image)),

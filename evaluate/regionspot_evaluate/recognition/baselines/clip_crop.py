@@ -20,7 +20,7 @@ class ClipCrop:
         self._zero_shot = ZeroShot(bank)
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
-        """(R, K)."""
+        """Return (R, K) probabilities."""
         size = shown.pixels.shape[:2]
         crops = (shown.pixels[touched_pixels(box, size)] for box in shown.boxes)
         return self._zero_shot.probabilities(embed_crops(self._encoder, crops))

@@ -30,7 +30,7 @@ class ClipMaskedCrop:
         self._paint = np.array(encoder.mean_colour, dtype=np.uint8)
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
-        """(R, K)."""
+        """Return (R, K) probabilities."""
         crops = (
             masked_crop(shown.pixels, box, mask, self._paint)
             for box, mask in zip(shown.boxes, shown.masks, strict=True)
@@ -41,7 +41,7 @@ class ClipMaskedCrop:
 def masked_crop(
     image: RGBImage, box: FloatArray, mask: dict[str, Any], paint: NDArray[np.uint8]
 ) -> RGBImage:
-    """The pixels a box touches, ``paint`` where the mask is not.
+    """Return the pixels that a box touches, those outside the mask set to ``paint``.
 
     Args:
         image: uint8 (H, W, 3), RGB.

@@ -19,7 +19,7 @@ class ClipPool:
     """Zero-shot CLIP on the mean of its patches' embeddings, each weighed by the box's part of it.
 
     Raises:
-        InputError: The encoder's patches have no embeddings.
+        InputError: If the encoder's patches have no embeddings.
     """
 
     def __init__(self, encoder: ImageTextEncoder, bank: ClassBank) -> None:
@@ -33,7 +33,7 @@ class ClipPool:
         self._zero_shot = ZeroShot(bank)
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
-        """(R, K)."""
+        """Return (R, K) probabilities."""
         (patches_PD,) = self._encoder.patch_embeddings(shown.image_tokens).cpu()
         shares_RP = patch_shares(shown.boxes, shown.pixels.shape[:2], self._grid)
         pooled_RD = torch.from_numpy(shares_RP).float() @ patches_PD
@@ -41,14 +41,14 @@ class ClipPool:
 
 
 def patch_shares(boxes: FloatArray, size: Size, grid: PatchGrid) -> NDArray[np.float64]:
-    """(R, g²): how much of each patch a box covers, as shares of all it covers, in row order.
+    """Return (R, g²): the share of each box that lies in each patch, in row order.
 
     A box without an area, or beside all patches, has the nearest one.
 
     Args:
         boxes: (R, 4) xyxy, original pixels.
         size: The image's (height, width); it is squashed to the square that patches lie on.
-        grid: Where they lie.
+        grid: Grid of the patches.
     """
     height, width = size
     places = np.asarray(boxes, dtype=np.float64) / [width, height, width, height] / grid.share
@@ -61,7 +61,7 @@ def patch_shares(boxes: FloatArray, size: Size, grid: PatchGrid) -> NDArray[np.f
 def _covered(
     start: NDArray[np.float64], end: NDArray[np.float64], cells: int
 ) -> NDArray[np.float64]:
-    """(R, cells): shares of R intervals in each unit cell of a line, 1 together."""
+    """Return (R, cells): the share of each interval in each unit cell of a line; rows sum to 1."""
     first = np.arange(cells)
     covered = np.minimum(end[:, None], first + 1) - np.maximum(start[:, None], first)
     covered = covered.clip(min=0)

@@ -16,7 +16,7 @@ CROPS_AT_ONCE = 64
 
 
 def touched_pixels(box: FloatArray, size: Size) -> tuple[slice, slice]:
-    """Rows and columns of the pixels a box touches, at least one, in an image of ``size``."""
+    """Return rows and columns of the pixels that a box touches, at least one."""
     height, width = size
     left = min(max(math.floor(box[0]), 0), width - 1)
     top = min(max(math.floor(box[1]), 0), height - 1)
@@ -26,7 +26,7 @@ def touched_pixels(box: FloatArray, size: Size) -> tuple[slice, slice]:
 
 
 def embed_crops(encoder: ImageTextEncoder, crops: Iterable[RGBImage]) -> torch.Tensor:
-    """(R, D) of R pictures, each squashed to CLIP's input; length 1, on the CPU."""
+    """Return (R, D) embeddings of R pictures, of length 1, on the CPU."""
     prepared = map(encoder.prepare, crops)
     embedded = [torch.zeros((0, encoder.text_width))]
     while some := list(islice(prepared, CROPS_AT_ONCE)):

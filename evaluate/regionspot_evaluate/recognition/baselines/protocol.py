@@ -29,8 +29,8 @@ class ShownRegions:
 
 
 class Baseline(Protocol):
-    """Names regions without a head."""
+    """Classifier of regions without a head."""
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
-        """(R, K): how probable each class is for each region."""
+        """Return (R, K): the probability of each class for each region."""
         ...

@@ -18,6 +18,6 @@ class ZeroShot:
         self._scale = bank.logit_scale
 
     def probabilities(self, embedded_RD: torch.Tensor) -> NDArray[np.float32]:
-        """(R, K) of embeddings (R, D) of any length above 0."""
+        """Return (R, K) for embeddings (R, D) of any length above 0."""
         cosines_RK = F.normalize(embedded_RD.cpu(), dim=-1) @ self._classes_KD.T
         return (self._scale * cosines_RK).softmax(-1).numpy()

@@ -166,13 +166,13 @@ def _match(truth: Truth, splits: ImageSplits, batch: Mapping[str, Any], iou: Iou
 
 
 def _bits(entries: list[dict[str, Any]]) -> NDArray[np.uint16]:
-    """(2, D) the bits of ``right`` and ``counts`` of some entries' detections end to end."""
+    """Return (2, D): ``right`` and ``counts`` of some entries' detections end to end."""
     matched, ignored = (_table(entries, key) for key in ("dtMatched", "dtIgnore"))
     return np.array([_BITS @ (matched & ~ignored), _BITS @ ~ignored], dtype=np.uint16)
 
 
 def _table(entries: list[dict[str, Any]], key: str) -> NDArray[np.bool_]:
-    """(T, D) by IoU threshold."""
+    """Return (T, D) values by IoU threshold."""
     tables = [np.zeros((THRESHOLDS, 0), dtype=bool)]
     tables += [np.array(entry[key], dtype=bool) for entry in entries if entry["dtScores"]]
     return np.concatenate(tables, axis=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.scoring.lvis import FREQUENCIES
+from regionspot_core.datasets.vocabulary import FREQUENCIES
 from regionspot_evaluate.reports.compare.match_records import (
     AREAS,
     EVERY_THRESHOLD,

@@ -57,10 +57,10 @@ PUBLISHED = (
 
 
 def published_beside(truth: Truth, protocol: Protocol) -> tuple[Published, ...]:
-    """Those of the same images by the same protocol.
+    """Return the published figures of the same images by the same protocol.
 
     Raises:
-        InputError: There are none; what there is is named.
+        InputError: If there are none; the message names those there are.
     """
     found = (len(truth.image_id), len(truth.class_id))
     names = [name for name, images in IMAGES.items() if found == (images, CLASSES)]

@@ -63,7 +63,7 @@ def naming_beside(results: Path, truth: Truth) -> RegionNaming | None:
         None where there is no such file, or it says nothing of this results file.
 
     Raises:
-        AnnotationError: The file is not as ``evaluate run`` writes it, or is of other annotations.
+        AnnotationError: If ``evaluate run`` writes no such file, or it is of other annotations.
     """
     baseline = next((each for each in BASELINE_TABLE if results_file(each) == results.name), None)
     if baseline is None and results.name != DETECTIONS:

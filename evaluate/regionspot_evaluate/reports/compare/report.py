@@ -18,14 +18,12 @@ from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.compare.config import CompareConfig
 from regionspot_evaluate.reports.compare.published import Published
 from regionspot_evaluate.reports.compare.resampling import CONFIDENCE, interval
-from regionspot_evaluate.scoring.figures import SHOWN, Iou, Score, one_protocol
-from regionspot_evaluate.scoring.report import percent
+from regionspot_evaluate.scoring.figures import KINDS, SHOWN, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.report import NAME_WIDTH, percent
 
 Kind = Literal["bbox", "segm", "regions"]
-"""What figures are of: detections by boxes or by masks, or known regions' names."""
-KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
+"""Subject of a figure: detections by boxes or by masks, or the classes of known regions."""
 BY_FREQUENCY = ("APr", "APc", "APf")
-NAME_WIDTH = 28
 OTHERS = tuple(name for name in SHOWN if name not in ("AP", *BY_FREQUENCY))
 
 
@@ -57,11 +55,11 @@ class Estimate:
     """95 %; None where there is none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {"value": self.value, "interval": self.interval}
 
     def percent(self, sign: str = "") -> str:
-        """Times 100, as ``31.5 [29.1, 33.9]``."""
+        """Return a figure × 100, as ``31.5 [29.1, 33.9]``."""
         if self.value is None or self.interval is None:
             return percent(self.value)
         value, low, high = (f"{100 * each:{sign}.1f}" for each in (self.value, *self.interval))
@@ -70,7 +68,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CompareReport:
-    """All rows by their names, in the order given, by one protocol."""
+    """Rows by name, in the order given, all by one protocol."""
 
     config: CompareConfig
     rows: dict[str, Row]
@@ -79,11 +77,11 @@ class CompareReport:
 
     @property
     def protocol(self) -> str:
-        """In words; one for all rows."""
+        """Return the protocol of all rows, in words."""
         return one_protocol(score for row in self.rows.values() for score in row.scores.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Figures are shares of 1, null where there is nothing to measure on."""
+        """Return plain values: figures are shares of 1, null where nothing is annotated."""
         return {
             "protocol": self.protocol,
             "annotations": str(self.config.annotations),
@@ -121,7 +119,7 @@ class CompareReport:
         }
 
     def tables(self) -> list[Group]:
-        """For people, at 80 columns: the main figures, then frequencies and the rest."""
+        """Return tables of 80 columns: the main figures, then frequencies and the rest."""
         scores = [score for row in self.rows.values() for score in row.scores.values()]
         scorers = " and ".join(dict.fromkeys(score.package for score in scores))
         main: dict[str, tuple[Kind, str]] = {
@@ -140,7 +138,7 @@ class CompareReport:
         return tables
 
     def remarks(self) -> list[str]:
-        """What a reader of the tables should know, a line each."""
+        """Return remarks on the tables, a line each."""
         lines = []
         if any(figures.draws for row in self.rows.values() for figures in row.figures.values()):
             draws = counted(self.config.bootstrap, "draw")
@@ -159,7 +157,7 @@ class CompareReport:
         return lines
 
     def _table(self, title: str, columns: Mapping[str, tuple[Kind, str]]) -> Group:
-        """Figures with their intervals; below each row how it differs from the first."""
+        """Return a table of figures with intervals, and their differences from the first row."""
         table = _table_of(columns)
         for name in self.rows:
             figures = [self._estimates(name, kind).get(key) for kind, key in columns.values()]

@@ -44,9 +44,9 @@ def interval(
     """Return the 95 % interval of a figure, which is in its middle.
 
     Args:
-        figure: That of all images; None where there is nothing to measure on.
+        figure: Figure of all images; None where there is nothing to measure on.
         halves_N: (N,) those of halves; NaN where a half has nothing to measure on.
-        images: How many images there are.
+        images: Number of images.
 
     Returns:
         The ends, or None where there is no figure, or more than one in twenty halves has none.

@@ -11,13 +11,13 @@ from regionspot_evaluate.reports.html.read_run import open_run
 
 
 def find_rows(runs: Sequence[str]) -> dict[str, Path]:
-    """The results file of each row, by its name.
+    """Return the results file of each row, by its name.
 
     Args:
         runs: ``PATH`` or ``NAME=PATH``. A folder of several heads makes a row of each.
 
     Raises:
-        InputError: There is neither a folder with detections nor a file, or two rows have one name.
+        InputError: If a run has neither detections nor a file, or two rows share a name.
     """
     rows: dict[str, Path] = {}
     for text in runs:
@@ -33,7 +33,7 @@ def find_rows(runs: Sequence[str]) -> dict[str, Path]:
 
 
 def _name_and_path(text: str) -> tuple[str | None, Path]:
-    """A path may hold ``=`` itself: what is there as it stands needs no name."""
+    """Return the name and path of an argument; a path that exists may itself hold ``=``."""
     name, equals, rest = text.partition("=")
     if not equals or Path(text).exists():
         return None, Path(text)

@@ -26,9 +26,9 @@ def run_comparison(config: CompareConfig) -> CompareReport:
     """Score every results file, with intervals, and write the JSON that is asked for.
 
     Raises:
-        InputError: A run is not there, two rows have one name, published figures are asked for
+        InputError: If a run is not there, two rows have one name, published figures are asked for
             and none are of these images, or ``json_file`` is no place for a file.
-        AnnotationError: The annotations or some detections are malformed.
+        AnnotationError: If the annotations or some detections are malformed.
     """
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")

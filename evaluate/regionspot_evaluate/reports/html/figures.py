@@ -23,25 +23,24 @@ from regionspot_evaluate.reports.html.naming import (
     worst_matrix,
 )
 from regionspot_evaluate.reports.html.precision import (
-    FREQUENCY_NAMES,
     Precision,
     measure_precision,
 )
 from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_detections
-from regionspot_evaluate.reports.printing import KINDS
+from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.fast import departure_of_truth
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou
+from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Iou
 from regionspot_evaluate.scoring.results import Results
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
 OTHER_NAMES = 3
-"""That a class's regions were called most often, listed for each class."""
+"""Most frequent wrong classes that are listed for each class."""
 RECALL_STEP = 5
-"""Of a class's curve only every so many of its 101 points are kept."""
+"""Step between the points of a class's curve that are kept, of 101."""
 TOLERANCE = 5e-4
-"""How far figures of a run's record may lie from those of its detections."""
+"""Largest difference between figures of a run's record and of its detections."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Analysis:
     masks: MaskPrecision | None
     """None where there are none to measure."""
     departure: str | None
-    """Why figures by hotcoco, as the report's are, are not LVIS's own."""
+    """Reason why the report's figures, by hotcoco, are not LVIS's own; None if they are."""
     naming: Naming
 
 
@@ -78,7 +77,7 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
 
 
 def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
-    """The content of ``report.json``; shares of 1, null where there is nothing to measure on."""
+    """Return the content of ``report.json``; shares of 1, null where nothing can be measured."""
     return {
         "protocol": LVIS_PROTOCOLS["standard"],
         "data": {
@@ -101,7 +100,7 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
 
 
 def _comparison_warnings(analyses: list[Analysis]) -> list[str]:
-    """Why two runs cannot be compared."""
+    """Return reasons why two runs cannot be compared."""
     given = [each.run for each in analyses if each.run.names_annotated_boxes]
     if len(given) in (0, len(analyses)):
         return []
@@ -143,7 +142,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
 
 
 def _baselines(run: Run) -> list[dict[str, Any]]:
-    """What the run measured of CLIP alone on the boxes that the head named."""
+    """Return the run's figures of CLIP alone on the same boxes."""
     return [
         {
             "name": baseline_label(name),
@@ -156,7 +155,7 @@ def _baselines(run: Run) -> list[dict[str, Any]]:
 
 
 def _warnings(analysis: Analysis) -> list[str]:
-    """Where the run's own record says other figures than its detections give."""
+    """Return a line for each figure that differs from the run's own record."""
     measured: dict[Iou, dict[str, float | None] | None] = {
         "bbox": analysis.precision.figures,
         "segm": analysis.masks.figures if analysis.masks else None,
@@ -186,7 +185,7 @@ def _named_right(naming: Naming, annotations: AnnotationSet) -> dict[str, float 
 
 
 def _classes(analyses: list[Analysis], annotations: AnnotationSet) -> list[dict[str, Any]]:
-    """Those that the annotations show, or name as absent, and a run was scored on."""
+    """Return the classes that a run was scored on: annotated ones, and those known to be absent."""
     vocabulary, classes = annotations.vocabulary, len(annotations.vocabulary)
     owner = np.repeat(np.arange(len(annotations)), np.diff(annotations.region_start))
     pairs = np.unique(np.column_stack([owner, annotations.class_index]), axis=0)

@@ -26,14 +26,14 @@ from regionspot_evaluate.reports.html.read_run import Detections
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 
 LONG_SIDE = 480
-"""Of a thumbnail, in pixels."""
+"""Longest side of a thumbnail, in pixels."""
 QUALITY = 78
 REGIONS = 12
 """Drawn on a picture for a run; of annotated ones twice as many."""
 SAME_PLACE = 0.7
 """IoU from which a weaker detection is another name for the same place, and is not drawn."""
 MASK_POINTS = 160
-"""Of a mask's outlines together; one that needs more is made coarser."""
+"""Most points of a mask's outlines; one that needs more is made coarser."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class RunToShow:
-    """What the gallery needs of a run."""
+    """One run, as the gallery needs it."""
 
     file: DetectionsFile
     detections: Detections
@@ -57,7 +57,7 @@ class RunToShow:
 def choose_images(
     annotations: AnnotationSet, namings: Sequence[Naming], *, count: int, seed: int = 0
 ) -> list[Choice]:
-    """Best, worst and random images of one run; or of two, where they differ most, and random.
+    """Choose best, worst and random images of one run; of two, where they differ most.
 
     An image's measure is the share of its annotated regions that are named right. Among equals
     the one with more regions comes first, then the one that is scored more boldly.
@@ -97,7 +97,7 @@ def make_pictures(
     *,
     max_pixels: int,
 ) -> tuple[dict[int, dict[str, Any]], list[str]]:
-    """The page's data of the chosen images, and the images that could not be read.
+    """Return the page's data of the chosen images, and the images that could not be read.
 
     Coordinates in it are a thumbnail's pixels.
     """
@@ -136,7 +136,7 @@ def make_pictures(
 
 
 def regions_to_show(detections: Detections, image: int) -> list[int]:
-    """An image's highest scored detections, one for each place."""
+    """Return an image's highest scored detections, one for each place."""
     kept: list[int] = []
     found = detections.of_image(image)
     for place in range(found.start, found.stop):
@@ -149,7 +149,7 @@ def regions_to_show(detections: Detections, image: int) -> list[int]:
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> tuple[bytes, int, int]:
-    """A JPEG of at most ``LONG_SIDE``, and its width and height; small images keep their size."""
+    """Return a JPEG of at most ``LONG_SIDE``, its width and height; it is never enlarged."""
     height, width = pixels.shape[:2]
     scale = min(1.0, LONG_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -160,7 +160,7 @@ def thumbnail(pixels: NDArray[np.uint8]) -> tuple[bytes, int, int]:
 
 
 def outlines(rle: Any, size: tuple[int, int]) -> list[list[float]]:  # noqa: ANN401 - JSON
-    """A run-length mask's outlines as x, y, x, y, … in a picture of ``size`` (width, height).
+    """Return a mask's outlines as x, y, x, y, … in a picture of ``size`` (width, height).
 
     A small picture's are traced larger than it is, since a page enlarges it.
     """

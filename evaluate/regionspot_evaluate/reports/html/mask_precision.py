@@ -21,7 +21,7 @@ class MaskPrecision:
     """Mask average precision by LVIS's protocol, K classes."""
 
     figures: dict[str, float | None]
-    """By ``METRICS``."""
+    """Figures by the names of ``METRICS``."""
     class_ap: NDArray[np.float64]
     """(K,) NaN where the class has no annotated region."""
 

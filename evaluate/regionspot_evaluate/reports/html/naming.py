@@ -40,7 +40,7 @@ class Confusion:
     predicted: int
     count: int
     of: int
-    """How many regions the true class has."""
+    """Number of regions of the true class."""
     score: float
     """Mean of the wrong detections'."""
 
@@ -72,7 +72,7 @@ def name_regions(annotations: AnnotationSet, detections: Detections) -> Naming:
 
 
 def confusions(annotations: AnnotationSet, naming: Naming) -> list[Confusion]:
-    """Pairs of a true class and another that was predicted, the most frequent first."""
+    """Return pairs of a true class and a wrong prediction, the most frequent first."""
     true = annotations.class_index.astype(np.int64)
     wrong = np.flatnonzero((naming.predicted != MISSED) & ~naming.right)
     if not len(wrong):
@@ -101,12 +101,12 @@ def confusions(annotations: AnnotationSet, naming: Naming) -> list[Confusion]:
 def worst_matrix(
     annotations: AnnotationSet, naming: Naming, ranked: list[Confusion], *, classes: int = 12
 ) -> ConfusionMatrix:
-    """The classes of the most frequent confusions against each other.
+    """Return the classes of the most frequent confusions against each other.
 
     Args:
         annotations: The regions.
-        naming: What they were called.
-        ranked: What :func:`confusions` found.
+        naming: Predictions of the annotated regions.
+        ranked: Confusions from :func:`confusions`.
         classes: At most so many; as they come in pairs, one fewer may be chosen.
     """
     chosen: list[int] = []
@@ -127,7 +127,7 @@ def worst_matrix(
 def share_right(
     naming: Naming, group: NDArray[np.integer], groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each of ``groups``, the share (NaN where empty) and the number of regions; (R,) given."""
+    """Return for each of ``groups`` the share of right regions (NaN if empty) and their number."""
     number = np.bincount(group, minlength=groups)
     right = np.bincount(group, weights=naming.right, minlength=groups)
     share = np.divide(right, number, out=np.full(groups, np.nan), where=number > 0)

@@ -20,7 +20,7 @@ def write_page(path: Path, figures: dict[str, Any], gallery: dict[str, Any]) -> 
 
     Args:
         path: The file.
-        figures: What :func:`figures.collect` gives.
+        figures: Figures from :func:`figures.collect`.
         gallery: ``parts``, each with ``name``, ``note`` and ``images``; ``pictures`` by image;
             ``note``, which says why pictures are missing, or nothing.
     """
@@ -52,6 +52,6 @@ def _part(name: str) -> str:
 
 
 def _inline(value: object) -> str:
-    """JSON that may stand in a script element: nothing in it can end one or open a comment."""
+    """Return JSON for a script element: nothing in it can end one or open a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

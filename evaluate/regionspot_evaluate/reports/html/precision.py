@@ -19,14 +19,14 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.reports.html.read_run import Detections
+from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
 from regionspot_evaluate.scoring.fast import truth_entries
 
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
-"""Of Bolya et al. 2020 (arXiv 2008.08115)."""
+"""Kinds of error of Bolya et al. 2020 (arXiv 2008.08115)."""
 BINS = 10
-FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}
 CURVES = {"IoU 0.50": slice(0, 1), "IoU 0.75": slice(5, 6), "mean of IoU 0.50–0.95": slice(0, 10)}
-"""Which of the ten IoU thresholds a curve is the mean of."""
+"""Slice of the ten IoU thresholds that a curve is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Precision:
     """Box average precision by LVIS's protocol and its parts, K classes."""
 
     figures: dict[str, float | None]
-    """By ``METRICS``."""
+    """Figures by the names of ``METRICS``."""
     class_ap: NDArray[np.float64]
     """(K,) NaN where the class has no annotated box."""
     class_ap50: NDArray[np.float64]
     class_curve: NDArray[np.float64]
     """(K, 101) precision at recall 0, 0.01 … 1 and IoU 0.5."""
     curves: dict[str, dict[str, list[float]]]
-    """By name in ``CURVES``, then ``all`` and frequency: 101 mean precisions over classes."""
+    """Mean precisions at 101 recalls, by name in ``CURVES``, then ``all`` and frequency."""
     tide: dict[str, float]
-    """By ``TIDE_ERRORS``: how much AP50 would gain if these errors were mended."""
+    """Gain of AP50 if the errors of each kind in ``TIDE_ERRORS`` were mended."""
     tide_counts: dict[str, int]
     calibration: list[Bin]
     """Parts with no detection are left out."""
@@ -92,7 +92,7 @@ def class_precision(
     evaluation: Any,  # noqa: ANN401 - hotcoco has no types of its own
     vocabulary: Vocabulary,
 ) -> NDArray[np.float64]:
-    """(T, R, K): precision at ten IoUs and 101 recalls; NaN where a class has no region."""
+    """Return (T, R, K): precision at ten IoUs and 101 recalls; NaN for classes without regions."""
     by_id = {int(name): place for place, name in enumerate(evaluation.params.cat_ids)}
     order = [by_id[class_id] for class_id in vocabulary.ids]
     precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, order, 0, 0]

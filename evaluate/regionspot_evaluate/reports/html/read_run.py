@@ -29,11 +29,11 @@ from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import Results
 
 RECORDS = (RUN_RECORD, CACHED_RECORD)
-"""How the run was made; not every folder has one."""
+"""Records of a run's settings; not every folder has one."""
 
 
 class _Told(Record, extra="ignore", strict=True):
-    """What is read of a record. More may be in it."""
+    """Base of the parts of a record that are read; other keys are ignored."""
 
 
 class _Scores(_Told):
@@ -49,11 +49,11 @@ class Measured(_Told):
     """A head's figures, or a baseline's."""
 
     scores: dict[str, dict[str, _Scores]] = Field(default_factory=dict)
-    """By protocol, and then for boxes and masks."""
+    """Scores by protocol, and then for boxes and masks."""
     naming: _Naming = _Naming()
 
     def of(self, iou: Iou) -> dict[str, float | None] | None:
-        """The figures by LVIS's standard protocol; None where there are none."""
+        """Return the figures by LVIS's standard protocol; None where there are none."""
         found = self.scores.get("standard", {}).get(iou)
         if found is None or not found.protocol.startswith("LVIS"):
             return None
@@ -61,7 +61,7 @@ class Measured(_Told):
 
 
 class Metrics(Measured):
-    """The content of ``metrics.json``."""
+    """Return the content of ``metrics.json``."""
 
     proposals: str | None = None
     baselines: dict[str, Measured] = Field(default_factory=dict)
@@ -102,16 +102,16 @@ class Detections:
     entry: NDArray[np.int64]
     """(N,) their places in the file."""
     beyond: int
-    """How many were left out."""
+    """Number of detections that were left out."""
 
     def of_image(self, image: int) -> slice:
-        """The detections of the image at position ``image``."""
+        """Return the detections of the image at position ``image``."""
         return slice(int(self.start[image]), int(self.start[image + 1]))
 
 
 @dataclass(frozen=True)
 class Run:
-    """What an evaluation, or any detector, left."""
+    """Files of one evaluation, or of any detector."""
 
     path: Path
     name: str
@@ -125,22 +125,22 @@ class Run:
 
     @property
     def names_annotated_boxes(self) -> bool:
-        """Whether the run was given the annotated boxes, and so had nothing to find."""
+        """Return whether the run was given the annotated boxes, and so had nothing to find."""
         return self.metrics.proposals == GROUND_TRUTH
 
     def files(self) -> list[Path]:
-        """What of it is read."""
+        """Return the files of the run that are read."""
         if self.results == self.path:
             return [self.path]
         own = [self.results, *(self.path / name for name in (METRICS, *RECORDS))]
         return [*own, *self.recorded_places("annotations")]
 
     def figures(self, iou: Iou) -> dict[str, float | None] | None:
-        """What ``metrics.json`` says by the page's protocol, the standard one; None if nothing."""
+        """Return the figures of ``metrics.json`` by the standard protocol, or None."""
         return self.metrics.of(iou)
 
     def recorded_places(self, key: Literal["annotations", "images"]) -> list[Path]:
-        """Where a path that the run's configuration names may be; none where it names none.
+        """Return places of a path that the run's configuration names; empty if it names none.
 
         Earlier versions recorded what was typed, from the folder that the run was started in.
         """
@@ -150,7 +150,7 @@ class Run:
         return list(dict.fromkeys([Path(recorded).absolute(), (self.path / recorded).absolute()]))
 
     def provenance(self) -> dict[str, str]:
-        """How the run was made, as lines of a table."""
+        """Return the run's settings, as lines of a table."""
         return {"detections": str(self.results), **dict(_lines(self.told))}
 
 
@@ -158,7 +158,7 @@ def open_run(path: Path) -> Run:
     """Find a run's files; nothing large is read yet.
 
     Raises:
-        InputError: There is neither a folder with detections nor a results file, or its records
+        InputError: If there is neither a folder with detections nor a results file, or its records
             are damaged.
     """
     if path.is_file():
@@ -184,7 +184,7 @@ def open_run(path: Path) -> Run:
 
 
 def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
-    """A record's file as what is read of it, and as it is; both empty where there is none."""
+    """Return a record as parsed and as plain values; both empty where the file is missing."""
     if not path.exists():
         return kind(), {}
     values = read_json_record(path)
@@ -195,7 +195,7 @@ def sort_detections(results: Results, truth: Truth, annotations: AnnotationSet) 
     """Sort detections as a report shows them.
 
     Args:
-        results: What was read of a results file, with every box.
+        results: Columns of a results file, with every box.
         truth: The annotations it was read for.
         annotations: The same annotations, as the report shows them.
     """

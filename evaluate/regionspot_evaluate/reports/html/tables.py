@@ -9,7 +9,7 @@ from regionspot_core.support.csv_cells import write_csv
 
 
 def table_files(report: Path) -> tuple[Path, Path]:
-    """Where :func:`write_tables` writes."""
+    """Return the files that :func:`write_tables` writes."""
     return report.with_suffix(".classes.csv"), report.with_suffix(".confusions.csv")
 
 

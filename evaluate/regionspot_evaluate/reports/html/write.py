@@ -25,7 +25,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
     """Write the page, its figures as JSON and its tables as CSV; the files, the page first.
 
     Raises:
-        InputError: A run, the annotations or the images are missing, or do not belong together.
+        InputError: If a run, the annotations or the images are missing, or do not belong together.
     """
     runs = [open_run(path) for path in config.runs]
     out = _place(config, runs[0])
@@ -60,7 +60,7 @@ def _place(config: ReportConfig, run: Run) -> Path:
 
 
 def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> None:
-    """See that nothing is written over that the report is made from, or that is not a report's."""
+    """Refuse to write over the report's sources, or over files that are no report's."""
     read = {path.resolve() for run in runs for path in run.files()}
     if config.annotations is not None:
         read.add(config.annotations.resolve())
