@@ -125,9 +125,9 @@ def test_a_sweep_and_a_cached_evaluation(regionspot: Run, place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_images_to_images(regionspot: Run, tmp_path: Path, bank: Path) -> None:
+def test_from_images_to_images(regionspot: Run, tmp_path: Path) -> None:
     write_world(tmp_path / "world", train_scenes=8, val_scenes=4, seed=0)
-    images = ["--images", "world/val", "--annotations", "world/val.json", "--bank", str(bank)]
+    images = ["--images", "world/val", "--annotations", "world/val.json"]
     extract = ["extract", "run", *images, "--out", "store", "--sam-tokens", "all"]
     assert regionspot(*extract, "--device", "cpu", cwd=tmp_path).returncode == 0
     fit = ["train", "fit", "--cache", "store", "--out", "run", *SMALL]
