@@ -1,4 +1,4 @@
-"""Running a command in a process of its own and saying what it cost."""
+"""Wall time and peak memory of a command in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every benchmark is: settings, figures, requirements; JSON and tables are made of them."""
+"""Base of every benchmark: settings, figures, requirements, and their JSON and tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BenchConfig(Config):
     dir: Annotated[Path | None, Flag(metavar="DIR", default="the system's for temporary files")] = (
         None
     )
-    """Folder in which what is measured on is generated, and removed after: the disk to measure."""
+    """Folder on the disk to measure: data are generated in it, and removed after."""
     quick: Annotated[bool, Flag()] = False
     """Measure less, in under a minute."""
     json_file: Annotated[Path | None, Flag(name="--json", metavar="FILE")] = None

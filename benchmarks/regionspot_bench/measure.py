@@ -15,6 +15,8 @@ from functools import partial
 
 from rich.table import Table
 
+from regionspot_core.support.tables import titled_table
+
 Task = Callable[[int], None]
 """Does one repetition; told its number, counted through all rounds."""
 
@@ -114,10 +116,7 @@ def at_most(
 
 def requirements_table(requirements: list[Requirement]) -> Table:
     """Return a table with a line for each requirement: its bound, the figure, met or not."""
-    table = Table(title="Required", title_justify="left", title_style="bold", box=None)
-    table.add_column("", style="cyan", no_wrap=True)
-    table.add_column("bound", justify="right", no_wrap=True)
-    table.add_column("here", justify="right", no_wrap=True)
+    table = titled_table("Required", figures=("bound", "here"))
     table.add_column("")
     for each in requirements:
         sign = "≥" if each.least else "≤"

@@ -1,4 +1,4 @@
-"""The most memory that this process had."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Return the most memory that was resident in this process since it became this program.
+    """Return the peak of resident memory in bytes since this process became this program.
 
     Not ``ru_maxrss``, where the system says better: on Linux that one begins with the peak of the
     process that started this one.
@@ -25,6 +25,6 @@ def peak_bytes() -> int:
 
 
 def reset_peak() -> None:
-    """Let the peak begin anew at what is resident now, where the system can (Linux)."""
+    """Reset the peak to the memory that is resident now, if the system can (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

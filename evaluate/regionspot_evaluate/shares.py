@@ -62,7 +62,7 @@ def evaluate_together(
             reason_to_stop=_reason_to_stop,
         )
     )
-    if not launcher.speaks:
+    if not launcher.is_main:
         return None
     # Images that failed were tried again by the workers.
     config = config.model_copy(update={"retry_failed": False})

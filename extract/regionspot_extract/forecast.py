@@ -33,7 +33,7 @@ Now = Callable[[], float]
 
 @dataclass(frozen=True)
 class Pace:
-    """What encoding takes, reading included."""
+    """Time that encoding takes, reading included."""
 
     image: float
     """Seconds of an image without regions."""
@@ -44,11 +44,11 @@ class Pace:
 
     @classmethod
     def of(cls, *, seconds: float, decoding: float, images: int, regions: int) -> Pace:
-        """The pace of a sample that took ``seconds``, of which ``decoding`` for its regions."""
+        """Return the pace of a sample of ``seconds``, ``decoding`` of them for its regions."""
         return cls((seconds - decoding) / images, decoding / regions if regions else 0.0)
 
     def seconds(self, *, images: int, regions: int) -> float:
-        """Of so many."""
+        """Return the seconds of so many images and regions."""
         return images * self.image + regions * self.region
 
 
@@ -67,14 +67,14 @@ class Forecast:
 
     @property
     def total(self) -> float:
-        """Of all."""
+        """Seconds of everything."""
         return self.loading + self.classes + self.compiling + self.encoding
 
 
 def forecast(
     extraction: Extraction, clock: StageClock, *, now: Now = time.perf_counter
 ) -> Forecast | None:
-    """What a run would take; None where no image of the sample could be read.
+    """Return what a run would take; None where no image of the sample could be read.
 
     Args:
         extraction: What is to be done.
@@ -96,7 +96,7 @@ def forecast(
 
 
 def _devices_at_work(devices: tuple[str, ...]) -> int:
-    """How many work beside each other: several processes on the CPU share what one has."""
+    """Return how many devices work beside each other: processes on the CPU share one."""
     gpus = [device for device in devices if device != "cpu"]
     return max(1, len(gpus) + ("cpu" in devices))
 
@@ -128,10 +128,10 @@ def measure_pace(
 
 @dataclass(frozen=True)
 class _Warm:
-    """What warming up found."""
+    """Result of warming up."""
 
     batch: int
-    """How many images a batch shall have."""
+    """Number of images of a batch."""
     compiling: float
     """Seconds that kernels took to be made."""
 
@@ -166,11 +166,11 @@ def _seconds(now: Now, extraction: Extraction, pictures: list[Picture]) -> float
 
 def _encode(extraction: Extraction, pictures: list[Picture]) -> None:
     for each in extraction.encoder.begin(pictures):
-        each.arriving.wait()
+        each.pending.wait()
 
 
 def _class_seconds(extraction: Extraction, now: Now) -> float:
-    """What embedding the class names takes."""
+    """Return the seconds that embedding the class names takes."""
     encoder = extraction.backbones.image_text_encoder
     text = paper_text(extraction.annotations.vocabulary)
     seconds = 0.0

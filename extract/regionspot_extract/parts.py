@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
     part: Part
     marker: Marker | None = None
-    """Of a part that was done here."""
+    """Marker of a part that was done here."""
     held: bool = False
     """Whether another run holds it. A part neither held nor done here was there already."""
 
@@ -79,7 +79,7 @@ class _Taken(NamedTuple):
     part: Part
     claim: ExitStack
     outcome: Outcome | None
-    """What came of it, where there is nothing to do."""
+    """Result of a part that needs no work."""
 
 
 def encode_parts(
@@ -162,7 +162,7 @@ class _Underway:
 
 
 class _WriteBehind:
-    """Writes one part in a thread, while the caller makes the next."""
+    """Writer of one part in a thread, while the caller makes the next."""
 
     def __init__(self, extraction: Extraction, writer: CacheWriter, worker: Worker) -> None:
         self._clock = extraction.clock

@@ -25,7 +25,7 @@ from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encoding.encode import Encoder, token_shape
 from regionspot_extract.encoding.pictures import PictureReader, file_bytes
 from regionspot_extract.encoding.stages import Clock, no_clock
-from regionspot_extract.encoding.transfer import Bus
+from regionspot_extract.encoding.transfer import DeviceTransfer
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Extraction:
     clock: Clock
     """Times all stages."""
     loading_seconds: float
-    """What it took to get here."""
+    """Seconds that loading took."""
 
 
 def prepare(
@@ -72,7 +72,7 @@ def prepare(
         keep=keep,
     )
     device = Runtime.create(config.backbones.device).device
-    bus = Bus(device)
+    transfer = DeviceTransfer(device)
     pictures = PictureReader(
         config.images,
         annotations,
@@ -80,10 +80,10 @@ def prepare(
         flip=keep.flip,
         workers=config.workers,
         max_pixels=config.max_pixels,
-        bus=bus,
+        transfer=transfer,
         clock=clock,
     )
-    encoder = Encoder(backbones, annotations, plan, bus=bus, clock=clock)
+    encoder = Encoder(backbones, annotations, plan, transfer=transfer, clock=clock)
     seconds = time.perf_counter() - began
     return Extraction(
         config, annotations, backbones, pictures, encoder, plan, device, clock, seconds
@@ -91,7 +91,7 @@ def prepare(
 
 
 class Ingredients(TypedDict):
-    """What the files of the plan are made from."""
+    """Arguments that the files of the plan are made from."""
 
     plan: CachePlan
     annotations: AnnotationSet
@@ -106,7 +106,7 @@ def open_writer(extraction: Extraction) -> CacheWriter:
 
 
 def ingredients(extraction: Extraction) -> Ingredients:
-    """What the store's plan is made from; the class bank and the images' sizes when asked for."""
+    """Return what the plan's files are made from; the bank and the images' sizes as functions."""
     config, annotations = extraction.config, extraction.annotations
     clip = extraction.backbones.image_text_encoder
     bank = config.bank and load_class_bank(config.bank, clip, annotations.vocabulary)

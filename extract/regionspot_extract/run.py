@@ -39,7 +39,7 @@ class ExtractionReport:
     failed: tuple[FailedImage, ...]
     """Images of the whole store that could not be read, as far as its parts are committed."""
     failed_now: tuple[FailedImage, ...]
-    """Those of them that this run tried."""
+    """Failed images that this run tried."""
     dropped: dict[str, int]
     """Annotations that were left out, counted by reason."""
 

@@ -23,7 +23,7 @@ from regionspot_core.distributed.shares import (
     Message,
     Worker,
     WorkerAddress,
-    seen_within,
+    wait_until_visible,
 )
 from regionspot_core.errors import CacheError
 from regionspot_extract.config import ExtractConfig
@@ -62,7 +62,7 @@ def run_share(config: ExtractConfig, worker: Worker) -> None:
         RegionSpotError: If what this machine has is not what the run needs.
     """
     store = open_store(config.out)
-    if not seen_within(worker.patience, lambda: store.read(GROUP) is not None):
+    if not wait_until_visible(worker.patience, lambda: store.read(GROUP) is not None):
         here = WorkerAddress.here()
         raise CacheError(f"{store}: the store is not to be seen {here}; {SHARED}")
     # Failed parts would be done again by every process that comes upon them.
@@ -102,13 +102,13 @@ def launch_shares(
         def missing() -> list[int]:
             return sorted({part.index for part in writer.pending()}.intersection(parts))
 
-        if not seen_within(launcher.patience, lambda: not missing()):
+        if not wait_until_visible(launcher.patience, lambda: not missing()):
             raise CacheError(
                 f"{writer.store}: part {missing()[0]}, committed {where}, is not to be seen here; "
                 f"{SHARED}"
             )
 
-    def hear(message: Message, address: WorkerAddress | None) -> None:
+    def on_message(message: Message, address: WorkerAddress | None) -> None:
         if message.event is Event.BEGUN:
             begun.add(message.number)
         elif address is not None and address.host not in seen_from:
@@ -140,7 +140,7 @@ def launch_shares(
             most_workers=len(pending),
             item="part",
             reason_to_stop=reason_to_stop,
-            hear=hear,
+            on_message=on_message,
         )
     )
     # Over a network a folder's news may be late: what comes now counts the markers.

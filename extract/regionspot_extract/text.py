@@ -31,7 +31,7 @@ from regionspot_extract.config import TextBankConfig as TextBankConfig
 
 @dataclass(frozen=True)
 class TextReport:
-    """What a run found and did."""
+    """Result of a run."""
 
     bank: ClassBank
     resumed: int
@@ -125,7 +125,7 @@ class RowsOnDisk:
 
     @classmethod
     def open_or_create(cls, out: Path, plan: dict[str, Any], *, width: int) -> RowsOnDisk:
-        """The unfinished bank of ``out``, begun now or before with the same plan.
+        """Return the unfinished bank of ``out``, begun now or before with the same plan.
 
         Raises:
             FingerprintError: It was begun with another plan.
@@ -157,7 +157,7 @@ class RowsOnDisk:
             raise
 
     def read(self) -> NDArray[np.float32]:
-        """All rows, (K, D)."""
+        """Read all rows, (K, D)."""
         return np.fromfile(self._file, dtype="<f4").reshape(-1, self._width).astype(np.float32)
 
     def remove(self) -> None:
@@ -168,7 +168,7 @@ class RowsOnDisk:
 def _plan(
     vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any], precision: str
 ) -> dict[str, Any]:
-    """What decides a bank's content, as plain values."""
+    """Return everything that decides a bank's content, as plain values."""
     classes = json.dumps([vocabulary.to_json(), text.words]).encode()
     return {
         "classes": len(vocabulary),

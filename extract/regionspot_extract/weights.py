@@ -45,7 +45,7 @@ def check_request(request: WeightRequest) -> None:
 
 
 def list_weights(request: WeightRequest) -> Iterator[WeightFile]:
-    """What would be fetched, and whether it is there; asks no server."""
+    """Yield the files that would be fetched, and whether they are there; no server is asked."""
     for official in _official_files(request):
         if not official.path.is_file():
             state = "not there"

@@ -21,7 +21,7 @@ FROZEN = "Frozen models"
 
 
 class BackboneConfig(Config):
-    """Which frozen models, and where and how they run."""
+    """Names of the frozen models, and where and how they run."""
 
     sam: Annotated[str, Flag(metavar="NAME", panel=FROZEN)] = TINY
     """Region encoder: `tiny`, `vit_b`, `vit_l`, `vit_h`, or your own as
@@ -95,7 +95,7 @@ PROPOSING = "Regions that SAM finds by itself"
 
 
 class ProposeConfig(Config):
-    """How SAM looks for regions by itself. A threshold of None is the model's own."""
+    """Settings of SAM's own search for regions. A threshold of None is the model's own."""
 
     points_per_side: Annotated[int, Flag(panel=PROPOSING)] = Field(default=32, ge=1, le=256)
     """Points on a side of the grid that SAM is asked about."""

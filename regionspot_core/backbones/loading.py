@@ -40,7 +40,7 @@ class Backbones:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the tokens of this pair."""
+        """Record of everything that decides the tokens of this pair."""
         return backbones_fingerprint(self.region_encoder, self.image_text_encoder)
 
     def prepare(self, image: RGBImage) -> PreparedImage:

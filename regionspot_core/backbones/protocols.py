@@ -69,7 +69,7 @@ class RegionEncoder(Protocol):
     """S, values a token."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the tokens: architecture, weights, preprocessing."""
+        """Return everything that decides the tokens: architecture, weights, preprocessing."""
         ...
 
     def prepare(self, image: RGBImage) -> torch.Tensor:
@@ -122,13 +122,13 @@ class RegionEncoder(Protocol):
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where patches lie on a square input."""
+    """Places of patches on a square input."""
 
     side: int
     """g, patches along a side."""
     share: float
-    """Of the input's side that a patch takes: 1 / g, or less where patches leave a rest at the far
-    edges, which no patch sees."""
+    """Share of the input's side that a patch takes: 1 / g, or less where no patch sees the far
+    edges."""
 
 
 class ImageTextEncoder(Protocol):
@@ -151,7 +151,7 @@ class ImageTextEncoder(Protocol):
     """None where the tower pools patches by attention: then none of them has an embedding."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the tokens and embeddings: architecture, weights, preprocessing."""
+        """Return everything that decides tokens and embeddings: model, weights, preprocessing."""
         ...
 
     def prepare(self, image: RGBImage) -> torch.Tensor:
@@ -159,15 +159,15 @@ class ImageTextEncoder(Protocol):
         ...
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Tokens (B, T, C) of prepared images, before the last norm and the projection."""
+        """Return tokens (B, T, C) of prepared images, before the last norm and the projection."""
         ...
 
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Embeddings (B, D) of prepared images, length 1."""
+        """Return embeddings (B, D) of prepared images, length 1."""
         ...
 
     def patch_embeddings(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, g², D) of the patches, in row order, *not* normalised.
+        """Return embeddings (B, g², D) of the patches, in row order, *not* normalised.
 
         Args:
             tokens_BTC: As :meth:`image_tokens` returned them.
@@ -175,7 +175,7 @@ class ImageTextEncoder(Protocol):
         ...
 
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, D) of texts, *not* normalised."""
+        """Return embeddings (N, D) of texts, *not* normalised."""
         ...
 
 

@@ -1,7 +1,8 @@
 """Backbones by name: those of this folder's files, those registered, and those of users' modules.
 
 A file of this folder, or below it, that defines ``REGION_ENCODER`` or ``IMAGE_TEXT_ENCODER`` is
-found. A module of a user's is named together with its entry, ``--sam my_package.models:ENTRY``.
+found, unless its name begins with an underscore. A user's module is named together with its entry,
+``--sam my_package.models:ENTRY``.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def _find(kind: str, registered: list[Entry[Any]], option: str, name: str, what:
     entries: list[Entry[Any]] = registered + [
         entry
         for module in pkgutil.walk_packages(backbones.__path__, f"{backbones.__name__}.")
-        if (entry := getattr(import_module(module.name), kind, None))
+        if "._" not in module.name and (entry := getattr(import_module(module.name), kind, None))
     ]
     for entry in entries:
         if name in entry.names():

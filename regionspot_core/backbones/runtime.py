@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.precision import Precision
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.support.compiling import CompiledBatches, why_not
+from regionspot_core.support.compiling import CompiledBatches, compile_obstacle
 from regionspot_core.support.devices import open_device
 
 MASK_PIXELS = 64 * 1024**2
-"""Of masks at the image's own size: 256 MiB of float32 logits."""
+"""Pixels of masks at the image's own size: 256 MiB of float32 logits."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Runtime:
             InputError: The device does not exist on this machine, or nothing can be compiled.
         """
         chosen = open_device(device)
-        if compile and (obstacle := why_not(chosen)):
+        if compile and (obstacle := compile_obstacle(chosen)):
             raise InputError(
                 f"--compile: torch.compile cannot make kernels here ({obstacle}); install a C++ "
                 f"compiler (g++ or clang++), and triton for a GPU, or leave --compile out"
@@ -63,12 +63,12 @@ class Runtime:
     def kernels(
         self, run: Callable[[torch.Tensor], torch.Tensor]
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A model's function of a batch, with kernels of its own where they are asked for."""
+        """Compile a model's function of a batch where that is asked for; return it otherwise."""
         return CompiledBatches(run, self.compile, self.device) if self.compile else run
 
 
 def require_device(name: str) -> None:
-    """See that a device is there, and leave a CUDA one untouched: its first tensor costs memory.
+    """Require a device, and leave a CUDA one untouched: its first tensor costs memory.
 
     Raises:
         InputError: It is not.
@@ -83,7 +83,7 @@ def require_device(name: str) -> None:
 
 
 def upload(values: NDArray[Any], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A copy on the device. On CUDA from pinned memory, so that the host does not wait for it."""
+    """Copy to the device. On CUDA from pinned memory, so that the host does not wait for it."""
     tensor = torch.as_tensor(values, dtype=dtype)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -91,7 +91,7 @@ def upload(values: NDArray[Any], device: torch.device, dtype: torch.dtype) -> to
 
 
 def masks_at_once(size: Size, *, most: int, pixels: int = MASK_PIXELS) -> int:
-    """How many masks of an image of ``size`` may be held together: so many ``pixels`` at most."""
+    """Return how many masks of an image of ``size`` fit into ``pixels``: ``most`` at most."""
     return max(1, min(most, pixels // (size[0] * size[1])))
 
 

@@ -18,7 +18,7 @@ PROPOSING = Thresholds(iou=0.5, stability=0.7)
 def load_tiny_region_encoder(
     name: str, *, weights: str | None, input_size: int | None, runtime: Runtime
 ) -> SamEncoder:
-    """The tiny SAM with its shipped weights.
+    """Load the tiny SAM with its shipped weights.
 
     Raises:
         InputError: Weights are named, or the input size is none it can take.
@@ -36,7 +36,7 @@ def load_tiny_region_encoder(
 def load_tiny_image_text_encoder(
     name: str, *, weights: str | None, input_size: int | None, runtime: Runtime
 ) -> ClipEncoder:
-    """The tiny CLIP with its shipped weights.
+    """Load the tiny CLIP with its shipped weights.
 
     Raises:
         InputError: Weights are named, or the input size is none it can take.

@@ -21,8 +21,8 @@ from regionspot_core.distributed.shares import (
     Message,
     Shard,
     Worker,
+    sending_progress,
     shown,
-    telling_progress,
 )
 from regionspot_core.errors import RegionSpotError, WorkerError
 
@@ -36,7 +36,7 @@ class Processes:
         devices: PyTorch's names; one may be given several times.
     """
 
-    speaks = True
+    is_main = True
     patience = 0.0
 
     def __init__(self, devices: Sequence[str]) -> None:
@@ -129,7 +129,7 @@ def _listen(children: Sequence[_Child], ledger: Ledger) -> None:
 
 
 def _died(child: _Child, ledger: Ledger) -> WorkerError:
-    """Return the error that names a process, what it was doing and what ended it."""
+    """Return the error that names a process, its last item and the reason of its end."""
     child.process.join()
     code = child.process.exitcode
     how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
@@ -154,7 +154,7 @@ def _work(run: Callable[[Worker], object], worker: Worker, threads: int, pipe: C
 
     torch.set_num_threads(threads)
     try:
-        run(replace(worker, tell=send, show=telling_progress(send)))
+        run(replace(worker, send=send, show=sending_progress(send)))
         send(_Done())
     except (RegionSpotError, OSError) as error:
         send(_Failure(error))

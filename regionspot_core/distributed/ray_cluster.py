@@ -23,7 +23,7 @@ _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\
 
 
 class RayOptions(Config):
-    """A Ray cluster, and its workers' number and needs; what is None is chosen to fill it."""
+    """A Ray cluster, and its workers' number and needs; None is chosen to fill the cluster."""
 
     address: Annotated[
         str | None,
@@ -191,7 +191,7 @@ class Crew:
         if device == "cuda" or options.gpus or (device == "auto" and has_gpus):
             gpus = options.gpus or 1.0
             fitting = sum(int(node.get("GPU", 0) / gpus) for node in nodes)
-            # The GPU is what is scarce; a machine may have fewer CPUs than threads times GPUs.
+            # GPUs are scarce: a machine may have fewer CPUs than threads times GPUs.
             return cls(options.actors or max(1, fitting), 1, gpus, threads)
         counts = [int(node.get("CPU", 0)) for node in nodes]
         # No machine takes a worker that reserves more CPUs than the machine has.

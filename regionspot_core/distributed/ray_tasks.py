@@ -1,7 +1,7 @@
 """Processes on a Ray cluster; one that dies is replaced.
 
-What workers do and make never travels: all machines must reach it by the same paths. A worker works
-in the folder of the process that launched it, so that paths may be relative.
+Data never travel: all machines must reach them by the same paths. A worker works in the
+folder of the process that launched it, so that paths may be relative.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from regionspot_core.distributed.shares import (
     Shard,
     Worker,
     WorkerAddress,
+    sending_progress,
     shown,
-    telling_progress,
 )
 from regionspot_core.errors import ClusterError
 from regionspot_core.support.progress import say
@@ -44,10 +44,10 @@ TRIES = 3
 """Workers that may die of one item, or one after another without progress."""
 SEEN_SECONDS = 90.0
 """Longest delay of a shared folder's news: NFS keeps what a folder holds for 60 s by default."""
-LOOK_SECONDS = 1.0
-"""Between two looks at what the workers tell."""
-PATIENCE_LOOKS = 30
-"""After so many looks without news of any worker, the run says what it is waiting for."""
+POLL_SECONDS = 1.0
+"""Seconds between two polls of the workers."""
+PATIENCE_POLLS = 30
+"""Number of polls without news of a worker after which the run says what it waits for."""
 
 
 class RayTasks:
@@ -64,7 +64,7 @@ class RayTasks:
         ClusterError: If nothing answers at the cluster's address.
     """
 
-    speaks = True
+    is_main = True
 
     def __init__(
         self,
@@ -112,11 +112,11 @@ class _Slot:
     address: WorkerAddress | None = None
     """None before the worker has started."""
     deaths: int = 0
-    """Workers that died here one after another and told nothing."""
+    """Workers that died here one after another without a message."""
 
 
 class _Work:
-    """A job on its way."""
+    """A job that is running."""
 
     def __init__(
         self, ledger: Ledger, crew: Crew, workers: int, tries: int, patience: float
@@ -126,11 +126,10 @@ class _Work:
         self._crew = crew
         self._tries = tries
         self._deaths: Counter[int] = Counter()
-        self._silent_looks = 0
+        self._silent_polls = 0
         self._mailbox = on_this_machine(_Mailbox)
-        device = (
-            "cuda" if crew.gpus else None
-        )  # one whose driver fails would take the CPU, and days
+        # Named, since a machine whose driver fails would take the CPU, and days.
+        device = "cuda" if crew.gpus else None
         self._slots = [
             _Slot(Worker(Shard(index=index + 1, of=workers), device, patience=patience))
             for index in range(workers)
@@ -143,9 +142,9 @@ class _Work:
         for slot in self._slots:
             self._start(slot)
         while asked := {slot.answer: slot for slot in self._slots if slot.answer is not None}:
-            answers, _ = ray.wait(list(asked), timeout=LOOK_SECONDS)
-            self._hear()
-            self._job.look()
+            answers, _ = ray.wait(list(asked), timeout=POLL_SECONDS)
+            self._receive()
+            self._job.poll()
             for answer in answers:
                 self._settle(asked[answer])
 
@@ -184,8 +183,8 @@ class _Work:
         slot.answer = None
         ray.kill(slot.actor)  # another may wait for its room
 
-    def _hear(self) -> None:
-        """Take note of what workers told since the last time."""
+    def _receive(self) -> None:
+        """Take note of the messages since the last time."""
         import ray
 
         mail = ray.get(self._mailbox.take.remote())
@@ -194,10 +193,10 @@ class _Work:
             slot.deaths = 0
             self._ledger.note(number, message, slot.address)
         if mail or any(slot.address for slot in self._slots):
-            self._silent_looks = 0
+            self._silent_polls = 0
             return
-        self._silent_looks += 1
-        if self._silent_looks % PATIENCE_LOOKS == 0:
+        self._silent_polls += 1
+        if self._silent_polls % PATIENCE_POLLS == 0:
             has = ray.cluster_resources()
             say(
                 f"{self._job.name}: no worker has started yet; one takes {self._crew.cpus} CPUs "
@@ -206,10 +205,10 @@ class _Work:
             )
 
     def _replace(self, slot: _Slot, error: Exception) -> None:
-        """Start another worker for one that died, unless too many have died so."""
+        """Start another worker for one that died, unless too many have died."""
         import ray
 
-        self._hear()
+        self._receive()
         ray.kill(slot.actor)  # it may only be cut off
         items = tuple(self._ledger.underway.pop(self._slots.index(slot), ()))
         # Of several, nobody knows which one it died of: the next worker does each of them alone.
@@ -247,12 +246,12 @@ class _Process:
         """Do the job."""
         import ray
 
-        def tell(message: Message) -> None:
+        def send(message: Message) -> None:
             sent = mailbox.put.remote(number, message)
             if message.event is not Event.ADVANCED:
                 ray.get(sent)  # it must have arrived when the item kills this process
 
-        run(replace(worker, tell=tell, show=telling_progress(tell)))
+        run(replace(worker, send=send, show=sending_progress(send)))
 
 
 class _Mailbox:

@@ -1,4 +1,4 @@
-"""Splitting of work: shares of it, the processes that do them, and what launches these.
+"""Splitting of work: shares of it, the processes that do them, and their launchers.
 
 A stage names what a process does (:class:`Job`), and a :class:`Launcher` has several processes do
 it: `processes.py`, `torchrun.py` and `ray_tasks.py` each have one. A process does its fixed share,
@@ -92,11 +92,11 @@ class Event(Enum):
     """Kind of message about a worker's progress."""
 
     BEGUN = "begun"
-    """It has taken up an item: a part of a store, say."""
+    """A worker began an item, such as a part of a store."""
     FINISHED = "finished"
-    """The item is done, and written where others see it."""
+    """The item is done and written."""
     ADVANCED = "advanced"
-    """The work has come further by a number of images."""
+    """A number of images is done."""
 
 
 class Message(NamedTuple):
@@ -106,10 +106,10 @@ class Message(NamedTuple):
     number: int
 
 
-Tell = Callable[[Message], None]
+Send = Callable[[Message], None]
 
 
-def tell_nobody(message: Message) -> None:
+def discard(message: Message) -> None:
     """Do nothing: no other process launched this one."""
 
 
@@ -122,28 +122,28 @@ class Worker:
     device: str | None = None
     """The device to compute on; None leaves it to the configuration."""
     alone: tuple[int, ...] = ()
-    """Items of a worker that died: the first to be done, and none beside another."""
+    """Items of a worker that died, to be done first and one at a time."""
     patience: float = 0.0
     """Seconds that files of another process may take to be seen by this one."""
-    tell: Tell = tell_nobody
-    """Tells the process that launched this one; may be called from any thread."""
+    send: Send = discard
+    """Sends a message to the process that launched this one; any thread may call it."""
     show: ShowProgress = no_progress_line
 
     def begun(self, item: int) -> None:
-        """Tell that an item is taken up."""
-        self.tell(Message(Event.BEGUN, item))
+        """Report that an item has begun."""
+        self.send(Message(Event.BEGUN, item))
 
     def finished(self, item: int) -> None:
-        """Tell that an item is done."""
-        self.tell(Message(Event.FINISHED, item))
+        """Report that an item is done."""
+        self.send(Message(Event.FINISHED, item))
 
 
-def telling_progress(tell: Tell) -> ShowProgress:
-    """Return what tells how far a worker is, in place of its own progress line."""
+def sending_progress(send: Send) -> ShowProgress:
+    """Return a function that sends a worker's progress, in place of its progress line."""
 
     @contextmanager
     def show(what: str, *, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
-        yield lambda amount=1, note="": tell(Message(Event.ADVANCED, amount))
+        yield lambda amount=1, note="": send(Message(Event.ADVANCED, amount))
 
     return show
 
@@ -164,34 +164,34 @@ class Job:
     """A piece of work that several processes share."""
 
     name: str
-    """The word that begins its lines on the screen."""
+    """Word that begins its lines on the screen."""
     run: Callable[[Worker], object]
     """Work of each process. It is pickled, and runs in the folder where it was launched."""
     amount: Callable[[], Amount]
     """Counts the images, before the first process starts."""
     most_workers: int = MOST_SHARES
-    """The number of workers that find something to do."""
+    """Number of workers that have something to do."""
     item: str = "item"
-    """The word for what a worker begins and finishes."""
+    """Word for an item."""
     reason_to_stop: Callable[[Sequence[int], int, str], str] = _reason_to_stop
-    """Says why the job is given up, from the items that workers died of, if they told any, the
-    number of deaths, and why the last one died."""
-    hear: Callable[[Message, WorkerAddress | None], None] = lambda message, address: None
-    """Called with what workers begin and finish, and where."""
-    look: Callable[[], None] = lambda: None
+    """Makes the message of a job that is given up, from the items that workers died of, the number
+    of deaths, and the reason of the last one."""
+    on_message: Callable[[Message, WorkerAddress | None], None] = lambda message, address: None
+    """Called with each event, its item and the worker's address."""
+    poll: Callable[[], None] = lambda: None
     """Called about once a second where workers are on a cluster."""
 
 
 class Launcher(Protocol):
-    """A way to have several processes do a job."""
+    """A way to do a job by several processes."""
 
-    speaks: bool
-    """Whether this process goes on once the job is done; False where another does."""
+    is_main: bool
+    """Whether this process continues once the job is done; False if another does."""
     patience: float
     """Seconds that files of a worker may take to be seen by this process."""
 
     def run(self, job: Job) -> None:
-        """Have the job done, and return once it is.
+        """Do the job, and return once it is done.
 
         Raises:
             RegionSpotError: As the job's function in a worker.
@@ -219,7 +219,7 @@ class Ledger:
             self.underway[worker].append(message.number)
         elif message.number in self.underway[worker]:
             self.underway[worker].remove(message.number)
-        self.job.hear(message, address)
+        self.job.on_message(message, address)
 
 
 @contextmanager
@@ -239,14 +239,14 @@ def shown(job: Job, images: Amount) -> Iterator[Advance]:
             advance(left)
 
 
-def seen_within(seconds: float, is_seen: Callable[[], bool]) -> bool:
-    """Wait for a file of another machine's: a shared folder's news may be late.
+def wait_until_visible(seconds: float, is_visible: Callable[[], bool]) -> bool:
+    """Wait for a file of another machine, since a shared folder shows it late.
 
     Returns:
         Whether it was seen in time.
     """
     began = time.monotonic()
-    while not is_seen():
+    while not is_visible():
         if time.monotonic() - began >= seconds:
             return False
         time.sleep(POLL_SECONDS)

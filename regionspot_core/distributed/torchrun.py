@@ -25,11 +25,11 @@ class Torchrun:
     def __init__(self, device: str) -> None:
         self._device = device
         self._share = own_share()
-        self.speaks = self._share.index == 1
+        self.is_main = self._share.index == 1
 
     def run(self, job: Job) -> None:
         """See :class:`Launcher`."""
-        show = progress_line if self.speaks else no_progress_line
+        show = progress_line if self.is_main else no_progress_line
         job.run(Worker(share=self._share, device=own_gpu(self._device), show=show))
         wait_for_all()
 

@@ -30,7 +30,7 @@ from regionspot_core.support.weight_files import state_problems
 
 FORMAT = "regionspot head 2"
 UNSEALED_FORMAT = "regionspot head 1"
-"""Of heads that were written before they had checksums."""
+"""Format of heads that were written before they had checksums."""
 WEIGHTS = "head.safetensors"
 RECORD = "head.json"
 STARTS = ("dropout", "initial_scale", "initial_bias")
@@ -41,7 +41,7 @@ Content: TypeAlias = bytes | memoryview
 
 
 class _Backbone(Record, extra="allow"):
-    """What others take from a frozen model's fingerprint."""
+    """Fields of a frozen model's fingerprint that other commands read."""
 
     name: str | None = None
     input: int | None = Field(default=None, ge=1)
@@ -65,26 +65,27 @@ class _HeadFile(Record):
     backbones: _Backbones
     training: _Training
     files: dict[Annotated[str, Field(pattern=r"^\w+\.\w+$")], FileSum] | None = None
-    """By the name of each other file of the head; None: it is older than checksums."""
+    """Checksums of the head's other files, by name; None: the head is older than checksums."""
 
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """What a head is and where it comes from."""
+    """Record of a head: its shape, its frozen models and its training."""
 
     config: HeadShape
     backbones: Fingerprint
-    """The frozen models it was trained on, and fits; of an imported head, what was named."""
+    """Fingerprint of the frozen models it was trained on; of an imported head, as its import named
+    them."""
     training: dict[str, Any]
-    """Step, seed, configuration and data sets of its training, or the file it comes from."""
+    """Step, configuration and data sets of its training, or the file it was imported from."""
 
     def require_fit(self, backbones: Fingerprint, *, what: str) -> None:
         """Refuse frozen models that the head was not trained on.
 
-        An imported head is held only against the models that its import named.
+        An imported head is compared only in the models that its import named.
 
         Raises:
-            FingerprintError: They differ; the fields are named.
+            FingerprintError: If they differ; the message names the fields.
         """
         found = backbones
         if "imported" in self.training:
@@ -102,7 +103,7 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class _Described:
-    """A head's record, and what its other files must be."""
+    """A head's record, and the checksums of its other files."""
 
     record: HeadRecord
     files: dict[str, FileSum] | None
@@ -118,9 +119,9 @@ def save_head(
     """Write a head into ``folder``, its record last.
 
     Args:
-        folder: Where to; it is made.
+        folder: Folder to write; it is made.
         head: The head.
-        record: What it is.
+        record: The head's record.
         beside: Contents of other files that belong to it, by name; :func:`read_beside` reads them.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def _write(path: Path, content: Content) -> None:
 
 
 def _encodable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The same with the bytes of paths that are not UTF-8 as ``\\xff``."""
+    """Return the value with the bytes of paths that are not UTF-8 as ``\\xff``."""
     if isinstance(value, dict):
         return {key: _encodable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -165,7 +166,7 @@ def load_head(folder: Path | str) -> Head:
     A head of a user's class imports that class's module.
 
     Raises:
-        CheckpointError: There is no head, its files are damaged or do not fit together, or its
+        CheckpointError: If there is no head, its files are damaged or do not fit together, or its
             class cannot be imported.
     """
     weights, config = _weights(Path(folder))
@@ -182,7 +183,7 @@ def read_weights(folder: Path | str, head: Head) -> dict[str, torch.Tensor]:
     """Return the weights of the head in ``folder``, for another head of its shape.
 
     Raises:
-        CheckpointError: There is no head, its files are damaged, or it is of another shape.
+        CheckpointError: If there is no head, its files are damaged, or it is of another shape.
     """
     found, expected = read_record(folder).config, head.config
     if found.kind_name != expected.kind_name:
@@ -207,10 +208,10 @@ def read_weights(folder: Path | str, head: Head) -> dict[str, torch.Tensor]:
 
 
 def read_beside(folder: Path | str, name: str) -> bytes:
-    """The content of a file that :func:`save_head` wrote ``beside`` a head.
+    """Return the content of a file that :func:`save_head` wrote ``beside`` a head.
 
     Raises:
-        CheckpointError: It is missing, or is not what was written.
+        CheckpointError: If it is missing, or is not what was written.
     """
     return _content(Path(folder), name, _described(Path(folder)).files)
 
@@ -219,10 +220,10 @@ def verify_head(folder: Path | str) -> bool:
     """Read every byte of the head in ``folder`` and of the files beside it.
 
     Returns:
-        Whether there are checksums, so that its being whole is certain.
+        True if the files have checksums; False if they can be read, and nothing more is known.
 
     Raises:
-        CheckpointError: There is no head, or its files are damaged or do not fit together.
+        CheckpointError: If there is no head, or its files are damaged or do not fit together.
     """
     files = _described(Path(folder)).files
     _weights(Path(folder), quiet=True)
@@ -262,7 +263,7 @@ def _require_weights(path: Path, weights: dict[str, torch.Tensor], head: Head) -
 
 
 def _content(folder: Path, name: str, files: dict[str, FileSum] | None) -> bytes:
-    """A file of a head, held against the sum in its record where there is one."""
+    """Return the content of a file of a head, compared with its checksum if the record has one."""
     path = folder / name
     try:
         content = read_small(path, error=CheckpointError, most_bytes=MOST_WEIGHT_BYTES)
@@ -277,10 +278,10 @@ def _content(folder: Path, name: str, files: dict[str, FileSum] | None) -> bytes
 
 
 def read_record(folder: Path | str) -> HeadRecord:
-    """What ``head.json`` says of the head in ``folder``.
+    """Return the record of the head in ``folder``, out of ``head.json``.
 
     Raises:
-        CheckpointError: There is none, or it is damaged or not one of ours.
+        CheckpointError: If there is none, or it is damaged or not one of ours.
     """
     return _described(Path(folder)).record
 

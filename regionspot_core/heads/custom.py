@@ -21,7 +21,7 @@ from regionspot_core.support.error_text import one_line
 
 
 class HeadClass(Protocol):
-    """What ``head.kind=module:Class`` names: a ``torch.nn.Module`` with these two methods.
+    """A class that ``head.kind=module:Class`` names: a ``torch.nn.Module`` with these two methods.
 
     The class may also have:
 
@@ -58,7 +58,7 @@ class HeadClass(Protocol):
 
 
 class CustomHead(Head):
-    """A module of the user's class; what it returns is checked."""
+    """A module of the user's class, whose results are checked."""
 
     config: CustomShape
 
@@ -122,10 +122,10 @@ class CustomKind:
         self._name = name
 
     def needs(self, options: HeadOptions) -> HeadNeeds:
-        """Return what the class says that it takes of a batch.
+        """Return the inputs that the class asks for.
 
         Raises:
-            ConfigError: If there is no such class, or what it says is no ``HeadNeeds``.
+            ConfigError: If there is no such class, or its ``needs`` is no ``HeadNeeds``.
         """
         needs = getattr(self._class(), "needs", HeadNeeds())
         if not isinstance(needs, HeadNeeds):

@@ -1,4 +1,4 @@
-"""What every head is: a module with a shape, region embeddings and logits."""
+"""Base of all heads: a module with a shape, region embeddings and logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user asks for in a head: the built-in's options, or a class and its own."""
+"""A head's settings: the built-in head's options, or a class of the user's and its own."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class HeadOptions(FusionOptions):
                 f"options.{next(iter(self.options))}: head.options are for a class of your own; "
                 f"set head.kind=module:Class too, or leave them out"
             )
-        others = sorted(self.model_fields_set - {"kind", "options"})
-        if self.kind != BUILT_IN and others:
+        built_in = sorted(self.model_fields_set - {"kind", "options"})
+        if self.kind != BUILT_IN and built_in:
             raise ValueError(
-                f"{others[0]}: an option of the built-in head, and head.kind is {self.kind}; "
-                f"leave it out, or set head.options.{others[0]} if the class has such an option"
+                f"{built_in[0]}: an option of the built-in head, and head.kind is {self.kind}; "
+                f"leave it out, or set head.options.{built_in[0]} if the class has such an option"
             )
         return self
 

@@ -26,8 +26,8 @@ PREFIX = "model."
 HEAD_PIECES = ("to_clip", "decoder", "projector")
 PROBLEMS_SHOWN = 8
 _LAYER = re.compile(r"decoder\.layers\.([0-9]{1,4})\.")
-"""A layer of a longer number is none of any head's."""
-NOT_ASKED_OF_A_FILE = {"layers", "ffn_width", "dropout", "initial_scale", "initial_bias"}
+"""Name of a layer's tensor; no head has a layer of more digits."""
+NOT_IN_THE_LAYOUT = {"layers", "ffn_width", "dropout", "initial_scale", "initial_bias"}
 """Options that a reader sees in the tensors' shapes, or that matter in training alone. All others
 are the paper's in every published file."""
 REGION_ENCODERS = {name: {"name": name, "input": 1024} for name in ("vit_b", "vit_l", "vit_h")}
@@ -52,7 +52,7 @@ class PublishedHead:
     head: FusionHead
     """float32, in eval mode."""
     ignored: dict[str, int]
-    """How many other tensors the file has, by the first word of their names: ``sam``, …"""
+    """Number of other tensors in the file, by the first word of their names: ``sam``, …"""
     converted: tuple[str, ...]
     """Types other than float32 that the file's head had, ``float16`` say; values are converted."""
 
@@ -60,10 +60,10 @@ class PublishedHead:
 def published_backbones(
     config: FusionConfig, *, sam: str | None, clip: str | None
 ) -> dict[str, dict[str, Any]]:
-    """What is known of the frozen models that a published head was trained on, once named.
+    """Return fingerprints of the frozen models that a published head was trained on, as named.
 
     Raises:
-        InputError: A name is none of the published heads' models, or its widths are not the head's.
+        InputError: If a name is not of a published head's model, or its widths are not the head's.
     """
     known = {}
     for option, name, part, names in (
@@ -90,14 +90,14 @@ def published_backbones(
 
 
 def read_published(path: Path) -> PublishedHead:
-    """The fusion head in a published checkpoint. No code in the file is run.
+    """Read the fusion head in a published checkpoint. No code in the file is run.
 
     Widths, depth and feed-forward size are read off the tensors; the number of attention heads
     cannot be, and is the paper's 8.
 
     Raises:
-        WeightsError: The file is missing, truncated, or holds code.
-        CheckpointError: Tensors of the head are missing, unknown or misshapen; they are listed.
+        WeightsError: If the file is missing, truncated, or holds code.
+        CheckpointError: If tensors of the head are missing, unknown or misshapen; they are listed.
     """
     state = {
         name.removeprefix(PREFIX): value
@@ -125,19 +125,18 @@ def published_content(head: Head) -> bytes:
     The same head gives the same bytes.
 
     Raises:
-        CheckpointError: The head is of another kind, or has an option, that the layout has no place
-            for.
+        CheckpointError: If the layout has no place for the head's kind or for one of its options.
     """
     if not isinstance(head, FusionHead):
         raise CheckpointError(
             f"a head of the class {head.config.kind_name} cannot be exported: the published layout "
             f"is the built-in head's; share the run's folder and the class instead"
         )
-    unsaid = _unsaid_options(head.config)
-    if unsaid:
+    without_place = _options_without_place(head.config)
+    if without_place:
         raise CheckpointError(
-            f"a head with {', '.join(unsaid)} cannot be exported: readers of the published layout "
-            f"take every head for one with the paper's options"
+            f"a head with {', '.join(without_place)} cannot be exported: readers of the published "
+            f"layout take every head for one with the paper's options"
         )
     weights = {f"{PREFIX}{name}": v.detach().cpu() for name, v in head.state_dict().items()}
     file = io.BytesIO()
@@ -149,22 +148,22 @@ def write_published(path: Path, head: Head) -> None:
     """Write a head as the published files have it.
 
     Raises:
-        CheckpointError: The head has an option that the layout has no place for.
+        CheckpointError: If the layout has no place for the head's kind or for one of its options.
     """
     content = published_content(head)
     with written_aside(path) as partial:
         partial.write_bytes(content)
 
 
-def _unsaid_options(config: FusionConfig) -> list[str]:
-    """The options, as ``--set`` takes them, that a reader of the file could not know of."""
-    # A width that is CLIP's is the paper's, said or not.
+def _options_without_place(config: FusionConfig) -> list[str]:
+    """Return the options, as ``--set`` takes them, that the published layout has no place for."""
+    # A width that is CLIP's is the paper's, whether it is given or not.
     paper = FusionOptions(width=config.image_width)
     given = config.model_copy(update={"width": config.inner_width})
     return [
         f"head.{name}={str(getattr(given, name)).lower()}"
         for name in FusionOptions.model_fields
-        if name not in NOT_ASKED_OF_A_FILE and getattr(given, name) != getattr(paper, name)
+        if name not in NOT_IN_THE_LAYOUT and getattr(given, name) != getattr(paper, name)
     ]
 
 
@@ -173,7 +172,7 @@ def _piece(name: str) -> str:
 
 
 def _infer_config(path: Path, state: dict[str, torch.Tensor]) -> FusionConfig:
-    """The shape of the head whose weights these are; the paper's where a tensor is missing."""
+    """Return the shape of a head with these weights; the paper's where a tensor is missing."""
     numbers = {int(m[1]) for name in state if (m := _LAYER.match(name))}
     lengths = {
         "region_width": _length(state, "to_clip.weight", 1),

@@ -15,10 +15,10 @@ from regionspot_core.heads.shape import BUILT_IN, CustomShape, HeadNeeds, HeadSh
 
 
 class HeadKind(Protocol):
-    """A kind of head: its options, what it takes of a batch, and how one is built."""
+    """A kind of head: its options, its inputs, and how one is built."""
 
     def needs(self, options: HeadOptions) -> HeadNeeds:
-        """Return what a head of these options takes of a batch."""
+        """Return the inputs that a head of these options needs."""
         ...
 
     def shape(self, options: HeadOptions, widths: dict[str, Any]) -> HeadShape:

@@ -1,4 +1,4 @@
-"""The shape of a head: what it takes of a batch, and the widths of what goes in and comes out."""
+"""The shape of a head: the inputs it needs, and the widths of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KindName = Annotated[str, AfterValidator(_require_kind)]
 
 
 class HeadNeeds(NamedTuple):
-    """What a head takes of a batch, beside the image tokens and the mask of real regions."""
+    """Inputs that a head asks for, beside the image tokens and the mask of real regions."""
 
     region_tokens: TokenChoice = "paper"
     """SAM's tokens of a region; ``masks`` and ``all`` need a store of ``--sam-tokens all``."""
@@ -64,7 +64,7 @@ class HeadShape(Config):
 
     @property
     def needs(self) -> HeadNeeds:
-        """What the head takes of a batch."""
+        """Tokens and boxes that the head takes of a batch."""
         raise NotImplementedError
 
     @property
@@ -89,7 +89,7 @@ class CustomShape(HeadShape):
 
     @property
     def needs(self) -> HeadNeeds:
-        """What the head takes of a batch."""
+        """Tokens and boxes that the head takes of a batch."""
         return HeadNeeds(self.region_tokens, self.boxes)
 
     @property

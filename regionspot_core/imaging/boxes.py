@@ -13,13 +13,13 @@ FloatArray = NDArray[np.floating]
 
 
 def xywh_to_xyxy(boxes: ArrayLike) -> FloatArray:
-    """Corners from COCO's ``x, y, width, height``; (..., 4) to (..., 4)."""
+    """Convert COCO's ``x, y, width, height`` to corners; (..., 4) to (..., 4)."""
     xywh = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([xywh[..., :2], xywh[..., :2] + xywh[..., 2:]], axis=-1)
 
 
 def xyxy_to_xywh(boxes: ArrayLike) -> FloatArray:
-    """COCO's ``x, y, width, height`` from corners; (..., 4) to (..., 4)."""
+    """Convert corners to COCO's ``x, y, width, height``; (..., 4) to (..., 4)."""
     xyxy = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([xyxy[..., :2], xyxy[..., 2:] - xyxy[..., :2]], axis=-1)
 
@@ -64,7 +64,7 @@ def jitter(
 
 
 def box_area(boxes: ArrayLike) -> FloatArray:
-    """Areas (...) in square pixels of xyxy boxes (..., 4); an inverted box has area 0."""
+    """Return areas (...) in square pixels of xyxy boxes (..., 4); 0 of an inverted box."""
     xyxy = np.asarray(boxes, dtype=np.float64)
     sides = np.clip(xyxy[..., 2:] - xyxy[..., :2], 0.0, None)
     return np.asarray(sides[..., 0] * sides[..., 1])

@@ -29,7 +29,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What shows a picture upright, by its EXIF orientation (EXIF 2.32, tag 0x0112)."""
+"""Transpositions that show a picture upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
 def require_images(folder: Path, files: Sequence[str]) -> None:
@@ -121,7 +121,7 @@ def _other_size(found: Size, annotated: Size | None) -> ImageError:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+    """Return the EXIF orientation, 1 to 8; 1 where none can be read."""
     # Only this field is looked at: a picture whose other fields are broken is a picture.
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -131,7 +131,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 class _PillowQuiet:
-    """Keeps Pillow's own bound on pixels and its warnings off while a thread is inside.
+    """Switch that keeps Pillow's own bound on pixels and its warnings off in a thread.
 
     The bound is ours to set, and what is wrong with an image is said where it is read. Pillow knows
     both for the whole process only: they are put back when the last thread leaves.

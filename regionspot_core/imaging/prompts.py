@@ -22,7 +22,7 @@ class BoxPrompts:
 
     @classmethod
     def create(cls, boxes: ArrayLike, size: Size) -> BoxPrompts:
-        """Boxes (N, 4), xyxy, checked against an image of ``size`` (height, width).
+        """Check boxes (N, 4), xyxy, against an image of ``size`` (height, width).
 
         Raises:
             InputError: A box is malformed, empty, or reaches out of the image.
@@ -57,7 +57,7 @@ class PointPrompts:
     def create(
         cls, points: ArrayLike, size: Size, *, inside: ArrayLike | None = None
     ) -> PointPrompts:
-        """Points (N, P, 2), or (N, 2) for one each, in an image of ``size`` (height, width).
+        """Check points (N, P, 2), or (N, 2) for one each, against an image of ``size``.
 
         Args:
             points: x and y.
@@ -100,7 +100,7 @@ class MaskPrompts:
 
     @classmethod
     def create(cls, masks: ArrayLike, size: Size) -> MaskPrompts:
-        """Masks (N, H, W) over an image of ``size`` (H, W).
+        """Check masks (N, H, W) against an image of ``size`` (H, W).
 
         Raises:
             InputError: A mask is of another size or has no pixel.

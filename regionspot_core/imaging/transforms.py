@@ -29,7 +29,7 @@ class Resize(ABC):
 
     @abstractmethod
     def target_size(self, size: Size) -> Size:
-        """The (height, width) that an image of (height, width) is resized to."""
+        """Return the (height, width) that an image of (height, width) is resized to."""
 
     def image(self, image: RGBImage) -> RGBImage:
         """Resize (H, W, 3) bilinearly (Pillow's antialiased filter) to the target size."""
@@ -40,11 +40,11 @@ class Resize(ABC):
         return np.asarray(resized)
 
     def boxes(self, boxes: ArrayLike, size: Size) -> FloatArray:
-        """Boxes (R, 4) in original pixels of an image of ``size`` to model pixels."""
+        """Scale boxes (R, 4) in original pixels of an image of ``size`` to model pixels."""
         return np.asarray(boxes, dtype=np.float64) * self._scale(size)
 
     def boxes_back(self, boxes: ArrayLike, size: Size) -> FloatArray:
-        """Boxes (R, 4) in model pixels to original pixels of an image of ``size``."""
+        """Scale boxes (R, 4) in model pixels to original pixels of an image of ``size``."""
         return np.asarray(boxes, dtype=np.float64) / self._scale(size)
 
     def _scale(self, size: Size) -> FloatArray:
@@ -62,7 +62,7 @@ class ResizeLongSide(Resize):
     """
 
     def target_size(self, size: Size) -> Size:
-        """The (height, width) whose longer side is ``side``."""
+        """Return the (height, width) whose longer side is ``side``."""
         scale = self.side / max(size)
         height, width = (max(1, int(length * scale + 0.5)) for length in size)
         return height, width
@@ -73,5 +73,5 @@ class ResizeSquare(Resize):
     """CLIP's resize here: squashed to ``side × side``, no crop, so every region stays visible."""
 
     def target_size(self, size: Size) -> Size:
-        """Always ``(side, side)``."""
+        """Return ``(side, side)``."""
         return self.side, self.side

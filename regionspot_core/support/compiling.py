@@ -10,16 +10,16 @@ BATCHES_TO_COMPILE = 3
 """After so many nothing more is made: the first compiles, and on CUDA the second records."""
 
 
-def why_not(device: torch.device) -> str | None:
-    """Return why ``torch.compile`` cannot make kernels here; None if it made a small one."""
+def compile_obstacle(device: torch.device) -> str | None:
+    """Return what keeps ``torch.compile`` from making kernels here; None if it made a small one."""
     try:
-        torch.compile(_a_little, dynamic=True)(torch.ones(2, device=device))
+        torch.compile(_scale_and_shift, dynamic=True)(torch.ones(2, device=device))
     except Exception as error:  # compilers, and what torch makes of them, raise anything
         return " ".join(str(error).split("\n\n")[0].split())[:200]
     return None
 
 
-def _a_little(x: torch.Tensor) -> torch.Tensor:
+def _scale_and_shift(x: torch.Tensor) -> torch.Tensor:
     return x * 2 + 1
 
 

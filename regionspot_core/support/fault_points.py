@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 AtPoint = Callable[[str, int], None]
-"""Called with a point's name and number; what it raises is raised there."""
+"""Function called with a point's name and number; its exceptions are raised at the point."""
 
 _functions: list[AtPoint] = []
 

@@ -48,7 +48,7 @@ def open_input(path: Path, *, buffering: int = -1) -> BinaryIO:
 
 
 def kind_of(path: Path) -> str:
-    """Return what is at a path, for a message."""
+    """Return the kind of thing at a path, for a message."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -29,7 +29,7 @@ BYTES = "bytes"
 
 
 class Advance(Protocol):
-    """Call with how much was done, and words to show below the bar, until there are others."""
+    """Function called with the amount done, and with words to show below the bar."""
 
     def __call__(self, amount: int = 1, note: str = "") -> None:
         """Advance by ``amount``."""
@@ -37,7 +37,7 @@ class Advance(Protocol):
 
 
 class ShowProgress(Protocol):
-    """:func:`progress_line`, or what takes its place."""
+    """Type of :func:`progress_line` and its replacements."""
 
     def __call__(
         self, what: str, *, total: int, unit: str, start: int = 0
@@ -47,7 +47,7 @@ class ShowProgress(Protocol):
 
 
 def say(text: str) -> None:
-    """Write one line on standard error, before something that may take long in silence."""
+    """Write one line on standard error, before work that may take long in silence."""
     output(error=True).print(text, soft_wrap=True)
 
 
@@ -88,7 +88,7 @@ def _bar(console: Console, what: str, total: int, unit: str, start: int) -> Iter
 
 
 class _NotedProgress(Progress):
-    """With a line for each bar's note below it: beside it, 80 columns have no room for both."""
+    """Bars with a line below each for its note: 80 columns have no room for both in one line."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()

@@ -78,7 +78,7 @@ class Record(BaseModel):
 
 
 def validated(kind: type[Kind], values: object, error: Callable[[str], Exception]) -> Kind:
-    """Build a type that says what it may hold from plain values.
+    """Build a value of a type from plain values, each of which the type checks.
 
     Args:
         kind: A pydantic model, or a dataclass whose fields are annotated as a model's.

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from regionspot_core.support.terminal import output
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def titled_table(title: str, first: str = "", figures: Sequence[str] = ()) -> Table:
+    """Return an empty table without a frame.
+
+    Args:
+        title: Line above the table.
+        first: Heading of the column of names.
+        figures: Headings of the columns of figures, which are right-aligned.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column(first, style="cyan", no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def facts_table(title: str, facts: dict[str, str]) -> Table:

@@ -30,12 +30,12 @@ from regionspot_core.text.class_text import ClassText
 FORMAT = "regionspot class bank 2"
 HEADER_BYTES = 512
 HDF5 = b"\x89HDF\r\n\x1a\n"
-"""What every HDF5 file begins with, behind its user block."""
+"""First bytes of every HDF5 file, behind its user block."""
 MOST_BYTES = 2**35
 MOST_CLASSES = 10**7
 WIDEST = 65_536
 IMAGE_FIELDS = frozenset({"input", "resize", "mean", "std"})
-"""Of a CLIP's fingerprint, what says how images reach it: texts do not depend on it."""
+"""Keys of a CLIP's fingerprint about images, on which texts do not depend."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ClassBank:
     clip: dict[str, Any]
     """Fingerprint of the CLIP that made it."""
     precision: str = "float32"
-    """Of the text tower's arithmetic."""
+    """Precision of the text tower's arithmetic."""
 
     def __post_init__(self) -> None:
         shape = self.embeddings.shape
@@ -167,7 +167,7 @@ class ClassBank:
 
 
 class _VocabularyRecord(Record):
-    """What a bank keeps of its vocabulary beside the names."""
+    """The vocabulary in a bank, but for the names."""
 
     ids: list[int]
     frequencies: list[str]
@@ -193,14 +193,14 @@ class _BankFile(Record):
 
 
 def _header(image: bytes) -> bytes:
-    """The user block before an HDF5 file's bytes."""
+    """Return the user block before an HDF5 file's bytes."""
     total = FileSum.of([image])
     text = f"{FORMAT}, HDF5 from byte {HEADER_BYTES}: {total.size} bytes, XXH3 {total.xxh3}\n"
     return text.encode().ljust(HEADER_BYTES, b"\0")
 
 
 def _image(content: bytes, name: str) -> bytes:
-    """The HDF5 file in a bank's content, whole; ``content`` itself if it is without a checksum.
+    """Return the HDF5 file in a bank's content; all of it if it has no checksum.
 
     Raises:
         InputError: It is damaged, or another file.
@@ -222,7 +222,7 @@ def _image(content: bytes, name: str) -> bytes:
 
 
 def _read(file: h5py.File) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """All values, not yet checked but for their shapes, and the embeddings.
+    """Read all values, checked for their shapes alone, and the embeddings.
 
     Raises:
         InputError: The file has another format, or arrays that it does not hold itself.
@@ -279,7 +279,7 @@ def _read_texts(file: h5py.File, name: str) -> list[str]:
 
 
 def _dataset(file: h5py.File, name: str, *, ndim: int) -> h5py.Dataset:
-    """An array whose every value is in the file itself, so that it is no larger than that.
+    """Return an array whose every value is in the file itself, so that it is no larger.
 
     Raises:
         InputError: There is none, or it is of another shape; it is a link, kept in another file,

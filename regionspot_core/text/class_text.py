@@ -20,11 +20,11 @@ from regionspot_core.support.input_files import read_lines
 from regionspot_core.support.options import Flag
 
 PLACE = "{}"
-"""Where a template takes the word."""
+"""Place of the word in a template."""
 
 
 class TextConfig(Config):
-    """How classes are put into words. The defaults are the paper's."""
+    """Settings of how classes are put into words. The defaults are the paper's."""
 
     templates: Annotated[str, Flag(metavar="NAME|FILE")] = "paper"
     """Templates: `paper` (81), `openai` (80), `simple` (7), or a file with one a line."""
@@ -48,7 +48,7 @@ class ClassText:
     def create(
         cls, vocabulary: Vocabulary, templates: Sequence[str], config: TextConfig
     ) -> ClassText:
-        """The texts of a vocabulary."""
+        """Return the texts of a vocabulary."""
         words = tuple(
             _words(name, synonyms if config.synonyms else (), config.wording)
             for name, synonyms in zip(vocabulary.names, vocabulary.synonyms, strict=True)
@@ -56,11 +56,11 @@ class ClassText:
         return cls(words, tuple(templates), config.wording, config.synonyms)
 
     def texts(self, index: int) -> list[str]:
-        """The texts of one class, word by word."""
+        """Return the texts of one class, word by word."""
         return fill_templates(self.words[index], self.templates)
 
     def recipe(self) -> dict[str, Any]:
-        """What tells this way with words from another, as plain values."""
+        """Return everything that tells these texts from others, as plain values."""
         listed = json.dumps(self.templates, ensure_ascii=False).encode()
         return {
             "templates": len(self.templates),
@@ -71,17 +71,17 @@ class ClassText:
 
 
 def fill_templates(words: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """All texts, word by word: ``len(words) × len(templates)`` strings."""
+    """Return all texts, word by word: ``len(words) × len(templates)`` strings."""
     return [template.replace(PLACE, word) for word in words for template in templates]
 
 
 def clean_name(name: str) -> str:
-    """``dining_table`` → ``dining table``, ``bat_(animal)`` → ``bat (animal)``."""
+    """Turn ``dining_table`` into ``dining table``, ``bat_(animal)`` into ``bat (animal)``."""
     return " ".join(name.replace("_", " ").split())
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
-    """The templates in a text file, one a line; empty lines are left out.
+    """Read the templates in a text file, one a line; empty lines are left out.
 
     Raises:
         InputError: The file is missing, empty or not UTF-8, or a line has no ``{}``.

@@ -39,7 +39,7 @@ def build_class_bank(
 
 
 def paper_text(vocabulary: Vocabulary) -> ClassText:
-    """The texts of a bank that nobody asked to be otherwise."""
+    """Return the texts of the default bank, the paper's."""
     config = TextConfig()
     return ClassText.create(vocabulary, load_templates(config.templates), config)
 
@@ -47,7 +47,7 @@ def paper_text(vocabulary: Vocabulary) -> ClassText:
 def load_class_bank(
     file: Path, encoder: ImageTextEncoder, vocabulary: Vocabulary | None = None
 ) -> ClassBank:
-    """A bank that `regionspot extract text` wrote, if it fits this CLIP and these classes.
+    """Load a bank of `regionspot extract text` that fits this CLIP and these classes.
 
     Raises:
         InputError: The file is missing or is no bank.
@@ -61,7 +61,7 @@ def load_class_bank(
 
 
 def class_batches(text: ClassText) -> Iterator[range]:
-    """Runs of classes with about ``TEXTS_AT_ONCE`` texts; the same ones every time."""
+    """Yield runs of classes with about ``TEXTS_AT_ONCE`` texts; the same ones every time."""
     start, texts = 0, 0
     for index, words in enumerate(text.words):
         count = len(words) * len(text.templates)
@@ -75,7 +75,7 @@ def class_batches(text: ClassText) -> Iterator[range]:
 def embed_classes(
     encoder: ImageTextEncoder, text: ClassText, classes: range
 ) -> NDArray[np.float32]:
-    """The embeddings (len(classes), D) of a run of classes, each of length 1."""
+    """Return the embeddings (len(classes), D) of a run of classes, each of length 1."""
     texts = [text.texts(index) for index in classes]
     embedded = encoder.text_embeddings([line for lines in texts for line in lines]).cpu().numpy()
     borders = np.cumsum([len(lines) for lines in texts])[:-1]

@@ -11,7 +11,7 @@ SETS = ("paper", "openai", "simple")
 
 
 def load_templates(name: str) -> tuple[str, ...]:
-    """A set by its name, or the templates in the file of that name.
+    """Load a set by its name, or the templates in the file of that name.
 
     ``openai`` are the 80 that OpenAI wrote for ImageNet, ``simple`` its 7 best ones, both as
     open_clip has them; ``paper`` are the 80 and the bare ``{}.`` (arXiv 2311.01373).

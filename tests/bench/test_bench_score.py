@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lvis import LVIS, LVISResults
 
+from regionspot_bench.child import run_children
 from regionspot_bench.measure import Times
 from regionspot_bench.score import config as config_module
 from regionspot_bench.score import contents as contents_module
@@ -106,9 +107,7 @@ def test_generated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert 0.05 < (LvisScorer(truth).score(found, iou=iou)["AP"] or 0) < 0.95
 
 
-def test_a_child_that_fails_is_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(story.sys, "executable", "false")
+def test_a_child_that_fails_is_not_passed_over(tmp_path: Path) -> None:
+    absent = (tmp_path / "truth.json", tmp_path / "results.json")
     with pytest.raises(WorkerError, match="process of its own ended with 1"):
-        story._measure_memory(tmp_path / "memory", TINY)
+        run_children("regionspot_bench.score.memory_child", [absent])

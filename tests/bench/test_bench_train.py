@@ -28,6 +28,7 @@ from regionspot_core.testing import make_cache, shard_path
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source, open_sources
+from regionspot_train.learning.learner import StepFailure
 from regionspot_train.record import meter
 from regionspot_train.record.meter import LogLine, Meter
 
@@ -233,7 +234,7 @@ def test_a_head_that_fails_ends_the_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def learner(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(try_to_learn=lambda batch: CheckpointError("not finite"))
+        return SimpleNamespace(try_to_learn=lambda batch: StepFailure("not finite"))
 
     monkeypatch.setattr(sweep, "Learner", learner)
     make_cache(tmp_path / "store", [2, 1, 3])

@@ -197,7 +197,7 @@ def test_another_evaluation_is_refused_before_any_worker(
 class Elsewhere:
     """A machine whose disk of the same name is another."""
 
-    speaks, patience = True, 0.0
+    is_main, patience = True, 0.0
 
     def run(self, job: Job) -> None:
         pass

@@ -242,7 +242,7 @@ def test_loaded_models_are_refused(world: World, tmp_path: Path) -> None:
 class Elsewhere:
     """A machine that does not have the store's disk; the part it did is not to be seen here."""
 
-    speaks, patience = True, 0.0
+    is_main, patience = True, 0.0
 
     def __init__(self, store: Path, finished: int | None = None) -> None:
         self._store = store
@@ -250,7 +250,7 @@ class Elsewhere:
 
     def run(self, job: Job) -> None:
         if self._finished is not None:
-            job.hear(Message(Event.FINISHED, self._finished), WorkerAddress("there", 7))
+            job.on_message(Message(Event.FINISHED, self._finished), WorkerAddress("there", 7))
         shutil.move(self._store, self._store.with_name("elsewhere"))
         job.run(Worker())
 

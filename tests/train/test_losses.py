@@ -94,7 +94,7 @@ def test_smoothed_softmax_equals_the_naive_sum(smoothing: float) -> None:
 
 
 def test_smoothing_is_of_the_softmax_alone() -> None:
-    with pytest.raises(ConfigError, match="label_smoothing is of the softmax loss"):
+    with pytest.raises(ConfigError, match="label_smoothing is an option of the softmax loss"):
         LossConfig.parse({"kind": "focal", "label_smoothing": 0.1}, source="test")
 
 

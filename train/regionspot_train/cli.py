@@ -133,9 +133,9 @@ def verify(
     """
     from regionspot_train.verify import print_verification, verify_run
 
-    found = verify_run(run)
-    print_verification(found, as_json=as_json)
-    raise typer.Exit(1 if found.damaged else 0)
+    result = verify_run(run)
+    print_verification(result, as_json=as_json)
+    raise typer.Exit(1 if result.damaged else 0)
 
 
 def import_(

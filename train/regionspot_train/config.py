@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RUN_RECORD = "run.json"
 
 
 MOST_STEPS = 10**9
-"""Of a run, and of everything that is counted in its steps."""
+"""Most steps of a run, and of every setting that is counted in steps."""
 MOST_SEED = 2**63 - 1
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 class LossConfig(Config):
-    """How logits are held against the labels."""
+    """The loss between logits and labels."""
 
     kind: Literal["focal", "softmax"] = "focal"
     """Loss: `focal`, sigmoid focal loss with `alpha` and `gamma`, or `softmax`, cross-entropy over
@@ -55,8 +55,8 @@ class LossConfig(Config):
     def _smoothing_is_of_softmax(self) -> LossConfig:
         if self.label_smoothing and self.kind != "softmax":
             raise ValueError(
-                f"label_smoothing is of the softmax loss; set loss.kind=softmax or leave it out, "
-                f"got {self.label_smoothing} with {self.kind}"
+                f"label_smoothing is an option of the softmax loss; set loss.kind=softmax or leave "
+                f"it out, got {self.label_smoothing} with {self.kind}"
             )
         return self
 
@@ -85,7 +85,7 @@ class OptimiserConfig(Config):
 
 
 class ReadingConfig(Config):
-    """In what order the cache is read, and how much memory reading ahead may take."""
+    """Order in which the cache is read, and memory for reading ahead."""
 
     shuffle: Literal["full", "windowed"] = "full"
     """Order of images. `full`: any image next to any other, for local disks. `windowed`: the images
@@ -98,7 +98,7 @@ class ReadingConfig(Config):
 
 
 class DataConfig(Config):
-    """Which images come how often, and which view of each."""
+    """Sampling of images, and their views."""
 
     weights: tuple[Annotated[float, Field(le=1e9)], ...] = Field(default=(), max_length=10_000)
     """Share of the steps that each cache has, in the order they are given; they need not add up to
@@ -118,7 +118,7 @@ class DataConfig(Config):
 
 
 class ValidationConfig(Config):
-    """How often a run with ``--val`` looks at how good its head is."""
+    """Validation of the head in a run with ``--val``."""
 
     every: Steps = 500
     """Steps between two validations; the last step is validated too."""
@@ -137,7 +137,7 @@ class ValidationConfig(Config):
 
 
 class LogConfig(Config):
-    """Who is told a run's figures, beside the files in its folder."""
+    """Trackers that get a run's figures, beside the files in its folder."""
 
     tensorboard: bool = False
     """Write the figures for TensorBoard too, in `tensorboard` in the run's folder (`pip install
@@ -184,7 +184,7 @@ class TrainConfig(Config):
 
 
 class RunRecord(Record, extra="allow"):
-    """What a run's or a sweep's ``run.json`` holds for others; the rest is for its own resuming."""
+    """Part of a run's or a sweep's ``run.json`` that other commands read."""
 
     config: dict[str, Any]
 
@@ -193,8 +193,8 @@ class RunRecord(Record, extra="allow"):
         """Read the file.
 
         Raises:
-            FileNotFoundError: There is none.
-            ConfigError: It is not such a record.
+            FileNotFoundError: If there is no such file.
+            ConfigError: If it is not such a record.
         """
         values = read_json_object(path, error=ConfigError)
         return cls.parse(values, source=str(path), error=ConfigError)
@@ -207,10 +207,10 @@ def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
 
     Args:
         name: A shipped recipe, a TOML file, or the folder of another run; None for the defaults.
-        overrides: What ``--set`` was given.
+        overrides: Values of ``--set``.
 
     Raises:
-        ConfigError: It is none of these, or a setting is unknown or not allowed.
+        ConfigError: If there is no such recipe, file or run, or a setting is not allowed.
     """
     if name is None:
         return TrainConfig.load(None, overrides)
@@ -243,10 +243,10 @@ def _kind_in(overrides: Sequence[str]) -> str | None:
 
 
 def recipe_or_file(name: str) -> Path:
-    """The TOML file called ``name``: a shipped recipe, or else a path.
+    """Return the TOML file called ``name``: a shipped recipe, or else a path.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: If it is neither.
     """
     if name in RECIPES:
         return Path(str(files("regionspot_train") / "recipes" / f"{name}.toml"))

@@ -37,13 +37,14 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
     Args:
         file: The published checkpoint.
         out: A folder that holds no head yet.
-        sam: Which SAM it was trained on, ``vit_b`` say, where that is known.
-        clip: Which CLIP of OpenAI's, ``ViT-L-14-336`` say. Evaluation then takes these two.
+        sam: SAM that it was trained on, ``vit_b`` say; None: unknown.
+        clip: OpenAI's CLIP that it was trained on, ``ViT-L-14-336`` say; None: unknown. Evaluation
+            takes the models that are named.
 
     Raises:
-        WeightsError: The file is missing, truncated, or holds code.
-        CheckpointError: It holds no whole head, or ``out`` holds one already.
-        InputError: The models named are not those of published heads, or do not fit this one.
+        WeightsError: If the file is missing, truncated, or holds code.
+        CheckpointError: If it holds no whole head, or ``out`` holds one already.
+        InputError: If the models named are not those of published heads, or do not fit this one.
     """
     require_empty_folder(out, but=(WEIGHTS, RECORD, *BEGUN))
     published = read_published(file)
@@ -64,7 +65,7 @@ def import_head(file: Path, out: Path, *, sam: str | None, clip: str | None) -> 
 
 
 def _require_same(folder: Path, record: HeadRecord) -> None:
-    """Refuse a folder with a head, unless an import that was then killed made this very one."""
+    """Refuse a folder with a head, unless an import that was killed made the same head."""
     found = read_record(folder)
     if (found.config, found.backbones) != (record.config, record.backbones) or (
         found.training.get("imported") != record.training["imported"]
@@ -79,11 +80,11 @@ def _require_same(folder: Path, record: HeadRecord) -> None:
 def export_head(folder: Path, out: Path) -> None:
     """Write the head in ``folder`` as a published checkpoint, every value bit for bit.
 
-    A file that holds this very head already is left as it is.
+    A file that holds the same head already is left as it is.
 
     Raises:
-        CheckpointError: There is no head, the layout cannot hold it, or ``out`` is another file.
-        InputError: ``out`` is in no folder, or in one that is not the user's to write to.
+        CheckpointError: If there is no head, the layout cannot hold it, or ``out`` is another file.
+        InputError: If the folder of ``out`` does not exist or cannot be written.
     """
     require_place_for_file(out, option="--out")
     head = load_head(folder)

@@ -1,4 +1,4 @@
-"""What a training run would be, before it begins. Nothing is written."""
+"""Size of a training run, before it begins. Nothing is written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from regionspot_train.data.sources import open_sources, require_labels
 from regionspot_train.learning.learner import head_shape
 
 STATE_BYTES = 16
-"""Of a parameter: float32 weight, gradient and AdamW's two means."""
+"""Bytes of a parameter: float32 weight, gradient and AdamW's two means."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +27,28 @@ class Forecast:
     head: HeadShape
     parameters: int
     classes: tuple[int, ...]
-    """Of each cache."""
+    """Number of classes of each cache."""
     images: int
-    """Those with regions; the others are never read."""
+    """Number of images with regions; others are never read."""
     regions: int
     epochs: float
-    """How often each image is seen."""
+    """Number of times that each image is seen."""
     image_tokens: int
-    """Of an image in the cache."""
+    """Tokens of an image in the cache."""
     state_bytes: int
     """Weights, gradients and the optimiser's state, on the training device."""
     batch_bytes: int
-    """What the head sees of a batch of images with the cache's mean number of regions, in float32,
-    on the training device. Activations come on top."""
+    """Input of the head for a batch with the cache's mean number of regions, in float32, on the
+    training device. Activations come on top."""
 
 
 def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forecast:
     """Size up a run.
 
     Raises:
-        CacheError: A cache is missing, unfinished or without regions.
-        ConfigError: What is asked for does not fit the caches.
-        FingerprintError: The caches are of different backbones.
+        CacheError: If a cache is missing, unfinished or without regions.
+        ConfigError: If the settings do not fit the caches.
+        FingerprintError: If the caches are of different backbones.
     """
     sources = open_sources(store, config.data)
     require_labels(sources, config.loss)
@@ -75,25 +75,25 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
 
 
 def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
-    """A configuration as ``a.b`` → value, each as ``--set`` takes it."""
-    found: dict[str, str] = {}
+    """Return a configuration as ``a.b`` → value, each as ``--set`` takes it."""
+    flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= settings(value, f"{above}{key}.")
+            flat |= settings(value, f"{above}{key}.")
         else:
             plain = value is None or isinstance(value, bool)
-            found[f"{above}{key}"] = str(value).lower() if plain else str(value)
-    return found
+            flat[f"{above}{key}"] = str(value).lower() if plain else str(value)
+    return flat
 
 
 def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
-    """A run's size, and every setting as ``--set`` takes it."""
+    """Print a run's size, and every setting as ``--set`` takes it."""
     expected = forecast(config, stores)
     head, epochs = expected.head, expected.epochs
     times = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
     facts = {
         "head": head.summary,
-        "sees": _seen(head, expected.image_tokens),
+        "sees": _inputs(head, expected.image_tokens),
         "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
         "classes": " and ".join(f"{count:,}" for count in expected.classes),
         "data": f"{expected.images:,} images with {expected.regions:,} regions, each seen "
@@ -106,8 +106,8 @@ def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
     show(facts_table("Settings", settings(config.to_json())))
 
 
-def _seen(head: HeadShape, image_tokens: int) -> str:
-    """Return, in words, what of a region and of an image the head sees."""
+def _inputs(head: HeadShape, image_tokens: int) -> str:
+    """Return the head's inputs of a region and of an image, in words."""
     region = counted(head.region_token_count, "token")
     box = " and the box" if head.needs.boxes else ""
     image = counted(image_tokens, "image token")

@@ -1,4 +1,4 @@
-"""The story of a training run: cached features in, a head out."""
+"""A training run: cached features in, a head out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_training(
     processes share every batch, and the first of them writes.
 
     Args:
-        config: What is asked.
+        config: The run's settings.
         store: The feature cache, or several of the same backbones.
         out: The run's folder.
         validate_on: A cache whose regions are named every few steps; the head that did it best is
@@ -43,14 +43,14 @@ def run_training(
         start_from: The folder of a head to begin with instead of fresh weights.
 
     Raises:
-        CacheError: A cache is missing, unfinished, or has no regions.
-        CheckpointError: ``out`` already holds a run, and it is not to be resumed, or cannot be, or
-            another process is at it; or the head to start from is of another shape.
-        ConfigError: The caches cannot give what is asked for.
-        FingerprintError: The run in ``out`` was asked for something else, or the caches are of
-            different backbones; the fields are named.
-        InputError: ``out`` holds something that is not a run, or a device is asked for that is not
-            here.
+        CacheError: If a cache is missing, unfinished, or has no regions.
+        CheckpointError: If ``out`` already holds a run, and it is not to be resumed, or cannot be,
+            or another process has it; or the head to start from is of another shape.
+        ConfigError: If the caches lack what the settings need.
+        FingerprintError: If the run in ``out`` has other settings or data, or the caches are of
+            different backbones; the message names the fields.
+        InputError: If ``out`` holds something that is not a run, or this machine has no such
+            device.
     """
     sources = open_sources(store, config.data)
     device = local_device(config.device)
@@ -78,7 +78,7 @@ def run_training(
             start_from=start_from,
         )
         if processes.first and run.resumed:
-            say(_how_it_goes_on(run))
+            say(_resume_note(run))
         loader = FeatureLoader(sources, config, start_step=run.step, processes=processes)
         show = progress_line if processes.first else no_progress_line
         with (
@@ -90,14 +90,14 @@ def run_training(
             stopping = False
             while not (run.ended or stopping):
                 run.learn(next(batches))
-                run.look()
+                run.validate_if_due()
                 stopping = processes.any(stop.signal is not None)
                 run.write(stopping=stopping)
                 advance(1, run.note)
         return run.report(stopped=stop.exit_code if stopping else None)
 
 
-def _how_it_goes_on(run: TrainingRun) -> str:
+def _resume_note(run: TrainingRun) -> str:
     if run.ended:
         return f"train: {run.out} is finished already"
     return f"train: going on after step {run.step:,}"

@@ -1,4 +1,4 @@
-"""One head's training: its learner, and everything that is written of it."""
+"""One head's training: its learner, and everything that is written about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regionspot_core.heads.checkpoint import HeadRecord, read_weights
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source
-from regionspot_train.learning.learner import Learner, Learnt
+from regionspot_train.learning.learner import Learner, StepResult
 from regionspot_train.learning.validation import Accuracy, ValidationSet, Validator
 from regionspot_train.processes import Processes
 from regionspot_train.record.disk import explained_disk_errors
@@ -30,27 +30,27 @@ from regionspot_train.record.trackers import Trackers
 
 @dataclass(frozen=True)
 class TrainReport:
-    """How a run ended."""
+    """Outcome of a run."""
 
     steps: int
     resumed: int
-    """Steps that were learnt before this call."""
+    """Steps that were taken before this call."""
     loss: float | None
     """Mean over the last logged steps; None where none were logged."""
     parameters: int
     seconds: float
-    """Of this call."""
+    """Duration of this call."""
     best: Accuracy | None = None
     """The best validation of the run."""
     stopped: int | None = None
-    """The exit code for a run that was asked to stop, and went on to its next checkpoint."""
+    """Exit code of a run that was asked to stop; None: it ended by itself."""
     first: bool = True
-    """Whether it comes from the process that speaks for all."""
+    """Whether it comes from the process that writes and prints."""
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What an earlier call left of the run."""
+class _EarlierState:
+    """State in which an earlier call left the run."""
 
     step: int
     finished: bool
@@ -64,21 +64,21 @@ class TrainingRun:
     Use as a context manager: its log is open inside, and its report is written at the end.
 
     Args:
-        config: What is asked.
+        config: The run's settings.
         sources: The caches that batches come from.
         out: The run's folder; only the first process touches it.
-        device: Where the head learns.
-        processes: Those that learn the head together.
-        validation: What says how good the head is; None: nothing does.
+        device: Device on which the head learns.
+        processes: The processes that train the head together.
+        validation: Cache that the head is validated on; None: it is not validated.
         resume: Whether to go on with the run in ``out``, if there is one.
-        start_from: The folder of a head to begin with instead of fresh weights.
-        pictured: Whether its curve and report are made at the end: seconds, which the heads of a
-            sweep would all wait for.
+        start_from: Folder of a head to begin with instead of fresh weights.
+        pictured: Whether its curve and report are made at the end. It takes seconds, which all
+            heads of a sweep would wait for.
 
     Raises:
-        CheckpointError: ``out`` already holds a run that is not to be resumed, or cannot be; or the
-            head to start from is none, or of another shape.
-        FingerprintError: The run in ``out`` was asked for something else.
+        CheckpointError: If ``out`` already holds a run that is not to be resumed, or cannot be; or
+            the head to start from cannot be read, or is of another shape.
+        FingerprintError: If the run in ``out`` has other settings or data.
     """
 
     def __init__(
@@ -117,9 +117,9 @@ class TrainingRun:
                 "parameters": self.learner.parameters,
             }
             facts = {"head": head, **run_facts(sources, device)}
-            self._folder = RunFolder(out, self._asked(start_from), facts, resume=resume)
+            self._folder = RunFolder(out, self._identity(start_from), facts, resume=resume)
             if pictured:
-                read_run(out)  # a report that cannot be made is told of now, not after the work
+                read_run(out)  # so that a report which cannot be made fails now, not at the end
             self._log = RunLog(out, drawn=pictured)
         self._patience_lost = False
         self._rate = 0.0
@@ -127,17 +127,17 @@ class TrainingRun:
 
     @property
     def step(self) -> int:
-        """Steps learnt so far."""
+        """Number of steps that were taken."""
         return self.learner.step
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to learn."""
+        """Whether the run has no more steps to take."""
         return self._finished or self.step >= self.config.steps or self._patience_lost
 
     @property
     def note(self) -> str:
-        """What the progress line says below its bar."""
+        """Text of the progress line."""
         words = []
         if self._log and self._log.lines:
             words = self._log.lines[-1].words()
@@ -147,17 +147,17 @@ class TrainingRun:
 
     @property
     def best_figure(self) -> float:
-        """The best validation's figure by ``validation.best_by``."""
+        """Best validation's figure by ``validation.best_by``."""
         return max(map(self._validator.figure, self._validator.history))
 
     def learn(self, batch: TrainBatch) -> None:
         """Take a step."""
-        self.count(self.learner.learn(batch), batch)
+        self.record_step(self.learner.learn(batch), batch)
 
-    def count(self, learnt: Learnt, batch: TrainBatch) -> None:
-        """Take note of a step that the learner took."""
-        self._rate = learnt.lr
-        self.meter.add(learnt.loss, learnt.gradient_norm, batch.regions)
+    def record_step(self, result: StepResult, batch: TrainBatch) -> None:
+        """Record a step that the learner took."""
+        self._rate = result.lr
+        self.meter.add(result.loss, result.gradient_norm, batch.regions)
 
     @property
     def validation_is_due(self) -> bool:
@@ -165,36 +165,36 @@ class TrainingRun:
         due = self._validator.due(self.step, self.config.steps)
         return self._validation is not None and due
 
-    def look(self) -> None:
-        """Validate the head where that is due, and keep it if it is the best so far."""
+    def validate_if_due(self) -> None:
+        """Validate the head if that is due, and keep it if it is the best so far."""
         if self._validation is None or not self.validation_is_due:
             return
         if self._processes.first:
             with self.meter.left_out():
-                (found,) = self._validation.measure([self.learner.head], [self.step])
-                self.validated(found)
+                (accuracy,) = self._validation.measure([self.learner.head], [self.step])
+                self.record_validation(accuracy)
         self._patience_lost = self._processes.broadcast(self._validator.patience_is_lost)
 
-    def validated(self, found: Accuracy) -> float:
-        """Take note of how good the head is, and keep it if it is the best so far.
+    def record_validation(self, accuracy: Accuracy) -> float:
+        """Record a validation of the head, and keep the head if it is the best so far.
 
         Returns:
             The figure by ``validation.best_by``.
         """
         assert self._folder is not None
         with explained_disk_errors(self._folder.path):
-            if self._validator.add(found):
+            if self._validator.add(accuracy):
                 self._folder.save_best(self.learner.head, self._record())
             self._validator.write(self._folder.path)
-            self._trackers.validation(found)
+            self._trackers.validation(accuracy)
         self._patience_lost = self._validator.patience_is_lost
-        return self._validator.figure(found)
+        return self._validator.figure(accuracy)
 
     def write(self, *, stopping: bool = False) -> None:
-        """Write what is due after a step: a line of the log, a checkpoint, the finished head.
+        """Write a line of the log, a checkpoint or the finished head, if it is due after a step.
 
         Args:
-            stopping: Whether the run is asked to stop here, and needs a checkpoint.
+            stopping: Whether the run stops here, and needs a checkpoint.
         """
         config = self.config
         if self.step % config.log_every == 0 or self.ended:
@@ -208,14 +208,14 @@ class TrainingRun:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Write a checkpoint. Every process must."""
+        """Write a checkpoint; every process must call this."""
         state = {"learner": self.learner.state(), "meter": self.meter.state()}
         if self._folder:
             keep = self.config.keep_checkpoints
             self._folder.save(self.learner.head, self._record(), state, keep=keep)
 
     def report(self, *, stopped: int | None) -> TrainReport:
-        """How it went; ``stopped`` is the exit code of a run that was asked to stop."""
+        """Return the outcome; ``stopped`` is the exit code of a run that was asked to stop."""
         lines = self._log.lines if self._log else []
         return TrainReport(
             steps=self.step,
@@ -260,31 +260,31 @@ class TrainingRun:
         self._finished = True
 
     def _restore(self) -> None:
-        """Bring everything to where the run in the folder was last."""
-        found = self._processes.broadcast(self._found())
-        self._finished = self._left_alone = found.finished
-        if found.state is not None and found.weights is not None:
-            self.learner.restore(found.weights, found.state["learner"])
-            self.meter.restore(found.state["meter"])
-        self.learner.step = self.resumed = found.step
+        """Restore the state of the run in the folder."""
+        earlier = self._processes.broadcast(self._earlier_state())
+        self._finished = self._left_alone = earlier.finished
+        if earlier.state is not None and earlier.weights is not None:
+            self.learner.restore(earlier.weights, earlier.state["learner"])
+            self.meter.restore(earlier.state["meter"])
+        self.learner.step = self.resumed = earlier.step
         if self._log and self._folder:
-            self._log.keep(found.step)
-            self._validator.keep(self._folder.path, found.step)
+            self._log.keep(earlier.step)
+            self._validator.keep(self._folder.path, earlier.step)
 
-    def _found(self) -> _Found | None:
+    def _earlier_state(self) -> _EarlierState | None:
         if self._folder is None:
             return None
-        self._folder.look_at_best()
+        self._folder.warn_of_damaged_best()
         if self._folder.finished:
-            return _Found(self._folder.finished_step(), finished=True)
+            return _EarlierState(self._folder.finished_step(), finished=True)
         last = self._folder.latest(self.learner.head, self.config)
         if last is None:
-            return _Found(0, finished=False)
+            return _EarlierState(0, finished=False)
         step = int(last.state["learner"]["step"])
-        return _Found(step, finished=False, weights=last.weights, state=last.state)
+        return _EarlierState(step, finished=False, weights=last.weights, state=last.state)
 
-    def _asked(self, start_from: Path | None) -> dict[str, Any]:
-        """What makes it this run and no other, for ``run.json``."""
+    def _identity(self, start_from: Path | None) -> dict[str, Any]:
+        """Return the settings and data by which ``run.json`` knows a run that is resumed."""
         data = {str(n): each.cache.fingerprint["dataset"] for n, each in enumerate(self._sources)}
         return {
             "config": self.config.to_json(),
@@ -307,5 +307,5 @@ class TrainingRun:
 
     @property
     def _backbones(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._sources[0].cache.fingerprint["backbones"]
-        return found
+        backbones: dict[str, Any] = self._sources[0].cache.fingerprint["backbones"]
+        return backbones

@@ -1,4 +1,4 @@
-"""The story of a verification: read every byte of a run's heads and checkpoints."""
+"""Verification of a run: every byte of its heads and checkpoints is read."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Checked:
 
     path: Path
     problem: str | None
-    """None: it is whole."""
+    """Error that reading gave; None: it is whole."""
     has_checksums: bool = True
-    """Whether being whole is certain; what older versions wrote is only known to be readable."""
+    """Whether it has checksums; a file of older versions is only known to be readable."""
 
 
 @dataclass(frozen=True)
 class RunVerification:
-    """What is whole of a run, of a sweep, or of a head."""
+    """Result of a run's, a sweep's or a head's verification."""
 
     path: Path
     finished: bool
-    """Whether a finished head is there, damaged or not."""
+    """Whether the folder has a finished head, damaged or not."""
     checked: tuple[Checked, ...]
 
     @property
     def damaged(self) -> list[Checked]:
-        """What must not be used."""
+        """Damaged heads and checkpoints, which must not be used."""
         return [each for each in self.checked if each.problem is not None]
 
     @property
     def unsealed(self) -> list[Checked]:
-        """What is readable and has no checksums."""
+        """Readable heads and checkpoints without checksums."""
         return [each for each in self.checked if each.problem is None and not each.has_checksums]
 
 
@@ -56,7 +56,7 @@ def verify_run(folder: Path) -> RunVerification:
     """Read every byte of the heads and checkpoints in a run's, sweep's or head's folder.
 
     Raises:
-        InputError: There is neither of them in it.
+        InputError: If the folder holds none of them.
     """
     checked = tuple(_check(folder))
     if not checked:
@@ -82,7 +82,7 @@ def _check(folder: Path) -> Iterator[Checked]:
 
 
 def _check_record(path: Path) -> Checked:
-    """A run's record has no checksum: it must be readable."""
+    """Check that a run's record can be read; it has no checksum."""
     try:
         read_json_object(path, error=CheckpointError)
     except CheckpointError as error:
@@ -102,7 +102,7 @@ def _check_head(folder: Path) -> Checked:
 
 
 def _check_state(folder: Path, step: int) -> None:
-    """A checkpoint is whole if a run can go on from it."""
+    """Check that a run can go on from a checkpoint's state."""
     record, path = read_record(folder), folder / STATE
     config = TrainConfig.parse(record.training.get("config"), source=str(folder / RECORD))
     content = read_beside(folder, STATE)
@@ -110,35 +110,36 @@ def _check_state(folder: Path, step: int) -> None:
     read_state(content, step=step, head=head, config=config, source=str(path))
 
 
-def print_verification(found: RunVerification, *, as_json: bool) -> None:
-    """What every byte of a run's heads and checkpoints says."""
+def print_verification(result: RunVerification, *, as_json: bool) -> None:
+    """Print the result of a verification, as a table or as JSON."""
     if as_json:
         values = {
-            "path": str(found.path),
-            "whole": not found.damaged,
-            "finished": found.finished,
+            "path": str(result.path),
+            "whole": not result.damaged,
+            "finished": result.finished,
             "checked": [
                 {
                     "path": str(each.path),
                     "problem": each.problem,
                     "checksums": each.has_checksums,
                 }
-                for each in found.checked
+                for each in result.checked
             ],
         }
         print(json.dumps(values, indent=2))  # noqa: T201 - the output
         return
-    checkpoints = [each for each in found.checked if checkpoint_step(each.path) is not None]
-    heads = [each for each in found.checked if each not in checkpoints and each.path.is_dir()]
+    damaged = result.damaged
+    checkpoints = [each for each in result.checked if checkpoint_step(each.path) is not None]
+    heads = [each for each in result.checked if each not in checkpoints and each.path.is_dir()]
     facts = {
         "heads": _whole(heads),
         "checkpoints": _whole(checkpoints),
-        "finished": "yes" if found.finished else "no: the run has no head yet",
-        "damaged": f"{len(found.damaged)} of {len(found.checked)}" if found.damaged else "nothing",
+        "finished": "yes" if result.finished else "no: the run has no head yet",
+        "damaged": f"{len(damaged)} of {len(result.checked)}" if damaged else "nothing",
     }
-    show(facts_table(str(found.path), facts))
-    _print_checked("damaged:", found.damaged)
-    _print_checked("readable, but written before there were checksums:", found.unsealed)
+    show(facts_table(str(result.path), facts))
+    _print_checked("damaged:", damaged)
+    _print_checked("readable, but written before there were checksums:", result.unsealed)
 
 
 def _whole(checked: Sequence[Checked]) -> str:

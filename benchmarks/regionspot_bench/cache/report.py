@@ -1,4 +1,4 @@
-"""What `regionspot bench cache` found, as JSON and as tables."""
+"""Report of `regionspot bench cache`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regionspot_bench.cache.readers import (
 )
 from regionspot_bench.cache.writers import PartWriter, PlainWriter
 from regionspot_bench.measure import Requirement, Times, at_least, at_most
-from regionspot_core.support.tables import facts_table
+from regionspot_core.support.tables import facts_table, titled_table
 
 OURS = CacheReader.name
 INT8 = Int8Reader.name
@@ -136,16 +136,12 @@ class ShapeReport:
     def reading_table(self) -> Table:
         """Return a table with a line a reader: images/s, and how much faster ours is."""
         shape, contents = self.contents.shape, self.contents
-        table = Table(
-            title=f"Reading {self.name}: {contents.images:,} images of {shape.image_tokens} × "
+        table = titled_table(
+            f"Reading {self.name}: {contents.images:,} images of {shape.image_tokens} × "
             f"{shape.image_width} float16, {contents.regions} regions, {BATCH_IMAGES} a batch",
-            title_justify="left",
-            title_style="bold",
-            box=None,
+            "images/s",
+            ("random", "GB/s", "ours is", "in order", "ours is", "cold", "ours is"),
         )
-        table.add_column("images/s", style="cyan", no_wrap=True)
-        for title in ("random", "GB/s", "ours is", "in order", "ours is", "cold", "ours is"):
-            table.add_column(title, justify="right", no_wrap=True)
         for name in self.random.seconds:
             cells = [name]
             for times in (self.random, self.in_order, self.cold):

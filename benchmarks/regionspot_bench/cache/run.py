@@ -1,4 +1,4 @@
-"""The story of `regionspot bench cache`: generate, compare readers, write, read ahead, open."""
+"""Main path of `regionspot bench cache`: generate, compare readers, write, read ahead, open."""
 
 from __future__ import annotations
 

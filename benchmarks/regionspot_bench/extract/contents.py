@@ -15,7 +15,7 @@ from regionspot_core.imaging.transforms import RGBImage
 SIZES = ((480, 640), (640, 480), (427, 640), (612, 612))
 """(height, width), as COCO's are; by turns."""
 GRAINS = (1, 2, 8, 32, 128)
-"""Pixels of what is seen. The coarser, the stronger: a photograph's spectrum falls so."""
+"""Grain sizes in pixels. The coarser, the stronger: a photograph's spectrum falls so."""
 
 
 @dataclass(frozen=True)

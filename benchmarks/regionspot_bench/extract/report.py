@@ -1,4 +1,4 @@
-"""What `regionspot bench extract` found, as JSON and as tables."""
+"""Report of `regionspot bench extract`, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from regionspot_bench.benchmark import Benchmark
 from regionspot_bench.extract.config import MAIN_REGIONS, Shape, Sizes
 from regionspot_bench.measure import Requirement, at_least
-from regionspot_core.support.tables import format_bytes, per_second
+from regionspot_core.support.tables import format_bytes, per_second, titled_table
 from regionspot_extract.encoding.stages import COMPUTING, STAGES
 
 MANY_IMAGES = 3_000_000
@@ -166,10 +166,11 @@ class ExtractBenchReport(Benchmark):
 
     def _speeds(self) -> Table:
         threads = f", {self.threads} threads" if self.device_type == "cpu" else ""
-        table = _table(f"Seconds an image on {self.device} in {self.precision}{threads}")
         ratios = ("× loop", "× autocast")
-        for name in ("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table = titled_table(
+            f"Seconds an image on {self.device} in {self.precision}{threads}",
+            figures=("loop", "autocast", "ours", *ratios, "busy", "cosine", "memory"),
+        )
         for each in self.shapes:
             memory = each.peak_bytes if each.device_peak_bytes is None else each.device_peak_bytes
             table.add_row(
@@ -185,19 +186,14 @@ class ExtractBenchReport(Benchmark):
         return table
 
     def _stages(self) -> Table:
-        table = _table("Of them, stage by stage; readers and writer work beside the models")
-        for name in ("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table = titled_table(
+            "Of them, stage by stage; readers and writer work beside the models",
+            figures=("read", "SAM enc", "SAM dec", "CLIP", "transfer", "write", "images/s"),
+        )
         for each in self.shapes:
             seconds = (f"{each.stages[stage]:.3g}" for stage in STAGES)
             table.add_row(_name(each), *seconds, per_second(1 / each.seconds))
         return table
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.add_column("", style="cyan", no_wrap=True)
-    return table
 
 
 def _name(figures: ShapeFigures) -> str:

@@ -1,4 +1,4 @@
-"""The story of `regionspot bench extract`: generate, loop, extract, compare."""
+"""Main path of `regionspot bench extract`: generate, loop, extract, compare."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from regionspot_evaluate.scoring.scorer import LvisScorer
 
 
 def main(annotations: str, detections: str) -> None:
-    """Score, and print what it took."""
+    """Score, and print seconds and peak memory."""
     imported = peak_bytes()
     began = time.perf_counter()
     score = LvisScorer(Path(annotations), ious=("bbox",)).score(Path(detections), iou="bbox")

@@ -1,4 +1,4 @@
-"""What `regionspot bench score` found, as JSON and as tables."""
+"""Report of `regionspot bench score`, as JSON and as tables."""
 
 from __future__ import annotations
 

@@ -1,18 +1,16 @@
-"""The story of `regionspot bench score`: generate, score both ways, compare, look at memory."""
+"""Main path of `regionspot bench score`: generate, score both ways, compare, look at memory."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from regionspot_bench.child import run_children
 from regionspot_bench.measure import Times, take_turns
 from regionspot_bench.score.config import ScoreBenchConfig, Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchReport
-from regionspot_core.errors import WorkerError
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_core.support.progress import say
 from regionspot_evaluate.scoring.figures import BOTH, LVIS_PROTOCOLS, Iou, largest_difference
@@ -85,11 +83,7 @@ def _compare(folder: Path, sizes: Sizes) -> float:
 def _measure_memory(folder: Path, sizes: Sizes) -> MemoryFigures:
     """Measure the peak memory of a new process that does nothing else."""
     truth, detections = _contents(sizes, sizes.memory_images).write(folder)
-    command = [sys.executable, "-m", "regionspot_bench.score.memory_child", truth, detections]
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise WorkerError(f"scoring in a process of its own ended with {done.returncode}")
-    figures = json.loads(done.stdout)
+    (figures,) = run_children("regionspot_bench.score.memory_child", [(truth, detections)])
     return MemoryFigures(
         images=sizes.memory_images,
         detections=figures["detections"],

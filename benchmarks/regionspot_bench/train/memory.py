@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from regionspot_bench.child import run_children
 from regionspot_bench.train.config import Sizes
 from regionspot_bench.train.stores import write_store
 from regionspot_core.cache.layout.keep import TokenShape
-from regionspot_core.errors import WorkerError
 
 SHAPE = TokenShape(image_tokens=200, image_width=16, region_tokens=5, region_width=16, ious=4)
 """Small, so that there are many images; narrow, so that a head has little to do with them."""
@@ -58,34 +56,22 @@ def measure_memory(folder: Path, sizes: Sizes, *, threads: int) -> MemoryFigures
     steps = TIMES * images // sizes.memory_batch
     counts = (images, TIMES * images)
     part_images = -(-images // PARTS)
-    running = []
     for count in counts:
-        store = folder / str(count)
         write_store(
-            store, SHAPE, images=count, part_images=part_images, text_width=16, regions=REGIONS
+            folder / str(count),
+            SHAPE,
+            images=count,
+            part_images=part_images,
+            text_width=16,
+            regions=REGIONS,
         )
-        arguments = [store, steps, sizes.memory_batch, threads]
-        command = [sys.executable, "-m", "regionspot_bench.train.memory_child"]
-        running.append([*command, *map(str, arguments)])
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in running
-    ]
-    try:
-        outputs = [process.communicate()[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    small, large = (
-        _peak(process, output, count)
-        for process, output, count in zip(processes, outputs, counts, strict=True)
-    )
+    arguments = [(folder / str(count), steps, sizes.memory_batch, threads) for count in counts]
+    figures = run_children("regionspot_bench.train.memory_child", arguments)
+    small, large = (_peak(each, count) for each, count in zip(figures, counts, strict=True))
     return MemoryFigures(small, large)
 
 
-def _peak(process: subprocess.Popen[str], output: str, images: int) -> Peak:
-    if process.returncode:
-        raise WorkerError(f"training in a process of its own ended with {process.returncode}")
-    figures = json.loads(output)
+def _peak(figures: dict[str, Any], images: int) -> Peak:
     image_bytes = 2 * (
         SHAPE.image_tokens * SHAPE.image_width + REGIONS * SHAPE.region_tokens * SHAPE.region_width
     )

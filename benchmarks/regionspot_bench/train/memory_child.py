@@ -20,8 +20,10 @@ HEAD = {"layers": 1, "heads": 2, "ffn_width": 64}
 
 
 def main(store: str, steps: str, batch_images: str, threads: str) -> None:
-    """Train, and print what it took. No files are written and no curve is drawn: both cost memory
-    that is the same for every store, and would hide some of what grows.
+    """Train, and print the peak memory.
+
+    No files are written and no curve is drawn: their memory is the same for every store, and would
+    hide some of the growth.
     """
     torch.set_num_threads(int(threads))
     asked = {"steps": int(steps), "batch_images": int(batch_images), "device": "cpu", "head": HEAD}

@@ -41,7 +41,7 @@ class OnlineClip(Protocol):
 
 
 MakeClip = Callable[[str, Precision], OnlineClip]
-"""Builds one by the architecture's name. Training knows no backbone, so it is told one."""
+"""Builds an image tower by its architecture's name, since training imports no backbone."""
 
 
 @dataclass(frozen=True)

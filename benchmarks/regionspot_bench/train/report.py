@@ -1,4 +1,4 @@
-"""What `regionspot bench train` found, as JSON and as tables."""
+"""Report of `regionspot bench train`, as JSON and as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of `regionspot bench train`: memory, cached beside online, waiting, a sweep."""
+"""Main path of `regionspot bench train`: memory, cached beside online, waiting, a sweep."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from regionspot_core.cache.read.reader import FeatureCache, Indices
 
 
 class SlowCache(FeatureCache):
-    """Reads take as long as their bytes take at a rate; whoever reads sleeps meanwhile.
+    """A cache whose reads take as long as their bytes take at a rate; the reader sleeps meanwhile.
 
     As of a disk that is shared by many: what one run does not ask for in time is not saved up for
     it. Training reads ahead in a thread, so that it goes on while that thread sleeps.

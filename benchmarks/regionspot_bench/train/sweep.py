@@ -15,10 +15,11 @@ from regionspot_bench.measure import timed
 from regionspot_bench.train.config import TINY_CLIP, TINY_TEXT, Sizes
 from regionspot_bench.train.slow_cache import SlowCache
 from regionspot_bench.train.stores import write_store
+from regionspot_core.errors import CheckpointError
 from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader, TrainBatch
 from regionspot_train.data.sources import Source, open_sources
-from regionspot_train.learning.learner import Learner
+from regionspot_train.learning.learner import Learner, StepFailure
 from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.record.meter import Meter
 
@@ -51,8 +52,8 @@ def train_in_lockstep(
     lockstep = Lockstep(device)
     for batch in batches:
         for result in lockstep.learn(learners, batch):
-            if isinstance(result, Exception):
-                raise result
+            if isinstance(result, StepFailure):
+                raise CheckpointError(result.reason)
 
 
 @dataclass(frozen=True)

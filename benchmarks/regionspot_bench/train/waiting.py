@@ -13,7 +13,7 @@ from regionspot_train.record.meter import LogLine, Meter
 
 
 def train_and_watch(settings: TrainConfig, store: Location) -> LogLine:
-    """Train as ``train fit`` does, and what its log would say of all steps.
+    """Train as ``train fit`` does, and return the line of its log over all steps.
 
     The first batch, which nothing can have read ahead, counts too.
     """

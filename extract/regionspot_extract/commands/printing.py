@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
     from regionspot_extract.run import ExtractionReport
-    from regionspot_extract.stores.exchange import ExportReport, ImportReport
+    from regionspot_extract.stores.exchange import ExportReport
     from regionspot_extract.stores.repair import Repair
     from regionspot_extract.text import TextReport
     from regionspot_extract.weights import WeightFile, WeightRequest
@@ -42,7 +42,7 @@ RUNS_SHOWN = 10
 
 
 def print_plan(extraction: Extraction, forecast: Forecast | None) -> None:
-    """Bytes and time that an extraction would take."""
+    """Print the bytes and time that an extraction would take."""
     plan, annotations = extraction.plan, extraction.annotations
     stored = _bytes_of_views(plan)
     facts = {
@@ -65,7 +65,7 @@ def print_plan(extraction: Extraction, forecast: Forecast | None) -> None:
 
 
 def _time(extraction: Extraction, forecast: Forecast | None) -> str:
-    """What a run takes, and of what it is made up."""
+    """Return what a run takes, and what that is made up of."""
     if forecast is None:
         return "unknown: none of the sampled images could be read"
     rate = extraction.plan.image_count / forecast.encoding
@@ -83,7 +83,7 @@ def _time(extraction: Extraction, forecast: Forecast | None) -> str:
 
 
 def _bytes_of_views(plan: CachePlan) -> dict[str, int]:
-    """What the store will weigh, by what the bytes are for."""
+    """Return the bytes of the store, by what they are for."""
     sums = {"CLIP's bytes": 0, "SAM's bytes": 0}
     for name, size in stored_bytes(plan).items():
         if name.startswith(FLIPPED):
@@ -97,7 +97,7 @@ def _bytes_of_views(plan: CachePlan) -> dict[str, int]:
 
 
 def print_report(store: str, report: ExtractionReport) -> None:
-    """What a run did."""
+    """Print what a run did."""
     resumed = f", {report.parts_resumed:,} already there" if report.parts_resumed else ""
     show(
         f"{store}: {counted(report.images, 'image')}, {counted(report.regions, 'region')}, "
@@ -116,7 +116,7 @@ def print_report(store: str, report: ExtractionReport) -> None:
 
 
 def print_bank(path: Path, report: TextReport) -> None:
-    """What a class bank holds."""
+    """Print what a class bank holds."""
     bank, text = report.bank, report.bank.text
     resumed = f", {report.resumed:,} already there" if report.resumed else ""
     synonyms = " and synonyms" if text.synonyms else ""
@@ -131,7 +131,7 @@ def print_bank(path: Path, report: TextReport) -> None:
 
 
 def print_info(info: StoreInfo, *, as_json: bool) -> None:
-    """A store's summary."""
+    """Print a store's summary."""
     if as_json:
         print(json.dumps(_jsonable(info), indent=2, sort_keys=True))  # noqa: T201 - the output
         return
@@ -155,7 +155,7 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
 
 
 def print_verification(found: Verification, *, as_json: bool) -> None:
-    """What every byte of a store says."""
+    """Print what verifying a store found."""
     if as_json:
         print(json.dumps(_verification(found), indent=2))  # noqa: T201 - the output
         return
@@ -175,7 +175,7 @@ def print_verification(found: Verification, *, as_json: bool) -> None:
 
 
 def print_repair(repair: Repair, *, as_json: bool) -> None:
-    """What a repair found, did and left."""
+    """Print what a repair found, did and left."""
     if as_json:
         values = {
             "found": _verification(repair.found),
@@ -198,24 +198,24 @@ def print_repair(repair: Repair, *, as_json: bool) -> None:
 
 
 def print_exported(file: Path, report: ExportReport) -> None:
-    """What an export wrote."""
+    """Print what an export wrote."""
     size = format_bytes(file.stat().st_size)
     there = "" if report.written else ", already there"
     show(f"{file}: {counted(report.parts, 'part')}, {size}{there}")
 
 
-def print_imported(store: str, report: ImportReport) -> None:
-    """What an import made."""
-    there = report.parts - report.parts_written
-    resumed = f", {there:,} already there, {report.parts_written:,} written now" if there else ""
+def print_imported(store: str, report: MergeReport) -> None:
+    """Print the result of an import."""
+    there = report.parts - report.parts_copied
+    resumed = f", {there:,} already there, {report.parts_copied:,} written now" if there else ""
     show(f"{store}: {counted(report.parts, 'part')}{resumed}: complete")
 
 
 def print_merge(store: str, report: MergeReport) -> None:
-    """What a merge did, and what is still missing."""
+    """Print what a merge did, and what is still missing."""
     show(
         f"{store}: {report.parts - len(report.missing):,} of {counted(report.parts, 'part')}, "
-        f"{report.parts_there:,} already there, {report.parts_copied:,} copied now"
+        f"{report.parts_before:,} already there, {report.parts_copied:,} copied now"
     )
     if report.parts_in_several:
         differing = f", {report.parts_differing:,} with other bytes" * bool(report.parts_differing)
@@ -232,7 +232,7 @@ def print_merge(store: str, report: MergeReport) -> None:
 
 
 def print_weight_file(file: WeightFile) -> None:
-    """One file of weights, its URL and path unbroken so that they can be copied."""
+    """Print one file of weights, its URL and path unbroken so that they can be copied."""
     size = "" if file.size is None else f", {format_bytes(file.size)}"
     lines = [f"{file.what}{size}: {file.state}", f"  from     {file.source}"]
     if file.path is not None:
@@ -244,7 +244,7 @@ def print_weight_file(file: WeightFile) -> None:
 
 
 def print_weight_options(request: WeightRequest) -> None:
-    """How the other commands are told to use the files."""
+    """Print how the other commands are told to use the files."""
     show_unbroken(f"use them with: {request.options}")
 
 
@@ -258,7 +258,7 @@ def _print_failures(failed: Sequence[FailedImage]) -> None:
 
 
 def _found(found: Verification) -> dict[str, str]:
-    """A verification in a few lines."""
+    """Return a verification in a few lines."""
     facts = {"read": f"{format_bytes(found.bytes)} in {counted(found.files, 'file')}"}
     if found.parts is not None:
         written = found.parts - len(found.unwritten)
@@ -302,7 +302,7 @@ def _left_out(dropped: dict[str, int]) -> str:
 
 
 def _runs(parts: Sequence[int]) -> str:
-    """``part 4``; ``parts 0–2, 5, 7–9``."""
+    """Return ``part 4`` or ``parts 0–2, 5, 7–9``."""
     lacking = set(parts)
     starts = [part for part in parts if part - 1 not in lacking]
     stops = [part for part in parts if part + 1 not in lacking]

@@ -42,7 +42,7 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
 
 
 def _step(libc: ctypes.CDLL, by: int) -> None:
-    """One more within, or one less; the first one in and the last one out tell glibc."""
+    """Count a thread in or out; the first one in and the last one out tell glibc."""
     global _within
     with _lock:
         _within += by

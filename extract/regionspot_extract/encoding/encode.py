@@ -28,7 +28,7 @@ from regionspot_extract.encoding import stages
 from regionspot_extract.encoding.fitting import Fit, is_out_of_memory
 from regionspot_extract.encoding.pictures import Picture
 from regionspot_extract.encoding.stages import Clock, no_clock
-from regionspot_extract.encoding.transfer import Arriving, Bus, Tensors
+from regionspot_extract.encoding.transfer import DeviceTransfer, PendingTensors, Tensors
 from regionspot_extract.encoding.views import mirrored_boxes, prompt_boxes
 
 _FINITE = "finite: "
@@ -36,7 +36,7 @@ _FINITE = "finite: "
 
 
 def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
-    """The shapes of what is kept of these models' tokens."""
+    """Return the shapes of what is kept of these models' tokens."""
     image, region = backbones.image_text_encoder, backbones.region_encoder
     only_paper = keep.sam_tokens == "paper"
     return TokenShape(
@@ -53,7 +53,7 @@ class _Batch:
     """Pictures whose features are on their way to the host."""
 
     pictures: list[Picture]
-    arriving: Arriving
+    pending: PendingTensors
 
 
 class Encoder:
@@ -65,13 +65,13 @@ class Encoder:
         annotations: AnnotationSet,
         plan: CachePlan,
         *,
-        bus: Bus,
+        transfer: DeviceTransfer,
         clock: Clock = no_clock,
     ) -> None:
         self._backbones = backbones
         self._annotations = annotations
         self._plan = plan
-        self._bus = bus
+        self._transfer = transfer
         self._clock = clock
         self._features = features(plan)
         self._arrays = part_arrays(plan)
@@ -86,7 +86,7 @@ class Encoder:
         batch_images: int,
         on_images: Callable[[int], None],
     ) -> StoredPart:
-        """All features of a part, from its pictures in order; one part at a time.
+        """Encode a part from its pictures in order; one part at a time.
 
         Args:
             part: Which images.
@@ -127,20 +127,22 @@ class Encoder:
         while start < len(pictures):
             some = pictures[start : start + self._fit.images]
             boxes = [self._boxes(picture) for picture in some]
-            arriving = self._try(some, boxes)
-            if arriving is None:
+            pending = self._try(some, boxes)
+            if pending is None:
                 self._fit.shrink(len(some), max(each[..., 0].size for each in boxes))
                 continue
             self._fit.worked()
             start += len(some)
-            yield _Batch(some, arriving)
+            yield _Batch(some, pending)
 
-    def _try(self, pictures: list[Picture], boxes: list[NDArray[np.float32]]) -> Arriving | None:
-        """The pictures' features; None where memory ran out, with all that was taken let go."""
+    def _try(
+        self, pictures: list[Picture], boxes: list[NDArray[np.float32]]
+    ) -> PendingTensors | None:
+        """Begin to encode pictures; None where memory ran out, and all that was taken is freed."""
         try:
             arrays = self._encode(pictures, boxes)
             with self._clock(stages.TRANSFER):
-                return self._bus.to_host(self._stored(arrays))
+                return self._transfer.to_host(self._stored(arrays))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -149,7 +151,7 @@ class Encoder:
     def _encode(
         self, pictures: list[Picture], boxes: list[NDArray[np.float32]]
     ) -> dict[str, torch.Tensor]:
-        """Every feature of the pictures and of all their regions in order, not encoded yet."""
+        """Compute every feature of the pictures and of all their regions, in order."""
         arrays = self._encode_view(pictures, 0, boxes)
         if self._plan.keep.flip:
             mirrored = [
@@ -166,11 +168,11 @@ class Encoder:
     def _encode_view(
         self, pictures: list[Picture], view: int, boxes: list[NDArray[np.float32]]
     ) -> Tensors:
-        """One view of pictures; ``boxes`` are (regions, 1 + copies, 4) in its pixels."""
+        """Compute one view's features; ``boxes`` are (regions, 1 + copies, 4) in its pixels."""
         clip, sam = self._backbones.image_text_encoder, self._backbones.region_encoder
         with self._clock(stages.TRANSFER):
-            image_inputs = self._bus.to_device([p.views[view].image_input for p in pictures])
-            region_inputs = self._bus.to_device([p.views[view].region_input for p in pictures])
+            image_inputs = self._transfer.to_device([p.views[view].image_input for p in pictures])
+            region_inputs = self._transfer.to_device([p.views[view].region_input for p in pictures])
         with self._clock(stages.CLIP):
             image_tokens = clip.image_tokens(image_inputs)
         with self._clock(stages.EMBED):
@@ -200,7 +202,7 @@ class Encoder:
         )
 
     def _split_copies(self, regions: RegionTokens) -> Tensors:
-        """The tokens of the boxes themselves, and of their jittered copies."""
+        """Split tokens into those of the boxes themselves and those of their jittered copies."""
         tokens, iou = regions.tokens_NMS.half(), regions.iou_NQ.half()
         if self._plan.keep.sam_tokens == "paper":
             paper = self._backbones.region_encoder.paper_token
@@ -216,7 +218,7 @@ class Encoder:
         return arrays
 
     def _stored(self, arrays: Tensors) -> Tensors:
-        """The features as the store has them, and which of their rows are finite."""
+        """Encode features as the store has them, and tell which of their rows are finite."""
         finite = {
             f"{_FINITE}{name}": values.isfinite().flatten(1).all(1)
             for name, values in arrays.items()
@@ -225,7 +227,7 @@ class Encoder:
 
     def _place(self, batch: _Batch, part: Part, rows: dict[str, NDArray[Any]]) -> None:
         """Put a batch's features where they belong among the part's rows."""
-        arrived = batch.arriving.wait()
+        arrived = batch.pending.wait()
         with self._clock(stages.TRANSFER):
             arrays = {name: values.numpy() for name, values in arrived.items()}
             self._require_finite(batch.pictures, arrays)

@@ -17,11 +17,11 @@ _WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Of the RuntimeErrors by which PyTorch says it on CPUs, on MPS, and of CUDA's libraries."""
+"""Words of PyTorch's RuntimeErrors on CPUs, on MPS and from CUDA's libraries."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out."""
+    """Return whether an exception says that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)

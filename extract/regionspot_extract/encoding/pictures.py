@@ -18,7 +18,7 @@ from regionspot_core.imaging.images import read_image
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.terminal import printable
 from regionspot_extract.encoding.stages import READ, Clock, no_clock
-from regionspot_extract.encoding.transfer import Bus
+from regionspot_extract.encoding.transfer import DeviceTransfer
 
 Label = TypeVar("Label")
 UNKNOWN = -1
@@ -36,7 +36,7 @@ class Picture:
 
 
 class PictureReader:
-    """Reads a data set's images for one pair of models."""
+    """Reader of a data set's images for one pair of models."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PictureReader:
         flip: bool,
         workers: int,
         max_pixels: int,
-        bus: Bus,
+        transfer: DeviceTransfer,
         clock: Clock = no_clock,
     ) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class PictureReader:
         self._flip = flip
         self._workers = workers
         self._max_pixels = max_pixels
-        self._bus = bus
+        self._transfer = transfer
         self._clock = clock
 
     def read(
@@ -65,7 +65,7 @@ class PictureReader:
         *,
         planned_bytes: NDArray[np.int64] | None = None,
     ) -> Generator[tuple[Label, Picture | FailedImage | None]]:
-        """The pictures at ``positions``, in that order, a few read ahead.
+        """Yield the pictures at ``positions``, in that order, a few read ahead.
 
         Args:
             positions: Places in the annotation set, each with a label that goes with its picture;
@@ -102,11 +102,11 @@ class PictureReader:
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
-        return Picture(position, tuple(self._bus.pin(view) for view in views))
+        return Picture(position, tuple(self._transfer.pin(view) for view in views))
 
 
 def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
-    """(I,) bytes of each file, :data:`UNKNOWN` where there is none."""
+    """Return the bytes of each file, (I,); :data:`UNKNOWN` where there is none."""
     sizes = map_ahead(lambda name: _bytes(folder / name), files, workers=workers)
     return np.fromiter(sizes, dtype=np.int64, count=len(files))
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import torch
 
 READ = "decode + resize"
-"""Of reader threads, which work beside each other: their seconds are added up."""
+"""Stages of reader threads, which work beside each other: their seconds are added up."""
 EMBED = "SAM encoder"
 DECODE = "SAM decoder"
 CLIP = "CLIP"
 TRANSFER = "transfer"
 WRITE = "write"
-"""Of the writing thread."""
+"""Stages of the writing thread."""
 STAGES = (READ, EMBED, DECODE, CLIP, TRANSFER, WRITE)
 COMPUTING = (EMBED, DECODE, CLIP)
 """While these last, the device computes."""
@@ -71,7 +71,7 @@ class StageClock:
             self._seconds[stage] += self._now() - began
 
     def seconds(self) -> dict[str, float]:
-        """Of every stage, so far; waits for the device."""
+        """Return the seconds of every stage so far, after waiting for the device."""
         if self._events:
             torch.cuda.synchronize(self._device)
         for stage, begin, end in self._events:

@@ -2,7 +2,7 @@
 
 On CUDA each direction has a stream of its own, and the host's side is pinned: a batch is copied in
 while the one before it is computed, and copied out while the next one is. Elsewhere nothing needs
-to be copied, and what is returned is there at once.
+to be copied, and results are returned at once.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Arriving:
+class PendingTensors:
     """Tensors on their way to the host."""
 
     _tensors: Tensors
-    _there: Any = None
-    """A CUDA event; None where they are there."""
+    _copied: Any = None
+    """CUDA event of the last copy; None for tensors that needed none."""
 
     def wait(self) -> Tensors:
-        """The tensors, once they are there."""
-        if self._there is not None:
-            self._there.synchronize()
+        """Wait for the copies and return the tensors."""
+        if self._copied is not None:
+            self._copied.synchronize()
         return self._tensors
 
 
-class Bus:
-    """The way between the host and one device."""
+class DeviceTransfer:
+    """Copies between the host and one device, beside the device's work."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -42,7 +42,10 @@ class Bus:
             self._inward, self._outward = _stream(device), _stream(device)
 
     def pin(self, image: PreparedImage) -> PreparedImage:
-        """Put a prepared image where it can be copied from in the background; any thread may."""
+        """Move a prepared image to memory that can be copied from in the background.
+
+        Safe to call from several threads.
+        """
         if not self._cuda:
             return image
         # A thread that names no device would start to use the first one.
@@ -66,21 +69,21 @@ class Bus:
             image.record_stream(computing)
         return moved
 
-    def to_host(self, tensors: Tensors) -> Arriving:
-        """Begin to copy what is on the device; nothing here waits for it."""
+    def to_host(self, tensors: Tensors) -> PendingTensors:
+        """Begin to copy tensors from the device, without waiting for it."""
         if not self._cuda:
-            return Arriving({name: tensor.cpu() for name, tensor in tensors.items()})
-        arriving = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
+            return PendingTensors({name: tensor.cpu() for name, tensor in tensors.items()})
+        pending = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
         self._outward.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._outward):
-            for name in tensors.keys() - arriving.keys():
+            for name in tensors.keys() - pending.keys():
                 tensor = tensors[name]
                 host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-                arriving[name] = host.copy_(tensor, non_blocking=True)
+                pending[name] = host.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._outward)
-            there = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            there.record()
-        return Arriving(arriving, there)
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        return PendingTensors(pending, copied)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

@@ -10,7 +10,7 @@ from regionspot_core.imaging.boxes import jitter, mirror
 
 
 def prompt_boxes(annotations: AnnotationSet, position: int, copies: int) -> NDArray[np.float32]:
-    """An image's boxes and their jittered copies, (regions, 1 + copies, 4) xyxy, original pixels.
+    """Return an image's boxes and jittered copies, (regions, 1 + copies, 4) xyxy, original pixels.
 
     The copies depend on the image's id and boxes alone: any run makes the same.
     """
@@ -24,5 +24,5 @@ def prompt_boxes(annotations: AnnotationSet, position: int, copies: int) -> NDAr
 
 
 def mirrored_boxes(boxes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Boxes (..., 4) as they lie in the mirror image of an image ``width`` pixels wide."""
+    """Mirror boxes (..., 4) of an image ``width`` pixels wide."""
     return mirror(boxes, width).astype(np.float32)

@@ -10,21 +10,12 @@ from regionspot_core.cache.location import Location
 from regionspot_core.cache.maintenance.hdf5_file import Hdf5Export
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.errors import InputError
 from regionspot_core.support.progress import BYTES, progress_line
 
 EXPORTS = {".zip": ZipExport, ".h5": Hdf5Export}
 """Exports by the ending of the file's name."""
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """Result of an import."""
-
-    parts: int
-    parts_written: int
-    """Number of parts that were missing before."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ def export_store(store: Location, out: Path) -> ExportReport:
     return ExportReport(export.parts, written=True)
 
 
-def import_store(file: Path, out: Location) -> ImportReport:
+def import_store(file: Path, out: Location) -> MergeReport:
     """Make a store of an exported zip; run again after an interruption, it goes on.
 
     Raises:
@@ -64,11 +55,7 @@ def import_store(file: Path, out: Location) -> ImportReport:
         CacheError: If there is another store at ``out``, or it cannot be written.
     """
     with ZipFileStore(file) as source:
-        work = Import(source, out)
-        start = work.nbytes_written
-        with progress_line("import", total=work.nbytes, unit=BYTES, start=start) as advance:
-            written = work.run(advance)
-        return ImportReport(parts=source.plan.part_count, parts_written=written)
+        return _copied(import_of(source, out), "import")
 
 
 def merge_stores(stores: Sequence[Location], out: Location) -> MergeReport:
@@ -79,6 +66,10 @@ def merge_stores(stores: Sequence[Location], out: Location) -> MergeReport:
         CacheDamagedError: If a store's file is missing or damaged.
         CacheError: If one is no store, or ``out`` cannot be written.
     """
-    merge = Merge(stores, out)
-    with progress_line("merge", total=merge.nbytes, unit=BYTES) as advance:
+    return _copied(Merge(stores, out), "merge")
+
+
+def _copied(merge: Merge, what: str) -> MergeReport:
+    """Run a merge under a line of progress that begins with ``what``."""
+    with progress_line(what, total=merge.nbytes, unit=BYTES) as advance:
         return merge.run(advance)

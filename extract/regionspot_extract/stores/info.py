@@ -37,7 +37,7 @@ class StoreInfo:
     part_images: int
     files: int
     disk_bytes: int
-    """Of the files of the plan and of the committed parts, as their checksums have them."""
+    """Bytes of the plan's files and of the committed parts, by their checksums."""
     fingerprint: dict[str, Any]
 
 

@@ -20,7 +20,7 @@ from regionspot_extract.stores.verify import verify_store
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair found, did and left."""
+    """Result of a repair."""
 
     found: Verification
     restored: tuple[str, ...]
@@ -28,7 +28,7 @@ class Repair:
     parts: tuple[int, ...]
     """Parts that were done again."""
     deleted: tuple[str, ...]
-    """What killed runs had left."""
+    """Files that killed runs had left."""
     failed: tuple[FailedImage, ...]
     """Images that could not be read this time."""
     after: Verification

@@ -91,21 +91,21 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Tokens (B, T, C) float32: CLS where the tower has it, then patches in row order."""
+        """Return tokens (B, T, C) float32: CLS where there is one, then patches in row order."""
         with self._runtime.autocast():
             tokens = self._tokens(self._normalise(images))
         return tokens.float()
 
     @torch.inference_mode()
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Embeddings (B, D) float32, length 1."""
+        """Return embeddings (B, D) float32, length 1."""
         with self._runtime.autocast():
             embeddings = self._model.encode_image(self._normalise(images))
         return F.normalize(embeddings.float(), dim=-1)
 
     @torch.inference_mode()
     def patch_embeddings(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, g², D) float32, not normalised, where there is a ``patch_grid``."""
+        """Return embeddings (B, g², D) float32, not normalised, where there is a ``patch_grid``."""
         with self._runtime.autocast():
             patches = tokens_BTC[:, self._prefix_tokens :]
             embeddings = project_tokens(self._model.visual, patches)
@@ -113,7 +113,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, D) float32, not normalised."""
+        """Return embeddings (N, D) float32, not normalised."""
         tokens = self._tokenizer(list(texts)).to(self._runtime.device)
         with self._runtime.autocast():
             # CoCa normalises unless it is told not to.

@@ -26,7 +26,7 @@ EXAMPLES = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336")
 
 
 def list_names() -> Sequence[str]:
-    """All architectures that open_clip lists, those without a ViT tower too."""
+    """Return all architectures that open_clip lists, those without a ViT tower too."""
     import open_clip
 
     names: Sequence[str] = open_clip.list_models()
@@ -36,7 +36,7 @@ def list_names() -> Sequence[str]:
 def load_clip(
     name: str, *, weights: str | None, input_size: int | None = None, runtime: Runtime
 ) -> ClipEncoder:
-    """An open_clip ViT, with weights from a local file or one of open_clip's tags.
+    """Load an open_clip ViT, with weights from a local file or one of open_clip's tags.
 
     A tag takes the activation its weights were trained with, and downloads to open_clip's cache
     where there is a network; ``openai`` first looks for OpenAI's own file in the usual folder.
@@ -86,7 +86,7 @@ def check_name(name: str) -> None:
 
 
 def _weight_file(name: str, weights: str) -> Path | None:
-    """The local file that ``weights`` means; None for a tag that open_clip itself resolves."""
+    """Return the local file that ``weights`` means; None for a tag that open_clip resolves."""
     import open_clip
 
     path, tags = Path(weights), open_clip.list_pretrained_tags_by_model(name)
@@ -110,7 +110,7 @@ def _from_file(name: str, path: Path) -> torch.nn.Module:
 
 
 def build_untrained(name: str, *, device: str, quick_gelu: bool = False) -> Any:  # noqa: ANN401 - untyped
-    """The architecture with random weights, or on ``meta`` with none."""
+    """Build the architecture with random weights, or on ``meta`` with none."""
     import open_clip
 
     with quiet(), torch.device(device):

@@ -15,7 +15,7 @@ from regionspot_core.support.progress import say
 
 
 def find_tag(name: str, tag: str) -> str:
-    """Where open_clip gets the weights ``tag`` of ``name``: a URL, or a repository of the hub.
+    """Return the source of the weights ``tag`` of ``name``: a URL, or a repository of the hub.
 
     Raises:
         InputError: The model has no such tag.
@@ -52,7 +52,7 @@ def download_tag(name: str, tag: str) -> Path:
 
 
 def model_of_tag(name: str, tag: str) -> torch.nn.Module:
-    """The architecture with the weights of a tag, and the activation they were trained with.
+    """Build the architecture with a tag's weights and the activation they were trained with.
 
     Raises:
         WeightsError: They are in none of the usual folders and cannot be downloaded.
@@ -76,7 +76,7 @@ def model_of_tag(name: str, tag: str) -> torch.nn.Module:
 
 
 def as_a_file(name: str, tag: str) -> str:
-    """How the tag's file is given; the file itself does not say its activation."""
+    """Return how the tag's file is given; the file itself does not say its activation."""
     import open_clip
 
     quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
@@ -86,7 +86,7 @@ def as_a_file(name: str, tag: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without open_clip's words on random weights, and the hub's on every attempt.
+    """Silence open_clip's words on random weights, and the hub's on every attempt.
 
     What fails still raises.
     """

@@ -15,7 +15,7 @@ import torch
 def projects_patches(
     visual: Any,  # noqa: ANN401 - an open_clip image tower; the package is untyped
 ) -> bool:
-    """Whether the tower's projection takes single tokens: False where it pools by attention."""
+    """Return whether the tower projects single tokens: False where it pools by attention."""
     pools = (
         getattr(visual, "attn_pool", None),  # CoCa
         getattr(getattr(visual, "trunk", None), "attn_pool", None),  # timm's: SigLIP, PE
@@ -28,7 +28,7 @@ def project_tokens(
     visual: Any,  # noqa: ANN401 - as above
     tokens_BTC: torch.Tensor,
 ) -> torch.Tensor:
-    """Vectors (B, T, D) of tokens before the last norm, not normalised.
+    """Project tokens before the last norm to vectors (B, T, D), not normalised.
 
     Args:
         visual: A tower of which :func:`projects_patches` is true.

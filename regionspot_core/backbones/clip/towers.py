@@ -16,7 +16,7 @@ from regionspot_core.errors import InputError
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What a tower takes and gives."""
+    """Sizes of a tower's input and output."""
 
     side: int
     """Side of its square input, pixels."""
@@ -70,7 +70,7 @@ def tower_tokens(
     visual: Any,  # noqa: ANN401 - as above
     pixels: torch.Tensor,
 ) -> torch.Tensor:
-    """Tokens (B, T, C) of normalised pixels (B, 3, side, side)."""
+    """Return tokens (B, T, C) of normalised pixels (B, 3, side, side)."""
     # timm's EVA fails where prefix tokens are asked for and there are none.
     has_prefix = getattr(getattr(visual, "trunk", None), "num_prefix_tokens", 1) > 0
     out = visual.forward_intermediates(

@@ -35,7 +35,7 @@ class UntrainedTower:
 
     @torch.no_grad()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, T, C) float32 of normalised pixels (B, 3, side, side).
+        """Return tokens (B, T, C) float32 of normalised pixels (B, 3, side, side).
 
         Without inference mode: training may keep them for its backward pass.
         """
@@ -44,7 +44,7 @@ class UntrainedTower:
 
 
 def untrained_tower(name: str, precision: Precision) -> UntrainedTower:
-    """The tower on the CPU."""
+    """Build the tower on the CPU."""
     return UntrainedTower(name, Runtime.create("cpu", precision))
 
 

@@ -44,7 +44,7 @@ def read_clip_weights(path: Path) -> ClipWeights:
 
 
 def named_for(model: torch.nn.Module, state: StateDict) -> StateDict:
-    """``state`` under the names ``model`` has, from older open_clip and Apple's MobileCLIP."""
+    """Rename weights of older open_clip and Apple's MobileCLIP as ``model`` names them."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 

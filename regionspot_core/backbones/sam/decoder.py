@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 
 class TwoWayTransformer:
-    """Runs a ``segment_anything`` two-way transformer: its values, to rounding, in less time."""
+    """A ``segment_anything`` two-way transformer: its values, to rounding, in less time."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ def _first_block(
     positions_LS: torch.Tensor,
     tokens_NPS: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The block whose places are the same for all N regions, those of one image."""
+    """Run the block whose places are the same for all N regions, those of one image."""
     queries = _among_tokens(block, tokens_NPS, tokens_NPS)
     attention = block.cross_attn_token_to_image
     placed = image_LS + positions_LS
@@ -94,7 +94,7 @@ def _block(
     positions_LS: torch.Tensor,
     tokens_NPS: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A block whose places are each region's own."""
+    """Run a block whose places are each region's own."""
     queries = _among_tokens(block, queries_NPS, tokens_NPS)
     attention = block.cross_attn_token_to_image
     seen = _to_own_image(attention, queries + tokens_NPS, places_NLS, positions_LS)
@@ -110,7 +110,7 @@ def _among_tokens(
     queries_NPS: torch.Tensor,
     tokens_NPS: torch.Tensor,
 ) -> torch.Tensor:
-    """Tokens attend to each other."""
+    """Let tokens attend to each other."""
     attention = block.self_attn
     if block.skip_first_layer_pe:
         mixed = attention(queries_NPS, queries_NPS, queries_NPS)
@@ -126,7 +126,7 @@ def _after_image(
     queries_NPS: torch.Tensor,
     seen_NPS: torch.Tensor,
 ) -> torch.Tensor:
-    """Tokens take what they saw of the image, then the block's own layer."""
+    """Add to tokens what they saw of the image, and apply the block's own layer."""
     queries = block.norm2(queries_NPS + seen_NPS)
     layered: torch.Tensor = block.norm3(queries + block.mlp(queries))
     return layered
@@ -138,7 +138,7 @@ def _to_own_image(
     places_NLS: torch.Tensor,
     positions_LS: torch.Tensor,
 ) -> torch.Tensor:
-    """What tokens see of their region's image (N, P, S)."""
+    """Return what tokens see of their region's image, (N, P, S)."""
     q = _token_heads(attention, attention.q_proj(queries_NPS))
     weights = _own_scores(attention, q, attention.k_proj, places_NLS, positions_LS).softmax(-1)
     summed = (weights.flatten(1, 2) @ places_NLS).view(*q.shape[:3], -1)
@@ -155,7 +155,7 @@ def _updated(
     scores_NnPL: torch.Tensor,
     queries_NPS: torch.Tensor,
 ) -> torch.Tensor:
-    """Places (N, L, S) after they took from their region's tokens what they attend to."""
+    """Return places (N, L, S) after they attended to their region's tokens."""
     attention = block.cross_attn_image_to_token
     heads = attention.num_heads
     weights = scores_NnPL.softmax(-2).flatten(1, 2).transpose(1, 2)
@@ -175,7 +175,7 @@ def _own_scores(
     places_NLS: torch.Tensor,
     positions_LS: torch.Tensor,
 ) -> torch.Tensor:
-    """Scores (N, n, P, L) with ``projection(places + positions)``, which is not made."""
+    """Return scores (N, n, P, L) with ``projection(places + positions)``, which is not made."""
     scores = _shared_scores(tokens_NnPd, _heads(attention, projection(positions_LS)))
     lifted = (tokens_NnPd * _scale(tokens_NnPd)) @ _head_weights(attention, projection.weight)
     own = lifted.flatten(1, 2) @ places_NLS.transpose(1, 2)
@@ -183,7 +183,7 @@ def _own_scores(
 
 
 def _shared_scores(tokens_NnPd: torch.Tensor, projected_nLd: torch.Tensor) -> torch.Tensor:
-    """Scores (N, n, P, L) with places that are the same for all regions."""
+    """Return scores (N, n, P, L) with places that are the same for all regions."""
     regions, _, count, _ = tokens_NnPd.shape
     together = (tokens_NnPd * _scale(tokens_NnPd)).transpose(0, 1).flatten(1, 2)
     scores = together @ projected_nLd.transpose(1, 2)
@@ -198,7 +198,7 @@ def _heads(
     attention: Any,  # noqa: ANN401 - as above
     projected_LC: torch.Tensor,
 ) -> torch.Tensor:
-    """(n, L, d)"""
+    """Split into heads, (n, L, d)."""
     return projected_LC.view(len(projected_LC), attention.num_heads, -1).transpose(0, 1)
 
 
@@ -206,7 +206,7 @@ def _token_heads(
     attention: Any,  # noqa: ANN401 - as above
     projected_NPC: torch.Tensor,
 ) -> torch.Tensor:
-    """(N, n, P, d)"""
+    """Split tokens into heads, (N, n, P, d)."""
     return projected_NPC.view(*projected_NPC.shape[:2], attention.num_heads, -1).transpose(1, 2)
 
 
@@ -214,5 +214,5 @@ def _head_weights(
     attention: Any,  # noqa: ANN401 - as above
     weight_CS: torch.Tensor,
 ) -> torch.Tensor:
-    """(n, d, S)"""
+    """Split a projection's weights into heads, (n, d, S)."""
     return weight_CS.view(attention.num_heads, -1, weight_CS.shape[-1])

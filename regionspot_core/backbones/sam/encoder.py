@@ -44,7 +44,7 @@ REGIONS_AT_ONCE = 32
 CPU_REGIONS_AT_ONCE = 8
 """The same on a CPU, whose caches hold no more."""
 FULL_SIZE_PIXELS = 16 * 1024**2
-"""Of masks brought to the image's own size together: 64 MiB of logits. Each is so large that taking
+"""Pixels of masks enlarged together: 64 MiB of logits. Each is so large that taking
 more of them together is no quicker."""
 
 
@@ -117,7 +117,7 @@ class SamEncoder:
     def decode(
         self, embeddings: torch.Tensor, boxes: Sequence[FloatArray], sizes: Sequence[Size]
     ) -> RegionTokens:
-        """Tokens of all regions; regions of several images share a batch."""
+        """Return the tokens of all regions; regions of several images share a batch."""
         owner = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
         scaled = torch.cat([self._prompts.scaled(b, s) for b, s in zip(boxes, sizes, strict=True)])
         sparse, dense = self._prompts.encode_boxes(scaled)
@@ -138,7 +138,7 @@ class SamEncoder:
     def segment(
         self, embedding: torch.Tensor, prompts: Prompts, size: Size
     ) -> Iterator[SegmentedRegions]:
-        """Tokens and the masks of mask token 0, as many regions a time as memory allows."""
+        """Yield tokens and the masks of mask token 0, as many regions a time as memory allows."""
         at_once = masks_at_once(size, most=self._at_once)
         few = masks_at_once(size, most=at_once, pixels=FULL_SIZE_PIXELS)
         for start in range(0, len(prompts), at_once):
@@ -161,7 +161,7 @@ class SamEncoder:
     def propose(
         self, embedding: torch.Tensor, size: Size, options: ProposeConfig
     ) -> ProposedRegions:
-        """Regions of segment-anything's automatic mask generator, on a grid of points."""
+        """Find regions with segment-anything's automatic mask generator, on a grid of points."""
         own = self._thresholds
         return propose_regions(
             self._model,
@@ -180,7 +180,7 @@ class SamEncoder:
     def _transform(
         self, images_BLS: torch.Tensor, counts: Sequence[int], sparse_NPS: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output tokens (N, M, S) float32, and what became of each region's image (N, L, S)."""
+        """Return output tokens (N, M, S) float32, and each region's image (N, L, S) afterwards."""
         decoder = self._model.mask_decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse_NPS), -1, -1), sparse_NPS], dim=1)
@@ -195,12 +195,12 @@ class SamEncoder:
         return iou
 
     def _at_full_size(self, logits_N1gg: torch.Tensor, size: Size) -> NDArray[np.bool_]:
-        """Masks (N, H, W) in original pixels; the logits at that size are gone on return."""
+        """Return masks (N, H, W) in original pixels; the logits at that size are freed."""
         logits = self._model.postprocess_masks(logits_N1gg, self._resize.target_size(size), size)
         return np.asarray((logits[:, 0] > self._model.mask_threshold).cpu().numpy())
 
     def _mask_logits(self, tokens_NS: torch.Tensor, source_NSgg: torch.Tensor) -> torch.Tensor:
-        """Mask logits (N, 1, 4g, 4g) of mask token 0."""
+        """Return mask logits (N, 1, 4g, 4g) of mask token 0."""
         decoder = self._model.mask_decoder
         upscaled = decoder.output_upscaling(source_NSgg)
         weights = decoder.output_hypernetworks_mlps[0](tokens_NS)
@@ -210,7 +210,7 @@ class SamEncoder:
 def load_sam(
     name: str, *, weights: str | None, input_size: int | None = None, runtime: Runtime
 ) -> SamEncoder:
-    """Meta's SAM ``vit_b``, ``vit_l`` or ``vit_h`` from its official checkpoint file.
+    """Load Meta's SAM ``vit_b``, ``vit_l`` or ``vit_h`` from its official checkpoint file.
 
     Args:
         name: The architecture.
@@ -247,7 +247,7 @@ def _usual_file(name: str) -> Path:
 
 
 def _places(grid_BSgg: torch.Tensor) -> torch.Tensor:
-    """(B, L, S), L = g · g"""
+    """Flatten a grid to (B, L, S), L = g · g."""
     return grid_BSgg.flatten(2).transpose(1, 2)
 
 

@@ -21,13 +21,13 @@ PRODUCT_SCORES = 1024**2
 Attend = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
 ]
-"""From q, k, v (B, n, N, d), q scaled, and relative terms (B, n, N, h), (B, n, N, w)."""
+"""Function of q, k, v (B, n, N, d), q scaled, and relative terms (B, n, N, h), (B, n, N, w)."""
 _as_written: Callable[[Attend], Attend] = torch.compiler.disable
 """Not compiled: hundreds of blocks, unrolled, take minutes and twice the time."""
 
 
 class SamImageEncoder(nn.Module):
-    """Runs a ``segment_anything`` image encoder: its values, to rounding, in less time."""
+    """A ``segment_anything`` image encoder: its values, to rounding, in less time."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ def _attention(
     x_BhwC: torch.Tensor,
     window: int,
 ) -> torch.Tensor:
-    """Attention within windows, or over the image where ``window`` is 0."""
+    """Attend within windows, or over the image where ``window`` is 0."""
     qkv = attention.qkv(x_BhwC)
     if not window:
         return _projected(attention, _attended(attention, qkv))
@@ -119,7 +119,7 @@ def relative_terms(
     q_BnNd: torch.Tensor,
     size: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a query adds to a key's score by the key's row (B, n, N, h) and column (B, n, N, w).
+    """Return what scores add by the key's row, (B, n, N, h), and by its column, (B, n, N, w).
 
     The decomposed relative positions of MViTv2 (arXiv 2112.01526, section 4.1).
     """
@@ -132,7 +132,7 @@ def relative_terms(
 
 
 def _relative_positions(table: torch.Tensor, size: int) -> torch.Tensor:
-    """(size, size, d): of each place to each; a table of another size is interpolated."""
+    """Return positions of each place to each, (size, size, d), interpolated from other sizes."""
     if len(table) != 2 * size - 1:
         stretched = F.interpolate(table.float().t()[None], size=2 * size - 1, mode="linear")
         table = stretched[0].t()
@@ -141,7 +141,7 @@ def _relative_positions(table: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attend:
-    """The quickest way on a kind of device; ``benchmarks/sam_speed.py`` measures them.
+    """Return the quickest way on a kind of device; ``benchmarks/sam_speed.py`` measures them.
 
     PyTorch's fused attention on a CPU multiplies 16-bit matrices at a fraction of the processor's
     rate, and in float32 gains nothing from longer vectors.
@@ -155,7 +155,7 @@ def attend_folded(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
     horizontal: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """Fused attention without any bias, so that no score ever reaches memory.
+    """Run fused attention without any bias, so that no score ever reaches memory.
 
     A relative term is a product with a one-hot vector of the key's row or column: they become
     more values of q and k.
@@ -171,7 +171,7 @@ def attend_with_bias(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
     horizontal: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """Fused attention with the relative terms as its bias, made for some queries at a time."""
+    """Run fused attention with the relative terms as its bias, for some queries at a time."""
     shape = v.shape
     q, k, v = (x.flatten(0, 1)[:, None] for x in (q, k, v))
     vertical, horizontal = vertical.flatten(0, 1)[:, None], horizontal.flatten(0, 1)[:, None]
@@ -189,7 +189,7 @@ def attend_in_products(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
     horizontal: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """Two matrix products with a softmax between, for some queries at a time.
+    """Multiply matrices with a softmax between, for some queries at a time.
 
     The relative terms are folded into the first product, as in :func:`attend_folded`.
     """
@@ -206,7 +206,7 @@ def attend_in_products(
 def _folded(
     q: torch.Tensor, k: torch.Tensor, vertical: torch.Tensor, horizontal: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """q and k (B, n, N, d + h + w) whose products are the scores with the relative terms."""
+    """Return q and k (B, n, N, d + h + w) whose products are scores with relative terms."""
     height, width = vertical.shape[-1], horizontal.shape[-1]
     row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, dim=0)
     column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
@@ -215,7 +215,7 @@ def _folded(
 
 
 def _blocks(q: torch.Tensor, k: torch.Tensor, scores: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of the batch and of the queries (N is the last axis but one): ``scores`` a time."""
+    """Yield slices of the batch and of the queries (the last axis but one), ``scores`` a time."""
     queries, keys = q.shape[-2], k.shape[-2]
     rows = max(1, min(queries, scores // keys))
     together = max(1, scores // (rows * keys))

@@ -43,7 +43,7 @@ def resize_sam_input(
 
 
 def _interpolate(table_1ggC: torch.Tensor, grid: int) -> torch.Tensor:
-    """A position table (1, g, g, C) at another g, with the filter that CLIP's towers use."""
+    """Resize a position table (1, g, g, C) to another g, with the filter of CLIP's towers."""
     table = table_1ggC.permute(0, 3, 1, 2)
     resized = F.interpolate(
         table, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False

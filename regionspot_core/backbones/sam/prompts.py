@@ -62,7 +62,7 @@ class SamPromptEncoder:
         return sparse, self._no_mask
 
     def scaled(self, boxes: FloatArray, size: Size) -> torch.Tensor:
-        """Boxes (N, 4) in the model's pixels."""
+        """Scale boxes (N, 4) to the model's pixels."""
         scaled = self._resize.boxes(np.reshape(boxes, (-1, 4)), size)
         return upload(scaled, self._device, torch.float32)
 
@@ -74,7 +74,7 @@ class SamPromptEncoder:
         return sparse, self._no_mask
 
     def _low_logits(self, masks_NHW: NDArray[np.bool_], size: Size) -> torch.Tensor:
-        """Masks (N, H, W) as SAM's low-resolution logits (N, 1, 4g, 4g)."""
+        """Turn masks (N, H, W) into SAM's low-resolution logits (N, 1, 4g, 4g)."""
         height, width = self._encoder.mask_input_size
         side = self._resize.side
         target = [

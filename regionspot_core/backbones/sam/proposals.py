@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ProposedRegions
 from regionspot_core.backbones.runtime import masks_at_once
@@ -19,7 +18,7 @@ MASKS_A_POINT = 3
 
 
 class Thresholds(NamedTuple):
-    """What a mask must reach to be kept; segment-anything's numbers by default."""
+    """Least values of a mask that is kept; segment-anything's by default."""
 
     iou: float = 0.88
     """Predicted IoU"""
@@ -36,7 +35,7 @@ def propose_regions(
     points_per_side: int,
     thresholds: Thresholds,
 ) -> ProposedRegions:
-    """The masks that the generator keeps, best predicted IoU first.
+    """Return the masks that the generator keeps, best predicted IoU first.
 
     Args:
         model: The SAM that made ``embedding``.
@@ -48,6 +47,8 @@ def propose_regions(
     """
     from segment_anything import SamAutomaticMaskGenerator
 
+    from regionspot_core.backbones.sam._embedded_predictor import EmbeddedPredictor
+
     points = MASKS_A_POINT * POINTS_AT_ONCE
     generator = SamAutomaticMaskGenerator(
         model,
@@ -57,7 +58,9 @@ def propose_regions(
         stability_score_thresh=thresholds.stability,
         output_mode="coco_rle",
     )
-    _prepare(generator.predictor, embedding, resize, size)
+    generator.predictor = EmbeddedPredictor(
+        model, embedding, size=size, input_size=resize.target_size(size)
+    )
     # The generator asks the picture for its size alone; zeros of stride 0 cost no memory.
     found = generator.generate(np.broadcast_to(np.uint8(0), (*size, 3)))
     found.sort(key=lambda region: -region["predicted_iou"])
@@ -70,27 +73,3 @@ def propose_regions(
         scores.clip(0, 1),
         tuple(region["segmentation"] for region in found),
     )
-
-
-def _prepare(
-    predictor: Any,  # noqa: ANN401 - a SamPredictor
-    embedding: torch.Tensor,
-    resize: Resize,
-    size: Size,
-) -> None:
-    """Let the predictor take the embedding there is, and points as every device can hold them."""
-
-    def set_image(_: object) -> None:
-        predictor.reset_image()
-        predictor.original_size = size
-        predictor.input_size = resize.target_size(size)
-        predictor.features = embedding
-        predictor.is_image_set = True
-
-    scale = predictor.transform.apply_coords
-
-    def apply_coords(coords: NDArray[Any], original: Size) -> NDArray[np.float32]:
-        return np.asarray(scale(coords, original), dtype=np.float32)  # Apple's MPS has no float64
-
-    predictor.set_image = set_image
-    predictor.transform.apply_coords = apply_coords

@@ -14,10 +14,10 @@ from regionspot_core.support.files import file_sha256
 from regionspot_core.support.progress import BYTES, progress_line
 
 TIMEOUT_SECONDS = 60.0
-"""How long a server may be silent."""
+"""Longest silence of a server."""
 BLOCK_BYTES = 1 << 20
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What writing, not the network, fails with; the file is not named in it."""
+"""Errors of writing, not of the network; they do not name the file."""
 
 
 def fetch(url: str, path: Path, *, sha256: str) -> bool:

@@ -46,13 +46,13 @@ class OfficialFile:
     url: str
     sha256: str
     path: Path
-    """Where it usually lies on this machine, whether it is there or not."""
+    """Usual place on this machine, whether the file is there or not."""
     size: int | None = None
     """Bytes, where known."""
 
 
 def sam_file(name: str) -> OfficialFile:
-    """Meta's checkpoint of SAM ``vit_b``, ``vit_l`` or ``vit_h``."""
+    """Return Meta's checkpoint of SAM ``vit_b``, ``vit_l`` or ``vit_h``."""
     from torch.hub import get_dir
 
     file, sha256, size = SAM_FILES[name]
@@ -61,7 +61,7 @@ def sam_file(name: str) -> OfficialFile:
 
 
 def openai_file(name: str) -> OfficialFile | None:
-    """OpenAI's archive of the open_clip architecture ``name``; None where OpenAI has none."""
+    """Return OpenAI's archive of an open_clip architecture; None where OpenAI has none."""
     import open_clip
 
     url = open_clip.get_pretrained_url(name, OPENAI)
@@ -73,7 +73,7 @@ def openai_file(name: str) -> OfficialFile | None:
 
 
 def openai_digests() -> frozenset[str]:
-    """SHA-256 of all archives that OpenAI published, as open_clip's list has them."""
+    """Return the SHA-256 of all archives that OpenAI published, from open_clip's list."""
     import open_clip
 
     names = open_clip.list_pretrained_models_by_tag(OPENAI)
@@ -83,7 +83,7 @@ def openai_digests() -> frozenset[str]:
 
 @contextmanager
 def or_fetch_again(options: str) -> Iterator[None]:
-    """Around reading a file in a usual folder: an error says how to get a good one."""
+    """Add to errors of reading a file in a usual folder how to get a good one."""
     try:
         yield
     except WeightsError as error:

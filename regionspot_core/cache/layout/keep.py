@@ -16,12 +16,12 @@ from regionspot_core.support.options import Flag
 from regionspot_core.support.records import KNOWN_KEYS_ONLY, Axis
 
 MOST_VALUES = 1 << 27
-"""Of one image's or region's tokens: two hundred times those of L/14 at 336 pixels."""
+"""Most values of an image's or region's tokens: two hundred times L/14's at 336 pixels."""
 KEPT = "What is kept"
 
 
 class Keep(Config):
-    """What of the models' output a store keeps, and how."""
+    """The part of the models' output that a store keeps, and its encoding."""
 
     dtype: Annotated[str, Flag(panel=KEPT, metavar="float16|int8|MODULE:NAME")] = "float16"
     """Encoding of the stored tokens; `int8` takes half the bytes. One of your own is named by its

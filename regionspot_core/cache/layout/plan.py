@@ -19,7 +19,7 @@ REGION_CHUNK = 16
 
 
 class PlanRecord(Config):
-    """What a store's attributes say of its plan; ``region/count`` says the rest."""
+    """The plan in a store's attributes; ``region/count`` is the rest of it."""
 
     part_images: Length
     shape: TokenShape
@@ -44,13 +44,13 @@ class Part:
 
     @property
     def rows(self) -> int:
-        """How many regions it has."""
+        """Number of its regions."""
         return self.row_stop - self.row_start
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Where everything goes. I images, cut into parts of ``part_images``.
+    """The place of everything in a store. I images are cut into parts of ``part_images``.
 
     A part's CLIP tokens are one shard of ``clip/tokens``. Its region rows are one shard of
     ``region/tokens``: they begin at ``index × part_rows`` and leave the shard's rest unwritten,
@@ -70,7 +70,7 @@ class CachePlan:
 
     @property
     def part_count(self) -> int:
-        """How many parts there are."""
+        """Number of parts."""
         return -(-self.image_count // self.part_images)
 
     @cached_property
@@ -103,23 +103,23 @@ class CachePlan:
 
     @property
     def paper_token(self) -> int:
-        """Where among a region's M tokens the paper's is."""
+        """Place of the paper's token among a region's M tokens."""
         alone = self.keep.sam_tokens == "paper" or self.shape.region_tokens == 1
         return 0 if alone else PAPER_TOKEN
 
     def part(self, index: int) -> Part:
-        """The part at ``index``."""
+        """Return the part at ``index``."""
         start = index * self.part_images
         stop = min(start + self.part_images, self.image_count)
         rows = int(self.region_count[start:stop].sum())
         return Part(index, start, stop, index * self.part_rows, index * self.part_rows + rows)
 
     def parts(self) -> list[Part]:
-        """All parts, in order."""
+        """Return all parts, in order."""
         return [self.part(index) for index in range(self.part_count)]
 
     def to_json(self) -> dict[str, Any]:
-        """The plan's numbers; with ``region/count`` they give the plan back."""
+        """Return the plan's numbers; with ``region/count`` they give the plan back."""
         return {
             "part_images": self.part_images,
             "shape": dict(vars(self.shape)),
@@ -128,7 +128,7 @@ class CachePlan:
 
     @classmethod
     def from_record(cls, record: PlanRecord, region_count: NDArray[np.int64]) -> Self:
-        """The plan that :meth:`to_json` told of, with the store's ``region/count``."""
+        """Build the plan from the record of :meth:`to_json` and the store's ``region/count``."""
         return cls(
             region_count=region_count,
             shape=record.shape,

@@ -32,7 +32,7 @@ CHUNK = "/c/"
 PARTS = "parts"
 """The folder of the parts' commit markers."""
 FLIPPED = "flipped/"
-"""What the names of the mirrored view's arrays begin with."""
+"""Beginning of the names of the mirrored view's arrays."""
 NEGATIVE = "image/negative"
 NOT_EXHAUSTIVE = "image/not_exhaustive"
 CLASS_LISTS = (NEGATIVE, NOT_EXHAUSTIVE)
@@ -42,16 +42,16 @@ as well, since whoever does not know them reads past them."""
 
 @dataclass(frozen=True)
 class SmallKind:
-    """What the plan says of a small array."""
+    """Type and shape of a small array."""
 
     dtype: str
     length: Literal["images", "images + 1", "rows", "any"]
-    """Of axis 0."""
+    """Length of axis 0."""
     trailing: tuple[int, ...] = ()
     """Shape behind axis 0."""
 
     def rows(self, plan: CachePlan) -> int | None:
-        """The length of axis 0; None where the plan does not say."""
+        """Return the length of axis 0; None where the plan does not fix it."""
         images = plan.image_count
         lengths = {"images": images, "images + 1": images + 1, "rows": plan.row_count}
         return lengths.get(self.length)
@@ -73,7 +73,7 @@ SMALL_ARRAYS = {
     NOT_EXHAUSTIVE: SmallKind("int32", "any"),
     f"{NOT_EXHAUSTIVE}_start": SmallKind("int64", "images + 1"),
 }
-"""By name; the lists of classes are not in every store."""
+"""Small arrays by name; the lists of classes are not in every store."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ class PartArray:
     of_regions: bool
 
     def file(self, part: int) -> str:
-        """The key of the one file that holds a part's share."""
+        """Return the key of the one file that holds a part's share."""
         return "/".join([self.name, "c", str(part), *["0"] * (len(self.shape) - 1)])
 
     def rows(self, part: Part) -> slice:
-        """The part's rows along axis 0."""
+        """Return the part's rows along axis 0."""
         if self.of_regions:
             return slice(part.row_start, part.row_stop)
         return slice(part.image_start, part.image_stop)
@@ -126,12 +126,12 @@ class PartArray:
         return chunk_count(self.length(part), chunk=self.chunk, shard=self.shard)
 
     def pieces(self, values: NDArray[Any]) -> Pieces | None:
-        """The content of a part's file; None where the part has no rows."""
+        """Return the content of a part's file; None where the part has no rows."""
         return shard_pieces(values, chunk=self.chunk, shard=self.shard)
 
 
 def features(plan: CachePlan) -> dict[str, Feature]:
-    """What the models give for a plan, by name; the mirrored view's names begin ``flipped/``."""
+    """Return a plan's features by name; the mirrored view's names begin with ``flipped/``."""
     shape, copies = plan.shape, plan.keep.jitter
     token, ious = (shape.region_tokens, shape.region_width), (shape.ious,)
     found = [
@@ -167,12 +167,12 @@ def part_arrays(plan: CachePlan) -> dict[str, PartArray]:
 
 
 def written_arrays(plan: CachePlan, part: Part) -> list[PartArray]:
-    """The arrays that a part has a file of."""
+    """Return the arrays that a part has a file of."""
     return [each for each in part_arrays(plan).values() if part.rows or not each.of_regions]
 
 
 def is_planned_file(key: str) -> bool:
-    """Whether any plan yields a file of this name: a small array's, metadata, the class bank.
+    """Return whether any plan has a file of this name: an array's, metadata, the class bank.
 
     What a store lists as its plan's files is a file that somebody may have sent: a key that is
     none of ours is never followed.
@@ -187,12 +187,12 @@ def is_planned_file(key: str) -> bool:
 
 
 def is_part_array(name: str) -> bool:
-    """Whether any plan yields a part array of this name."""
+    """Return whether any plan has a part array of this name."""
     return name in _all_part_arrays()
 
 
 def groups_of(names: Iterable[str]) -> set[str]:
-    """The groups above arrays, without the uppermost."""
+    """Return the groups above arrays, without the uppermost."""
     return {
         "/".join(parts[:end])
         for parts in (name.split("/") for name in names)
@@ -220,12 +220,12 @@ def scale_name(name: str) -> str:
 
 
 def start_name(name: str) -> str:
-    """The name of the array that says where each image's list begins."""
+    """Return the name of the array that says where each image's list begins."""
     return f"{name}_start"
 
 
 def stored_bytes(plan: CachePlan) -> dict[str, int]:
-    """Bytes of the finished part arrays by name, checksums and shard indices left out."""
+    """Return the bytes of the finished part arrays by name, without checksums and indices."""
     rows = sum(-(-part.rows // REGION_CHUNK) * REGION_CHUNK for part in plan.parts())
     return {
         array.name: (rows if array.of_regions else plan.image_count)
@@ -238,7 +238,7 @@ def stored_bytes(plan: CachePlan) -> dict[str, int]:
 def small_arrays(
     plan: CachePlan, annotations: AnnotationSet, image_bytes: NDArray[np.int64]
 ) -> Iterable[tuple[str, NDArray[Any], int]]:
-    """Name, values and fill value of every array that the plan alone decides."""
+    """Yield name, values and fill value of every array that the plan alone decides."""
     names = [name.encode() for name in annotations.image_file]
     name_start = np.concatenate([[0], np.cumsum([len(name) for name in names])])
     yield "image/id", annotations.image_id, 0

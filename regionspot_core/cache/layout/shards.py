@@ -28,7 +28,7 @@ MISSING = (1 << 64) - 1
 def shard_pieces(
     values: NDArray[Any], *, chunk: Sequence[int], shard: Sequence[int]
 ) -> Pieces | None:
-    """The content of the shard file that holds ``values``, or None where there are none.
+    """Return the content of the shard file that holds ``values``; None where there are none.
 
     Args:
         values: The shard's beginning along axis 0, at most ``shard[0]`` long and whole along the
@@ -50,7 +50,7 @@ def shard_pieces(
 
 
 def shard_bytes(length: int, *, chunk: Sequence[int], shard: Sequence[int], dtype: str) -> int:
-    """Size of the file that :func:`shard_pieces` puts together of ``length`` rows.
+    """Return the size of the file that :func:`shard_pieces` puts together of ``length`` rows.
 
     0 where there are none.
     """
@@ -62,13 +62,13 @@ def shard_bytes(length: int, *, chunk: Sequence[int], shard: Sequence[int], dtyp
 
 
 def chunk_count(length: int, *, chunk: Sequence[int], shard: Sequence[int]) -> int:
-    """How many chunks :func:`shard_pieces` makes of ``length`` rows; the first of its index."""
+    """Return how many chunks, the first of its index, a shard of ``length`` rows has."""
     beside = math.prod(n // c for n, c in zip(shard[1:], chunk[1:], strict=True))
     return -(-length // chunk[0]) * beside
 
 
 def chunk_sums(pieces: Pieces) -> str:
-    """The CRC-32C of every chunk of :func:`shard_pieces`, in order: eight digits each, as stored.
+    """Return the CRC-32C of every chunk of a shard, in order: eight digits each, as stored.
 
     They tell a part's chunks from any other's, which are as whole.
     """
@@ -76,7 +76,7 @@ def chunk_sums(pieces: Pieces) -> str:
 
 
 def foreign_chunks(content: bytes, *, places: int, sums: str) -> list[int]:
-    """The places in a shard's index of the chunks that are not those of :func:`chunk_sums`.
+    """Return the places in a shard's index of chunks that :func:`chunk_sums` does not know.
 
     Args:
         content: The shard file, its index whole.
@@ -93,12 +93,12 @@ def foreign_chunks(content: bytes, *, places: int, sums: str) -> list[int]:
 
 
 def _index(content: bytes, places: int) -> NDArray[np.uint64]:
-    """(places, 2) offset and length of each chunk."""
+    """Return offset and length of each chunk, (places, 2)."""
     return np.frombuffer(content[-16 * places - 4 : -4], dtype="<u8").reshape(-1, 2)
 
 
 def damaged_chunks(content: bytes, *, places: int) -> list[int] | None:
-    """The places in a shard's index of the chunks that do not match their checksum.
+    """Return the places in a shard's index of the chunks that do not match their checksum.
 
     Args:
         content: The shard file, of the size it was written with.
@@ -122,7 +122,7 @@ def _whole(chunk: bytes) -> bool:
 def shard_values(
     content: bytes, *, length: int, chunk: Sequence[int], shard: Sequence[int], dtype: str
 ) -> NDArray[Any]:
-    """The values in a file that :func:`shard_pieces` put together; no checksum is looked at.
+    """Return the values in a file of :func:`shard_pieces`; no checksum is compared.
 
     Args:
         content: The file.
@@ -150,7 +150,7 @@ def _crc32c(content: NDArray[np.uint8] | bytes) -> bytes:
 
 
 def _chunk_rows(values: NDArray[Any], chunk: Sequence[int]) -> NDArray[np.uint8]:
-    """(chunks, bytes): each inner chunk, in the order of the shard's index.
+    """Cut rows into inner chunks in the order of the shard's index, (chunks, bytes).
 
     The last is padded with zeros.
     """

@@ -49,7 +49,7 @@ class _Codec(BaseModel):
 
 
 class _ArrayMetadata(BaseModel):
-    """What an array's ``zarr.json`` must say, as far as it is followed."""
+    """An array's ``zarr.json``, as far as it is followed."""
 
     zarr_format: Literal[3]
     node_type: Literal["array"]
@@ -76,7 +76,7 @@ class SmallArray:
 
     @classmethod
     def from_metadata(cls, name: str, content: bytes | None, *, source: object) -> SmallArray:
-        """From the array's ``zarr.json``; ``source`` names the store in messages.
+        """Read the array's ``zarr.json``; ``source`` names the store in messages.
 
         Raises:
             CacheDamagedError: It is missing, or not a small array's of this name.
@@ -100,20 +100,20 @@ class SmallArray:
 
     @property
     def chunks(self) -> int:
-        """How many files it has."""
+        """Number of its files."""
         return -(-self.shape[0] // self.chunk_rows)
 
     def key(self, place: int) -> str:
-        """The key of the file at a place, counted from 0."""
+        """Return the key of the file at a place, counted from 0."""
         return f"{self.name}{CHUNK}{place}" + "/0" * len(self.shape[1:])
 
     def rows(self, key: str) -> slice:
-        """The rows that the file at a key holds."""
+        """Return the rows that the file at a key holds."""
         start = int(key.removeprefix(self.name + CHUNK).split("/")[0]) * self.chunk_rows
         return slice(start, min(start + self.chunk_rows, self.shape[0]))
 
     def values(self, key: str, content: bytes) -> NDArray[Any]:
-        """The rows of :meth:`rows` in the file's content.
+        """Return the rows of :meth:`rows` from the file's content.
 
         Raises:
             ValueError: It is not as long as it must be, or does not match its checksum.

@@ -15,7 +15,7 @@ from regionspot_core.support.checksums import FileSum
 
 
 class Copied(NamedTuple):
-    """A part to copy, and where from."""
+    """A part to copy, and its source."""
 
     source: Store
     marker: Marker
@@ -70,15 +70,15 @@ def create_copy(source: Store, target: Store) -> None:
 def copy_parts(
     target: CacheWriter, parts: dict[int, Copied], on_bytes: Callable[[int], None]
 ) -> int:
-    """Copy and commit parts; those that another run holds are waited for.
+    """Copy and commit parts, and wait for the parts that another run holds.
 
     Args:
         target: The store to fill.
-        parts: What to copy, by the part's index.
-        on_bytes: Called with how many more bytes are there.
+        parts: Parts to copy, by index.
+        on_bytes: Called with the number of bytes that each copied part adds.
 
     Returns:
-        How many parts were copied here.
+        Number of parts copied here.
 
     Raises:
         CacheDamagedError: If a source's file is missing or damaged; the part is not committed.

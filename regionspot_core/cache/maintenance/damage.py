@@ -1,4 +1,4 @@
-"""What is wrong with a store's files, and which images it hits."""
+"""Damage to a store's files, and the images that it hits."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class HitImage:
     position: int
     """Index in the annotations."""
     id: int | None
-    """The annotation file's; None where the store's list of them is damaged."""
+    """Id in the annotation file; None if the store's list of ids is damaged."""
     file: str | None
-    """None likewise."""
+    """Name of its file; None if the store's list of names is damaged."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Damage:
     key: str
     problem: str
     part: int | None = None
-    """None for a file that is no part's."""
+    """None for a file of the plan."""
     images: tuple[HitImage, ...] = ()
-    """The part's images that cannot be read because of it; of a file that is no part's: none."""
+    """Images of the part that cannot be read because of it."""
 
 
 class Images:
@@ -87,20 +87,20 @@ def damage_in_shard(
 ) -> tuple[str, list[int]]:
     """Return the problem of a part's file of the right size, and the positions of its images.
 
-    The file's chunks carry a checksum each, which tells one image from another; ``sums`` are those
-    of the chunks that belong there, where the part's marker has them.
+    Each chunk of the file carries a checksum. ``sums`` are the checksums in the part's marker,
+    which find chunks of another image; None if it has none.
     """
-    everything = images_of(plan, array, part, None)
+    all_images = images_of(plan, array, part, None)
     content = store.read(array.file(part.index)) or b""
     places = math.prod(array.shard) // math.prod(array.chunk)
     damaged = damaged_chunks(content, places=places)
     if damaged is None:
-        return "its index of chunks is damaged, so none of them can be found", everything
+        return "its index of chunks is damaged, so none of them can be found", all_images
     if damaged:
         hit = images_of(plan, array, part, damaged)
         return f"{len(damaged)} of its chunks damaged", hit
     foreign = foreign_chunks(content, places=places, sums=sums) if sums else []
-    hit = images_of(plan, array, part, foreign) if foreign else everything
+    hit = images_of(plan, array, part, foreign) if foreign else all_images
     return "its chunks are whole, but not the part's: it is another part's file", hit
 
 

@@ -27,7 +27,7 @@ class MergeReport:
     """Result of a merge."""
 
     parts: int
-    parts_there: int
+    parts_before: int
     """Parts that the target had before."""
     parts_copied: int
     parts_in_several: int
@@ -100,7 +100,7 @@ class Merge:
         several = [[each.marker for each in part] for part in self._committed if len(part) > 1]
         return MergeReport(
             parts=len(self._committed),
-            parts_there=len(self._committed) - len(self._pending),
+            parts_before=len(self._committed) - len(self._pending),
             parts_copied=copied,
             parts_in_several=len(several),
             parts_differing=sum(_differ(markers) for markers in several),

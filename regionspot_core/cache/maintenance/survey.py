@@ -48,17 +48,17 @@ class Survey:
 
     store: Store
     keys: frozenset[str]
-    """Every file there is."""
+    """Keys of all files."""
     plan_files: dict[str, FileSum]
     """The files that the plan decided; empty where the list of them is damaged."""
     plan: CachePlan | None = None
-    """None where the files that say it are damaged."""
+    """None if the files that hold it are damaged."""
     markers: dict[int, Marker] = field(default_factory=dict)
     """Undamaged markers by part."""
     unwritten: tuple[int, ...] = ()
     """Parts that no run has committed yet."""
     complete: bool = False
-    """Whether the store says of itself, rightly, that it is finished."""
+    """Whether the store has a summary of all its parts, and a true one."""
     damages: list[Damage] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     """Things that cannot be checked, and why."""

@@ -42,7 +42,7 @@ class Verification:
 
     @property
     def undamaged(self) -> bool:
-        """Whether what is there is what was written, and nothing else is there."""
+        """Whether every file is undamaged, and no other file is in the store."""
         return not (self.damages or self.leftovers or self.foreign or self.not_checked)
 
     @property

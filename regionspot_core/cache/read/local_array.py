@@ -70,7 +70,7 @@ class LocalArray:
         return LocalRows(self, self._runs(chunks.tolist()), len(chunks), take=take)
 
     def _runs(self, chunks: list[int]) -> list[_Run]:
-        """Return the chunks, those that lie end to end together, in the order they are given."""
+        """Return the chunks in the order given; neighbours in a file are read together."""
         # Plain loops over plain numbers: a batch has a few dozen chunks, and a NumPy call costs as
         # much as ten steps.
         step = self.chunk_bytes + SUM_BYTES

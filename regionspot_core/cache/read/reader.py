@@ -27,7 +27,7 @@ Indices = Sequence[int] | NDArray[np.integer]
 
 
 class FeatureCache:
-    """Finished stores as one sequence of images, those that could not be read left out.
+    """Finished stores as one sequence of images, without the images that could not be read.
 
     Args:
         stores: A folder or URL, or several of stores made by the same backbones, with the same

@@ -27,6 +27,7 @@ from regionspot_core.cache.layout.schema import (
 from regionspot_core.cache.layout.small import read_small
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.local_array import LocalArray, LocalRows
+from regionspot_core.cache.read.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.storage.arrays import (
     READ_ERRORS,
     begin_open,
@@ -40,7 +41,6 @@ from regionspot_core.cache.storage.markers import (
     require_markers,
     summarise,
 )
-from regionspot_core.cache.storage.part_sums import CheckedRows, PartSums
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary

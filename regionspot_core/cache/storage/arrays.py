@@ -50,7 +50,7 @@ from regionspot_core.text.class_bank import HDF5
 MOST_REGIONS = 1 << 24
 """Most regions of an image; data sets have hundreds."""
 
-# No pool: the page cache already holds what is read twice, and copies less (benchmarks/LOG.md).
+# No pool: the page cache holds data that is read twice, and copies less (benchmarks/LOG.md).
 _CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
 
 READ_ERRORS = (ValueError, IndexError, OSError, RuntimeError)

@@ -121,7 +121,7 @@ class FolderStore(Store):
     """A folder on a local or shared disk."""
 
     def __init__(self, folder: Path) -> None:
-        # Its lock and what it is built in lie beside it, under names that begin with its own.
+        # Its lock and its unfinished folder lie beside it, under names that begin with its own.
         self.folder = folder if folder.name not in ("", "..") else folder.resolve()
         if not self.folder.name:
             raise CacheError(

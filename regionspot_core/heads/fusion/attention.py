@@ -18,9 +18,9 @@ class Attention(nn.Module):
     Args:
         width: W.
         heads: Attention heads; they divide W.
-        dropout: Of the attention weights.
-        own_keys: Whether it makes keys and values, of a memory of width W; otherwise it makes
-            queries alone, and a :class:`KeyProjection` the others.
+        dropout: Dropout of the attention weights.
+        own_keys: Whether it projects keys and values too, of a memory of width W. Otherwise it
+            projects queries alone, and a :class:`KeyProjection` keys and values.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, *, own_keys: bool = True) -> None:
@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def keys_values(
         self, memory_BTW: torch.Tensor, positions_TW: torch.Tensor | None = None
     ) -> KeysValues:
-        """Of a memory, with its own projection."""
+        """Return keys and values of a memory by the attention's own projection."""
         width = memory_BTW.shape[-1]
         weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
         return _keys_values(memory_BTW, weight, bias, positions_TW, self.heads)
@@ -78,7 +78,7 @@ class KeyProjection(nn.Module):
     def forward(
         self, memory_BTC: torch.Tensor, positions_TC: torch.Tensor | None = None
     ) -> KeysValues:
-        """Of a memory, with its positions in the keys."""
+        """Return keys and values of a memory, with its positions in the keys."""
         return _keys_values(memory_BTC, self.weight, self.bias, positions_TC, self.heads)
 
 

@@ -12,7 +12,7 @@ BOX_FEATURES = 4 * 2 * OCTAVES
 
 
 def normalised_boxes(boxes_BR4: torch.Tensor, sizes_B2: torch.Tensor) -> torch.Tensor:
-    """Boxes in 0 … 1 of their images, which is the frame of CLIP's squashed square.
+    """Return boxes in 0 … 1 of their images, which is the frame of CLIP's squashed square.
 
     Args:
         boxes_BR4: xyxy in original pixels.
@@ -23,7 +23,7 @@ def normalised_boxes(boxes_BR4: torch.Tensor, sizes_B2: torch.Tensor) -> torch.T
 
 
 def box_features(boxes_BR4: torch.Tensor) -> torch.Tensor:
-    """(B, R, 64) of normalised xyxy boxes: NeRF's encoding of centre x, y, width and height.
+    """Return NeRF's encoding (B, R, 64) of the centre, width and height of normalised xyxy boxes.
 
     For each value v the sines and cosines of 2^k π v, k = 0 … 7 (arXiv 2003.08934, equation 4).
     """

@@ -18,10 +18,10 @@ MOST_POSITIONS = 2**26
 
 
 class FusionOptions(Config):
-    """What a user chooses of a head. The defaults are the paper's.
+    """The fusion head's options. The defaults are the paper's.
 
-    Its bounds are far beyond any head that learns from a cache: what asks for more is a slip, or
-    a damaged file, and would ask for all memory.
+    The bounds are far beyond any head that learns from a cache: a larger value is a slip or a
+    damaged file, and would take all memory.
     """
 
     layers: int = Field(default=3, ge=1, le=128)
@@ -74,7 +74,7 @@ class FusionConfig(HeadShape, FusionOptions):
 
     @property
     def needs(self) -> HeadNeeds:
-        """What the head takes of a batch."""
+        """Tokens and boxes that the head takes of a batch."""
         return HeadNeeds(self.region_tokens, self.box_geometry)
 
     @property

@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         mask_BR: torch.Tensor | None,
         positions_TC: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Regions (B, R, W) attend to each other and to the memory (B, T, C)."""
+        """Let regions (B, R, W) attend to each other and to the memory (B, T, C)."""
         visible = None if mask_BR is None else visible_regions(mask_BR)
         shared = None if self.image_keys is None else self.image_keys(memory_BTC, positions_TC)
         for layer in cast(Iterable[DecoderLayer], self.layers):
@@ -63,7 +63,7 @@ class DecoderLayer(nn.Module):
     def keys_values(
         self, memory_BTC: torch.Tensor, positions_TC: torch.Tensor | None
     ) -> KeysValues:
-        """The layer's own, of the image tokens."""
+        """Return the layer's own keys and values of the image tokens."""
         if self.image_keys is not None:
             return cast(KeysValues, self.image_keys(memory_BTC, positions_TC))
         return self.multihead_attn.keys_values(memory_BTC, positions_TC)
@@ -71,7 +71,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x_BRW: torch.Tensor, image: KeysValues, visible_B1RR: torch.Tensor | None
     ) -> torch.Tensor:
-        """One layer: regions (B, R, W), the image's keys and values, and who sees whom."""
+        """Run the layer on regions (B, R, W), an image's keys and values, and a mask."""
         if self.norm_first:
             x_BRW = x_BRW + self._among_regions(self.norm1(x_BRW), visible_B1RR)
             x_BRW = x_BRW + self._to_image(self.norm2(x_BRW), image)
@@ -95,7 +95,7 @@ class DecoderLayer(nn.Module):
 
 
 def visible_regions(mask_BR: torch.Tensor) -> torch.Tensor:
-    """Which region may attend to which, (B, 1, R, R): real ones, and each row to itself.
+    """Return which region may attend to which, (B, 1, R, R): to real ones, and each row to itself.
 
     A padded row attends to itself alone, so that its softmax is defined, and no real region ever
     attends to it.

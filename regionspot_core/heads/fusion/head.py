@@ -23,7 +23,7 @@ from regionspot_core.heads.head import Head
 NORM_EPSILON = 1e-7
 """Added to a region embedding's length before dividing by it."""
 POSITION_DEVIATION = 0.02
-"""Of learned positions at first, as a Vision Transformer's (arXiv 2010.11929)."""
+"""Deviation of learned positions at first, as a Vision Transformer's (arXiv 2010.11929)."""
 
 
 class FusionHead(Head):
@@ -68,7 +68,7 @@ class FusionHead(Head):
             (B, R, D), each of length 1 (a padded row's value means nothing).
 
         Raises:
-            InputError: A shape does not fit the head, or the boxes it needs are missing.
+            InputError: If a shape does not fit the head, or the boxes it needs are missing.
         """
         self._check(region_tokens, image_tokens, region_mask, boxes)
         queries: torch.Tensor = self.to_clip(region_tokens)
@@ -83,7 +83,7 @@ class FusionHead(Head):
     def logits(
         self, region_embeddings: torch.Tensor, class_embeddings: torch.Tensor, clip_scale: float
     ) -> torch.Tensor:
-        """Scaled cosines (B, R, K) of (B, R, D) with unit class embeddings (K, D).
+        """Return scaled cosines (B, R, K) of (B, R, D) with unit class embeddings (K, D).
 
         Args:
             region_embeddings: What :meth:`forward` returned.
@@ -129,7 +129,7 @@ class FusionHead(Head):
 
 
 def _first_positions(config: FusionConfig) -> torch.Tensor | None:
-    """(T, C) of the tokens that are left after pooling: a parameter, a constant, or none."""
+    """Return positions (T, C) of the pooled image tokens: a parameter, a constant, or None."""
     if config.image_positions is None or config.image_tokens is None:
         return None
     tokens = config.image_tokens

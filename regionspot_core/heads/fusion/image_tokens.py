@@ -9,14 +9,14 @@ from regionspot_core.heads.fusion.token_grid import require_positions as require
 from regionspot_core.heads.fusion.token_grid import token_grid as token_grid
 
 TEMPERATURE = 10_000.0
-"""Of the sine and cosine positions (arXiv 1706.03762, section 3.5)."""
+"""Base of the positions' rates (arXiv 1706.03762, section 3.5)."""
 
 
 def pooled_tokens(tokens_BTC: torch.Tensor, p: int) -> torch.Tensor:
-    """Means over p × p patches, CLS as it is.
+    """Return means over p × p patches, CLS as it is.
 
     Raises:
-        InputError: The tokens are no grid that p divides.
+        InputError: If the tokens are no grid that p divides.
     """
     if p == 1:
         return tokens_BTC
@@ -29,13 +29,13 @@ def pooled_tokens(tokens_BTC: torch.Tensor, p: int) -> torch.Tensor:
 
 
 def sincos_positions(tokens: int, width: int) -> torch.Tensor:
-    """(T, C): sines and cosines of each patch's column and row, a half each; zeros for CLS.
+    """Return (T, C): sines and cosines of each patch's column and row, a half each; zeros for CLS.
 
     The two-dimensional form of MoCo v3 (arXiv 2104.02057, section 4.1): a quarter of the channels
     each for sin x, cos x, sin y and cos y, in patches, at rates from 1 to 1/10 000.
 
     Raises:
-        InputError: The tokens are no square grid.
+        InputError: If the tokens are no square grid.
     """
     grid, quarter = token_grid(tokens), width // 4
     rates = TEMPERATURE ** -(torch.arange(quarter, dtype=torch.float64) / quarter)

@@ -21,14 +21,14 @@ class TokenGrid:
 
     @property
     def tokens(self) -> int:
-        """T"""
+        """T, the number of tokens."""
         return self.cls + self.side**2
 
     def pooled(self, p: int) -> TokenGrid:
-        """The grid after p × p pooling.
+        """Return the grid after p × p pooling.
 
         Raises:
-            InputError: p does not divide the grid's side.
+            InputError: If p does not divide the grid's side.
         """
         if self.side % p:
             raise InputError(
@@ -39,10 +39,10 @@ class TokenGrid:
 
 
 def token_grid(tokens: int) -> TokenGrid:
-    """How T tokens lie in the image; no number is both a square and a square and one, but 1.
+    """Return the grid that T tokens lie on. Only 1 is both a square and a square plus one.
 
     Raises:
-        InputError: They are no square grid, with or without CLS.
+        InputError: If they are no square grid, with or without CLS.
     """
     for cls in (0, 1):
         side = math.isqrt(tokens - cls)
@@ -55,10 +55,10 @@ def token_grid(tokens: int) -> TokenGrid:
 
 
 def require_positions(kind: Positions, tokens: int | None, width: int) -> None:
-    """Refuse positions that cannot be given to T tokens of width C.
+    """Refuse positions that cannot be added to T tokens of width C.
 
     Raises:
-        InputError: That is so.
+        InputError: If the number of tokens is unknown, or no grid, or C is no multiple of 4.
     """
     if kind is not None and tokens is None:
         raise InputError(

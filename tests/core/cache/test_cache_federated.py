@@ -20,7 +20,7 @@ from regionspot_core.cache.maintenance.restore import restore_plan_files
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.cache.read.order import BatchOrder
 from regionspot_core.cache.read.part_reader import PartReader
 from regionspot_core.cache.read.reader import FeatureCache
@@ -224,7 +224,7 @@ def test_an_export_comes_back_byte_for_byte(tmp_path: Path, empty: bool) -> None
             assert file[f"image/{name}_start"][...].tolist() == lists.start.tolist()
     ZipExport(tmp_path / "s").write(tmp_path / "s.zip", nothing)
     with ZipFileStore(tmp_path / "s.zip") as source:
-        Import(source, tmp_path / "back").run(nothing)
+        import_of(source, tmp_path / "back").run(nothing)
     assert files_of(tmp_path / "back") == files_of(tmp_path / "s")
     negative = FeatureCache(tmp_path / "back").negative
     assert negative is not None

@@ -91,7 +91,7 @@ def test_a_merge_holds_every_part_that_any_store_holds(
     assert files_of(folder / "out") == files_of(folder / "one run")
     assert report == MergeReport(
         parts=PARTS,
-        parts_there=len(before),
+        parts_before=len(before),
         parts_copied=len(there - before),
         parts_in_several=sum(sum(part in each for each in held) > 1 for part in range(PARTS)),
         parts_differing=0,
@@ -188,7 +188,7 @@ def test_a_damaged_file_stops_the_merge_which_then_goes_on(
     assert not (tmp_path / "out" / marker_key(2)).exists()
     path.write_bytes(content)
     report = merge([tmp_path / "a"], tmp_path / "out")
-    assert (report.parts_there, report.parts_copied) == (2, 3)
+    assert (report.parts_before, report.parts_copied) == (2, 3)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "a")
 
 
@@ -216,7 +216,7 @@ def test_an_interrupted_merge_goes_on(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="4 of 5 parts are not written yet"):
         FeatureCache(tmp_path / "out")
     report = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
-    assert (report.parts_there, report.parts_copied, report.missing) == (1, 4, ())
+    assert (report.parts_before, report.parts_copied, report.missing) == (1, 4, ())
     make_store(tmp_path / "one run", range(PARTS))
     assert files_of(tmp_path / "out") == files_of(tmp_path / "one run")
 

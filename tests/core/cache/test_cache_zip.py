@@ -13,7 +13,7 @@ import zarr
 
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.errors import CacheDamagedError, CacheError, InputError, RegionSpotError
 from regionspot_core.testing import files_of, make_cache
 
@@ -31,7 +31,7 @@ def export(store: Path, path: Path) -> Path:
 
 def import_to(path: Path, store: Path) -> int:
     with ZipFileStore(path) as source:
-        return Import(source, store).run(nothing)
+        return import_of(source, store).run(nothing).parts_copied
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_an_interrupted_import_goes_on(store: Path, exported: Path, tmp_path: Pa
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            Import(source, tmp_path / "out").run(stop_after_one)
+            import_of(source, tmp_path / "out").run(stop_after_one)
     assert 0 < import_to(exported, tmp_path / "out") < 3
     assert files_of(tmp_path / "out") == files_of(store)
 

@@ -18,7 +18,7 @@ from regionspot_core.cache.maintenance.restore import restore_plan_files
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import checks, verify
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_attributes, read_plan
 from regionspot_core.cache.storage.markers import PLAN_FILES, read_plan_files
@@ -110,7 +110,7 @@ def read(store: Path, out: Path) -> None:
 
 def import_(store: Path, out: Path) -> None:
     with ZipFileStore(store.parent / "store.zip") as source:
-        Import(source, out / "imported").run(lambda _: None)
+        import_of(source, out / "imported").run(lambda _: None)
 
 
 def repair(store: Path, out: Path) -> None:

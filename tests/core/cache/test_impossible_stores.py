@@ -21,7 +21,7 @@ from regionspot_core.cache.maintenance.merge import Merge
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import checks, verify
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.markers import COMPLETE, PLAN_FILES, marker_key
 from regionspot_core.cache.storage.store import open_store
@@ -154,7 +154,7 @@ def import_(store: Path) -> None:
         for key, content in files_of(store).items():
             file.writestr(key, content)
     with ZipFileStore(store.with_name("store.zip")) as source:
-        Import(source, store.with_name("back")).run(lambda _: None)
+        import_of(source, store.with_name("back")).run(lambda _: None)
 
 
 def verify_all(store: Path) -> bool:

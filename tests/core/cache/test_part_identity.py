@@ -17,7 +17,7 @@ from regionspot_core.cache.layout.shards import Pieces
 from regionspot_core.cache.maintenance.survey import survey_store
 from regionspot_core.cache.maintenance.verify import Verification, checks, verify
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
-from regionspot_core.cache.maintenance.zip_import import Import
+from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import (
@@ -205,7 +205,7 @@ def test_a_store_of_the_version_before_is_read_and_travels_byte_for_byte(
     assert verified(store).whole
     ZipExport(store).write(tmp_path / "store.zip", lambda _: None)
     with ZipFileStore(tmp_path / "store.zip") as source:
-        Import(source, tmp_path / "back").run(lambda _: None)
+        import_of(source, tmp_path / "back").run(lambda _: None)
     assert files_of(tmp_path / "back") == files_of(store)
 
 

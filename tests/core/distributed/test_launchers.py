@@ -19,11 +19,13 @@ from regionspot_extract.run import run_extraction
 
 
 class Threads:
-    speaks, patience = True, 0.0
+    is_main, patience = True, 0.0
 
     def run(self, job: Job) -> None:
         shares = [Shard(index=1, of=2), Shard(index=2, of=2)]
-        workers = [Worker(share, tell=lambda message: job.hear(message, None)) for share in shares]
+        workers = [
+            Worker(share, send=lambda message: job.on_message(message, None)) for share in shares
+        ]
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(job.run, workers))
 

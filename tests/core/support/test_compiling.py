@@ -76,7 +76,9 @@ def test_without_a_compiler_it_is_refused() -> None:
 
 
 def test_nothing_is_tried_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regionspot_core.backbones.runtime.why_not", lambda device: "no compiler")
+    monkeypatch.setattr(
+        "regionspot_core.backbones.runtime.compile_obstacle", lambda device: "no compiler"
+    )
     assert Runtime.create("cpu").kernels(torch.relu) is torch.relu
     with pytest.raises(InputError, match="no compiler"):
         Runtime.create("cpu", compile=2)

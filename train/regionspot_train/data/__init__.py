@@ -1,1 +1,1 @@
-"""What a run reads: its caches, mixed and in order."""
+"""Batches of a run: its caches, mixed and in order."""

@@ -23,14 +23,14 @@ from regionspot_train.processes import Processes
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """What one step learns from."""
+    """Input of one step."""
 
     source: int
-    """Which of the run's caches it is of."""
+    """Number of the run's cache that it comes from."""
     features: FeatureBatch
     """This process's share of its images."""
     regions: int
-    """Of all processes' shares."""
+    """Number of regions in all processes' shares."""
 
     @property
     def nbytes(self) -> int:
@@ -39,23 +39,24 @@ class TrainBatch:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _BatchRequest:
+    """Images that a step reads."""
+
     source: int
     epoch: int
     images: NDArray[np.int64]
-    """Of the whole batch."""
+    """(B,) indices of the whole batch's images."""
 
 
 class FeatureLoader:
-    """The batches of the steps ``start_step`` to ``config.steps``; images without regions are in
-    none.
+    """Batches of the steps ``start_step`` to ``config.steps``, without images that have no region.
 
     Each step reads one of the caches. Each ``iter()`` begins anew. Reading goes on in a thread (a
     thread a cache in a windowed shuffle) that ends when the iteration ends, is closed or is left.
 
     Args:
         sources: What to read.
-        config: Its ``steps``, ``batch_images``, ``seed``, ``data`` and ``reading`` are looked at.
+        config: Of it ``steps``, ``batch_images``, ``seed``, ``data`` and ``reading`` count.
         start_step: The first step, counted from ``config.data.first_batch``.
         processes: Each gets its share of every batch's images.
         endless: Whether to go on past ``config.steps``.
@@ -99,27 +100,27 @@ class FeatureLoader:
             yield from self._in_windows()
         else:
             ahead = ReadAhead(
-                self._read, self._wanted(), memory_bytes=self._reading.memory_mib * 2**20
+                self._read, self._requests(), memory_bytes=self._reading.memory_mib * 2**20
             )
             yield from ahead
 
-    def _wanted(self) -> Iterator[_Wanted]:
-        """What each step reads, in a full shuffle."""
+    def _requests(self) -> Iterator[_BatchRequest]:
+        """Yield the images of each step in a full shuffle."""
         done = self._mixture.before(self._start)
         batches = [
             order.numbered_batches(int(n)) for order, n in zip(self._orders, done, strict=True)
         ]
         for source in islice(self._mixture.steps(self._start), self._count):
-            yield _Wanted(source, *next(batches[source]))
+            yield _BatchRequest(source, *next(batches[source]))
 
-    def _read(self, wanted: _Wanted) -> TrainBatch:
-        mine = wanted.images[self._processes.share]
-        features = self._views[wanted.source].read(mine, wanted.epoch)
-        counts = self._sources[wanted.source].cache.region_counts[wanted.images]
-        return TrainBatch(wanted.source, features, int(counts.sum()))
+    def _read(self, request: _BatchRequest) -> TrainBatch:
+        images = request.images[self._processes.share]
+        features = self._views[request.source].read(images, request.epoch)
+        counts = self._sources[request.source].cache.region_counts[request.images]
+        return TrainBatch(request.source, features, int(counts.sum()))
 
     def _in_windows(self) -> Iterator[TrainBatch]:
-        """Every process reads whole parts, and takes its share of each batch."""
+        """Yield batches of whole parts: every process reads all of them and takes its share."""
         done = self._mixture.before(self._start)
         with ExitStack() as stack:
             batches = []
@@ -128,5 +129,5 @@ class FeatureLoader:
                 batches.append(stack.enter_context(closing(reader.batches(int(n)))))
             for source in islice(self._mixture.steps(self._start), self._count):
                 whole = next(batches[source])
-                mine = whole.images(self._processes.share)
-                yield TrainBatch(source, mine, int(whole.mask.sum()))
+                share = whole.images(self._processes.share)
+                yield TrainBatch(source, share, int(whole.mask.sum()))

@@ -1,4 +1,4 @@
-"""Which of several caches each step of a run reads: by weight, by the seed alone."""
+"""The cache that each step of a run reads, drawn by weight and by the seed alone."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Mixture:
         self._seed = seed
 
     def steps(self, start: int = 0) -> Iterator[int]:
-        """The cache of each step from ``start`` on, without end."""
+        """Yield the cache of each step from ``start`` on, without end."""
         for number in count(start // BLOCK):
             yield from self._block(number)[start % BLOCK :].tolist()
             start = 0
 
     def before(self, step: int) -> NDArray[np.int64]:
-        """(N,) how many of the steps before ``step`` each cache has."""
+        """Return (N,) how many of the steps before ``step`` each cache has."""
         counts = np.zeros(len(self._shares), dtype=np.int64)
         if len(counts) == 1:
             return counts + step

@@ -1,4 +1,4 @@
-"""How often images are repeated, so that rare classes are seen more."""
+"""Repeat factors of images, so that rare classes are seen more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def repeat_factors(
     image_R: NDArray[np.int64], class_R: NDArray[np.int64], *, images: int, threshold: float
 ) -> NDArray[np.float64]:
-    """Repeat-factor sampling of Gupta et al. 2019 (LVIS, arXiv 1908.03195), appendix B.
+    """Return the repeat factors of Gupta et al. 2019 (LVIS, arXiv 1908.03195), appendix B.
 
     With f_c the share of images that have class c, the class's factor is
     ``max(1, sqrt(threshold / f_c))``, and an image's is the largest of its classes'.

@@ -24,17 +24,17 @@ class Source:
 
     cache: FeatureCache
     bank: ClassBank
-    """Of its own vocabulary."""
+    """Class embeddings of the cache's own vocabulary."""
     images: NDArray[np.int64]
-    """(I,) those with regions, as indices of the cache."""
+    """(I,) indices of the images with regions."""
     repeat: NDArray[np.float64] | None
     """(I,) how often each comes an epoch; None: once."""
     weight: float
-    """Of its share of the steps."""
+    """Weight of this cache in the sampling mix."""
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """Path or URL of the store."""
         return str(self.cache.stores[0].store)
 
 
@@ -42,10 +42,10 @@ def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> t
     """Open the caches of a run.
 
     Raises:
-        CacheError: One is missing, unfinished, empty or without regions, or has regions of classes
-            that its vocabulary lacks.
-        ConfigError: Weights or views are asked for that do not fit the caches.
-        FingerprintError: They are of different backbones or different CLIPs' texts.
+        CacheError: If a cache is missing, unfinished, empty or without regions, or has regions of
+            classes that its vocabulary lacks.
+        ConfigError: If weights or views do not fit the caches.
+        FingerprintError: If they are of different backbones or different CLIPs' texts.
     """
     several = [stores] if isinstance(stores, Location) else list(stores)
     if not several:
@@ -67,10 +67,10 @@ def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> t
 
 
 def require_labels(sources: Sequence[Source], loss: LossConfig) -> None:
-    """Refuse caches whose labels do not say what a loss needs.
+    """Refuse caches that lack the labels of a loss.
 
     Raises:
-        CacheError: The loss is federated, and a cache does not have its images' negative classes.
+        CacheError: If the loss is federated, and a cache has no negative classes of its images.
     """
     for source in sources if loss.federated else ():
         if source.cache.negative is None:

@@ -1,4 +1,4 @@
-"""Which view of each image an epoch reads: its own boxes or jittered ones, as it is or mirrored."""
+"""The view of each image in an epoch: its own boxes or jittered ones, as it is or mirrored."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Views:
         self._of_epoch = lru_cache(maxsize=2)(self._draw)
 
     def read(self, images: NDArray[np.int64], epoch: int) -> FeatureBatch:
-        """The images at these indices, as the epoch shows them."""
+        """Read the images at these indices in the epoch's views."""
         if not (self._copies or self._flip):
             return self._cache.read(images)
         flipped, copy = self._of_epoch(epoch)
         return self._cache.read(images, flipped=flipped[images], copy=copy[images])
 
     def _draw(self, epoch: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """(len(cache),) whether each image is mirrored, and which copy of its boxes is read."""
+        """Return whether each image is mirrored, and which copy of its boxes is read."""
         rng = np.random.default_rng([self._seed, epoch, 1])
         count = len(self._cache)
         flipped = rng.random(count) < 0.5 if self._flip else np.zeros(count, dtype=bool)

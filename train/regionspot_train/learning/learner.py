@@ -1,4 +1,4 @@
-"""A head that learns: its weights, its optimiser, and all else that decides its next step."""
+"""A head that learns: its weights, its optimiser, and the rest that decides its next step."""
 
 from __future__ import annotations
 
@@ -31,18 +31,25 @@ from regionspot_train.processes import Processes
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 RANK_SEEDS = 1_000_003
-"""Between the seeds of two processes' dropout."""
+"""Difference between the seeds of two processes' dropout."""
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What one step gave."""
+class StepResult:
+    """A step that was taken."""
 
     loss: torch.Tensor
-    """Of the whole batch."""
+    """Loss of the whole batch."""
     gradient_norm: torch.Tensor
-    """Before clipping."""
+    """Norm before clipping."""
     lr: float
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """A step that could not be taken: the head's numbers are no longer finite."""
+
+    reason: str
 
 
 class Learner:
@@ -59,7 +66,7 @@ class Learner:
         processes: Processes | None = None,
     ) -> None:
         self.step = 0
-        """Steps learnt so far."""
+        """Number of steps that were taken."""
         self.config = config
         self.device = device
         self._processes = processes or Processes()
@@ -94,19 +101,19 @@ class Learner:
 
     @property
     def head(self) -> Head:
-        """What has been learnt: the head, or the mean of its weights if that was asked for."""
+        """The head to keep: the one that learns, or the mean of its weights."""
         if self._average is None:
             return self._learning
         return cast(Head, self._average.module)
 
     @property
     def learning(self) -> Head:
-        """The head that each step changes."""
+        """The head that every step changes."""
         return self._learning
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learnt."""
+        """Number of weights that are learnt."""
         return sum(parameter.numel() for parameter in self._learning.parameters())
 
     def start_from(self, weights: dict[str, torch.Tensor]) -> None:
@@ -115,11 +122,11 @@ class Learner:
         if self._average is not None:
             cast(Head, self._average.module).load_state_dict(weights)
 
-    def learn(self, batch: TrainBatch) -> Learnt:
+    def learn(self, batch: TrainBatch) -> StepResult:
         """Take one step.
 
         Raises:
-            CheckpointError: The loss or its gradient is not finite; the images are named.
+            CheckpointError: If the loss or its gradient is not finite; the message names images.
         """
         reach("train step", self.step)
         classes = self.classes(batch)
@@ -138,37 +145,37 @@ class Learner:
                     loss += part.detach()
         return self.take_step(self._processes.all_reduce_sum(loss), batch)
 
-    def try_to_learn(self, batch: TrainBatch) -> Learnt | CheckpointError:
-        """As :meth:`learn`, and the error as a value where numbers are no longer finite."""
+    def try_to_learn(self, batch: TrainBatch) -> StepResult | StepFailure:
+        """Take one step, and return a failure where :meth:`learn` would raise."""
         try:
             return self.learn(batch)
         except CheckpointError as error:
-            return error
+            return StepFailure(str(error))
 
     def classes(self, batch: TrainBatch) -> Classes:
-        """What a batch's regions are told apart by: its cache's vocabulary, or what is drawn."""
+        """Return the classes of a batch's logits: its cache's vocabulary, or some drawn of it."""
         classes, negatives = self._classes[batch.source], self.config.loss.negatives
         if negatives is None:
             return classes
-        own = torch.zeros(len(classes.embeddings_KD), device=self.device)
-        own[batch.features.classes[batch.features.mask].to(self.device)] = 1
-        own = self._processes.all_reduce_sum(own) > 0
+        present = torch.zeros(len(classes.embeddings_KD), device=self.device)
+        present[batch.features.classes[batch.features.mask].to(self.device)] = 1
+        present = self._processes.all_reduce_sum(present) > 0
         among = None
         if self.config.loss.federated:
-            counted = counted_classes(batch.features, len(own)).any(0).to(own)
+            counted = counted_classes(batch.features, len(present)).any(0).to(present)
             among = self._processes.all_reduce_sum(counted) > 0
-        return classes.drawn(own, negatives, (self.config.seed, self.step), among_K=among)
+        return classes.drawn(present, negatives, (self.config.seed, self.step), among_K=among)
 
     def autocast(self) -> torch.autocast:
-        """The arithmetic of the head's forward pass."""
+        """Return a context with the arithmetic of the head's forward pass."""
         kind = PRECISIONS.get(self.config.precision)
         return torch.autocast(self.device.type, dtype=kind, enabled=kind is not None)
 
-    def take_step(self, loss: torch.Tensor, batch: TrainBatch) -> Learnt:
-        """Change the weights by the gradients that are there.
+    def take_step(self, loss: torch.Tensor, batch: TrainBatch) -> StepResult:
+        """Change the weights by their gradients.
 
         Raises:
-            CheckpointError: They, or the loss, are not finite.
+            CheckpointError: If a gradient or the loss is not finite.
         """
         self._scaler.unscale_(self._optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
@@ -185,12 +192,12 @@ class Learner:
         self._scaler.update()
         if self._average is not None:
             self._average.update_parameters(self._learning)
-        return Learnt(loss.detach(), norm.detach(), lr)
+        return StepResult(loss.detach(), norm.detach(), lr)
 
     def state(self) -> dict[str, Any]:
-        """All but the head that decides what the next steps give: tensors and plain values.
+        """Return all but the head that decides the next steps, as tensors and plain values.
 
-        Every process must ask; any of theirs will do.
+        Every process must call this; each gets the whole state.
         """
         state = {
             "step": self.step,
@@ -204,9 +211,9 @@ class Learner:
         return state
 
     def restore(self, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        """Go on where another learner of the same config had this head and :meth:`state`.
+        """Take over the head and :meth:`state` of another learner of the same config.
 
-        With another number of processes than it had, dropout goes on with new numbers.
+        With another number of processes, dropout goes on with new random numbers.
         """
         self.head.load_state_dict(weights)
         if self._average is not None:
@@ -239,8 +246,8 @@ def head_shape(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> Hea
     """Return the head's whole shape: what the user chose, and the widths of the cache's models.
 
     Raises:
-        ConfigError: They do not fit together.
-        InputError: The head is to see tokens that the cache does not keep.
+        ConfigError: If they do not fit together.
+        InputError: If the head needs tokens that the cache does not keep.
     """
     plan, kind = cache.plan, head_kind(config.head.kind)
     choice = kind.needs(config.head).region_tokens
@@ -264,7 +271,7 @@ def _average(head: Head, decay: float | None) -> AveragedModel | None:
 
 
 def _pieces(batch: FeatureBatch, count: int) -> list[FeatureBatch]:
-    """The batch cut by images into ``count`` pieces, fewer where it has fewer images."""
+    """Cut a batch by images into ``count`` pieces, fewer where it has fewer images."""
     if count == 1:
         return [batch]
     size = -(-len(batch) // count)

@@ -8,20 +8,20 @@ from dataclasses import replace
 import torch
 
 from regionspot_train.data.loader import TrainBatch
-from regionspot_train.learning.learner import Learner, Learnt
+from regionspot_train.learning.learner import Learner, StepFailure, StepResult
 from regionspot_train.learning.stacked import Stack, stack_key
 
 
 class Lockstep:
     """Lets learners take their steps on one batch after another.
 
-    What a learner learns is what it would learn alone: each has its own weights, optimiser,
-    schedule, loss and random numbers.
+    Each learns what it would learn alone: it has its own weights, optimiser, schedule, loss and
+    random numbers.
 
     Args:
-        device: Where all heads are.
+        device: Device of all heads.
         stacked: Whether heads of one shape are computed together, as one batched computation.
-            Where their dropout is not 0 they stay apart: its random numbers are each head's own.
+            Heads with dropout stay apart, as its random numbers are each head's own.
     """
 
     def __init__(self, device: torch.device, *, stacked: bool = False) -> None:
@@ -29,14 +29,16 @@ class Lockstep:
         self._stacked = stacked
         self._stacks: dict[tuple[int, ...], Stack] = {}
 
-    def learn(self, learners: Sequence[Learner], batch: TrainBatch) -> list[Learnt | Exception]:
-        """Let each take a step. One whose numbers are no longer finite gives its error instead."""
+    def learn(
+        self, learners: Sequence[Learner], batch: TrainBatch
+    ) -> list[StepResult | StepFailure]:
+        """Let each learner take a step, and return each one's result."""
         # Converted and sent to the device once, not once for each head.
         features = batch.features.as_float(self._device)
         batch = replace(batch, features=features)
-        results: list[Learnt | Exception | None] = [None] * len(learners)
+        results: list[StepResult | StepFailure | None] = [None] * len(learners)
         stacks = {}
-        for places in self._together(learners):
+        for places in self._stackable(learners):
             members = [learners[n] for n in places]
             key = tuple(map(id, members))
             stacks[key] = self._stacks.get(key) or Stack(members)
@@ -48,8 +50,8 @@ class Lockstep:
             for learner, result in zip(learners, results, strict=True)
         ]
 
-    def _together(self, learners: Sequence[Learner]) -> list[list[int]]:
-        """The places of those that are computed together, two or more each."""
+    def _stackable(self, learners: Sequence[Learner]) -> list[list[int]]:
+        """Return the places of learners that are computed together, two or more in each list."""
         if not self._stacked:
             return []
         groups: dict[str, list[int]] = {}

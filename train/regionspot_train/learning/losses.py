@@ -15,7 +15,7 @@ def region_losses(
     config: LossConfig,
     counted_BK: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The loss of every region, (B, R).
+    """Return the loss of every region, (B, R).
 
     ``focal`` is the sigmoid focal loss of Lin et al. 2017 (arXiv 1708.02002) against one-hot
     targets, summed over the K classes. ``softmax`` is cross-entropy over the vocabulary.
@@ -23,9 +23,9 @@ def region_losses(
     Args:
         logits_BRK: Scores before any sigmoid or softmax.
         classes_BR: Class indices; a padded region's -1 gives a value that means nothing.
-        config: Which loss.
-        counted_BK: From :func:`counted_classes`: the sum, or the vocabulary, is of an image's
-            counted classes and the region's own, which is one of them. None: of all classes.
+        config: The loss and its options.
+        counted_BK: Result of :func:`counted_classes`: the loss is over an image's counted classes,
+            the region's own among them. None: over all classes.
     """
     classes_BR = classes_BR.clamp(min=0)
     if counted_BK is not None:
@@ -75,9 +75,10 @@ def _focal(logits_BRK: torch.Tensor, classes_BR: torch.Tensor, config: LossConfi
 
 
 def counted_classes(batch: FeatureBatch, count: int) -> torch.Tensor:
-    """(B, K) which classes the labels of an image speak of: those that are annotated in it, and
-    those known to be absent. Of all others nothing is known, as LVIS's annotators were not asked
-    (Gupta et al. 2019, arXiv 1908.03195).
+    """Return (B, K) the classes that an image is labelled for: annotated in it, or known absent.
+
+    Of other classes nothing is known, as LVIS's annotators were not asked for them (Gupta et al.
+    2019, arXiv 1908.03195).
 
     Zhou et al. 2021 (CenterNet2, arXiv 2103.07461) draw the negatives of their federated loss from
     all classes by frequency, the same for all images of a batch; these are each image's verified
@@ -85,7 +86,7 @@ def counted_classes(batch: FeatureBatch, count: int) -> torch.Tensor:
 
     Args:
         batch: The images, with their negative classes.
-        count: K, the classes there are.
+        count: K, the number of classes.
     """
     known = torch.cat([batch.classes, batch.negative_classes], dim=1)
     counted = torch.zeros(len(known), count + 1, dtype=torch.bool, device=known.device)
@@ -97,16 +98,16 @@ def counted_classes(batch: FeatureBatch, count: int) -> torch.Tensor:
 def reduce_losses(
     losses_BR: torch.Tensor, mask_BR: torch.Tensor, config: LossConfig, *, regions: int
 ) -> torch.Tensor:
-    """One number from the losses of regions; padding counts for nothing.
+    """Reduce the losses of regions to one number, without padding.
 
-    Summed over the pieces of a batch it is the batch's. An image without regions adds 0 to the
+    The sum over a batch's pieces is the batch's loss. An image without regions adds 0 to the
     paper's reduction.
 
     Args:
-        losses_BR: What :func:`region_losses` gave.
+        losses_BR: Result of :func:`region_losses`.
         mask_BR: True where there is a region.
-        config: Which reduction.
-        regions: How many the whole batch has, of which these may be some.
+        config: The reduction.
+        regions: Number of regions of the whole batch, of which these may be a part.
     """
     losses = losses_BR.masked_fill(~mask_BR, 0.0)
     if config.reduction == "mean":

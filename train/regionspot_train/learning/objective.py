@@ -1,4 +1,4 @@
-"""A head and its loss on a cached batch, as one module: what learns, on one process or several."""
+"""A head and its loss on a cached batch, as one module that one process or several train."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from regionspot_core.errors import ConfigError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import KeptTokens
-from regionspot_core.support.compiling import why_not
+from regionspot_core.support.compiling import compile_obstacle
 from regionspot_train.config import LossConfig
 from regionspot_train.learning.losses import counted_classes, reduce_losses, region_losses
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that a batch's regions are told apart by."""
+    """Classes of a batch's logits."""
 
     embeddings_KD: torch.Tensor
     clip_scale: float
-    """Of the frozen CLIP's logits."""
+    """Scale of the frozen CLIP's logits."""
     place: torch.Tensor | None = None
-    """Each class index of the vocabulary as a place among these, where they are not all of it."""
+    """Place of each class of the vocabulary among these; None: these are the whole vocabulary."""
     drawn_K: torch.Tensor | None = None
-    """Which of the vocabulary's classes they are, likewise."""
+    """Mask of the vocabulary's classes that are among these; None: all are."""
 
     @property
     def vocabulary(self) -> int:
-        """K, how many classes there are, drawn or not."""
+        """K, the number of the vocabulary's classes, drawn or not."""
         return len(self.embeddings_KD if self.drawn_K is None else self.drawn_K)
 
     def drawn(
         self,
-        own_K: torch.Tensor,
+        present_K: torch.Tensor,
         negatives: int,
         seed: tuple[int, ...],
         *,
         among_K: torch.Tensor | None = None,
     ) -> Classes:
-        """Those that a batch has and ``negatives`` others by the seed; all where they are fewer.
+        """Return the classes that a batch has, and ``negatives`` others drawn by the seed.
 
         Args:
-            own_K: (K,) bool, which of the vocabulary's classes the batch's regions have.
-            negatives: How many of the others.
+            present_K: (K,) bool, True for classes of the batch's regions.
+            negatives: Number of other classes; all where there are fewer.
             seed: The same seed, the same others.
-            among_K: (K,) bool, which of the others may be drawn; None: all.
+            among_K: (K,) bool, True for other classes that may be drawn; None: all.
         """
-        order = np.random.default_rng(seed).permutation(len(own_K))
-        drawn = own_K.clone()
-        others = torch.from_numpy(order).to(drawn.device)
-        may = ~own_K if among_K is None else among_K & ~own_K
-        drawn[others[may[others]][:negatives]] = True
+        order = np.random.default_rng(seed).permutation(len(present_K))
+        drawn = present_K.clone()
+        shuffled = torch.from_numpy(order).to(drawn.device)
+        allowed = ~present_K if among_K is None else among_K & ~present_K
+        drawn[shuffled[allowed[shuffled]][:negatives]] = True
         return Classes(self.embeddings_KD[drawn], self.clip_scale, drawn.cumsum(0) - 1, drawn)
 
 
@@ -64,14 +64,14 @@ class Objective(nn.Module):
     """The loss of a head.
 
     Args:
-        head: What learns.
-        config: Which loss.
-        kept: What the caches keep of SAM's tokens.
-        device: Where the head is.
+        head: The head that learns.
+        config: The loss and its options.
+        kept: SAM's tokens that the caches keep.
+        device: Device of the head.
         compiled: Whether ``torch.compile`` makes its kernels, at the first batch.
 
     Raises:
-        ConfigError: They are to be made, and cannot be here.
+        ConfigError: If kernels cannot be compiled on this machine.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Objective(nn.Module):
         self._device = device
 
     def forward(self, batch: FeatureBatch, classes: Classes, regions: int) -> torch.Tensor:
-        """The loss of some of a whole batch's images: their sum over all of it is the batch's.
+        """Return the loss of a part of a batch; the sum over all parts is the batch's.
 
         Args:
-            batch: The images.
-            classes: What their regions are told apart by.
-            regions: How many the whole batch has.
+            batch: The part's images.
+            classes: Classes of the logits.
+            regions: Number of regions of the whole batch.
         """
         embedded, mask = embed(self._run, batch, self.kept, self._device)
         return self.of_embedded(embedded, mask, batch, classes, regions)
@@ -109,7 +109,7 @@ class Objective(nn.Module):
         classes: Classes,
         regions: int,
     ) -> torch.Tensor:
-        """The same for regions that the head has embedded."""
+        """Return the loss of regions that the head has embedded."""
         true = batch.classes.to(self._device).clamp(min=0)
         if classes.place is not None:
             true = classes.place[true]
@@ -123,7 +123,7 @@ class Objective(nn.Module):
 
 
 def _compiled(head: Head, device: torch.device) -> Head:
-    if reason := why_not(device):
+    if reason := compile_obstacle(device):
         raise ConfigError(
             f"compile=true: torch.compile cannot make kernels here ({reason}); install a C++ "
             f"compiler (g++ or clang++), or set compile=false"

@@ -1,4 +1,4 @@
-"""AdamW and the learning rate's course."""
+"""AdamW and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from regionspot_train.config import OptimiserConfig
 
 
 def make_optimiser(head: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW over the head's parameters, matrices decayed and the rest not."""
+    """Return AdamW over the head's parameters, with weight decay on matrices alone."""
     parameters = list(head.parameters())
     groups = [
         {
@@ -23,7 +23,7 @@ def make_optimiser(head: torch.nn.Module, config: OptimiserConfig) -> torch.opti
 
 
 def rate_factor(step: int, steps: int, config: OptimiserConfig) -> float:
-    """What the learning rate is multiplied by at ``step`` (from 0) of ``steps``.
+    """Return the factor of the learning rate at ``step`` (from 0) of ``steps``.
 
     Linear from ``warmup_factor`` to 1 over the warm-up; then constant, divided by ten at each
     milestone, or a half cosine that ends at 0.

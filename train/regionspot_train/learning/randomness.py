@@ -13,8 +13,8 @@ class RandomStream:
     """Random numbers by a seed, whatever else in the process draws some.
 
     Args:
-        seed: Of the stream.
-        device: Where numbers are drawn besides the CPU.
+        seed: Seed of the stream.
+        device: Device that draws numbers besides the CPU.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -22,12 +22,12 @@ class RandomStream:
         outer = self._now()
         torch.manual_seed(seed)
         self.state = self._now()
-        """Where the stream is: tensors, to be kept and set again."""
+        """State of the stream: tensors, to be kept and set again."""
         self._set(outer)
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
-        """What PyTorch draws here comes from the stream."""
+        """Let PyTorch draw from the stream inside the context."""
         outer = self._now()
         self._set(self.state)
         try:

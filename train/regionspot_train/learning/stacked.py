@@ -1,7 +1,7 @@
 """Heads of one shape, computed as one: their weights lie in one tensor, a slice each.
 
 Each learner's parameters become views of the stacked ones, so that optimisers, checkpoints and
-validation see what they always see; only the way through the heads and back is batched
+validation need not know of it; only the forward and backward passes are batched
 (``torch.func.vmap``).
 """
 
@@ -19,11 +19,11 @@ from regionspot_core.heads.cached import head_inputs
 from regionspot_core.heads.fusion import FusionHead
 from regionspot_core.heads.registry import unallocated_head
 from regionspot_train.data.loader import TrainBatch
-from regionspot_train.learning.learner import Learner, Learnt
+from regionspot_train.learning.learner import Learner, StepFailure, StepResult
 
 
 def stack_key(learner: Learner) -> str | None:
-    """What is equal for learners that may be stacked; None for one that must stay alone."""
+    """Return a key that learners which may be stacked share; None if one must stay alone."""
     config, head = learner.config, learner.learning
     # What a user's class computes may not be batched: it may draw random numbers, or branch.
     if not isinstance(head, FusionHead) or head.config.dropout > 0:
@@ -54,25 +54,25 @@ class Stack:
             for head, own in zip(heads, stacked.detach(), strict=True):
                 head.get_parameter(name).data = own
 
-    def learn(self, batch: TrainBatch) -> list[Learnt | Exception]:
-        """Let each take a step on a batch whose features are on the heads' device."""
+    def learn(self, batch: TrainBatch) -> list[StepResult | StepFailure]:
+        """Let each learner take a step on a batch whose features are on the heads' device."""
         losses = self._backward(batch)
-        results: list[Learnt | Exception] = []
+        results: list[StepResult | StepFailure] = []
         for n, (learner, loss) in enumerate(zip(self._learners, losses, strict=True)):
             for name, stacked in self._weights.items():
                 if stacked.grad is not None:
                     parameter = learner.learning.get_parameter(name)
                     own = stacked.grad[n]
-                    # The logit scale is outside of what is stacked: its gradient is there.
+                    # The logit scale is not part of the stacked pass: it has its gradient already.
                     parameter.grad = own if parameter.grad is None else parameter.grad + own
             try:
                 results.append(learner.take_step(loss, batch))
             except CheckpointError as error:
-                results.append(error)
+                results.append(StepFailure(str(error)))
         return results
 
     def _backward(self, batch: TrainBatch) -> list[torch.Tensor]:
-        """The loss of each learner; gradients are left in the stacked weights."""
+        """Return the loss of each learner, and leave gradients in the stacked weights."""
         first = self._learners[0]
         for stacked in self._weights.values():
             stacked.grad = None

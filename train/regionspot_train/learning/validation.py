@@ -1,4 +1,4 @@
-"""How well the head names the regions of another cache, while it is being trained."""
+"""Validation of a head on another cache, while it is being trained."""
 
 from __future__ import annotations
 
@@ -28,26 +28,25 @@ from regionspot_train.config import ValidationConfig
 
 VALIDATION = "validation.jsonl"
 PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
-"""What is kept of LVIS's figures, by its names."""
+"""Figures of LVIS that are kept, each with LVIS's own name."""
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of regions whose first name, of the whole vocabulary, is the true one.
+    """Shares of regions whose highest class, of the whole vocabulary, is the true one.
 
     With ``validation.ap`` also LVIS's box average precision with the annotated boxes as proposals,
-    of all classes and of rare, common and frequent ones. None: not asked for, or there is no such
-    class.
+    of all classes and of rare, common and frequent ones. None: not measured, or no such class.
     """
 
     step: int
     top1: float
-    """Of all regions."""
+    """Share of all regions."""
     class_mean: float
-    """The mean over the classes that have regions: rare ones count as much as frequent ones."""
+    """Mean share over the classes that have regions: rare ones count as much as frequent ones."""
     by_frequency: dict[str, float] = field(default_factory=dict)
-    """Of the regions of LVIS's frequent, common and rare classes, where the vocabulary says."""
+    """Share of the regions of LVIS's frequent, common and rare classes, if there are any."""
     ap: float | None = None
     ap_r: float | None = None
     ap_c: float | None = None
@@ -58,18 +57,18 @@ _ACCURACY = TypeAdapter(Accuracy)
 
 
 def accuracy(
-    step: int, said: NDArray[np.int64], true: NDArray[np.int64], frequencies: tuple[str, ...]
+    step: int, predicted: NDArray[np.int64], true: NDArray[np.int64], frequencies: tuple[str, ...]
 ) -> Accuracy:
-    """Count (N,) said class indices against the true ones; frequencies are (K,)."""
-    right = said == true
+    """Compare predicted class indices (N,) with the true ones; frequencies are (K,)."""
+    right = predicted == true
     regions = np.bincount(true, minlength=len(frequencies))
     hits = np.bincount(true, weights=right, minlength=len(frequencies))
-    there = regions > 0
+    present = regions > 0
     group = np.array(frequencies)[true]
     return Accuracy(
         step=step,
         top1=float(right.mean()),
-        class_mean=float((hits[there] / regions[there]).mean()),
+        class_mean=float((hits[present] / regions[present]).mean()),
         by_frequency={
             name: float(right[group == letter].mean())
             for letter, name in FREQUENCIES.items()
@@ -79,18 +78,18 @@ def accuracy(
 
 
 class ValidationSet:
-    """The cache whose regions heads are to name.
+    """Cache whose regions heads classify, to measure how good they are.
 
     Args:
-        config: What is measured.
-        store: A cache of the same backbones. Its own vocabulary is what regions are named in.
+        config: The figures to measure.
+        store: A cache of the same backbones. Regions are classified in its own vocabulary.
         backbones: The fingerprint of the training cache's backbones.
         batch_images: Images at a time.
-        device: Where the heads are.
+        device: Device of the heads.
 
     Raises:
-        CacheError: The cache is missing, unfinished or has no regions.
-        FingerprintError: It was made by other backbones; the fields are named.
+        CacheError: If the cache is missing, unfinished or has no regions.
+        FingerprintError: If it was made by other backbones; the message names the fields.
     """
 
     def __init__(
@@ -121,21 +120,21 @@ class ValidationSet:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the figures are of, for the run's record."""
+        """Settings and data set of the figures, for the run's record."""
         return {"settings": self.config.to_json(), "dataset": self._cache.fingerprint["dataset"]}
 
     def require_tokens(self, choice: TokenChoice) -> None:
-        """Refuse a head that sees tokens which the cache does not keep.
+        """Refuse a head that needs tokens which the cache does not keep.
 
         Raises:
-            InputError: That is so.
+            InputError: If the cache lacks them.
         """
         plan, store = self._cache.plan, self._cache.stores[0].store
         chosen_count(choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
 
     @torch.inference_mode()
     def measure(self, heads: Sequence[Head], steps: Sequence[int]) -> list[Accuracy]:
-        """How good each head is after its steps; the cache is read once for all of them."""
+        """Measure each head after its steps; the cache is read once for all of them."""
         tallies = [_Tally(self._cache, self._images, ap=self.config.ap) for _ in heads]
         training = [head.training for head in heads]
         kept = self._cache.plan.keep.sam_tokens
@@ -152,31 +151,31 @@ class ValidationSet:
 
 
 class _Tally:
-    """What one head says of the regions, batch by batch."""
+    """Predictions of one head, batch by batch."""
 
     def __init__(self, cache: FeatureCache, images: NDArray[np.int64], *, ap: bool) -> None:
         self._frequencies = cache.vocabulary.frequencies
         self._precision = BoxPrecision(cache, images) if ap else None
-        self._said: list[NDArray[np.int64]] = []
+        self._predicted: list[NDArray[np.int64]] = []
         self._true: list[NDArray[np.int64]] = []
 
     def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
-        self._said.append(logits_BRK.argmax(-1).cpu()[batch.mask].numpy())
+        self._predicted.append(logits_BRK.argmax(-1).cpu()[batch.mask].numpy())
         self._true.append(batch.classes[batch.mask].numpy())
         if self._precision is not None:
             self._precision.add(batch, logits_BRK)
 
     def figures(self, step: int) -> Accuracy:
-        said, true = np.concatenate(self._said), np.concatenate(self._true)
+        predicted, true = np.concatenate(self._predicted), np.concatenate(self._true)
         measured: dict[str, Any] = {}
         if self._precision is not None:
             precision = self._precision.figures()
             measured = {ours: precision[theirs] for ours, theirs in PRECISION.items()}
-        return replace(accuracy(step, said, true, self._frequencies), **measured)
+        return replace(accuracy(step, predicted, true, self._frequencies), **measured)
 
 
 class Validator:
-    """A run's validations, in order: which was the best, and whether to go on."""
+    """A run's validations in order, the best of them, and whether to go on."""
 
     def __init__(self, config: ValidationConfig) -> None:
         self.config = config
@@ -184,35 +183,35 @@ class Validator:
 
     @property
     def best(self) -> Accuracy | None:
-        """The first of the best so far."""
+        """Best validation so far, the first where several are equal."""
         return max(self.history, key=self.figure, default=None)
 
     @property
     def patience_is_lost(self) -> bool:
-        """Whether there was no better one for as long as the configuration waits."""
+        """Whether the last ``patience`` validations brought no better one."""
         if self.config.patience is None or self.best is None:
             return False
         return len(self.history) - 1 - self.history.index(self.best) >= self.config.patience
 
     def due(self, step: int, last: int) -> bool:
-        """Whether a step is followed by a validation; the last one always is."""
+        """Return whether a step is followed by a validation; the last one always is."""
         return step % self.config.every == 0 or step == last
 
-    def add(self, found: Accuracy) -> bool:
-        """Take note of a validation; whether it is the best so far."""
+    def add(self, accuracy: Accuracy) -> bool:
+        """Add a validation, and return whether it is the best so far."""
         before = self.best
-        self.history.append(found)
-        return before is None or self.figure(found) > self.figure(before)
+        self.history.append(accuracy)
+        return before is None or self.figure(accuracy) > self.figure(before)
 
     def figure(self, each: Accuracy) -> float:
-        """What heads are ranked by, as the configuration says."""
+        """Return the figure that ``validation.best_by`` ranks heads by."""
         return float(getattr(each, self.config.best_by))
 
     def keep(self, folder: Path, step: int) -> None:
         """Take over the history up to a step that an interrupted run left in its folder.
 
         Raises:
-            CheckpointError: It is damaged.
+            CheckpointError: If the history is damaged.
         """
         path = folder / VALIDATION
         lines = path.read_bytes().splitlines() if path.exists() else []
@@ -226,12 +225,12 @@ class Validator:
         self.history = [each for each in history if each.step <= step]
 
     def write(self, folder: Path) -> None:
-        """Put the history into a run's folder, a JSON line each; whole or not at all."""
+        """Write the history into a run's folder, a JSON line each; whole or not at all."""
         with written_aside(folder / VALIDATION) as partial:
             partial.write_text("".join(map(_line, self.history)), encoding="utf-8")
 
 
 def _line(each: Accuracy) -> str:
-    """Of the history: what was measured, as JSON."""
+    """Return a validation as a JSON line, without figures that were not measured."""
     measured = {name: value for name, value in asdict(each).items() if value is not None}
     return json.dumps(measured) + "\n"

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder."""
+"""Files of a run's folder."""

@@ -1,4 +1,4 @@
-"""One process at a time in a run's or a sweep's folder, and no folder of anybody else's."""
+"""The right of one process at a time to write into a run's or a sweep's folder."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.folder import CHECKPOINTS
 
 LOCK = "run.lock"
-"""The file whose lock is the right to write into its folder; it names who has it."""
+"""File whose lock is the right to write into its folder; it names the process that has it."""
 BEGUN = (RUN_RECORD, LOCK)
 """Files that a run leaves that was killed as it began."""
 PATIENCE_SECONDS = 30.0
-"""How long a resumed run waits for the one before: a job that was asked to stop, and is requeued
-meanwhile, is still writing its checkpoint."""
+"""Time that a resumed run waits for the one before, which may still write its checkpoint."""
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
-"""What a file system without locks answers."""
+"""Error numbers of a file system without locks."""
 
 
 @contextmanager
@@ -110,7 +109,7 @@ def require_place_for_run(folder: Path, *, resume: bool, sweep: bool = False) ->
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder was asked; None where that cannot be read, as is said elsewhere."""
+    """Return the record of the run in a folder; None if it cannot be read, which others report."""
     with suppress(OSError, CheckpointError):
         return read_json_object(folder / RUN_RECORD, error=CheckpointError)
     return None
@@ -150,7 +149,7 @@ def _lock(folder: Path, patience: float) -> FileLock | None:
 
 
 def _holder(path: Path) -> str:
-    """Who has the lock, as its file says."""
+    """Return the process that has the lock, by its file."""
     with suppress(OSError, UnicodeDecodeError):
         words = path.read_text(encoding="utf-8").split("\n")[0][:200]
         if words:

@@ -15,7 +15,7 @@ from regionspot_train.learning.validation import FREQUENCIES, Accuracy
 from regionspot_train.record.meter import LogLine
 
 POINTS = 800
-"""Of a curve; of a longer log each is a mean, so that a page's size is bounded."""
+"""Most points of a curve; those of a longer log are means, so that a page's size is bounded."""
 COLOURS = ("--line-1", "--line-2", "--line-3", "--line-4", "--line-5")
 # What matplotlib draws in, and which of the page's CSS variables takes its place. It knows no
 # variables, so each is named by a colour that nothing else has.
@@ -33,7 +33,7 @@ class Chart:
     title: str
     svg: str
     names: tuple[tuple[str, str], ...] = ()
-    """Of its lines, each with the CSS variable of its colour; none where there is but one."""
+    """Names of its lines, each with the CSS variable of its colour; empty if there is one line."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class _Line:
 
 
 def charts(log: Sequence[LogLine], validations: Sequence[Accuracy]) -> list[Chart]:
-    """Those that a run has figures for."""
-    found = []
+    """Draw the charts that a run has figures for."""
+    drawn = []
     if log:
         steps = [line.step for line in log]
-        found = [
+        drawn = [
             _chart("Training loss", [_Line(steps, [line.loss for line in log])], smooth=True),
             *_accuracies(validations),
             _chart("Learning rate", [_Line(steps, [line.lr for line in log])]),
@@ -62,7 +62,7 @@ def charts(log: Sequence[LogLine], validations: Sequence[Accuracy]) -> list[Char
                 shares=True,
             ),
         ]
-    return found
+    return drawn
 
 
 def _accuracies(validations: Sequence[Accuracy]) -> list[Chart]:
@@ -74,7 +74,7 @@ def _accuracies(validations: Sequence[Accuracy]) -> list[Chart]:
         name: [math.nan if (ap := getattr(each, key)) is None else ap for each in validations]
         for name, key in (("all", "ap"), *((name, f"ap_{n}") for n, name in FREQUENCIES.items()))
     }
-    found = []
+    drawn = []
     steps = [each.step for each in validations]
     for title, named in (
         ("Validation accuracy", accuracies),
@@ -86,18 +86,18 @@ def _accuracies(validations: Sequence[Accuracy]) -> list[Chart]:
             if any(map(math.isfinite, values))
         ]
         if lines:
-            found.append(_chart(title, lines, shares=True))
-    return found
+            drawn.append(_chart(title, lines, shares=True))
+    return drawn
 
 
 def _chart(
     title: str, lines: Sequence[_Line], *, smooth: bool = False, shares: bool = False
 ) -> Chart:
-    """A picture of lines over steps.
+    """Draw lines over steps.
 
     Args:
-        title: Of the picture; its names in the SVG begin with it, so that many fit in one page.
-        lines: What is drawn.
+        title: Title of the picture. Names in the SVG begin with it, so that many fit in one page.
+        lines: The lines.
         smooth: Whether the line's running mean is drawn over it.
         shares: Whether values are shares of 1, shown in percent.
     """
@@ -143,7 +143,7 @@ def _chart(
 
 
 def _inline(svg: str, title: str) -> str:
-    """matplotlib's SVG file as a part of a page: a title, names of its own, the page's colours."""
+    """Turn matplotlib's SVG file into a part of a page, with a title and the page's colours."""
     prefix = re.sub(r"\W+", "-", title.lower())
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -156,7 +156,7 @@ def _inline(svg: str, title: str) -> str:
 
 
 def _thinned(values: Sequence[float]) -> NDArray[np.float64]:
-    """No more than :data:`POINTS` of them, each the mean of as many; NaN where it is not finite."""
+    """Return at most :data:`POINTS` means of equally many values; NaN where one is not finite."""
     array = np.asarray(values, dtype=np.float64)
     array = np.where(np.isfinite(array), array, np.nan)
     size = -(-len(array) // POINTS)
@@ -166,15 +166,15 @@ def _thinned(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) the mean of the values around each, a fifteenth of all; of fewer at the ends."""
+    """Return (N,) the mean of the values around each, a fifteenth of all; of fewer at the ends."""
     half = max(1, len(values) // 30)
-    at, there = np.arange(len(values)), np.isfinite(values)
+    at, finite = np.arange(len(values)), np.isfinite(values)
     first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
 
     def around(each: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.concatenate([[0.0], np.cumsum(each)])
-        found: NDArray[np.float64] = sums[last] - sums[first]
-        return found
+        total: NDArray[np.float64] = sums[last] - sums[first]
+        return total
 
-    counts = around(there.astype(np.float64))
-    return around(np.where(there, values, 0.0)) / np.where(counts > 0, counts, np.nan)
+    counts = around(finite.astype(np.float64))
+    return around(np.where(finite, values, 0.0)) / np.where(counts > 0, counts, np.nan)

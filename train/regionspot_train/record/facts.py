@@ -1,4 +1,4 @@
-"""What a run's record says beside what was asked for: its caches, and where it ran."""
+"""Facts of a run's record beside its settings: its caches, and where it ran."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regionspot_train.record.git_state import git_state
 
 
 def run_facts(sources: Sequence[Source], device: torch.device) -> dict[str, Any]:
-    """For ``run.json``, as JSON has it. A run is resumed whatever it says."""
+    """Return facts for ``run.json``, as JSON has them. A run is resumed whatever they say."""
     return {
         "caches": [
             {

@@ -55,17 +55,18 @@ class RunFolder:
 
     Args:
         path: The folder; it is made.
-        asked: The run's configuration and data, as JSON has them; ``run.json`` keeps them.
-        facts: What else it keeps, of which nothing is held against a run that is resumed.
-        resume: Whether a run may be there already; it must be one that was asked the same.
+        identity: The run's settings and data, as JSON has them; ``run.json`` keeps them.
+        facts: Other facts for ``run.json``; they may differ when the run is resumed.
+        resume: Whether a run may be there already; it must be of the same settings and data.
 
     Raises:
-        CheckpointError: A run is there, and not to be resumed, or asked for something else.
-        InputError: It is no place for a folder.
+        CheckpointError: If a run is there that is not to be resumed.
+        FingerprintError: If the run there has other settings or data.
+        InputError: If no folder can be made there.
     """
 
     def __init__(
-        self, path: Path, asked: dict[str, Any], facts: dict[str, Any], *, resume: bool
+        self, path: Path, identity: dict[str, Any], facts: dict[str, Any], *, resume: bool
     ) -> None:
         require_folder_or_nothing(path)
         self.path = path
@@ -79,45 +80,45 @@ class RunFolder:
                     f"{path}: already holds a training run; go on with it by --resume, or choose "
                     f"another --out"
                 )
-            self._require_asked(asked)
+            self._require_same(identity)
             for step in self._steps():
                 remove_left_behind(self._folder(step))
             return
         with explained_disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-            write_json(path / RUN_RECORD, {**asked, **facts})
+            write_json(path / RUN_RECORD, {**identity, **facts})
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended, and its head is here."""
+        """Whether the folder has the finished head."""
         return (self.path / RECORD).exists()
 
     def latest(self, head: Head, config: TrainConfig) -> Checkpoint | None:
-        """The run after its last whole checkpoint; None where it has none.
+        """Read the last whole checkpoint; None if there is none.
 
         Damaged ones are passed over, and named.
 
         Args:
-            head: The run's, of any weights.
-            config: The run's.
+            head: The run's head, of any weights.
+            config: The run's settings.
 
         Raises:
-            CheckpointError: There are checkpoints, and all of them are damaged.
+            CheckpointError: If there are checkpoints, and all of them are damaged.
         """
-        damaged: list[CheckpointError] = []
+        problems: list[str] = []
         for step in reversed(self._steps()):
             try:
                 whole = read_checkpoint(self._folder(step), step, head, config)
             except CheckpointError as error:
-                damaged.append(error)
+                problems.append(str(error))
                 continue
-            for problem in damaged:
+            for problem in problems:
                 say(f"train: {problem}. Going on from the checkpoint of step {step:,} instead")
             return whole
-        if damaged:
+        if problems:
             raise CheckpointError(
-                f"{damaged[0]}, and none before it is whole; delete {self.path / CHECKPOINTS}, and "
-                f"--resume begins anew"
+                f"{problems[0]}, and none before it is whole; delete {self.path / CHECKPOINTS}, "
+                f"and --resume begins anew"
             )
         return None
 
@@ -125,7 +126,7 @@ class RunFolder:
         """Add a checkpoint, whole or not at all; of the older ones only ``keep`` - 1 stay.
 
         Raises:
-            CheckpointError: The disk is full, or will not be written.
+            CheckpointError: If the disk is full or cannot be written.
         """
         step = int(record.training["step"])
         folder = self._folder(step)
@@ -138,27 +139,27 @@ class RunFolder:
             shutil.rmtree(self._folder(old))
 
     def save_best(self, head: Head, record: HeadRecord) -> None:
-        """Put the best head so far in the place of the one before."""
+        """Write the best head so far in the place of the one before."""
         save_head(self.path / BEST, head, record)
 
     def finish(self, head: Head, record: HeadRecord) -> None:
-        """Put the finished head where other commands look for it.
+        """Write the finished head into the run's folder, where other commands read it.
 
         Raises:
-            CheckpointError: The disk is full, or will not be written.
+            CheckpointError: If the disk is full or cannot be written.
         """
         with explained_disk_errors(self.path):
             save_head(self.path, head, record)
 
     def last_step(self) -> int | None:
-        """The step of the last checkpoint; None where there is none."""
+        """Return the step of the last checkpoint; None if there is none."""
         return max(self._steps(), default=None)
 
     def finished_step(self) -> int:
-        """The step that the finished head was taken at.
+        """Return the step of the finished head.
 
         Raises:
-            CheckpointError: The head is damaged.
+            CheckpointError: If the head is damaged.
         """
         try:
             verify_head(self.path)
@@ -169,8 +170,8 @@ class RunFolder:
             ) from None
         return int(read_record(self.path).training["step"])
 
-    def look_at_best(self) -> None:
-        """Say so where the best head so far is damaged."""
+    def warn_of_damaged_best(self) -> None:
+        """Print a warning if the best head so far is damaged."""
         if (self.path / BEST).exists():
             try:
                 verify_head(self.path / BEST)
@@ -181,11 +182,11 @@ class RunFolder:
         return self.path / CHECKPOINTS / f"step_{step:07d}"
 
     def _steps(self) -> list[int]:
-        """Of the checkpoints, rising."""
+        """Return the steps of the checkpoints, rising."""
         steps = map(checkpoint_step, (self.path / CHECKPOINTS).glob("step_*"))
         return sorted(step for step in steps if step is not None)
 
-    def _require_asked(self, asked: dict[str, Any]) -> None:
+    def _require_same(self, identity: dict[str, Any]) -> None:
         path = self.path / RUN_RECORD
         try:
             before = read_json_object(path, error=CheckpointError)
@@ -194,30 +195,30 @@ class RunFolder:
         except CheckpointError as error:
             raise CheckpointError(f"{error}, so the run cannot be resumed") from None
         require_equal(
-            asked,
-            _with_new_settings({key: before.get(key) for key in asked}),
+            identity,
+            _with_new_settings({key: before.get(key) for key in identity}),
             what=f"{self.path} was asked for another run than this",
             advice="Resume it with what it was asked for, or choose another --out",
         )
 
 
 def checkpoint_step(folder: Path) -> int | None:
-    """The step that a checkpoint's folder is of by its name; None where it is none."""
-    found = _STEP.fullmatch(folder.name)
-    return int(found[1]) if found else None
+    """Return the step in the name of a checkpoint's folder; None for any other folder."""
+    name = _STEP.fullmatch(folder.name)
+    return int(name[1]) if name else None
 
 
 def read_checkpoint(folder: Path, step: int, head: Head, config: TrainConfig) -> Checkpoint:
     """Read the checkpoint of a step.
 
     Args:
-        folder: The checkpoint's.
-        step: It was taken at.
-        head: One of the run's shape, of any weights.
-        config: The run's.
+        folder: The checkpoint's folder.
+        step: The checkpoint's step.
+        head: A head of the run's shape, of any weights.
+        config: The run's settings.
 
     Raises:
-        CheckpointError: It is damaged, or another run's.
+        CheckpointError: If it is damaged, or another run's.
     """
     try:
         weights = read_weights(folder, head)
@@ -229,7 +230,7 @@ def read_checkpoint(folder: Path, step: int, head: Head, config: TrainConfig) ->
 
 
 def _with_new_settings(before: dict[str, Any]) -> dict[str, Any]:
-    """What a run was asked for, with the defaults of settings that it is older than."""
+    """Return a run's settings and data, with defaults of settings that are newer than the run."""
     filled = dict(before)
     with suppress(ConfigError, KeyError, TypeError):
         filled["config"] = TrainConfig.parse(before["config"], source=RUN_RECORD).to_json()
@@ -240,7 +241,7 @@ def _with_new_settings(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _saved(state: dict[str, Any]) -> memoryview:
-    """The bytes of a state's file. Written by PyTorch, a full disk would be no error of its own."""
+    """Return the bytes of a state's file. PyTorch's own writing hides the error of a full disk."""
     file = io.BytesIO()
     torch.save(state, file)
     return file.getbuffer()

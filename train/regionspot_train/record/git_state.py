@@ -1,4 +1,4 @@
-"""Which commit a run was started from, for its record."""
+"""The commit that a run was started from, for its record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 10.0
-"""How long git may take to answer: a repository on a slow disk must not hold up a run."""
+"""Most time for git to answer: a repository on a slow disk must not hold up a run."""
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit that ``folder`` is at, and whether tracked files there differ from it.
+    """Return the commit that ``folder`` is at, and whether tracked files there differ from it.
 
-    None where there is no git, no repository or no commit, or where git does not say: a run is
-    never refused for that.
+    None without git, a repository or a commit, or if git fails: a run is never refused for that.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")

@@ -23,7 +23,7 @@ class RunLog:
     """Appends lines to ``metrics.jsonl``; each is on disk before the next step.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
         drawn: Whether the curve is drawn at the end.
     """
 
@@ -67,10 +67,10 @@ class RunLog:
 
 
 def read_lines(folder: Path) -> list[LogLine]:
-    """Those that a run has written into its folder so far."""
+    """Read the lines that a run has written into its folder so far."""
     path = folder / METRICS
-    there = path.read_bytes().splitlines() if path.exists() else []
-    return [line for line in map(_parsed, there) if line]
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [line for line in map(_parsed, lines) if line]
 
 
 def _written(line: LogLine) -> str:
@@ -78,7 +78,7 @@ def _written(line: LogLine) -> str:
 
 
 def _parsed(line: bytes) -> LogLine | None:
-    """None for a line that a killed run did not write to its end."""
+    """Parse a line of the log; None if a killed run did not write it to its end."""
     try:
         return _LINE.validate_json(line)
     except ValidationError:
@@ -86,7 +86,7 @@ def _parsed(line: bytes) -> LogLine | None:
 
 
 def draw_curve(lines: list[LogLine], path: Path) -> None:
-    """Loss over steps, with the learning rate behind it, as a PNG."""
+    """Draw the loss over steps, with the learning rate behind it, as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""What a training run measures between two lines of its log."""
+"""Figures of a training run between two lines of its log."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class LogLine:
     waiting_share: float
     """Share of the time spent waiting for data."""
     memory_bytes: int = 0
-    """The most that was taken so far: of the GPU's memory, or else of the process's."""
+    """Peak memory so far: the GPU's, or else the process's."""
 
     def words(self) -> list[str]:
-        """What a progress line says of it."""
+        """Return the figures of a progress line."""
         words = [f"loss {self.loss:.3g}", f"{self.regions_per_second:,.0f} regions/s"]
         if self.waiting_share >= 0.05:
             words.append(f"{self.waiting_share:.0%} waiting for data")
@@ -40,7 +40,7 @@ class LogLine:
 
 
 class Meter:
-    """Sums between two log lines of what is learnt on a device."""
+    """Sums, between two log lines, of the steps on a device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -54,7 +54,7 @@ class Meter:
         self._began = time.perf_counter()
 
     def waiting(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
-        """The batches, with the time spent waiting for each counted; closing it closes them."""
+        """Yield the batches and count the time spent waiting for them; closing this closes them."""
         source = iter(batches)
         try:
             while True:
@@ -75,20 +75,20 @@ class Meter:
         return self._waited / (time.perf_counter() - self._began)
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor, regions: int) -> None:
-        """Count a step."""
+        """Add a step."""
         self._losses.append(loss.detach())
         self._norms.append(norm.detach())
         self._regions += regions
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
-        """Time spent here is none of the training's."""
+        """Leave the time spent in the context out of the training's."""
         began = time.perf_counter()
         yield
         self._began += time.perf_counter() - began
 
     def line(self, step: int, lr: float) -> LogLine:
-        """The means since the last line; counting starts again."""
+        """Return the means since the last line, and start again."""
         seconds = time.perf_counter() - self._began
         line = LogLine(
             step=step,
@@ -103,17 +103,17 @@ class Meter:
         return line
 
     def state(self) -> dict[str, Any]:
-        """The steps counted since the last line, without their times."""
+        """Return the steps since the last line, without their times."""
         return {"losses": self._losses, "norms": self._norms}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Count on from another meter's :meth:`state`. Rates are those of the steps from here."""
+        """Go on from another meter's :meth:`state`; rates are those of the steps from here."""
         self._reset()
         self._losses, self._norms = list(state["losses"]), list(state["norms"])
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that PyTorch had of a GPU, or else that the process had of the machine."""
+    """Return the peak memory in bytes: PyTorch's on a GPU, or else the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
@@ -28,19 +28,19 @@ _TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended."""
+    """End of a run, for its report."""
 
     step: int
     finished: bool
-    """Whether its head is there, after all steps or for want of patience."""
+    """Whether it has a finished head, after all steps or because ``patience`` ran out."""
     seconds: float | None
-    """Of the call that ended; None where its time is not its own, as of a head in a sweep."""
+    """Duration of the last call; None for a head of a sweep, which shares its time."""
     error: BaseException | None = None
     resumable: bool = True
-    """Whether its last step has a checkpoint; one that a sweep gives up has none."""
+    """Whether its last step has a checkpoint; a head that a sweep gives up has none."""
 
     def words(self, steps: int) -> tuple[str, str]:
-        """A word for it, and a sentence, of a run that was to take ``steps``."""
+        """Return a word and a sentence for the end of a run that was to take ``steps``."""
         after = f"after step {self.step:,} of {steps:,}"
         if self.error is not None:
             reason = " ".join(str(self.error).split()) or type(self.error).__name__
@@ -60,13 +60,13 @@ def write_report(
     log: Sequence[LogLine],
     validator: Validator | None = None,
 ) -> None:
-    """Put ``report.html`` into a run's folder, whole or not at all.
+    """Write ``report.html`` into a run's folder, whole or not at all.
 
     Args:
-        folder: The run's; its ``run.json`` is read.
-        ending: How it ended.
+        folder: The run's folder; its ``run.json`` is read.
+        ending: The run's end.
         log: The lines of ``metrics.jsonl``.
-        validator: Who knows the validations of the run, if there were any.
+        validator: The run's validations, if there were any.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -132,7 +132,7 @@ class _Git(Record, extra="allow"):
 
 
 class _RunFile(RunRecord):
-    """What the report tells of ``run.json``."""
+    """Content of ``run.json`` that the report shows."""
 
     head: _Head
     data: _Data
@@ -152,10 +152,10 @@ class _RunFile(RunRecord):
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Read what a run's ``run.json`` says of it.
+    """Read a run's ``run.json``.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: If it is missing or damaged.
     """
     path = folder / RUN_RECORD
     try:
@@ -166,26 +166,36 @@ def read_run(folder: Path) -> dict[str, Any]:
     return values
 
 
+class _Tile(NamedTuple):
+    """Figure at the top of the page."""
+
+    name: str
+    figure: str
+    note: str
+    """Words below the figure."""
+
+
 def _tiles(
     config: TrainConfig, ending: Ending, log: Sequence[LogLine], best: Accuracy | None
-) -> list[tuple[str, str, str]]:
-    """The figures one looks for first: a name, the figure and what it is of."""
-    found = [("steps", f"{ending.step:,}", f"of {config.batch_images:,} images")]
+) -> list[_Tile]:
+    """Return the most important figures."""
+    tiles = [_Tile("steps", f"{ending.step:,}", f"of {config.batch_images:,} images")]
     if log:
-        found.append(("loss", f"{log[-1].loss:.3g}", "of the last steps"))
+        tiles.append(_Tile("loss", f"{log[-1].loss:.3g}", "of the last steps"))
     if best is not None:
         at = f"best: step {best.step:,}"
-        found.append(("top-1", f"{best.top1:.1%}", at))
-        found.append(("classes’ mean", f"{best.class_mean:.1%}", at))
+        tiles.append(_Tile("top-1", f"{best.top1:.1%}", at))
+        tiles.append(_Tile("classes’ mean", f"{best.class_mean:.1%}", at))
         if best.ap is not None:
-            found.append(("AP", f"{best.ap:.1%}", at))
+            tiles.append(_Tile("AP", f"{best.ap:.1%}", at))
     if log:
         rate = statistics.median(line.regions_per_second for line in log)
         waiting = statistics.mean(line.waiting_share for line in log)
-        found.append(("regions/s", f"{rate:,.0f}", "median"))
-        found.append(("waiting for data", f"{waiting:.1%}", "mean share"))
-        found.append(("memory", format_bytes(max(line.memory_bytes for line in log)), "at most"))
-    return found
+        tiles.append(_Tile("regions/s", f"{rate:,.0f}", "median"))
+        tiles.append(_Tile("waiting for data", f"{waiting:.1%}", "mean share"))
+        memory = format_bytes(max(line.memory_bytes for line in log))
+        tiles.append(_Tile("memory", memory, "at most"))
+    return tiles
 
 
 def _head(run: dict[str, Any]) -> dict[str, str]:
@@ -195,7 +205,7 @@ def _head(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _frozen(run: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """A table for each of the frozen models' fingerprints."""
+    """Return a table for each of the frozen models' fingerprints."""
     backbones = run["data"]["backbones"]
     return {
         name.replace("_", " ").capitalize(): {
@@ -207,21 +217,21 @@ def _frozen(run: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _data(run: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """A table for each cache, and one for what was validated on."""
-    found = {}
+    """Return a table for each cache, and one for the validation's."""
+    tables = {}
     several = len(run["caches"]) > 1
     for number, cache in enumerate(run["caches"]):
         counts = {key: f"{cache[key]:,}" for key in ("images", "regions", "classes")}
         dataset = run["data"]["datasets"][str(number)]
         title = f"Cache {number + 1}" if several else "Cache"
-        found[title] = {"store": cache["store"], **counts, **_annotations(dataset)}
+        tables[title] = {"store": cache["store"], **counts, **_annotations(dataset)}
     if run["start_from"]:
-        found["Began with"] = {"head": run["start_from"]}
+        tables["Began with"] = {"head": run["start_from"]}
     if run["validation"]:
         dataset = run["validation"]["dataset"]
         counts = {key: f"{dataset[key]:,}" for key in ("images", "regions")}
-        found["Validated on"] = {**counts, **_annotations(dataset)}
-    return found
+        tables["Validated on"] = {**counts, **_annotations(dataset)}
+    return tables
 
 
 def _annotations(dataset: dict[str, Any]) -> dict[str, str]:
@@ -229,17 +239,26 @@ def _annotations(dataset: dict[str, Any]) -> dict[str, str]:
 
 
 def _made_with(run: dict[str, Any]) -> dict[str, str]:
-    found = {**run["versions"], "device": run["device"]}
+    facts = {**run["versions"], "device": run["device"]}
     if run["git"]:
         changed = ", with uncommitted changes" if run["git"]["uncommitted_changes"] else ""
-        found["commit"] = run["git"]["commit"][:12] + changed
-    return found
+        facts["commit"] = run["git"]["commit"][:12] + changed
+    return facts
 
 
-def _settings(config: TrainConfig) -> list[tuple[str, str, str | None]]:
+class _Setting(NamedTuple):
+    """Line of the page's table of settings."""
+
+    key: str
+    value: str
+    default: str | None
+    """Default, if the value is another."""
+
+
+def _settings(config: TrainConfig) -> list[_Setting]:
     """Return each key with its value, and the default's where it is another."""
-    usual = settings(TrainConfig().to_json())
+    defaults = settings(TrainConfig().to_json())
     return [
-        (key, value, None if value == usual.get(key, value) else usual[key])
+        _Setting(key, value, None if value == defaults.get(key, value) else defaults[key])
         for key, value in settings(config.to_json()).items()
     ]

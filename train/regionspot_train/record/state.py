@@ -1,4 +1,4 @@
-"""What ``state.pt`` of a checkpoint holds, checked before anything is restored from it."""
+"""Content of a checkpoint's ``state.pt``, checked before anything is restored from it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _State(Record, arbitrary_types_allowed=True):
 
 
 class _Moments(_State):
-    """What AdamW keeps of a parameter."""
+    """AdamW's state of a parameter."""
 
     step: Number
     exp_avg: torch.Tensor
@@ -56,7 +56,7 @@ class _Moments(_State):
 class _Optimiser(_State):
     state: dict[int, _Moments]
     param_groups: list[dict[str, Any]]
-    """Not read: what they say follows from the run's settings."""
+    """Settings of the optimiser; not read, as they follow from the run's."""
 
 
 class _Random(_State):
@@ -78,12 +78,12 @@ class _Learner(_State):
     step: int = Field(ge=0)
     optimiser: _Optimiser
     random: list[_Random] = Field(min_length=1)
-    """By the rank of the process."""
+    """States of the random numbers, by the rank of the process."""
     scaler: _Scaler
     learning: dict[str, torch.Tensor] | None = None
-    """With a mean over the weights: the head that learns."""
+    """Weights of the head that learns; only of a run with a mean over the weights."""
     averaged: Number | None = None
-    """With it: how many it is a mean of."""
+    """Number of weights in that mean."""
 
 
 class _Meter(_State):
@@ -102,15 +102,15 @@ def read_state(
     """Read a checkpoint's state: ``learner`` and ``meter``, as they take it.
 
     Args:
-        content: Of the file.
-        step: The checkpoint's.
-        head: One of the head's shape, its weights in memory or not; None for a user's class whose
-            module is not to be imported, of which nothing is then held against the state.
-        config: The run's.
-        source: Names the file in the message.
+        content: Content of the file.
+        step: The checkpoint's step.
+        head: A head of the run's shape, with its weights in memory or not. None for a user's class
+            whose module is not to be imported: the state is then not compared with its weights.
+        config: The run's settings.
+        source: Name of the file in the message.
 
     Raises:
-        CheckpointError: It is none, or another step's, head's or run's.
+        CheckpointError: If it is no state, or another step's, head's or run's.
     """
     try:
         values: Any = read_tensors(io.BytesIO(content))
@@ -133,13 +133,13 @@ def read_state(
     return state
 
 
-def _moment_problems(found: _Optimiser, fresh: torch.optim.Optimizer) -> list[str]:
-    """What of an optimiser's state is not of its parameters, a phrase each."""
+def _moment_problems(state: _Optimiser, fresh: torch.optim.Optimizer) -> list[str]:
+    """Return a phrase for each part of an optimiser's state that does not fit its parameters."""
     parameters: Sequence[torch.Tensor] = [
         parameter for group in fresh.param_groups for parameter in group["params"]
     ]
     problems = []
-    for place, moments in found.state.items():
+    for place, moments in state.state.items():
         if not 0 <= place < len(parameters):
             problems.append(f"the optimiser has a parameter {place} of {len(parameters)}")
             continue

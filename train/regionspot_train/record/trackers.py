@@ -1,4 +1,4 @@
-"""A run's figures sent on to TensorBoard and Weights & Biases, where that is asked for."""
+"""Trackers that a run sends its figures to: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ WANDB = "wandb.json"
 
 
 class Tracker(Protocol):
-    """Who is told a run's figures."""
+    """Receiver of a run's figures."""
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        """Figures after a step, by names such as ``train/loss``."""
+        """Send figures of a step, by names such as ``train/loss``."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """The call of the run ends here, with an error or without."""
+        """End the tracking of this call of the run, with an error or without."""
         ...
 
 
 class Trackers:
-    """Those that a run is told to have; they are checked here, and begun by :meth:`open`.
+    """All trackers of a run. Their packages are checked here, and :meth:`open` begins them.
 
     Raises:
-        ConfigError: One is asked for whose package is not installed.
+        ConfigError: If the package of one is not installed.
     """
 
     def __init__(self, config: LogConfig) -> None:
@@ -50,12 +50,12 @@ class Trackers:
         """Begin, or go on after ``step`` steps.
 
         Args:
-            folder: The run's; TensorBoard's files, and the id of the run at W&B, are kept there.
-            run: What the run was asked for, for W&B's table of runs.
-            step: Of what was told later, by a call of the run that was killed, nothing stays.
+            folder: The run's folder, with TensorBoard's files and the id of the run at W&B.
+            run: The run's settings, for W&B's table of runs.
+            step: Last step that stays; a call that was killed may have sent later ones.
 
         Raises:
-            ConfigError: W&B refuses to begin: nobody is logged in, say.
+            ConfigError: If W&B refuses to begin, as nobody is logged in, say.
         """
         if self._config.wandb is not None:
             self._trackers.append(_WandB(self._config.wandb, folder, run))
@@ -63,19 +63,20 @@ class Trackers:
             self._trackers.append(_TensorBoard(folder, step))
 
     def line(self, line: LogLine) -> None:
-        """Tell the figures of a line of the log."""
+        """Send the figures of a line of the log."""
         names = ("loss", "lr", "gradient_norm", "regions_per_second", "waiting_share")
         self._add(line.step, {f"train/{name}": getattr(line, name) for name in names})
 
-    def validation(self, found: Accuracy) -> None:
-        """Tell those of a validation."""
-        precision = {name: getattr(found, name) for name in ("ap", "ap_r", "ap_c", "ap_f")}
-        figures = {"top1": found.top1, "class_mean": found.class_mean, **found.by_frequency}
+    def validation(self, accuracy: Accuracy) -> None:
+        """Send the figures of a validation."""
+        precision = {name: getattr(accuracy, name) for name in ("ap", "ap_r", "ap_c", "ap_f")}
+        figures = {"top1": accuracy.top1, "class_mean": accuracy.class_mean}
+        figures |= accuracy.by_frequency
         figures |= {name: value for name, value in precision.items() if value is not None}
-        self._add(found.step, {f"validation/{name}": value for name, value in figures.items()})
+        self._add(accuracy.step, {f"validation/{name}": value for name, value in figures.items()})
 
     def close(self, *, failed: bool) -> None:
-        """End, once."""
+        """Close all trackers, once."""
         while self._trackers:
             self._trackers.pop().close(failed=failed)
 
@@ -97,7 +98,7 @@ class _TensorBoard:
         with explained_disk_errors(self._folder):
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, step)
-            # Whole before the next checkpoint: a run that goes on from there tells them no more.
+            # On disk before the next checkpoint, from where a run sends only later steps.
             self._writer.flush()
 
     def close(self, *, failed: bool) -> None:
@@ -105,7 +106,7 @@ class _TensorBoard:
 
 
 class _Kept(Record, extra="allow"):
-    """What is written down of a run at W&B."""
+    """Content of ``wandb.json``."""
 
     id: str
 

@@ -1,4 +1,4 @@
-"""Groups of heads on a Ray cluster. The study stays with the one who asked for the sweep.
+"""Groups of heads on a Ray cluster. The study stays in the process that runs the sweep.
 
 Each group is a task of Ray's with a GPU of its own where there are any, and reads the caches for
 itself; caches and the sweep's folder must lie where all machines reach them.
@@ -27,9 +27,9 @@ from regionspot_train.sweep.space import Space
 from regionspot_train.sweep.study import Study, Trial
 
 TRIES = 3
-"""How often the worker of a group may die; its heads go on from their checkpoints."""
+"""Number of times that the worker of a group may die; its heads go on from their checkpoints."""
 LOOK_SECONDS = 1.0
-"""Between two looks at how the groups do, and at whether to stop."""
+"""Time between two checks of whether a group has ended and whether to stop."""
 
 
 class RemoteStudy:
@@ -42,8 +42,8 @@ class RemoteStudy:
 
     def begun(self, group: int, groups: int) -> list[Trial]:
         """See :meth:`Study.begun`."""
-        found: list[Trial] = self._call("begun", group, groups)
-        return found
+        trials: list[Trial] = self._call("begun", group, groups)
+        return trials
 
     def next_begins(self, group: int, groups: int, count: int) -> int:
         """See :meth:`Study.next_begins`."""
@@ -73,7 +73,7 @@ class RemoteStudy:
         self._call("fail", number, reason)
 
     def stopping(self) -> bool:
-        """Whether the sweep is to stop; asked now and then, as each question travels."""
+        """Return whether the sweep is to stop; the keeper is asked once a second at most."""
         if time.monotonic() - self._asked_last > LOOK_SECONDS:
             self._stop = self._call("is_stopping")
             self._asked_last = time.monotonic()
@@ -97,7 +97,7 @@ class StudyKeeper(Study):
         self._stop = True
 
     def is_stopping(self) -> bool:
-        """Whether they are to."""
+        """Return whether the groups are to stop."""
         return self._stop
 
 
@@ -115,8 +115,8 @@ def learn_groups(
         The mean share of the time that a group waited for data.
 
     Raises:
-        ClusterError: No cluster answers, or the worker of a group died again and again.
-        RegionSpotError: As of a group here.
+        ClusterError: If no cluster answers, or the worker of a group died again and again.
+        RegionSpotError: If a group raises one, as :func:`learn_group` does.
     """
     require_ray()
     require_answer(address)
@@ -154,7 +154,7 @@ def learn_groups(
 
 
 def anywhere(task: SweepTask) -> SweepTask:
-    """The task with folders named so that every machine that has them finds them."""
+    """Return the task with absolute paths, which every machine of the cluster understands."""
     several = [task.stores] if isinstance(task.stores, Location) else list(task.stores)
     return replace(
         task,
@@ -169,7 +169,7 @@ def _anywhere(store: Location) -> Location:
 
 
 def _learn(task: SweepTask, number: int, keeper: Any, threads: int) -> float:  # noqa: ANN401
-    """One group, on a machine of the cluster."""
+    """Train one group on a machine of the cluster."""
     torch.set_num_threads(threads)  # their number may decide the last bit of a weight
     study = RemoteStudy(keeper)
     inputs = GroupInputs.open(task)
@@ -179,7 +179,7 @@ def _learn(task: SweepTask, number: int, keeper: Any, threads: int) -> float:  #
 
 
 def _keeper(task: SweepTask, study: Study) -> Any:  # noqa: ANN401 - a handle of Ray's
-    """Beside the study's file: SQLite's locks do not hold over a network."""
+    """Start the keeper of the study beside its file: SQLite's locks fail over a network."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -189,7 +189,7 @@ def _keeper(task: SweepTask, study: Study) -> Any:  # noqa: ANN401 - a handle of
 
 
 def _gpus(task: SweepTask) -> int:
-    """Of a group."""
+    """Return the number of GPUs of a group."""
     import ray
 
     has_any = ray.cluster_resources().get("GPU", 0) > 0

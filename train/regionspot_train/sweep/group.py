@@ -19,28 +19,28 @@ from regionspot_train.learning.validation import ValidationSet
 from regionspot_train.processes import local_device
 from regionspot_train.record.meter import Meter
 from regionspot_train.sweep.slots import TrialSlots, trial_folder
-from regionspot_train.sweep.study import Asking, Trial
+from regionspot_train.sweep.study import StudyClient, Trial
 from regionspot_train.training_run import TrainingRun
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """What all groups of a sweep are to do."""
+    """Task of all groups of a sweep."""
 
     config: TrainConfig
-    """What all heads have in common."""
+    """Settings that all heads share."""
     stores: Location | Sequence[Location]
     validate_on: Location
     out: Path
     at_once: int
-    """Heads that learn at one time, of each group."""
+    """Number of heads of each group that learn at one time."""
     stacked: bool
     groups: int = 1
 
 
 @dataclass(frozen=True)
 class GroupInputs:
-    """The opened caches of a group, and where it computes."""
+    """Opened caches of a group, and its device."""
 
     sources: tuple[Source, ...]
     validation: ValidationSet
@@ -48,12 +48,12 @@ class GroupInputs:
 
     @classmethod
     def open(cls, task: SweepTask) -> GroupInputs:
-        """Open what a task names.
+        """Open the caches of a task.
 
         Raises:
-            CacheError: A cache is missing, unfinished, or has no regions.
-            ConfigError: The caches cannot give what is asked for.
-            FingerprintError: They are of different backbones.
+            CacheError: If a cache is missing, unfinished, or has no regions.
+            ConfigError: If the caches lack what the settings need.
+            FingerprintError: If they are of different backbones.
         """
         config = task.config
         sources, device = open_sources(task.stores, config.data), local_device(config.device)
@@ -70,7 +70,7 @@ class GroupInputs:
 def learn_group(
     task: SweepTask,
     inputs: GroupInputs,
-    study: Asking,
+    study: StudyClient,
     *,
     group: int = 0,
     stopping: Callable[[], bool],
@@ -79,13 +79,12 @@ def learn_group(
     """Let heads learn until the study has no more to try.
 
     Args:
-        task: What is asked.
-        inputs: Its opened caches.
-        study: Says which heads, and is told of them.
-        group: Which of the task's groups this is: heads that it had begun are taken up again.
-        stopping: Asked after each batch; once it is so, every head gets a checkpoint, and this
-            returns.
-        on_ended: Told after each batch how many heads have ended by it.
+        task: The sweep's task.
+        inputs: The task's opened caches.
+        study: Chooses the heads, and gets their validations.
+        group: The number of this group of the task; heads that it had begun are taken up again.
+        stopping: Returns, after each batch, whether to write a checkpoint of every head and return.
+        on_ended: Called after each batch with the number of heads that it ended.
 
     Returns:
         The share of the time that was spent waiting for data.
@@ -127,10 +126,10 @@ def learn_group(
 
 
 def trial_config(config: TrainConfig, trial: Trial) -> TrainConfig:
-    """What a head alone would be asked to learn what it learns in the sweep.
+    """Return the settings by which `fit` alone would make the same head as the sweep.
 
     Raises:
-        ConfigError: Its settings do not go together.
+        ConfigError: If the head's settings do not fit together.
     """
     order = config.seed if config.data.seed is None else config.data.seed
     shared = {"data.seed": order, "data.first_batch": trial.first_batch}

@@ -1,4 +1,4 @@
-"""What comes out of a sweep: its table, its picture and its best head."""
+"""Results of a sweep: its table, its picture and its best head."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ STATES = {
 
 @dataclass(frozen=True)
 class SweepReport:
-    """How a sweep ended."""
+    """Outcome of a sweep."""
 
     trials: list[FrozenTrial]
     """The best first."""
     settings: tuple[str, ...]
-    """What they differ in."""
+    """Names of the settings that they differ in."""
     seconds: float
-    """Of this call."""
+    """Duration of this call."""
     waiting_share: float
     """Share of the time that all heads waited for data."""
     stopped: int | None
@@ -53,25 +53,25 @@ class SweepReport:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The best head; None where none has a value."""
+        """Best head; None if no head has a value."""
         first = next(iter(self.trials), None)
         return None if first is None or first.value is None else first
 
     @property
     def states(self) -> dict[str, int]:
-        """How many heads finished, were pruned, failed."""
+        """Number of heads that finished, were pruned, failed, by these words."""
         counted = Counter(STATES[each.state] for each in self.trials)
         return {name: counted[name] for name in STATES.values() if counted[name]}
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 0 where every head of the sweep ended as it should."""
+        """Exit code of the command: 0 if every head of the sweep finished or was pruned."""
         if self.stopped is not None:
             return self.stopped
         return int(any(self.states.get(name) for name in ("failed", "begun")))
 
     def failures(self) -> dict[str, str]:
-        """Why heads failed, in this call or one before, by reason: the numbers of its heads."""
+        """Return the reasons of heads that failed, in this call or one before, by their numbers."""
         numbers: dict[str, list[str]] = {}
         for each in sorted(self.trials, key=lambda each: each.number):
             if each.state == TrialState.FAIL:
@@ -83,7 +83,7 @@ class SweepReport:
         }
 
     def table(self) -> Table:
-        """The best heads and their settings."""
+        """Return a table of the best heads and their settings."""
         names = _short_names(self.settings)
         more = f" of {len(self.trials)}" if len(self.trials) > SHOWN else ""
         title = f"The best {min(SHOWN, len(self.trials))}{more}"
@@ -147,7 +147,7 @@ def _write_table(report: SweepReport, path: Path) -> None:
 
 
 def _draw(study: Study, report: SweepReport, path: Path) -> None:
-    """One line a head through its settings, coloured by how good it is."""
+    """Draw a line for each head through its settings, coloured by how good it is."""
     from matplotlib.figure import Figure
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
@@ -170,16 +170,16 @@ def _close(figure: Any) -> None:  # noqa: ANN401 - Optuna makes it through pyplo
     pyplot.close(figure)
 
 
-def _copy_best(found: Path, best: Path) -> None:
-    """Put the best head in the place of the one before, weights first."""
+def _copy_best(source: Path, best: Path) -> None:
+    """Copy the best head to the place of the one before, weights first."""
     best.mkdir(exist_ok=True)
-    for path in sorted(found.iterdir(), key=lambda path: path.suffix == ".json"):
+    for path in sorted(source.iterdir(), key=lambda path: path.suffix == ".json"):
         with written_aside(best / path.name) as partial:
             shutil.copyfile(path, partial)
 
 
 def _picture_best(folder: Path, finished: bool) -> None:
-    """The best head's curve and report, as `fit` leaves them."""
+    """Draw the best head's curve and report, as `fit` does."""
     lines = read_lines(folder)
     if not lines:
         return
@@ -192,7 +192,7 @@ def _picture_best(folder: Path, finished: bool) -> None:
 
 
 def _short_names(settings: tuple[str, ...]) -> dict[str, str]:
-    """The last word of each setting where that is enough to tell it."""
+    """Return a short name for each setting: its last word, where no other setting has the same."""
     last = Counter(key.rsplit(".", 1)[-1] for key in settings)
     return {
         key: key.rsplit(".", 1)[-1] if last[key.rsplit(".", 1)[-1]] == 1 else key

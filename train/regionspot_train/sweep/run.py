@@ -1,4 +1,4 @@
-"""The story of a sweep: many heads tried on the same batches, each batch read once."""
+"""A sweep: many heads tried on the same batches, each batch read once."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ def run_sweep(
     head.
 
     Args:
-        config: What all heads have in common.
-        space: What they differ in.
+        config: Settings that all heads share.
+        space: Settings that they differ in.
         store: The feature cache, or several of the same backbones.
         validate_on: The cache whose regions say how good a head is.
         out: The sweep's folder.
-        trials: How many heads are tried in all.
-        at_once: How many learn at one time, of each group.
+        trials: Number of heads in all.
+        at_once: Number of heads of each group that learn at one time.
         stacked: Whether heads of one shape without dropout are computed as one.
         resume: Go on with the sweep in ``out``, if there is one, its heads where they were.
-        ray_groups: So many groups of heads on a Ray cluster, each with a read of its own; None:
-            one, here.
-        ray_address: Of the cluster; None: the one that runs here or that RAY_ADDRESS names.
+        ray_groups: Number of groups on a Ray cluster, each with a read of its own; None: one
+            group, in this process.
+        ray_address: Address of the cluster; None: the one that runs here or in RAY_ADDRESS.
 
     Raises:
-        CacheError: A cache is missing, unfinished, or has no regions.
-        CheckpointError: ``out`` already holds a sweep, and it is not to be resumed, or another
-            process is at it.
-        ClusterError: The Ray cluster does not answer, or its workers die again and again.
-        ConfigError: The space has values that no head takes, or the caches cannot give what is
-            asked for.
-        FingerprintError: The sweep in ``out`` was asked for something else, or the caches are of
+        CacheError: If a cache is missing, unfinished, or has no regions.
+        CheckpointError: If ``out`` already holds a sweep, and it is not to be resumed, or another
+            process has it.
+        ClusterError: If the Ray cluster does not answer, or its workers die again and again.
+        ConfigError: If the space has values that no head takes, or the caches lack what the
+            settings need.
+        FingerprintError: If the sweep in ``out`` has other settings or data, or the caches are of
             different backbones.
-        InputError: ``out`` holds something that is not a sweep, or its study is damaged or not one
-            of ours.
+        InputError: If ``out`` holds something that is not a sweep, or its study is damaged or not
+            one of ours.
     """
     require_alone()
     size = SweepSize.parse(
@@ -76,9 +76,9 @@ def run_sweep(
     inputs = GroupInputs.open(task)
     facts = run_facts(inputs.sources, inputs.device)
     with claimed(out, resume=resume, sweep=True):
-        RunFolder(out, _asked(config, space, inputs), facts, resume=resume)
+        RunFolder(out, _identity(config, space, inputs), facts, resume=resume)
         study = Study(out, space, size.trials)
-        for trial in study.trials():  # a sweep that was killed left those of heads that had ended
+        for trial in study.trials():  # a killed sweep may have left some of heads that had ended
             if trial.state.is_finished():
                 remove_checkpoints(trial_folder(out, trial.number))
         began = time.perf_counter()
@@ -111,8 +111,8 @@ def run_sweep(
         )
 
 
-def _asked(config: TrainConfig, space: Space, inputs: GroupInputs) -> dict[str, object]:
-    """What makes it this sweep and no other, for ``run.json``."""
+def _identity(config: TrainConfig, space: Space, inputs: GroupInputs) -> dict[str, object]:
+    """Return the settings and data by which ``run.json`` knows a sweep that is resumed."""
     sources = inputs.sources
     datasets = {str(n): each.cache.fingerprint["dataset"] for n, each in enumerate(sources)}
     return {

@@ -1,4 +1,4 @@
-"""What a sweep tries next, by the seed and a head's number alone: a kill changes nothing of it."""
+"""Choice of a sweep's next head, by the seed and its number alone: a kill does not change it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SettingsSampler(BaseSampler):
     Where the space has finitely many settings, none is tried again before all were tried.
 
     Args:
-        space: What is tried, and by which of Optuna's samplers.
-        trials: Says what the study has, in all; a pruner may show a sampler some of it only.
+        space: The settings to try, and the name of Optuna's sampler.
+        trials: Returns all trials of the study; a pruner may show a sampler only some.
     """
 
     def __init__(self, space: Space, trials: Callable[[], Sequence[FrozenTrial]]) -> None:

@@ -13,10 +13,11 @@ from typing import Self
 from regionspot_core.errors import ConfigError
 from regionspot_core.support.fault_points import reach
 from regionspot_train.data.loader import TrainBatch
+from regionspot_train.learning.learner import StepFailure
 from regionspot_train.learning.lockstep import Lockstep
 from regionspot_train.learning.validation import ValidationSet
 from regionspot_train.record.folder import CHECKPOINTS
-from regionspot_train.sweep.study import Asking, Trial
+from regionspot_train.sweep.study import StudyClient, Trial
 from regionspot_train.training_run import TrainingRun
 
 TRIALS = "trials"
@@ -56,7 +57,7 @@ class TrialSlots:
         count: int,
         group: int,
         groups: int,
-        study: Asking,
+        study: StudyClient,
         open_run: Callable[[Trial], TrainingRun],
         lockstep: Lockstep,
         validation: ValidationSet,
@@ -115,10 +116,10 @@ class TrialSlots:
         results = self._lockstep.learn([slot.run.learner for slot in due], batch)
         learnt = []
         for slot, result in zip(due, results, strict=True):
-            if isinstance(result, Exception):
-                self._fail(slot, str(result))
+            if isinstance(result, StepFailure):
+                self._fail(slot, result.reason)
             else:
-                slot.run.count(result, batch)
+                slot.run.record_step(result, batch)
                 learnt.append(slot)
         figures = self._validate([slot for slot in learnt if slot.run.validation_is_due])
         for slot in learnt:
@@ -129,10 +130,11 @@ class TrialSlots:
         if not due:
             return {}
         runs = [slot.run for slot in due]
-        found = self._validation.measure([run.learner.head for run in runs], [r.step for r in runs])
+        heads, steps = [run.learner.head for run in runs], [run.step for run in runs]
+        accuracies = self._validation.measure(heads, steps)
         return {
-            slot.trial.number: slot.run.validated(each)
-            for slot, each in zip(due, found, strict=True)
+            slot.trial.number: slot.run.record_validation(accuracy)
+            for slot, accuracy in zip(due, accuracies, strict=True)
         }
 
     def checkpoint(self) -> None:

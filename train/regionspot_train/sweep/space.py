@@ -1,4 +1,4 @@
-"""What a sweep tries: a TOML file of settings and the values they may have.
+"""Space of a sweep: a TOML file of settings and the values they may have.
 
 [search]
 sampler = "tpe"          # or "random"
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SWEPT = ("head.", "loss.", "optimiser.")
-"""What the settings that may differ between heads begin with: all others decide which batches come,
-and heads of a sweep share those."""
+"""Tables of the settings that may differ between heads; all others decide which batches come, and
+heads of a sweep share those."""
 SWEPT_ALONE = ("seed", "steps")
 """Settings of no table that may differ too."""
 OWN_OPTIONS = "head.options."
@@ -37,14 +37,14 @@ OWN_OPTIONS = "head.options."
 
 Choice = bool | int | float | str
 MOST_WHOLE, MOST = 2**53, 1e30
-"""Of a span's numbers. Optuna keeps all as floats, which are exact for integers up to 2⁵³."""
+"""Largest numbers of a span. Optuna keeps floats, which are exact for integers up to 2⁵³."""
 MOST_CHOICES = 1_000
 MOST_STEPS = 10**9
-"""Values of a span with a step: Optuna reckons them in decimals of so many digits."""
+"""Most values of a span with a step: Optuna computes them in decimals of that many digits."""
 
 
 class SweepSize(Config):
-    """How many heads a sweep tries, and how many of them learn at one time."""
+    """Number of heads that a sweep tries, and of those that learn at one time."""
 
     trials: int = Field(ge=1, le=100_000)
     at_once: int = Field(ge=1, le=1_024)
@@ -96,12 +96,12 @@ class Span(Config):
 
     @property
     def whole(self) -> bool:
-        """Whether it is of integers."""
+        """Whether its values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def count(self) -> int | None:
-        """How many values it has; None: as many as there are floats."""
+        """Number of its values; None: floats without a step."""
         if self.whole:
             return int(self.high - self.low) // int(self.step or 1) + 1
         if self.step is None:
@@ -114,12 +114,12 @@ class Span(Config):
         return min(self.low + place * step, self.last)  # 3 × 0.1 is a bit more than 0.3
 
     def place(self, value: float) -> int:
-        """Return the place of a value; the nearest where it is none of them."""
+        """Return the place of a value, or of the nearest one."""
         return round((value - self.low) / (self.step or 1))
 
     @property
     def last(self) -> int | float:
-        """The highest value: ``high``, or where its last step ends."""
+        """Highest value: ``high``, or the end of its last step."""
         if self.step is None or self.count is None:
             return self.high
         if self.whole:
@@ -127,7 +127,7 @@ class Span(Config):
         return float(_exact(self.low) + (self.count - 1) * _exact(self.step))
 
     def distribution(self) -> BaseDistribution:
-        """Return it in Optuna's words."""
+        """Return the span as Optuna's distribution."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.whole:
@@ -136,21 +136,21 @@ class Span(Config):
 
 
 def _exact(number: float) -> Decimal:
-    """The number as it was written."""
+    """Return the number as it was written."""
     return Decimal(str(number))
 
 
 class SearchConfig(Config):
-    """Who chooses what is tried next, and what is given up early."""
+    """Optuna's choice of heads to try, and of those to give up early."""
 
     sampler: Literal["tpe", "random"] = "tpe"
-    """Optuna's: tree-structured Parzen estimators, or by chance."""
+    """Sampler of Optuna's: tree-structured Parzen estimators, or random."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "median"
-    """Optuna's, asked after each validation."""
+    """Pruner of Optuna's, which may give a head up after each validation."""
     pruner_startup: int = Field(default=5, ge=0)
-    """Of ``median``: heads that are not pruned, to begin with."""
+    """Number of first heads that ``median`` does not prune."""
     pruner_warmup: int = Field(default=0, ge=0)
-    """Of ``median``: steps of each head before it may be pruned."""
+    """Steps of each head before ``median`` may prune it."""
     seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
@@ -182,7 +182,7 @@ class Space(Config):
 
     @property
     def size(self) -> int | None:
-        """How many settings there are in all; None where a span is of floats without a step."""
+        """Number of different settings; None if a span is of floats without a step."""
         counts = [_count(values) for values in self.space.values()]
         return None if None in counts else prod(count for count in counts if count is not None)
 
@@ -197,7 +197,7 @@ class Space(Config):
         return chosen
 
     def number(self, setting: dict[str, Any]) -> int:
-        """Return which of the ``size`` settings one is: the inverse of :meth:`setting`."""
+        """Return the number of one of the ``size`` settings: the inverse of :meth:`setting`."""
         number, times = 0, 1
         for key, values in self.space.items():
             count, value = _count(values), setting[key]
@@ -208,11 +208,11 @@ class Space(Config):
         return number
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Have Optuna choose a value for each setting of a head."""
+        """Let Optuna choose a value for each setting of a head."""
         return {key: _suggest(trial, key, values) for key, values in self.space.items()}
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Return the settings in Optuna's words."""
+        """Return the settings as Optuna's distributions."""
         from optuna.distributions import CategoricalDistribution
 
         return {

@@ -1,4 +1,4 @@
-"""What a sweep has tried and found, in Optuna's SQLite file."""
+"""Heads that a sweep has tried, and their validations, in Optuna's SQLite file."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Trial:
     values: dict[str, Any]
     """The settings it has of the space, by name."""
     first_batch: int
-    """Where in the stream of batches it begins."""
+    """Batch of the stream that it begins with."""
 
 
-class Asking(Protocol):
-    """What a group of heads asks a study, wherever that is."""
+class StudyClient(Protocol):
+    """A study as a group of heads uses it, in this process or another."""
 
     def begun(self, group: int, groups: int) -> list[Trial]: ...  # noqa: D102 - see Study
     def next_begins(self, group: int, groups: int, count: int) -> int: ...  # noqa: D102
@@ -44,13 +44,13 @@ class Asking(Protocol):
 
 
 class Study:
-    """Asks for heads to try, and is told how good they are.
+    """Chooses heads to try, and records how good they are.
 
     Args:
-        folder: The sweep's; ``study.db`` is made in it, or gone on with. ``optuna-dashboard`` opens
-            it.
-        space: What is tried.
-        total: How many heads are tried in all.
+        folder: The sweep's folder; ``study.db`` is made in it, or gone on with.
+            ``optuna-dashboard`` opens it.
+        space: The settings to try.
+        total: Number of heads to try in all.
 
     Raises:
         InputError: If the file is there and is damaged, another program's, or of another sweep.
@@ -64,12 +64,12 @@ class Study:
         self.optuna = open_study(
             self.path,
             space,
-            sampler=SettingsSampler(space, self._everything),
+            sampler=SettingsSampler(space, self._all_trials),
             pruner=_pruner(space.search),
         )
 
     def begun(self, group: int = 0, groups: int = 1) -> list[Trial]:
-        """Heads of a group, one of ``groups``, that were begun and did not end."""
+        """Return the heads of a group, one of ``groups``, that were begun and did not end."""
         return [
             Trial(each.number, each.params, each.user_attrs[FIRST_BATCH])
             for each in self._begun_trials()
@@ -77,36 +77,36 @@ class Study:
         ]
 
     def next_begins(self, group: int, groups: int, count: int) -> int:
-        """The batch that the next head of a group begins at, of which ``count`` learn at one time.
+        """Return the batch that the next head of a group begins with; ``count`` learn at one time.
 
-        It is the one that made room for it: a sweep that was killed, or is extended, goes on as one
-        that was not.
+        It follows the last batch of a head that ended, so that a sweep which was killed, or is
+        extended, goes on like one that was not.
         """
-        mine = [each for each in self._begun_trials() if each.user_attrs[GROUP] % groups == group]
+        own = [each for each in self._begun_trials() if each.user_attrs[GROUP] % groups == group]
         ends = sorted(
             each.user_attrs[FIRST_BATCH] + max(each.intermediate_values, default=0)
-            for each in mine
+            for each in own
             if each.state.is_finished()
         )
-        followed = len(mine) - count
+        followed = len(own) - count
         return ends[followed] if 0 <= followed < len(ends) else 0
 
     def ended(self) -> int:
-        """How many heads have ended, one way or another."""
+        """Return the number of heads that have ended: finished, pruned or failed."""
         return sum(each.state.is_finished() for each in self._begun_trials())
 
     def best(self) -> float | None:
-        """The best validation so far, of a head that ended or of one that did not."""
-        found = [
-            value for each in self._everything() for value in each.intermediate_values.values()
+        """Return the best validation so far, of any head; None before the first."""
+        values = [
+            value for each in self._all_trials() for value in each.intermediate_values.values()
         ]
-        return max(found, default=None)
+        return max(values, default=None)
 
     def ask(self, first_batch: int, group: int = 0) -> Trial | None:
-        """The next head for a group to try, from ``first_batch`` on; None where all were begun."""
+        """Return the next head for a group, from ``first_batch`` on; None if all were begun."""
         if len(self._begun_trials()) >= self.total:
             return None
-        with self._errors_said():
+        with self._explained_errors():
             trial = self._half_asked() or self.optuna.ask()
             values = self.space.suggest(trial)
             trial.set_user_attr(GROUP, group)
@@ -114,31 +114,31 @@ class Study:
         return Trial(trial.number, values, first_batch)
 
     def report(self, number: int, value: float, step: int) -> bool:
-        """Take note of a validation; whether the head is to be given up."""
-        with self._errors_said():
+        """Record a validation, and return whether the head is to be given up."""
+        with self._explained_errors():
             trial = optuna.Trial(self.optuna, self._id(number))
             if step not in self._frozen(number).intermediate_values:
                 trial.report(value, step)
             return trial.should_prune()
 
     def finish(self, number: int, value: float) -> None:
-        """A head has learnt all its steps; ``value`` is its best validation's."""
-        with self._errors_said():
+        """Record that a head took all its steps; ``value`` is its best validation's."""
+        with self._explained_errors():
             self.optuna.tell(number, value, skip_if_finished=True)
 
     def prune(self, number: int) -> None:
-        """A head is given up, with its last validation as its value."""
-        with self._errors_said():
+        """Record that a head is given up, with its last validation as its value."""
+        with self._explained_errors():
             self.optuna.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def fail(self, number: int, reason: str) -> None:
-        """A head could not go on."""
-        with self._errors_said():
+        """Record that a head could not go on."""
+        with self._explained_errors():
             optuna.Trial(self.optuna, self._id(number)).set_user_attr(REASON, reason)
             self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def trials(self) -> list[FrozenTrial]:
-        """All heads that were begun, the best first, those without a value last."""
+        """Return all heads that were begun, the best first, heads without a value last."""
 
         def rank(each: FrozenTrial) -> tuple[bool, float]:
             return (each.value is None, -(each.value or 0.0))
@@ -146,34 +146,34 @@ class Study:
         return sorted(self._begun_trials(), key=rank)
 
     def _half_asked(self) -> optuna.Trial | None:
-        """What a killed call asked for and did not begin: its number, and so its setting, is next.
+        """Return the trial that a killed call asked for and did not begin; None if there is none.
 
-        None where there is no such trial.
+        Its number, and so its setting, is next.
         """
-        for each in self._everything():
+        for each in self._all_trials():
             if each.state == TrialState.RUNNING and FIRST_BATCH not in each.user_attrs:
                 return optuna.Trial(self.optuna, each._trial_id)
         return None
 
     def _begun_trials(self) -> list[FrozenTrial]:
-        return [each for each in self._everything() if FIRST_BATCH in each.user_attrs]
+        return [each for each in self._all_trials() if FIRST_BATCH in each.user_attrs]
 
-    def _everything(self) -> list[FrozenTrial]:
-        with self._errors_said():
+    def _all_trials(self) -> list[FrozenTrial]:
+        with self._explained_errors():
             return self.optuna.get_trials(deepcopy=False)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._everything()[number]
+        return self._all_trials()[number]
 
     def _id(self, number: int) -> int:
         return self._frozen(number)._trial_id
 
     @contextmanager
-    def _errors_said(self) -> Iterator[None]:
-        """Have what a database says of a full disk or a lost one as one sentence.
+    def _explained_errors(self) -> Iterator[None]:
+        """Raise a database's error of a full or lost disk as one sentence.
 
         Raises:
-            CheckpointError: The study cannot be read or written.
+            CheckpointError: If the study cannot be read or written.
         """
         try:
             yield

@@ -20,19 +20,19 @@ from regionspot_train.sweep.space import Space
 
 NAME = "sweep"
 FIRST_BATCH = "first_batch"
-"""Where in the stream of batches a head began, among its attributes."""
+"""Attribute of a head: the batch of the stream that it began with."""
 GROUP = "group"
-"""Which of the groups of heads, each with a read of its own, has it."""
+"""Attribute of a head: the number of its group."""
 REASON = "reason"
-"""Why a head failed."""
+"""Attribute of a head: the reason that it failed for."""
 LOCK_SECONDS = 60.0
-"""How long to wait for another who reads the file: Optuna's dashboard, say."""
+"""Time to wait for another program that reads the file: Optuna's dashboard, say."""
 TABLES = {"studies", "trials", "trial_params", "trial_user_attributes"}
 """Some that every file of Optuna's has."""
 
 
 class _Recorded(BaseModel):
-    """What a sweep writes of a head. Attributes that others add, Optuna's dashboard say, may be."""
+    """Attributes of a head. Others that Optuna's dashboard, say, adds are allowed."""
 
     model_config = ConfigDict(strict=True)
 

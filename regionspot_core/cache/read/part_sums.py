@@ -1,7 +1,7 @@
-"""The checksums that a part's chunks must have, and reading rows that are held against them.
+"""Expected checksums of a part's chunks, and rows that are checked against them.
 
-A chunk carries its own checksum, which any other image's chunk matches as well. Which chunk belongs
-where is what the part's marker says, and which markers are the store's, the summary of them all.
+A chunk's own checksum does not show which image it is of. The part's marker has the checksums of
+its chunks, and the store's summary has those of all markers.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class PartSums:
     Args:
         store: The store.
         plan: Its plan.
-        complete: Its summary. One of an earlier version says nothing of markers, which then have
-            no sums either: none is read.
-        markers: Those that were read already.
+        complete: Its summary. An earlier version's has no checksums of markers, and its markers
+            have none of chunks: none is read.
+        markers: Markers that were read already.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class CheckedRows:
 
     Args:
         opened: The array in TensorStore.
-        array: What the plan says of it.
-        sums: What its chunks' checksums must be.
+        array: Its layout by the plan.
+        sums: Expected checksums of its chunks.
         rows: (N,) along axis 0.
         copies: (N,) along axis 1, where the array has jittered copies; None elsewhere.
     """
