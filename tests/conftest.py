@@ -96,6 +96,22 @@ def backbones() -> Backbones:
     return load_backbones(BackboneConfig(device="cpu"))
 
 
+@pytest.fixture(scope="session")
+def bank(backbones: Backbones, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every tiny world's classes by one template: the paper's 81 take longer than a small stage."""
+    from regionspot_core.datasets.reading import read_vocabulary
+    from regionspot_core.text.class_text import TextConfig
+    from regionspot_core.text.embed import build_class_bank
+    from regionspot_core.tiny.world import write_world
+
+    folder = tmp_path_factory.mktemp("bank")
+    world = write_world(folder / "world", train_scenes=1, val_scenes=1, seed=0)
+    vocabulary = read_vocabulary(world.train_annotations)
+    text = TextConfig(templates="simple")
+    build_class_bank(backbones.image_text_encoder, vocabulary, text).save(folder / "bank.h5")
+    return folder / "bank.h5"
+
+
 class Done(NamedTuple):
     returncode: int
     stdout: str

@@ -22,7 +22,7 @@ BOXES = [[4, 6, 30, 40], [20, 20, 60, 60]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, bank: Path) -> Path:
     """A small world, taken through extraction and training by the functions of the face."""
     place = tmp_path_factory.mktemp("face")
     write_world(place / "world", train_scenes=8, val_scenes=4, seed=0)
@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "images": place / "world" / "train",
             "annotations": place / "world" / "train.json",
             "out": place / "store.zarr",
+            "bank": bank,
             "backbones": {"device": "cpu"},
         }
     )

@@ -15,7 +15,7 @@ from small_evaluation import write_place
 from typer.testing import CliRunner
 
 from regionspot.cli import app
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.reading import FORMATS, read_annotations, register_format
@@ -69,13 +69,15 @@ def test_compare_and_report_open_the_annotations_once(tmp_path: Path) -> None:
     assert (found[truth.name], found["results.json"]) == (1, 1)
 
 
-def test_run_opens_the_annotations_and_each_results_file_once(tmp_path: Path) -> None:
-    write_place(tmp_path, load_backbones(BackboneConfig(device="cpu")))
+def test_run_opens_the_annotations_and_each_results_file_once(
+    tmp_path: Path, backbones: Backbones
+) -> None:
+    write_place(tmp_path, backbones)
     boxes = [{"image_id": 1, "bbox": [0, 0, 30, 30], "score": 0.5}]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     words = ["evaluate", "run", "--images", "world/whole", "--annotations", "world/val.json"]
     words += ["--head", "first", "--head", "second", "--out", "out", "--device", "cpu"]
-    words += ["--proposals", "boxes.json", "--baseline", "clip-crop"]
+    words += ["--proposals", "boxes.json", "--baseline", "clip-crop", "--bank", "bank.h5"]
     found = opens(tmp_path, *words)
     assert found["val.json"] == 1
     assert found["boxes.json"] == 2  # once for its boxes, and once for its digest

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_evaluation import write_place
 from typer.testing import CliRunner
 
 from regionspot.cli import app
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.table import AnnotationTable
@@ -76,12 +74,6 @@ def tables() -> Iterator[None]:
         table.update(content)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    backbones = load_backbones(BackboneConfig(device="cpu"))
-    return write_place(tmp_path_factory.mktemp("place"), backbones)
-
-
 def command(*words: object) -> str:
     done = CliRunner().invoke(app, ["evaluate", *map(str, words)])
     assert done.exit_code == 0, done.output
@@ -99,7 +91,8 @@ def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> No
     world, out = place / "world", tmp_path / "out"
     printed = command(
         "run", "--images", world / "whole", "--annotations", world / "val.json", "--out", out,
-        "--head", place / "first", "--device", "cpu", "--baseline", "constant",
+        "--head", place / "first", "--bank", place / "bank.h5", "--device", "cpu",
+        "--baseline", "constant",
         "--scorer", "highest",
     )  # fmt: skip
     assert "Third name" in printed
@@ -129,9 +122,8 @@ def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path)
     register_scorer("highest", ScorerEntry(lambda table, ious: HighestScore(table)))
     world, store = place / "world", tmp_path / "store"
     data = ("--images", world / "whole", "--annotations", world / "val.json")
-    extracted = CliRunner().invoke(
-        app, ["extract", "run", *map(str, data), "--out", str(store), "--device", "cpu"]
-    )
+    options = ("--bank", place / "bank.h5", "--out", store, "--device", "cpu")
+    extracted = CliRunner().invoke(app, ["extract", "run", *map(str, data + options)])
     assert extracted.exit_code == 0, extracted.output
     words = ("cached", "--cache", store, "--head", place / "first", "--device", "cpu")
     printed = command(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.layout.schema import stored_bytes
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.claims import FolderClaims
 from regionspot_core.errors import FingerprintError, ImageError, InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.prepare import prepare
 from regionspot_extract.run import run_extraction
@@ -27,13 +28,17 @@ SCENES = 30
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=2, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
-    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    values = {
+        "images": world.train_images,
+        "annotations": world.train_annotations,
+        "bank": world.train_annotations.with_name("bank.h5"),
+        "out": out,
+    }
     return ExtractConfig.parse({**values, "part_images": 7, **changes}, source="test")
 
 
@@ -44,8 +49,10 @@ def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_cached_features_are_the_live_models(world: World, finished: Path) -> None:
-    cache, backbones = FeatureCache(finished), load_backbones(BackboneConfig())
+def test_cached_features_are_the_live_models(
+    world: World, finished: Path, backbones: Backbones
+) -> None:
+    cache = FeatureCache(finished)
     sam, clip = backbones.region_encoder, backbones.image_text_encoder
     content = json.loads(world.train_annotations.read_text())
     for index in (0, 13, SCENES - 1):
@@ -174,22 +181,31 @@ class Other:
         return getattr(self._model, name)
 
 
+@pytest.fixture(scope="module")
+def without_bank(
+    world_of: Callable[[int], World], tmp_path_factory: pytest.TempPathFactory
+) -> ExtractConfig:
+    """A finished store for which the run embedded the classes itself."""
+    config = make_config(world_of(2), tmp_path_factory.mktemp("own") / "store.zarr", bank=None)
+    run_extraction(config)
+    return config
+
+
 @pytest.mark.parametrize("which", ["region_encoder", "image_text_encoder"])
 @pytest.mark.parametrize(
     ("field", "value"), [("name", "another"), ("weights", "1" * 64), ("input", "333")]
 )
 def test_other_models_on_a_store_are_refused(
-    world: World, finished: Path, which: str, field: str, value: str
+    without_bank: ExtractConfig, backbones: Backbones, which: str, field: str, value: str
 ) -> None:
-    backbones = load_backbones(BackboneConfig())
     other = replace(backbones, **{which: Other(getattr(backbones, which), **{field: value})})
-    before = files_of(finished)
+    before = files_of(without_bank.out)
     with pytest.raises(
         FingerprintError, match=rf"backbones\.{which}\.{field}: expected "
     ) as caught:
-        run_extraction(make_config(world, finished), backbones=other)
+        run_extraction(without_bank, backbones=other)
     assert str(caught.value).count("expected") == 1
-    assert files_of(finished) == before
+    assert files_of(without_bank.out) == before
 
 
 def test_an_image_that_changed_or_vanished_since_the_plan(world: World, tmp_path: Path) -> None:
@@ -253,7 +269,9 @@ def test_openimages_sizes_come_from_the_image_folder(world: World, tmp_path: Pat
     boxes = tmp_path / "train-annotations-bbox.csv"
     boxes.write_text("\n".join(rows))
     (tmp_path / "class-descriptions-boxable.csv").write_text("/m/0,Thing\n")
-    extraction = prepare(make_config(world, tmp_path / "s", images=images, annotations=boxes))
+    extraction = prepare(
+        make_config(world, tmp_path / "s", images=images, annotations=boxes, bank=None)
+    )
     assert extraction.annotations.image_id.tolist() == [0, 2]
     assert extraction.annotations.dropped["images not readable"] == 1
     height, width = extraction.annotations.size(0)

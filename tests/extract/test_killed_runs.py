@@ -2,17 +2,15 @@
 
 import random
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import killable
 import pytest
 
-from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.testing import files_of
-from regionspot_core.text.embed import build_class_bank
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 
 pytestmark = pytest.mark.slow
@@ -25,18 +23,8 @@ KEEPS = {"float16": {}, "int8, all views": {"dtype": "int8", "jitter": 1, "flip"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
-
-
-@pytest.fixture(scope="module")
-def bank(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The class bank, which would take most of each run's time."""
-    path = tmp_path_factory.mktemp("bank") / "bank.h5"
-    clip = load_backbones(BackboneConfig()).image_text_encoder
-    build_class_bank(clip, load_vocabulary(names=None, file=world.train_annotations)).save(path)
-    return path
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def committed(out: Path) -> set[int]:

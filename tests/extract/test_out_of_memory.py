@@ -13,7 +13,7 @@ from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import DeviceMemoryError
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.encoding.fitting import is_out_of_memory
 from regionspot_extract.run import run_extraction
@@ -64,9 +64,8 @@ class SmallRegions(PlainRegions):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def extract(world: World, out: Path, backbones: Backbones, **keep: object) -> Any:

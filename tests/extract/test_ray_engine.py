@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from regionspot_core.distributed.ray_tasks import RayTasks
 from regionspot_core.distributed.shares import Event, Job, Message, Worker, WorkerAddress
 from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract import prepare as planning
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
@@ -39,9 +39,8 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.storage.markers import COMPLETE, PLAN_FILES, marker_key
 from regionspot_core.errors import CacheError
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
@@ -22,18 +22,17 @@ SCENES = 6
 
 
 @pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig())
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
-    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    values = {
+        "images": world.train_images,
+        "annotations": world.train_annotations,
+        "bank": world.train_annotations.with_name("bank.h5"),
+        "out": out,
+    }
     return ExtractConfig.parse({**values, "part_images": 2, **changes}, source="test")
 
 

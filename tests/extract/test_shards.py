@@ -1,10 +1,10 @@
 """`--shard i/n`: every part exactly once whatever n, on one shared store or on several to merge."""
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import killable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from regionspot_core.cache.storage.markers import COMPLETE
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import ExtractionReport, run_extraction
 from regionspot_extract.stores.exchange import merge_stores
@@ -26,20 +26,23 @@ PARTS = 5
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return write_world(tmp_path_factory.mktemp("world"), train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
+
+
+def make_config(world: World, out: Path, shard: str) -> ExtractConfig:
+    return ExtractConfig(
+        images=world.train_images,
+        annotations=world.train_annotations,
+        bank=world.train_annotations.with_name("bank.h5"),
+        out=out,
+        part_images=2,
+        shard=Shard.from_text(shard),
+    )
 
 
 def run_shard(world: World, out: Path, shard: str) -> ExtractionReport:
-    return run_extraction(
-        ExtractConfig(
-            images=world.train_images,
-            annotations=world.train_annotations,
-            out=out,
-            part_images=2,
-            shard=Shard.from_text(shard),
-        )
-    )
+    return run_extraction(make_config(world, out, shard))
 
 
 @pytest.fixture(scope="module")
@@ -104,36 +107,21 @@ def test_shards_one_after_the_other_on_a_shared_store(
     assert files_of(tmp_path / "out") == one_run
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from regionspot_core.distributed.shares import Shard
-from regionspot_extract.config import ExtractConfig
-from regionspot_extract.run import run_extraction
-images, annotations, out = map(Path, sys.argv[1:4])
-report = run_extraction(ExtractConfig(images=images, annotations=annotations, out=out,
-                                      part_images=2, shard=Shard.from_text(sys.argv[4])))
-print(report.parts_done, report.parts_resumed)
-"""
-
-
 @pytest.mark.parametrize("shards", [["1/3", "2/3", "3/3"], ["1/2", "2/2", "1/1"]])
 def test_a_job_array_on_a_shared_store_makes_the_store_of_one_run(
     world: World, one_run: dict[str, bytes], tmp_path: Path, shards: list[str]
 ) -> None:
     """All tasks at once, and in the second case one that overlaps with the others."""
-    out = tmp_path / "store"
+    out, logs = tmp_path / "out" / "store", [tmp_path / f"log{n}" for n in range(3)]
+    out.parent.mkdir()
     tasks = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(world.train_images), str(world.train_annotations),
-             str(out), shard],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for shard in shards
-    ]  # fmt: skip
-    ends = [task.communicate() for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0, 0], ends
-    assert sum(int(printed.split()[0]) for printed, _ in ends) == PARTS
+        killable.start(make_config(world, out, shard), log)
+        for shard, log in zip(shards, logs, strict=True)
+    ]
+    for task in tasks:
+        killable.wait(task)
+    assert [task.exitcode for task in tasks] == [0, 0, 0], [log.read_text() for log in logs]
+    assert sorted(part for log in logs for part in killable.parts_begun(log)) == list(range(PARTS))
     assert describe_store(out).parts_written == PARTS
     assert files_of(out) == one_run
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert [path.name for path in out.parent.iterdir()] == ["store"]

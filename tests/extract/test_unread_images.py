@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
-from regionspot_core.datasets.reading import read_vocabulary
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.testing import files_of
-from regionspot_core.text.class_text import TextConfig
-from regionspot_core.text.embed import build_class_bank
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.commands.printing import print_report
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import ExtractionReport, run_extraction
@@ -26,28 +23,8 @@ BROKEN = [1, 2, 7]
 
 
 @pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig())
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
-
-
-@pytest.fixture(scope="module")
-def bank(world: World, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of one template: the paper's 81 would take most of the time."""
-    folder = tmp_path_factory.mktemp("bank")
-    (folder / "templates").write_text("a {}\n")
-    classes = build_class_bank(
-        backbones.image_text_encoder,
-        read_vocabulary(world.train_annotations),
-        TextConfig(templates=str(folder / "templates")),
-    )
-    classes.save(folder / "bank.h5")
-    return folder / "bank.h5"
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 @dataclass(frozen=True)
@@ -154,6 +131,7 @@ def test_the_exit_code_says_it(regionspot: Callable[..., Any], data: Data, tmp_p
     assert "3 images could not be read and left out" in merged.stdout
     run = [
         "extract", "run", "--images", str(data.images), "--out", str(tmp_path / "store"),
+        "--bank", str(data.bank),
         "--annotations", str(data.world.train_annotations), "--part-images", str(PART),
         "--bank", str(data.bank),
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """A store at a URL: extracted, resumed, verified, repaired and read as one in a folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.cache.storage.store import ObjectStore, open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
@@ -25,12 +26,17 @@ SCENES, PART = 15, 4
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return write_world(tmp_path_factory.mktemp("world"), train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def make_config(world: World, out: Path | str, **changes: object) -> ExtractConfig:
-    values = {"images": world.train_images, "annotations": world.train_annotations, "out": out}
+    values = {
+        "images": world.train_images,
+        "annotations": world.train_annotations,
+        "bank": world.train_annotations.with_name("bank.h5"),
+        "out": out,
+    }
     return ExtractConfig.parse({**values, "part_images": PART, **changes}, source="test")
 
 

@@ -1,13 +1,14 @@
 """What a store keeps beside each image's own tokens is what the models say of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import box_iou
@@ -21,20 +22,20 @@ SCENES = 6
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=2, seed=5)
-
-
-@pytest.fixture(scope="module")
-def backbones() -> Backbones:
-    return load_backbones(BackboneConfig())
+    world = write_world(folder, train_scenes=SCENES, val_scenes=2, seed=5)
+    shutil.copy(bank, world.train_annotations.with_name("bank.h5"))
+    return world
 
 
 def extracted(
     images: Path, annotations: Path, out: Path, backbones: Backbones, **keep: object
 ) -> FeatureCache:
-    values = {"images": images, "annotations": annotations, "out": out, "part_images": 4}
+    bank = annotations.with_name("bank.h5")
+    values = {
+        "images": images, "annotations": annotations, "bank": bank, "out": out, "part_images": 4,
+    }  # fmt: skip
     run_extraction(
         ExtractConfig.parse({**values, "keep": keep}, source="test"), backbones=backbones
     )
@@ -82,6 +83,7 @@ def test_the_mirrored_view_is_an_extraction_of_mirrored_images(
         mirrored = widths[annotation["image_id"]] - x - width
         annotation["bbox"] = [mirrored, y, width, height]
     (tmp_path / "mirrored.json").write_text(json.dumps(content))
+    shutil.copy(world.train_annotations.with_name("bank.h5"), tmp_path)
     wanted = extracted(
         tmp_path / "images", tmp_path / "mirrored.json", tmp_path / "s", backbones
     ).read(range(SCENES))

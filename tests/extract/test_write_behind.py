@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.errors import CacheError
 from regionspot_core.support.fault_points import at_points
 from regionspot_core.testing import files_of
-from regionspot_core.tiny.world import World, write_world
+from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.parts import encode_parts
 from regionspot_extract.prepare import Extraction, open_writer, prepare
@@ -29,9 +29,8 @@ BOUND = 120
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return write_world(folder, train_scenes=SCENES, val_scenes=1, seed=3)
+def world(world_of: Callable[[int], World]) -> World:
+    return world_of(SCENES)
 
 
 def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:

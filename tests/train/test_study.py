@@ -54,8 +54,15 @@ def tried(folder: Path, space: Space, total: int) -> list[tuple[Any, ...]]:
     return [tuple(each.params[key] for key in space.space) for each in heads]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-@pytest.mark.parametrize("space", [WIDE, SMALL], ids=["wide", "small"])
+@pytest.mark.parametrize(
+    ("sampler", "space"),
+    [
+        pytest.param("random", WIDE, id="random-wide"),
+        pytest.param("tpe", SMALL, id="tpe-small"),
+        pytest.param("random", SMALL, id="random-small", marks=pytest.mark.slow),
+        pytest.param("tpe", WIDE, id="tpe-wide", marks=pytest.mark.slow),
+    ],
+)
 def test_an_extended_sweep_is_the_longer_one(
     tmp_path: Path, sampler: str, space: dict[str, Any]
 ) -> None:
@@ -74,7 +81,7 @@ def test_other_seeds_try_other_settings(tmp_path: Path) -> None:
     assert len(found) == 9
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.slow), "tpe"])
 def test_nothing_is_tried_again_before_all_was_tried(tmp_path: Path, sampler: str) -> None:
     space = space_of(SMALL, sampler)
     assert space.size == 12

@@ -119,32 +119,58 @@ def require_same_as_alone(stores: list[Path], head: Path, out: Path, tolerance: 
     assert losses[0] == pytest.approx(losses[1], abs=tolerance)
 
 
-def test_heads_are_what_each_would_be_alone(stores: list[Path], tmp_path: Path) -> None:
-    """Three begin together; the others take the places of those that end, in mid-stream."""
-    report = sweep(stores, tmp_path / "sweep")
-    assert report.states == {"finished": 6}
-    begun = {each.number: each.user_attrs["first_batch"] for each in report.trials}
-    assert sorted(begun.values()) == [0, 0, 0, 20, 20, 20]
-    assert len({tuple(each.params.values()) for each in report.trials}) == 6
-    for number in range(6):
-        head = tmp_path / "sweep" / "trials" / f"{number:04d}"
-        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=0)
-        assert not (head / "checkpoints").exists()
+Swept = tuple[Path, SweepReport]
+NUMBERS = [
+    pytest.param(number, marks=() if number in (0, 5) else pytest.mark.slow) for number in range(6)
+]
+"""One head of those that began together, one of those that took their places, and the others."""
 
 
-def test_stacked_heads_are_what_each_would_be_alone(stores: list[Path], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def swept(stores: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """A sweep of six heads, three at a time."""
+    out = tmp_path_factory.mktemp("swept") / "sweep"
+    return out, sweep(stores, out)
+
+
+@pytest.fixture(scope="module")
+def stacked(stores: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """A sweep of six heads, those of one shape in stacks."""
+    out = tmp_path_factory.mktemp("stacked") / "sweep"
     space = space_of(space={
         "optimiser.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "loss.kind": ["focal", "softmax"],
         "optimiser.weight_decay": [0.0, 0.1], "seed": {"low": 0, "high": 9},
         "head.activation": ["relu", "gelu"],
     })  # fmt: skip
-    report = sweep(
-        stores, tmp_path / "sweep", "head.dropout=0", space=space, stacked=True, at_once=4
-    )
+    return out, sweep(stores, out, "head.dropout=0", space=space, stacked=True, at_once=4)
+
+
+def test_heads_take_the_places_of_those_that_end(swept: Swept) -> None:
+    """Three begin together; the others join in mid-stream."""
+    _, report = swept
     assert report.states == {"finished": 6}
-    for number in range(6):
-        head = tmp_path / "sweep" / "trials" / f"{number:04d}"
-        require_same_as_alone(stores, head, tmp_path / f"alone{number}", tolerance=1e-5)
+    begun = {each.number: each.user_attrs["first_batch"] for each in report.trials}
+    assert sorted(begun.values()) == [0, 0, 0, 20, 20, 20]
+    assert [begun[0], begun[5]] == [0, 20]
+    assert len({tuple(each.params.values()) for each in report.trials}) == 6
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_heads_are_what_each_would_be_alone(
+    stores: list[Path], swept: Swept, tmp_path: Path, number: int
+) -> None:
+    head = swept[0] / "trials" / f"{number:04d}"
+    require_same_as_alone(stores, head, tmp_path / "alone", tolerance=0)
+    assert not (head / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_stacked_heads_are_what_each_would_be_alone(
+    stores: list[Path], stacked: Swept, tmp_path: Path, number: int
+) -> None:
+    assert stacked[1].states == {"finished": 6}
+    head = stacked[0] / "trials" / f"{number:04d}"
+    require_same_as_alone(stores, head, tmp_path / "alone", tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +213,8 @@ def test_each_batch_is_read_once(
     assert reads.count(str(stores[1])) == 4 * 3  # 4 validations of 3 batches, for all heads
 
 
-def test_what_a_sweep_leaves(stores: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "sweep"
-    report = sweep(stores, out)
+def test_what_a_sweep_leaves(swept: Swept) -> None:
+    out, report = swept
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert [float(row["best"]) for row in rows] == sorted(
         (float(row["best"]) for row in rows), reverse=True

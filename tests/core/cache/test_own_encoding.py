@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,9 +53,15 @@ LEVELS8 = Encoding(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
+    shutil.copy(bank, folder)
     return write_world(folder, train_scenes=8, val_scenes=2, seed=5)
+
+
+def data(world: World) -> tuple[object, ...]:
+    images = ("--images", world.train_images, "--annotations", world.train_annotations)
+    return (*images, "--bank", world.folder / "bank.h5")
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +78,7 @@ def run(*words: object, code: int = 0) -> str:
 
 
 def extract(world: World, out: Path, *options: str) -> FeatureCache:
-    where = ("--images", world.train_images, "--annotations", world.train_annotations)
-    run("extract", "run", *where, "--out", out, "--part-images", "3", *options)
+    run("extract", "run", *data(world), "--out", out, "--part-images", "3", *options)
     return FeatureCache(out)
 
 
@@ -114,11 +120,10 @@ def test_stores_of_it_are_verified_exported_and_merged(
     run("extract", "export", path, "--out", tmp_path / "s.zip")
     run("extract", "import", tmp_path / "s.zip", "--out", tmp_path / "again")
     run("extract", "verify", tmp_path / "again")
-    where = ("--images", world.train_images, "--annotations", world.train_annotations)
     options = ("--dtype", "levels8", "--jitter", "1", "--flip", "--part-images", "3")
     for half in ("1/2", "2/2"):
         out = tmp_path / half[0]
-        run("extract", "run", *where, "--out", out, *options, "--shard", half)
+        run("extract", "run", *data(world), "--out", out, *options, "--shard", half)
     run("extract", "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "both")
     assert files_of(tmp_path / "both") == files_of(path)
     shard = tmp_path / "both" / "clip" / "tokens" / "c" / "1" / "0" / "0"

@@ -30,11 +30,12 @@ class Threads:
             list(pool.map(job.run, workers))
 
 
-def test_a_new_launcher_fills_a_store(tmp_path: Path) -> None:
+def test_a_new_launcher_fills_a_store(tmp_path: Path, bank: Path) -> None:
     world = write_world(tmp_path / "world", train_scenes=9, val_scenes=1, seed=3)
     asked = ExtractConfig(
         images=world.train_images,
         annotations=world.train_annotations,
+        bank=bank,
         out=tmp_path / "alone",
         part_images=2,
     )

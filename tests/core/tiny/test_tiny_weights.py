@@ -129,6 +129,7 @@ def test_no_template_is_cut_before_its_end() -> None:
     assert (tokens[:, -1] == 0).all()
 
 
+@pytest.mark.slow
 def test_clip_names_crops_with_and_without_templates(clip: CLIP, scenes: list[Scene]) -> None:
     plain = crop_accuracy(clip, scenes, class_embeddings(clip, ["{}".format]))
     templates = [*OPENAI_IMAGENET_TEMPLATES, "{}.".format]
