@@ -5,15 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
 from regionspot_core.errors import CheckpointError
-from regionspot_core.support.files import written_aside
+from regionspot_core.support.html_page.page import packaged_text, write_page
 from regionspot_core.support.records import Record, read_json_object
 from regionspot_core.support.tables import format_bytes, format_seconds
 from regionspot_train.config import RUN_RECORD, RunRecord, TrainConfig
@@ -23,7 +21,7 @@ from regionspot_train.record.curves import charts
 from regionspot_train.record.meter import LogLine
 
 REPORT = "report.html"
-_TEMPLATE = "report.html.jinja"
+_PACKAGE = "regionspot_train.record"
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,17 @@ def write_report(
         log: The lines of ``metrics.jsonl``.
         validator: The run's validations, if there were any.
     """
-    from jinja2 import Environment, StrictUndefined
-
     run = read_run(folder)
     config = TrainConfig.parse(run["config"], source=str(folder / RUN_RECORD))
     validations = validator.history if validator else []
     state, sentence = ending.words(config.steps)
-    template = (files("regionspot_train.record") / _TEMPLATE).read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    text = page.from_string(template).render(
-        name=folder.resolve().name,
+    name = folder.resolve().name
+    write_page(
+        folder / REPORT,
+        packaged_text(_PACKAGE, "report.html.jinja"),
+        title=f"{name} – training run",
+        style=packaged_text(_PACKAGE, "report.css"),
+        name=name,
         state=state,
         sentence=sentence,
         tiles=_tiles(config, ending, log, validator.best if validator else None),
@@ -89,11 +88,8 @@ def write_report(
             **_frozen(run),
         },
         settings=_settings(config),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seconds=None if ending.seconds is None else format_seconds(ending.seconds),
     )
-    with written_aside(folder / REPORT) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 class _Dataset(Record, extra="allow"):

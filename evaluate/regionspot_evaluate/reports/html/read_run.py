@@ -37,7 +37,8 @@ class _Told(Record, extra="ignore", strict=True):
 
 
 class _Scores(_Told):
-    protocol: str = ""
+    protocol: str = "LVIS"
+    """Title of the protocol; LVIS's where a record has none."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -61,7 +62,7 @@ class Measured(_Told):
 
 
 class Metrics(Measured):
-    """Return the content of ``metrics.json``."""
+    """Content of ``metrics.json``."""
 
     proposals: str | None = None
     baselines: dict[str, Measured] = Field(default_factory=dict)

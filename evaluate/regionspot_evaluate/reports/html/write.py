@@ -15,7 +15,7 @@ from regionspot_core.support.files import file_sha256, require_place_for_file, w
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.figures import Analysis, analyse, collect
 from regionspot_evaluate.reports.html.gallery import RunToShow, choose_images, make_pictures
-from regionspot_evaluate.reports.html.page import write_page
+from regionspot_evaluate.reports.html.page import write_report_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
@@ -45,7 +45,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
         ]
         figures = collect(analyses, annotations)
         gallery = _gallery(config, analyses, annotations, images)
-    write_page(out, figures, gallery)
+    write_report_page(out, figures, gallery)
     write_json(out.with_suffix(".json"), figures)
     return [out, out.with_suffix(".json"), *write_tables(out, figures)]
 
