@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
-from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +13,7 @@ from regionspot_core.errors import ConfigError
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.options import HeadOptions
 from regionspot_core.heads.shape import CustomShape, HeadNeeds, HeadShape
-from regionspot_core.support.error_text import one_line
+from regionspot_core.support.named_objects import load_class, place_of
 
 
 class HeadClass(Protocol):
@@ -115,7 +111,7 @@ class CustomKind:
     """The kind of head that a class makes; the class is imported when it is first asked.
 
     Args:
-        name: ``module:Class``. Modules are found as Python finds them, and in the current folder.
+        name: ``module:Class``. It is imported as :func:`load_class` does.
     """
 
     def __init__(self, name: str) -> None:
@@ -156,36 +152,17 @@ class CustomKind:
         try:
             module = make(shape, options)
         except Exception as error:  # whatever a user's constructor raises
-            raise self._error(f"it cannot be built: {_place_of(error)}") from error
+            raise self._error(f"it cannot be built: {place_of(error)}") from error
         return CustomHead(shape, module)
 
     def unallocated(self, shape: HeadShape) -> None:
         """Return None: only the user's code knows the weights, and to read a file runs none."""
 
     def _class(self) -> type[nn.Module]:
-        module_name, _, name = self._name.partition(":")
-        folder = str(Path.cwd())
-        if folder not in sys.path:
-            sys.path.append(folder)
         try:
-            module = import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise self._error(f"importing it failed: {_place_of(error)}") from error
-            raise self._error(
-                f"no module {error.name} in {folder} or among the installed packages; run the "
-                f"command in the folder of {error.name}.py, or install it"
-            ) from None
-        except Exception as error:  # whatever a user's module raises
-            raise self._error(f"importing it failed: {_place_of(error)}") from error
-        found = getattr(module, name, None)
-        if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            what = "nothing of that name" if found is None else f"{found!r:.80}"
-            raise self._error(
-                f"expected a subclass of torch.nn.Module in "
-                f"{getattr(module, '__file__', None) or module_name}, found {what}"
-            )
-        return found
+            return load_class(self._name, nn.Module)
+        except ValueError as error:
+            raise self._error(str(error)) from None
 
     def _options(self, values: dict[str, Any]) -> Config | dict[str, Any]:
         options = getattr(self._class(), "Options", None)
@@ -200,12 +177,3 @@ class CustomKind:
 
     def _error(self, problem: str) -> ConfigError:
         return ConfigError(f"head.kind={self._name}: {problem}")
-
-
-def _place_of(error: Exception) -> str:
-    """Return an error's type, text and line, for one who wrote the code."""
-    text = f"{type(error).__name__}: {one_line(error)}"
-    if isinstance(error, SyntaxError):
-        return text  # which names the line
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{text} ({last.filename}, line {last.lineno})"

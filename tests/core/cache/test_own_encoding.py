@@ -187,9 +187,9 @@ def test_a_module_s_encoding_is_found_by_every_process(world: World, tmp_path: P
         ("no_such_module:X", "the module no_such_module cannot be imported"),
         (
             "regionspot_core:X",
-            "expected X of the module regionspot_core to be of type Encoding, got n",
+            "expected X of the module regionspot_core to be an object of type Encoding, got n",
         ),
-        ("regionspot_core.errors:InputError", "to be of type Encoding, got a type"),
+        ("regionspot_core.errors:InputError", "to be an object of type Encoding, got <class"),
     ],
 )
 def test_a_wrong_name_is_refused(world: World, tmp_path: Path, dtype: str, message: str) -> None:
