@@ -1,23 +1,14 @@
-"""Runs of an extraction in processes that are killed at a chosen event, and start at once.
+"""Runs of an extraction in processes that are killed at a chosen event, and start at once."""
 
-A fork server has all modules loaded; each run is a fork of it, so that it begins after
-milliseconds instead of the seconds that importing PyTorch takes.
-"""
-
-import multiprocessing
 import os
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from file_events import FileEvents
+from forked import FORKS
 
 from regionspot_extract.config import ExtractConfig
-
-SECONDS = 300
-"""That a run may take on a busy machine."""
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["regionspot_extract.run", "open_clip", "segment_anything"])
 
 
 def start(config: ExtractConfig, log: Path, kill_at: int | None = None) -> BaseProcess:
@@ -25,18 +16,9 @@ def start(config: ExtractConfig, log: Path, kill_at: int | None = None) -> BaseP
 
     ``log`` gets its standard error, a line for every part it begins, and the number of events.
     """
-    process = _FORKS.Process(target=_extract, args=(config.model_dump(mode="json"), log, kill_at))
+    process = FORKS.Process(target=_extract, args=(config.model_dump(mode="json"), log, kill_at))
     process.start()
     return process
-
-
-def wait(process: BaseProcess) -> None:
-    """Wait for a run to end, and end it if it does not."""
-    process.join(SECONDS)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        raise AssertionError(f"a run took more than {SECONDS} s")
 
 
 def events(log: Path) -> int:

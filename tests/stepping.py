@@ -1,15 +1,15 @@
-"""Runs that end or wait at a chosen point (`regionspot_core.support.fault_points`), in any process.
-
-As a program, ``python stepping.py SIGNAL POINT NUMBER WORDS…`` is `regionspot` with these words,
-which sends itself the signal where it reaches the point with that number.
-"""
+"""Runs that end at a chosen point (`regionspot_core.support.fault_points`), here or in a fork."""
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import forked
 import pytest
 
 from regionspot_core.support.fault_points import at_points
@@ -44,24 +44,41 @@ def numbers_at(point: str) -> Iterator[list[int]]:
         yield numbers
 
 
-def command(number: signal.Signals, point: str, at: int, *words: str) -> list[str]:
-    """The program's command line."""
-    return [sys.executable, __file__, number.name, point, str(at), *words]
+def run_command(
+    *words: str, signalled: tuple[signal.Signals, str, int] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `regionspot` in a process of its own.
+
+    Args:
+        words: Its arguments.
+        signalled: A signal that it sends itself where it reaches a point, with that point's number.
+        cwd: Where it runs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        asked = (words, signalled, cwd or Path.cwd(), Path(folder))
+        process = forked.FORKS.Process(target=_run, args=asked)
+        process.start()
+        forked.wait(process)
+        assert process.exitcode is not None
+        printed = [Path(folder, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+        return subprocess.CompletedProcess(words, process.exitcode, *printed)
 
 
-def main() -> None:
+def _run(
+    words: tuple[str, ...], signalled: tuple[signal.Signals, str, int] | None, cwd: Path, told: Path
+) -> None:
     import regionspot.cli
 
-    name, point, number = sys.argv[1:4]
-    del sys.argv[1:4]
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(told / name, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.chdir(cwd)
+    sys.argv = ["regionspot", *words]
 
     def act(reached: str, at: int) -> None:
-        if (reached, at) == (point, int(number)):
-            os.kill(os.getpid(), signal.Signals[name])
+        if signalled is not None and (reached, at) == signalled[1:]:
+            os.kill(os.getpid(), signalled[0])
 
     with at_points(act):
         regionspot.cli.main()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_events import watched
 from PIL import Image
 
 from regionspot_core import __version__
@@ -205,13 +206,14 @@ def test_as_a_program_of_its_own(place: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_an_interrupted_command_says_so(
-    regionspot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+def test_an_interrupted_command_says_so(regionspot: Callable[..., Any], tmp_path: Path) -> None:
+    make_cache(tmp_path / "store", [1])
 
-    monkeypatch.setattr("regionspot_extract.stores.info.describe_store", interrupted)
-    done = regionspot("extract", "info", str(tmp_path))
+    def interrupt(path: str) -> None:
+        if path.startswith(str(tmp_path)):
+            raise KeyboardInterrupt
+
+    with watched(interrupt):
+        done = regionspot("extract", "info", str(tmp_path / "store"))
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "regionspot: interrupted; the same command goes on where it can\n"

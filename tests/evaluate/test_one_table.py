@@ -1,13 +1,14 @@
 """Each command parses the annotations once; a format and a baseline are added from outside."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from file_events import watched
 from lvis_runs import make_annotations, make_detections, write_annotations
 from lvis_sets import random_set
 from PIL import Image
@@ -22,34 +23,25 @@ from regionspot_core.datasets.reading import FORMATS, read_annotations, register
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
 
-COUNTING = """
-import sys
-opened = []
-def watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str):
-        opened.append(arguments[0])
-sys.addaudithook(watch)
-from regionspot.cli import main
-try:
-    main()
-finally:
-    sys.stderr.write("".join(f"OPENED {path}\\n" for path in opened))
-"""
+Opens = Callable[..., Counter[str]]
 
 
-def opens(folder: Path, *words: str) -> Counter[str]:
-    """Return how often a command opened each JSON file of a folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTING, *words],
-        cwd=folder, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = [line.removeprefix("OPENED ") for line in done.stderr.splitlines()]
-    return Counter(Path(line).name for line in lines if line.endswith(".json"))
+@pytest.fixture
+def opens(regionspot: Callable[..., Any]) -> Opens:
+    """Counts how often a command opens each JSON file."""
+
+    def count(folder: Path, *words: str) -> Counter[str]:
+        opened: list[str] = []
+        with watched(opened.append):
+            done = regionspot(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return Counter(Path(path).name for path in opened if path.endswith(".json"))
+
+    return count
 
 
 @pytest.mark.parametrize("scorer", ["fast", "coco"])
-def test_score_opens_each_file_once(scorer: str, tmp_path: Path) -> None:
+def test_score_opens_each_file_once(opens: Opens, scorer: str, tmp_path: Path) -> None:
     random_set(1, found=40).write(tmp_path)
     words = ("evaluate", "score", "--annotations", "annotations.json")
     words += ("--detections", "detections.json", "--iou", "bbox,segm", "--scorer", scorer)
@@ -57,7 +49,7 @@ def test_score_opens_each_file_once(scorer: str, tmp_path: Path) -> None:
     assert (found["annotations.json"], found["detections.json"]) == (1, 1)
 
 
-def test_compare_and_report_open_the_annotations_once(tmp_path: Path) -> None:
+def test_compare_and_report_open_the_annotations_once(opens: Opens, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     annotations = make_annotations(rng)
     truth = write_annotations(tmp_path, annotations)
@@ -70,7 +62,7 @@ def test_compare_and_report_open_the_annotations_once(tmp_path: Path) -> None:
 
 
 def test_run_opens_the_annotations_and_each_results_file_once(
-    tmp_path: Path, backbones: Backbones
+    opens: Opens, tmp_path: Path, backbones: Backbones
 ) -> None:
     write_place(tmp_path, backbones)
     boxes = [{"image_id": 1, "bbox": [0, 0, 30, 30], "score": 0.5}]

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,10 +178,8 @@ def test_kill_9(
         "--head", "first", "--out", str(tmp_path / "out"), "--batch", str(BATCH), "--device", "cpu",
         "--bank", "bank.h5", *(word for name in BASELINES for word in ("--baseline", name)),
     ]  # fmt: skip
-    done = subprocess.run(
-        stepping.command(signal.SIGKILL, "record batch", 2, *arguments),
-        cwd=place, capture_output=True, check=False, timeout=250,
-    )  # fmt: skip
+    signalled = (signal.SIGKILL, "record batch", 2)
+    done = stepping.run_command(*arguments, signalled=signalled, cwd=place)
     assert done.returncode == -9, done.stderr
     (journal,) = (tmp_path / "out" / "parts").glob("*.jsonl")
     assert journal.read_bytes().count(b"\n") == 3  # the models, and two batches

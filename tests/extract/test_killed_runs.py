@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import forked
 import killable
 import pytest
 
@@ -47,7 +48,7 @@ def make_config(world: World, bank: Path, out: Path, keep: dict[str, object]) ->
 def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, keep: str) -> None:
     config = partial(make_config, world, bank, keep=KEEPS[keep])
     whole = killable.start(config(tmp_path / "whole"), tmp_path / "log")
-    killable.wait(whole)
+    forked.wait(whole)
     assert whole.exitcode == 0, (tmp_path / "log").read_text()
     assert killable.parts_begun(tmp_path / "log") == list(range(PARTS))
     expected, events = files_of(tmp_path / "whole"), killable.events(tmp_path / "log")
@@ -62,7 +63,7 @@ def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, 
             there, log = committed(out), tmp_path / f"log-{stores}-{kills}"
             at = rng.randint(1, events * 2 // 3) if kills < KILLS else None
             run = killable.start(config(out), log, kill_at=at)
-            killable.wait(run)
+            forked.wait(run)
             ended = run.exitcode != -signal.SIGKILL
             kills += not ended
             begun = killable.parts_begun(log)
@@ -82,7 +83,7 @@ def alone(world: World, bank: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A folder with the store of a run that was alone, and its log."""
     folder = tmp_path_factory.mktemp("alone")
     run = killable.start(make_config(world, bank, folder / "store", {}), folder / "log")
-    killable.wait(run)
+    forked.wait(run)
     assert run.exitcode == 0, (folder / "log").read_text()
     return folder
 
@@ -97,7 +98,7 @@ def test_two_runs_on_one_store_at_once(
     at = None if killed_at is None else int(killed_at * killable.events(alone / "log"))
     runs = [killable.start(config, logs[0], kill_at=at), killable.start(config, logs[1])]
     for run in runs:
-        killable.wait(run)
+        forked.wait(run)
     assert runs[1].exitcode == 0, logs[1].read_text()
     begun = [killable.parts_begun(log) for log in logs]
     assert set(begun[0]) | set(begun[1]) == set(range(PARTS))

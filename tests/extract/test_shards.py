@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import killable
 import pytest
 from hypothesis import given
@@ -119,7 +120,7 @@ def test_a_job_array_on_a_shared_store_makes_the_store_of_one_run(
         for shard, log in zip(shards, logs, strict=True)
     ]
     for task in tasks:
-        killable.wait(task)
+        forked.wait(task)
     assert [task.exitcode for task in tasks] == [0, 0, 0], [log.read_text() for log in logs]
     assert sorted(part for log in logs for part in killable.parts_begun(log)) == list(range(PARTS))
     assert describe_store(out).parts_written == PARTS

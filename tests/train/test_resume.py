@@ -31,8 +31,6 @@ from regionspot_train.verify import verify_run
 
 STEPS, EVERY = 24, 4
 """Steps of a run, and between its checkpoints."""
-BOUND = 250
-"""Seconds that a process of a test may take on a busy machine."""
 SETTINGS = [
     f"steps={STEPS}", "batch_images=4", "log_every=3", "head.ffn_width=32", "head.heads=2",
     "head.layers=1", "head.dropout=0.2", "optimiser.lr=0.003", "optimiser.warmup_steps=2",
@@ -102,11 +100,10 @@ def signalled(
 ) -> subprocess.CompletedProcess[str]:
     """The command line, which sends itself a signal before a step."""
     options = [word for each in SETTINGS for word in ("--set", each)]
-    command = stepping.command(
-        number, "train step", step, "train", "fit", "--cache", str(store), "--out", str(out),
-        "--config", "demo", "--resume", *options,
+    return stepping.run_command(
+        "train", "fit", "--cache", str(store), "--out", str(out), "--config", "demo", "--resume",
+        *options, signalled=(number, "train step", step),
     )  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
 
 
 @pytest.mark.slow

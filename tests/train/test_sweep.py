@@ -5,8 +5,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +54,6 @@ SPACE = {
 }
 
 
-BOUND = 250
-"""Seconds that a process of a test may take on a busy machine."""
 OPTIONS = [
     "head.region_tokens=all", "head.box_geometry=true", "head.image_positions=sincos",
     "head.shared_keys=true", "head.width=8",
@@ -329,15 +325,12 @@ def test_kill_9_and_sigterm(stores: list[Path], tmp_path: Path) -> None:
         *options,
     ]  # fmt: skip
 
-    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
-
-    killed = run(stepping.command(signal.SIGKILL, "sweep step", 12, *words))
+    killed = stepping.run_command(*words, signalled=(signal.SIGKILL, "sweep step", 12))
     assert killed.returncode == -signal.SIGKILL
-    asked = run(stepping.command(signal.SIGTERM, "sweep step", 32, *words))
+    asked = stepping.run_command(*words, signalled=(signal.SIGTERM, "sweep step", 32))
     assert asked.returncode == 128 + signal.SIGTERM
     assert "stopped; the same command with --resume goes on" in " ".join(asked.stdout.split())
-    done = run([sys.executable, "-m", "regionspot.cli", *words])
+    done = stepping.run_command(*words)
     assert done.returncode == 0, done.stderr
     assert "6: 6 finished" in done.stdout
     for number in (0, 3):

@@ -156,6 +156,7 @@ SIXTY_FOURTHS = Encoding(name="sixty-fourths", dtype="int16", encode=encode, dec
 """
 
 
+@pytest.mark.slow
 def test_a_module_s_encoding_is_found_by_every_process(world: World, tmp_path: Path) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "own_encodings.py").write_text(MODULE)
@@ -163,8 +164,7 @@ def test_a_module_s_encoding_is_found_by_every_process(world: World, tmp_path: P
     place = {"cwd": tmp_path, "text": True, "capture_output": True, "timeout": 250}
     plain = os.environ | {"PYTHONPATH": ""}
     known = plain | {"PYTHONPATH": str(tmp_path / "modules")}
-    where = ["--images", str(world.val_images), "--annotations", str(world.val_annotations)]
-    options = [*where, "--out", "s", "--dtype", "own_encodings:SIXTY_FOURTHS"]
+    options = [*map(str, data(world)), "--out", "s", "--dtype", "own_encodings:SIXTY_FOURTHS"]
     done = subprocess.run([*command, "run", *options], env=known, check=False, **place)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     done = subprocess.run([*command, "verify", "s"], env=known, check=False, **place)  # type: ignore[call-overload]
