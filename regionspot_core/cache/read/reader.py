@@ -14,7 +14,7 @@ from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.layout.schema import NEGATIVE, NOT_EXHAUSTIVE
 from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
-from regionspot_core.cache.read.store_reader import StoreReader
+from regionspot_core.cache.read.store_reader import ReadRequest, StoreReader
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.storage.store import open_store
 from regionspot_core.datasets.class_lists import ClassLists
@@ -150,7 +150,9 @@ class FeatureCache:
         places = [np.flatnonzero(owner == each) for each in range(len(self.stores))]
         pending = [
             store.begin_read(
-                wanted[at] - self._begin[each], flips[at], copies[at], width, negative[at]
+                ReadRequest(
+                    wanted[at] - self._begin[each], flips[at], copies[at], width, negative[at]
+                )
             )
             for each, (store, at) in enumerate(zip(self.stores, places, strict=True))
             if len(at) or len(self.stores) == 1

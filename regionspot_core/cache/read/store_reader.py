@@ -129,19 +129,9 @@ class StoreReader:
             raise damaged(self.store, CLASS_BANK, "missing" if content is None else "damaged")
         return ClassBank.load(io.BytesIO(content), name=f"{self.store}/{CLASS_BANK}")
 
-    def begin_read(
-        self,
-        places: NDArray[np.int64],
-        flipped: NDArray[np.bool_],
-        copy: NDArray[np.integer],
-        width: int,
-        negative: NDArray[np.int64],
-    ) -> PendingBatch:
-        """Begin to read a batch of R = ``width``; the rest is as in ``FeatureCache.read``.
-
-        ``negative`` are its ``negative_classes``, which depend on the other stores.
-        """
-        return PendingBatch(self, self._positions[places], flipped, copy, width, negative)
+    def begin_read(self, request: ReadRequest) -> PendingBatch:
+        """Begin to read a batch."""
+        return PendingBatch(self, self._positions[request.places], request)
 
     def class_lists(self, name: str) -> ClassLists | None:
         """Read one of the schema's ``CLASS_LISTS``; None if the store has none.
@@ -239,6 +229,22 @@ class PendingRows:
 
 
 @dataclass(frozen=True)
+class ReadRequest:
+    """B images of one store, and the views that a batch takes of them."""
+
+    places: NDArray[np.int64]
+    """(B,) places in the store's sequence of images."""
+    flipped: NDArray[np.bool_]
+    """(B,) whether an image is read mirrored."""
+    copy: NDArray[np.integer]
+    """(B,) 0 for an image's own boxes, k for their k-th jittered copies."""
+    width: int
+    """R, rows of regions that each image of the batch has, padding among them."""
+    negative_classes: NDArray[np.int64]
+    """(B, N), as in the batch; N depends on the other stores too."""
+
+
+@dataclass(frozen=True)
 class Share:
     """Images or regions of a batch that come from one array."""
 
@@ -250,24 +256,18 @@ class PendingBatch:
     """A batch of one store on its way: everything is asked for before anything is awaited."""
 
     def __init__(
-        self,
-        store: StoreReader,
-        positions: NDArray[np.int64],
-        flipped: NDArray[np.bool_],
-        copy: NDArray[np.integer],
-        width: int,
-        negative: NDArray[np.int64],
+        self, store: StoreReader, positions: NDArray[np.int64], request: ReadRequest
     ) -> None:
         plan = store.plan
         self._store = store
         self._positions = positions
-        slots = np.arange(width)
+        slots = np.arange(request.width)
         self._mask = slots < plan.region_count[positions][:, None]
         self._rows = (plan.region_start[positions][:, None] + slots)[self._mask]
         self._image = np.nonzero(self._mask)[0]
-        self._flipped = flipped
-        self._copy = np.asarray(copy[self._image], dtype=np.int64)
-        self._negative = negative
+        self._flipped = request.flipped
+        self._copy = np.asarray(request.copy[self._image], dtype=np.int64)
+        self._negative = request.negative_classes
         self._images: list[Share] = []
         self._regions: list[Share] = []
         self._jittered_boxes: list[Share] = []

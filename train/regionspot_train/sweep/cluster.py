@@ -123,7 +123,7 @@ def learn_groups(
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    task = anywhere(task)
+    task = with_absolute_paths(task)
     with connected(address):
         keeper = _keeper(task, study)
         group = ray.remote(_learn).options(
@@ -153,18 +153,18 @@ def learn_groups(
     return sum(shares) / len(shares)
 
 
-def anywhere(task: SweepTask) -> SweepTask:
+def with_absolute_paths(task: SweepTask) -> SweepTask:
     """Return the task with absolute paths, which every machine of the cluster understands."""
     several = [task.stores] if isinstance(task.stores, Location) else list(task.stores)
     return replace(
         task,
-        stores=[_anywhere(store) for store in several],
-        validate_on=_anywhere(task.validate_on),
+        stores=[_absolute(store) for store in several],
+        validate_on=_absolute(task.validate_on),
         out=task.out.absolute(),
     )
 
 
-def _anywhere(store: Location) -> Location:
+def _absolute(store: Location) -> Location:
     return store if "://" in str(store) else Path(store).absolute()
 
 
