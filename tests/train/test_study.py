@@ -232,6 +232,13 @@ def endless(folder: Path) -> None:
     file.close()
 
 
+def without_value(folder: Path) -> None:
+    foreign(folder, {"first_batch": 0, "group": 0})
+    with sqlite3.connect(folder / FILE) as file:
+        file.execute("DELETE FROM trial_values")
+    file.close()
+
+
 def lacking(folder: Path) -> None:
     foreign(folder, {"first_batch": 0, "group": 0}, {"loss.kind": ["focal", "softmax"]})
 
@@ -256,6 +263,7 @@ def other_choices(folder: Path) -> None:
         (lambda f: foreign(f, {"first_batch": 3, "group": 0.5}), "head 0: group: input"),
         (lambda f: foreign(f, {"first_batch": 3, "group": 0, "reason": []}), "head 0: reason"),
         (endless, "head 0: value: input should be a finite number"),
+        (without_value, "head 0 is finished and has no value"),
         (lacking, "head 0 lacks head.dropout"),
         (other_choices, "head 0 has loss.kind, which this space does not have so"),
     ],

@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from regionspot_core.errors import InputError
@@ -131,6 +131,8 @@ def _require_ours(path: Path, space: Space, number: int, trial: FrozenTrial) -> 
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unreadable(path, f"head {number}: {where}: {first['msg'].lower()}") from None
+    if trial.state == TrialState.COMPLETE and trial.value is None:
+        raise _unreadable(path, f"head {number} is finished and has no value")
     if missing := sorted(expected.keys() - trial.params.keys()):
         raise _unreadable(path, f"head {number} lacks {missing[0]}")
 
