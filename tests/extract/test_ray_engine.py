@@ -124,8 +124,8 @@ def test_a_worker_killed_midway(
     report = run_extraction(make_config(world, out, engine="ray"))
     assert (report.parts_done, report.parts_resumed, report.complete) == (5, 0, True)
     assert files_of(out) == files_of(finished)
-    # Part 0 is being written, or has been, and images are read ahead, of as many of the small parts as
-    # there is time for, when part 1 kills the worker.
+    # Part 0 is being written, or has been, when part 1 kills the worker. Images are read ahead, of
+    # as many of the small parts as there is time for.
     said = capfd.readouterr().err
     assert re.search(r"died at part (0 or )?1( or 2( or 3( or 4)?)?)?; starting another", said)
     # The batches of part 1 up to the kill were done twice, and at most those of part 0.
