@@ -52,9 +52,9 @@ class JsonStream:
         self._digest = hashlib.sha256()
         self._text = ""
         self._place = 0
-        """Where in ``_text`` the cursor stands."""
+        """Position of the cursor in ``_text``."""
         self._before = 0
-        """How many characters came before ``_text``."""
+        """Number of characters before ``_text``."""
         self._ended = False
 
     def opening(self) -> str:

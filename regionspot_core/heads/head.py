@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from regionspot_core.heads.shape import HeadShape
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """A head of any kind, as training and evaluation use it."""
 
     config: HeadShape
     """Everything that builds it."""
 
+    @abstractmethod
     def forward(
         self,
         region_tokens: Tensor,
@@ -32,8 +35,8 @@ class Head(nn.Module):
         Returns:
             (B, R, D); a padded row's value means nothing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(
         self, region_embeddings: Tensor, class_embeddings: Tensor, clip_scale: float
     ) -> Tensor:
@@ -44,4 +47,3 @@ class Head(nn.Module):
             class_embeddings: (K, D), the vocabulary's, each of length 1.
             clip_scale: The frozen CLIP's scale (``ClassBank.logit_scale``).
         """
-        raise NotImplementedError

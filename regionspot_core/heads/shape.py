@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -63,14 +64,14 @@ class HeadShape(Config):
         return BUILT_IN
 
     @property
+    @abstractmethod
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def summary(self) -> str:
         """The head in a few words, for a table."""
-        raise NotImplementedError
 
 
 class CustomShape(HeadShape):

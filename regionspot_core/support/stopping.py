@@ -17,7 +17,7 @@ class StopRequest:
     """A request to stop, and whether it came."""
 
     signal: int | None = None
-    """With which signal; None while nobody has."""
+    """Signal that asked for it; None while none has."""
 
     @property
     def exit_code(self) -> int:

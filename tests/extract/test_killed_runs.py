@@ -104,6 +104,8 @@ def test_two_runs_on_one_store_at_once(
     assert set(begun[0]) | set(begun[1]) == set(range(PARTS))
     # The killed run was encoding one part and writing another: no others can be begun twice.
     assert len(set(begun[0]) & set(begun[1])) <= 2 * (runs[0].exitcode != 0)
+    written = files_of(tmp_path / "store").items()
+    assert {k: v for k, v in written if not k.startswith("locks/")} == files_of(alone / "store")
     if runs[0].exitcode != 0:
         # It may have died after the other ended, with locks in its hands: the next call's to take.
         last = killable.start(config, tmp_path / "log-2")

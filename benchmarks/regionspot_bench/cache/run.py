@@ -40,7 +40,7 @@ DIFFERENT_BATCHES = 64
 COLD_BATCHES = 4
 READ_AHEAD_BATCHES = 60
 READ_AHEAD_ROUNDS = 9
-"""At least: a moment in which others have the machine is a large part of a round."""
+"""Least number of rounds: a moment in which others have the machine is a large part of a round."""
 OPENINGS = 3
 INT8_TOLERANCE = 0.51 / 127
 """Half a step of the largest value, and a little for float16."""

@@ -63,7 +63,7 @@ class ShapeFigures:
 
     @property
     def hours(self) -> float:
-        """For three million images."""
+        """Hours that three million images take."""
         return MANY_IMAGES * self.seconds / 3_600
 
     def to_json(self) -> dict[str, object]:

@@ -97,12 +97,12 @@ class SweepFigures:
 
     @property
     def ratio(self) -> float:
-        """From the slow disk; the median round's."""
+        """Median ratio of the rounds from the slow disk."""
         return statistics.median(each.ratio for each in self.rounds)
 
     @property
     def free_ratio(self) -> float:
-        """From memory."""
+        """Median ratio of the rounds from memory."""
         return statistics.median(each.free_ratio for each in self.rounds)
 
     @property

@@ -28,7 +28,7 @@ OPEN_FILES = 256
 CALL_BYTES = 1 << 20
 """Bytes of one read: they are still in the processor's cache when their checksum is made."""
 CHUNKS_A_CALL = 256
-"""With two buffers each: systems take no more than 1 024 in one call (IOV_MAX)."""
+"""Chunks of one call, with two buffers each: systems take at most 1 024 buffers (IOV_MAX)."""
 ANOTHERS = "a chunk is whole, but belongs to another part or image"
 SUM_BYTES = 4
 """A CRC-32C behind each chunk and behind the shard's index."""
