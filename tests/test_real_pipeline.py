@@ -102,7 +102,7 @@ def test_live_and_cached_figures_agree(
 ) -> None:
     asked = {
         "images": photos, "annotations": photos / "annotations.json", "bank": place / "bank.h5",
-        "head": place / "head", "out": place / "results", "backbones": config,
+        "heads": [place / "head"], "out": place / "results", "backbones": config,
     }  # fmt: skip
     live = run_evaluation(EvaluateConfig.parse(asked, source="test"), backbones=backbones)
     given = {
