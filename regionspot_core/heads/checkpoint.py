@@ -21,6 +21,7 @@ from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.registry import build_head, parse_shape, unallocated_head
 from regionspot_core.heads.shape import HeadShape
+from regionspot_core.heads.trained_on import Training
 from regionspot_core.support.checksums import SEAL, FileSum, sealed
 from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import written_aside
@@ -52,18 +53,13 @@ class _Backbones(Record, extra="allow"):
     image_text_encoder: _Backbone | None = None
 
 
-class _Training(Record, extra="allow"):
-    step: int | None = Field(default=None, ge=0)
-    imported: dict[str, Any] | None = None
-
-
 class _HeadFile(Record):
     """The content of ``head.json``."""
 
     format: Literal["regionspot head 1", "regionspot head 2"]
     config: dict[str, Any]
     backbones: _Backbones
-    training: _Training
+    training: Training
     files: dict[Annotated[str, Field(pattern=r"^\w+\.\w+$")], FileSum] | None = None
     """Checksums of the head's other files, by name; None: the head is older than checksums."""
 
@@ -78,6 +74,19 @@ class HeadRecord:
     them."""
     training: dict[str, Any]
     """Step, configuration and data sets of its training, or the file it was imported from."""
+
+    def training_counts(self) -> dict[str, int] | None:
+        """Return the number of regions that the head learnt from, by the name of their class.
+
+        None: the head is imported, or older than this record, or began with a head that is.
+        """
+        return Training.of(self.training).counts()
+
+    @property
+    def data_learnt_from(self) -> dict[str, Any]:
+        """Part of the training's record that a head which begins with this one takes over."""
+        kept = ("step", "caches", "imported", "started_from")
+        return {key: self.training[key] for key in kept if key in self.training}
 
     def require_fit(self, backbones: Fingerprint, *, what: str) -> None:
         """Refuse frozen models that the head was not trained on.

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,42 @@ def test_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     assert saved == ["step_0000010", "step_0000020"]
     assert read_record(out / "checkpoints" / "step_0000010").training["step"] == 10
     assert not list(out.rglob("*.partial"))
+
+
+def naive_counts(store: Path) -> Counter[str]:
+    """Regions of each class by name, one image at a time."""
+    cache = FeatureCache(store)
+    names = cache.vocabulary.names
+    counts = Counter(dict.fromkeys(names, 0))
+    for index in range(len(cache)):
+        batch = cache.read([index])
+        counts.update(names[k] for k in batch.classes[batch.mask].tolist())
+    return counts
+
+
+def test_a_head_keeps_the_vocabulary_it_learnt_and_its_counts(store: Path, tmp_path: Path) -> None:
+    """Caches are summed by name, and so is what the head it began with had learnt from."""
+    other = tmp_path / "other"
+    make_cache(other, [3, 2], seed=5, federated=True)
+    first, second = naive_counts(store), naive_counts(other)
+    run_training(quick("steps=4"), store=[store, other], out=tmp_path / "a")
+    record = read_record(tmp_path / "a")
+    counts = record.training_counts()
+    assert counts == {name: first[name] + second[name] for name in first}
+    kept, vocabulary = record.training["caches"][1]["classes"], FeatureCache(other).vocabulary
+    assert (tuple(kept["ids"]), tuple(kept["frequencies"])) == (
+        vocabulary.ids,
+        vocabulary.frequencies,
+    )
+
+    run_training(
+        quick("steps=4", "checkpoint_every=2"),
+        store=store,
+        out=tmp_path / "b",
+        start_from=tmp_path / "a",
+    )
+    later = read_record(tmp_path / "b" / "checkpoints" / "step_0000002").training_counts()
+    assert later == {name: counts[name] + first[name] for name in first}
 
 
 def test_a_run_is_never_overwritten(store: Path, tmp_path: Path) -> None:

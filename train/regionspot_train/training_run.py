@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from regionspot_core import __version__
-from regionspot_core.heads.checkpoint import HeadRecord, read_weights
+from regionspot_core.heads.checkpoint import HeadRecord, read_record, read_weights
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source
@@ -107,8 +107,10 @@ class TrainingRun:
         self._validator = Validator(config.validation)
         if validation is not None:
             validation.require_tokens(self.learner.head.config.region_tokens)
+        self._started_from: dict[str, Any] | None = None
         if start_from is not None:
             self.learner.start_from(read_weights(start_from, self.learner.head))
+            self._started_from = read_record(start_from).data_learnt_from
         self._folder: RunFolder | None = None
         self._log: RunLog | None = None
         if self._processes.first:
@@ -294,15 +296,14 @@ class TrainingRun:
         }
 
     def _record(self) -> HeadRecord:
-        caches = [
-            {"store": each.name, **each.cache.fingerprint["dataset"]} for each in self._sources
-        ]
         training = {
             "step": self.step,
             "config": self.config.to_json(),
-            "caches": caches,
+            "caches": [each.record for each in self._sources],
             "version": __version__,
         }
+        if self._started_from is not None:
+            training["started_from"] = self._started_from
         return HeadRecord(self.learner.head.config, self._backbones, training)
 
     @property

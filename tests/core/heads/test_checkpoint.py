@@ -244,3 +244,33 @@ def test_a_heads_size_is_known_before_it_is_made(shared: bool, width: int | None
     )  # fmt: skip
     matrices = [p.numel() for p in FusionHead(config).parameters() if p.ndim >= 2]
     assert config.size == sum(matrices)
+
+
+CLASSES = {"names": ["cat", "dog"], "ids": [3, 1], "frequencies": ["f", ""], "regions": [5, 0]}
+
+
+@pytest.mark.parametrize(
+    ("training", "counts"),
+    [
+        ({}, None),
+        ({"imported": {"file": "a.pth"}}, None),
+        ({"caches": [{"store": "older"}]}, None),
+        ({"caches": [{"classes": CLASSES}, {"store": "older"}]}, None),
+        ({"caches": [{"classes": CLASSES}]}, {"cat": 5, "dog": 0}),
+        ({"caches": [{"classes": CLASSES}] * 2}, {"cat": 10, "dog": 0}),
+        ({"caches": [{"classes": CLASSES}], "started_from": {"imported": {}}}, None),
+    ],
+    ids=str,
+)
+def test_regions_by_class_are_known_only_of_heads_that_say_all_of_it(
+    tmp_path: Path, training: dict[str, Any], counts: dict[str, int] | None
+) -> None:
+    save_head(tmp_path, FusionHead(CONFIG), HeadRecord(CONFIG, {}, training))
+    assert read_record(tmp_path).training_counts() == counts
+
+
+def test_counts_that_are_not_one_a_class_are_refused(tmp_path: Path) -> None:
+    wrong = {"caches": [{"classes": CLASSES | {"regions": [5]}}]}
+    save_head(tmp_path, FusionHead(CONFIG), HeadRecord(CONFIG, {}, wrong))
+    with pytest.raises(CheckpointError, match="a number of regions for every name"):
+        read_record(tmp_path)

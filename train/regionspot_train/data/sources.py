@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.fingerprint import require_equal
+from regionspot_core.heads.trained_on import TrainedClasses
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import DataConfig, LossConfig
 from regionspot_train.data.repeat import repeat_factors
@@ -27,6 +29,8 @@ class Source:
     """Class embeddings of the cache's own vocabulary."""
     images: NDArray[np.int64]
     """(I,) indices of the images with regions."""
+    class_regions: NDArray[np.int64]
+    """(K,) regions of each class in these images."""
     repeat: NDArray[np.float64] | None
     """(I,) how often each comes an epoch; None: once."""
     weight: float
@@ -36,6 +40,13 @@ class Source:
     def name(self) -> str:
         """Path or URL of the store."""
         return str(self.cache.stores[0].store)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The cache's data set and vocabulary, for the record of a head that learnt from it."""
+        classes = TrainedClasses.of(self.cache.vocabulary, self.class_regions.tolist())
+        dataset = self.cache.fingerprint["dataset"]
+        return {"store": self.name, **dataset, "classes": classes.model_dump(mode="json")}
 
 
 def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> tuple[Source, ...]:
@@ -109,8 +120,9 @@ def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
         repeat = repeat_factors(
             place, classes, images=len(cache), threshold=config.repeat_threshold
         )[images]
+    class_regions = np.bincount(classes, minlength=len(bank.embeddings))
     own_weight = len(images) if weight is None else weight
-    return Source(cache, bank, images, repeat, float(own_weight))
+    return Source(cache, bank, images, class_regions, repeat, float(own_weight))
 
 
 def _require_alike(first: Source, other: Source) -> None:

@@ -1,0 +1,91 @@
+"""The data that a head was trained on, as its ``head.json`` records it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import CheckpointError
+from regionspot_core.support.records import Record
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class TrainedClasses(Record):
+    """Classes of one data set, and the number of regions of each that a head learnt from."""
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    """The annotation file's number of each class."""
+    frequencies: tuple[str, ...]
+    """LVIS's ``r``, ``c`` or ``f``; ``""`` where the file does not say."""
+    regions: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _columns_are_equally_long(self) -> Self:
+        lengths = {len(self.names), len(self.ids), len(self.frequencies), len(self.regions)}
+        if len(lengths) > 1:
+            raise ValueError("expected an id, a frequency and a number of regions for every name")
+        return self
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, regions_K: Sequence[int]) -> TrainedClasses:
+        """Return a vocabulary with the number of regions of each of its classes."""
+        return cls(
+            names=vocabulary.names,
+            ids=vocabulary.ids,
+            frequencies=vocabulary.frequencies,
+            regions=tuple(regions_K),
+        )
+
+
+class TrainedCache(Record, extra="allow"):
+    """One of the caches that a head learnt from."""
+
+    classes: TrainedClasses | None = None
+    """None: the head is older than this record."""
+
+
+class Training(Record, extra="allow"):
+    """Training of a head, as far as other commands read its record."""
+
+    step: int | None = Field(default=None, ge=0)
+    imported: dict[str, Any] | None = None
+    """The published checkpoint that the head was imported from."""
+    caches: tuple[TrainedCache, ...] | None = None
+    started_from: Training | None = None
+    """Training of the head that this one began with."""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Training:
+        """Return the training of a head's record.
+
+        Raises:
+            CheckpointError: If it is not one of ours.
+        """
+        return cls.parse(values, source="training", error=CheckpointError)
+
+    def counts(self) -> dict[str, int] | None:
+        """Return the number of regions that the head learnt from, by the name of their class.
+
+        Those of all caches, and of the head that it began with, are added up. Classes without a
+        region are there, with 0. None: the record does not say, or not all of it.
+        """
+        if self.imported is not None or not self.caches:
+            return None
+        counts: Counter[str] = Counter()
+        for cache in self.caches:
+            if cache.classes is None:
+                return None
+            for name, regions in zip(cache.classes.names, cache.classes.regions, strict=True):
+                counts[name] += regions
+        if self.started_from is not None:
+            earlier = self.started_from.counts()
+            if earlier is None:
+                return None
+            counts.update(earlier)
+        return dict(counts)
