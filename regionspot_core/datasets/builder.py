@@ -10,12 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.datasets.checks import LONGEST_SIDE, locate, locate_all, require_unique, view
+from regionspot_core.datasets.checks import (
+    LONGEST_SIDE,
+    locate_all,
+    require_unique,
+    short,
+    view,
+)
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.image_headers import NOT_READABLE, read_sizes
 from regionspot_core.datasets.masks import MaskColumn
 from regionspot_core.datasets.table import AnnotationTable, Obstacles
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.transforms import Size
 
 
 class AnnotationBuilder:
@@ -38,6 +46,10 @@ class AnnotationBuilder:
         self._image_id = array("q")
         self._image_size = array("q")
         self._image_file: list[str] = []
+        self._unsized = array("q")
+        """Positions of the images whose size only their header tells."""
+        self._unreadable: NDArray[np.bool_] | None = None
+        """(I,) images whose header was needed and could not be read; None if none was needed."""
         self._annotation_id = array("q")
         self._image = array("q")
         self._class = array("q")
@@ -51,13 +63,22 @@ class AnnotationBuilder:
         self.negative = ClassListColumn()
         self.not_exhaustive = ClassListColumn()
 
-    def add_image(self, image_id: int, *, height: int, width: int, file: str) -> None:
+    def add_image(self, image_id: int, *, file: str, size: Size | None = None) -> None:
         """Add an image.
+
+        Args:
+            image_id: Its id.
+            file: Its path in the image folder.
+            size: Height, width in pixels; None where only the image's header tells, which
+                :meth:`read_sizes` reads.
 
         Raises:
             AnnotationError: If a side is not 1 to ``LONGEST_SIDE`` pixels.
         """
-        if not (1 <= height <= LONGEST_SIDE and 1 <= width <= LONGEST_SIDE):
+        if size is None:
+            self._unsized.append(len(self._image_id))
+        height, width = size or NOT_READABLE
+        if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
             raise AnnotationError(
                 f"{self._path}: image {image_id} has a height or width that is not 1 to "
                 f"{LONGEST_SIDE:,} pixels"
@@ -94,6 +115,12 @@ class AnnotationBuilder:
             OverflowError: If a number of the box does not fit a float.
             AnnotationError: If the mask is malformed.
         """
+        if not self._shares and min(box[2:]) < 0:
+            self.note_obstacle(
+                "truth",
+                f"annotation {annotation_id}: expected a box whose width and height are not "
+                f"negative, got {short(list(box))}",
+            )
         self._box.extend(box)
         self._annotation_id.append(annotation_id)
         self._image.append(image)
@@ -104,6 +131,50 @@ class AnnotationBuilder:
         self._ignored |= ignored
         if self._masks is not None:
             self._add_mask(self._masks, annotation_id, segmentation)
+
+    def read_sizes(self, images: Path | None) -> bytes:
+        """Read the headers of the images that were added without a size.
+
+        Images that are missing or cannot be read are left out of the table and counted.
+
+        Args:
+            images: The folder of images; None where it is not known: then models and masks cannot
+                have such images, only scorers of boxes.
+
+        Returns:
+            The sizes, (I, 2) int64, for the digest of what was read; empty if none was needed.
+
+        Raises:
+            AnnotationError: If none of them can be read, or masks need the size of one.
+        """
+        if not self._unsized:
+            return b""
+        names = [self._image_file[position] for position in self._unsized]
+        if images is None:
+            image_id = self._image_id[self._unsized[0]]
+            reason = (
+                f"image {image_id} ({names[0]}) has no height and width; give the folder of "
+                f"images as well, whose headers tell"
+            )
+            if self._masks is not None:
+                raise AnnotationError(f"{self._path}: {reason}")
+            self.note_obstacle("regions", reason)
+            return b""
+        size = np.array(read_sizes(images, names), dtype=np.int64).reshape(-1, 2)
+        if not size.any() and len(names) == len(self._image_id):
+            raise AnnotationError(
+                f"{images}: none of the {len(names):,} images that {self._path} annotates can be "
+                f"read there ({names[0]}, …); give the folder that the file names start from"
+            )
+        self._unreadable = np.zeros(len(self._image_id), dtype=np.bool_)
+        for position, sides in zip(self._unsized, size.tolist(), strict=True):
+            self._image_size[2 * position : 2 * position + 2] = array("q", sides)
+            self._unreadable[position] = tuple(sides) == NOT_READABLE
+        return size.tobytes()
+
+    def size(self, position: int) -> Size:
+        """Return height, width of the image added at ``position``; 0, 0 where it is not known."""
+        return self._image_size[2 * position], self._image_size[2 * position + 1]
 
     def note_obstacle(self, view: str, reason: str) -> None:
         """Keep the first reason why ``view``, a field of :class:`Obstacles`, cannot be made."""
@@ -125,7 +196,6 @@ class AnnotationBuilder:
         sha256: str,
         *,
         vocabulary: Vocabulary | None = None,
-        unreadable: NDArray[np.int64] | None = None,
     ) -> AnnotationTable:
         """Join and check what was collected.
 
@@ -133,7 +203,6 @@ class AnnotationBuilder:
             classes: All classes that the file has.
             sha256: Digest of what was read.
             vocabulary: The classes that models name; None for all.
-            unreadable: Ids of images that could not be read.
 
         Raises:
             AnnotationError: If there is no image, ids are not unique, an annotation names an
@@ -150,25 +219,32 @@ class AnnotationBuilder:
             path, "an annotation's category_id", class_ids, view(self._class, np.int64)
         ).astype(np.int32)
         size = np.array(self._image_size, dtype=np.int32).reshape(-1, 2)
-        image = self._owners(image_id, unreadable)
+        image = locate_all(path, "an annotation's image_id", image_id, view(self._image, np.int64))
+        lost = np.zeros(len(image_id), np.bool_) if self._unreadable is None else self._unreadable
         kind: type[np.floating] = np.float32 if self._shares else np.float64
         box: NDArray[np.floating] = view(self._box, kind).reshape(-1, 4)
         self._require_finite(box)
-        self._require_masks(size[image])
+        self._require_masks(size[image], lost[image])
+        kept = np.flatnonzero(~lost)
+        negative, not_exhaustive = (
+            column.lists(path, key, class_ids)
+            for column, key in (
+                (self.negative, "neg_category_ids"),
+                (self.not_exhaustive, "not_exhaustive_category_ids"),
+            )
+        )
         return AnnotationTable(
             path=path,
             sha256=sha256,
             vocabulary=vocabulary or classes,
             classes=classes,
-            image_id=image_id,
-            image_size=size,
-            image_file=tuple(self._image_file),
-            negative=self.negative.lists(path, "neg_category_ids", class_ids),
-            not_exhaustive=self.not_exhaustive.lists(
-                path, "not_exhaustive_category_ids", class_ids
-            ),
+            image_id=image_id[kept],
+            image_size=size[kept],
+            image_file=tuple(self._image_file[position] for position in kept),
+            negative=negative and negative.taken(kept),
+            not_exhaustive=not_exhaustive and not_exhaustive.taken(kept),
             annotation_id=annotation_id,
-            image=image,
+            image=np.where(lost, -1, np.cumsum(~lost) - 1)[image],
             class_index=class_index,
             crowd=view(self._crowd, np.bool_),
             box=box,
@@ -176,7 +252,7 @@ class AnnotationBuilder:
             area=None if self._shares else view(self._area, np.float64),
             ignored=self._ignored,
             crowd_name=self._crowd_name,
-            unreadable_images=None if unreadable is None else len(unreadable),
+            unreadable_images=None if self._unreadable is None else int(lost.sum()),
             mask_column=self._masks,
             obstacles=Obstacles(**self._obstacles),
         )
@@ -190,20 +266,6 @@ class AnnotationBuilder:
                 f"three or more points each, or an RLE that fills its size"
             ) from None
 
-    def _owners(
-        self, image_id: NDArray[np.int64], unreadable: NDArray[np.int64] | None
-    ) -> NDArray[np.int64]:
-        """Return the image position of each annotation, −1 where its image is unreadable."""
-        wanted = view(self._image, np.int64)
-        if unreadable is None or not len(unreadable):
-            return locate_all(self._path, "an annotation's image_id", image_id, wanted)
-        readable = locate(unreadable, wanted) < 0
-        owner = np.full(len(wanted), -1, dtype=np.int64)
-        owner[readable] = locate_all(
-            self._path, "an annotation's image_id", image_id, wanted[readable]
-        )
-        return owner
-
     def _require_finite(self, box: NDArray[np.floating]) -> None:
         finite = np.isfinite(box).all(axis=1)
         if not self._shares:
@@ -214,8 +276,11 @@ class AnnotationBuilder:
             bad = self._annotation_id[int(np.argmin(finite))]
             raise AnnotationError(f"{self._path}: annotation {bad} has a box that is not finite")
 
-    def _require_masks(self, size: NDArray[np.int32]) -> None:
-        malformed = () if self._masks is None else self._masks.malformed(size).tolist()
+    def _require_masks(self, size: NDArray[np.int32], lost: NDArray[np.bool_]) -> None:
+        """Refuse malformed masks, given each annotation's image's size and whether it is lost."""
+        if self._masks is None:
+            return
+        malformed = [entry for entry in self._masks.malformed(size).tolist() if not lost[entry]]
         if malformed:
             bad = self._annotation_id[min(malformed)]
             raise AnnotationError(

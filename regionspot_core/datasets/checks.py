@@ -5,12 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets.vocabulary import is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import open_input
 
@@ -53,6 +54,27 @@ def whole_number(path: Path, what: str, value: object) -> int:
     if not isinstance(value, int) or abs(value) >= 2**63:
         raise AnnotationError(f"{path}: expected a whole number as {what}, got {short(value)}")
     return value
+
+
+def image_name(where: str, name: str) -> str:
+    r"""Return an image's path in the image folder, with ``/`` between its parts.
+
+    Other systems' ``\`` is read as ``/``.
+
+    Args:
+        where: Words that begin an error: the file and the entry.
+        name: The name as the file has it.
+
+    Raises:
+        AnnotationError: If it is empty, no text, absolute, or leaves the folder by ``..``.
+    """
+    path, windows = PurePosixPath(name.replace("\\", "/")), PureWindowsPath(name)
+    leaves = path.is_absolute() or windows.drive or ".." in path.parts
+    if leaves or not path.parts or not is_text(name):
+        raise AnnotationError(
+            f"{where}: file name {short(name)} must be relative and stay inside the image folder"
+        )
+    return str(path)
 
 
 def view(column: array[Any] | bytearray, dtype: type[Number]) -> NDArray[Number]:

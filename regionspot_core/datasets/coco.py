@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.checks import (
+    image_name,
     open_annotations,
     require_unique,
     short,
@@ -24,6 +26,7 @@ from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import FREQUENCIES, Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.transforms import Size
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
@@ -47,7 +50,7 @@ def read_coco(path: Path, *, images: Path | None = None, masks: bool = False) ->
 
     Args:
         path: The file.
-        images: The folder of images, which is not needed.
+        images: The folder of images, from whose headers the sizes that the file lacks are taken.
         masks: Whether to keep the annotations' masks.
 
     Raises:
@@ -63,7 +66,7 @@ def read_coco(path: Path, *, images: Path | None = None, masks: bool = False) ->
             "categories": rows.add_category,
         },
     )
-    return rows.table(sha256)
+    return rows.table(sha256, images)
 
 
 def read_coco_vocabulary(path: Path) -> Vocabulary:
@@ -147,9 +150,8 @@ class _Rows:
         image_id = whole_number(self._path, "an image's id", image["id"])
         self._builder.add_image(
             image_id,
-            height=whole_number(self._path, "an image's height", image["height"]),
-            width=whole_number(self._path, "an image's width", image["width"]),
             file=self._file_name(image),
+            size=self._size(image),
         )
         self._require_lvis("images", LISTS, image)
         self._builder.negative.append(self._class_list(image, LISTS[0]))
@@ -174,12 +176,6 @@ class _Rows:
             raise self._malformed(number, "x, y, width, height as bbox", box)
         if "area" in annotation and not (type(area) in _NUMBERS and 0 <= area < MAX_FLOAT):
             raise self._malformed(number, "a finite number from 0 on as area", area)
-        if min(box[2:]) < 0:
-            self._builder.note_obstacle(
-                "truth",
-                f"annotation {number}: expected a bbox whose width and height are not negative, "
-                f"got {short(box)}",
-            )
         self._require_lvis("annotations", ("area", "segmentation"), annotation)
         try:
             self._builder.add_region(
@@ -195,8 +191,11 @@ class _Rows:
         except OverflowError:
             raise self._malformed(number, "x, y, width, height as bbox", box) from None
 
-    def table(self, sha256: str) -> AnnotationTable:
+    def table(self, sha256: str, images: Path | None) -> AnnotationTable:
         """Return everything that was added, checked."""
+        sizes = self._builder.read_sizes(images)
+        if sizes:
+            sha256 = hashlib.sha256(sha256.encode() + sizes).hexdigest()
         vocabulary = self._categories.vocabulary(self._builder.uses_class)
         classes = self._categories.vocabulary(lambda class_id: True)
         return self._builder.build(classes, sha256, vocabulary=vocabulary)
@@ -211,6 +210,14 @@ class _Rows:
                 f"{entry['id']} has none: for a file of COCO's give --scorer coco to evaluate "
                 f"score",
             )
+
+    def _size(self, image: Entry) -> Size | None:
+        """Return height, width in pixels; None where the entry lacks one, or has null or 0."""
+        height, width = (
+            whole_number(self._path, f"an image's {side}", image.get(side) or 0)
+            for side in ("height", "width")
+        )
+        return (height, width) if height and width else None
 
     def _class_list(self, image: Entry, key: str) -> list[int] | None:
         ids = image.get(key)
@@ -235,13 +242,8 @@ class _Rows:
             return ""
         if not isinstance(name, str) or not is_text(name):
             raise AnnotationError(f"{self._path}: {expected} {short(name)}")
-        parts = PurePosixPath(_OBJECTS365_V2_PREFIX.sub("", name, count=1))
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name:
-            raise AnnotationError(
-                f"{self._path}: image {image['id']}: file name {short(name)} must be relative and "
-                f"stay inside the image folder"
-            )
-        return str(parts)
+        name = _OBJECTS365_V2_PREFIX.sub("", name, count=1)
+        return image_name(f"{self._path}: image {image['id']}", name)
 
     def _malformed(self, number: int, expected: str, value: object) -> AnnotationError:
         return AnnotationError(

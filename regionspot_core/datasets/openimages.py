@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.builder import AnnotationBuilder
 from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotations, short
 from regionspot_core.datasets.dataset_format import DatasetFormat
-from regionspot_core.datasets.image_headers import read_sizes
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.transforms import Size
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 SIZE_COLUMNS = ("ImageID", "Width", "Height")
@@ -85,15 +85,18 @@ def read_openimages(
     labels, names = _read_classes(_find_classes(path), digest)
     _read_boxes(path, digest, {label: row for row, label in enumerate(labels, 1)}, builder)
     image_id = builder.image_ids()
-    size = _sizes(path, image_id, images, digest)
-    readable = size[:, 0] > 0
-    for number, (height, width) in zip(
-        image_id[readable].tolist(), size[readable].tolist(), strict=True
-    ):
-        builder.add_image(number, height=height, width=width, file=_file_name(number))
-    return builder.build(
-        Vocabulary.from_names(names), digest.hexdigest(), unreadable=image_id[~readable]
-    )
+    sizes = _listed_sizes(path, image_id, digest)
+    if sizes is None and images is None:
+        raise AnnotationError(
+            f"{path}: OpenImages gives boxes in shares of their image; give the folder of images, "
+            f"or {SIZES_FILE} ({','.join(SIZE_COLUMNS)}) beside the boxes"
+        )
+    for place, number in enumerate(image_id.tolist()):
+        builder.add_image(
+            number, file=_file_name(number), size=None if sizes is None else sizes[place]
+        )
+    digest.update(builder.read_sizes(images))
+    return builder.build(Vocabulary.from_names(names), digest.hexdigest())
 
 
 def read_openimages_vocabulary(path: Path) -> Vocabulary:
@@ -223,38 +226,12 @@ def _file_name(image_id: int) -> str:
     return f"{image_id % 2**64:016x}.jpg"
 
 
-def _sizes(
-    path: Path,
-    image_id: NDArray[np.int64],
-    images: Path | None,
-    digest: Digest,
-) -> NDArray[np.int64]:
-    """Return (I, 2) height and width of each image; 0, 0 if unreadable."""
-    listed = path.parent / SIZES_FILE
-    if listed.exists():
-        return _listed_sizes(listed, image_id, digest)
-    if images is None:
-        raise AnnotationError(
-            f"{path}: OpenImages gives boxes in shares of their image; give the folder of images, "
-            f"or {SIZES_FILE} ({','.join(SIZE_COLUMNS)}) beside the boxes"
-        )
-    names = [_file_name(number) for number in image_id.tolist()]
-    size = np.array(read_sizes(images, names), dtype=np.int64).reshape(-1, 2)
-    if len(size) and not size.any():
-        raise AnnotationError(
-            f"{images}: none of the {len(names):,} images that {path} annotates can be read there "
-            f"({names[0]}, …)"
-        )
-    digest.update(size.tobytes())
-    return size
-
-
-def _listed_sizes(
-    path: Path,
-    image_id: NDArray[np.int64],
-    digest: Digest,
-) -> NDArray[np.int64]:
-    listed, sides = array("q"), array("q")
+def _listed_sizes(boxes: Path, image_id: NDArray[np.int64], digest: Digest) -> list[Size] | None:
+    """Return height, width of each image from the list beside the boxes; None if there is none."""
+    path = boxes.parent / SIZES_FILE
+    if not path.exists():
+        return None
+    listed, sides = array("q"), list[Size]()
     for number, (name, width, height) in _read_columns(path, SIZE_COLUMNS, digest):
         if not all(
             side.isdecimal() and len(side) < 10 and 0 < int(side) <= LONGEST_SIDE
@@ -265,12 +242,12 @@ def _listed_sizes(
                 f"{short([width, height])}"
             )
         listed.append(_image_id(path, number, name))
-        sides.extend((int(height), int(width)))
+        sides.append((int(height), int(width)))
     position = locate(np.array(listed, dtype=np.int64), image_id)
     if len(position) and position.min() < 0:
         name = _file_name(int(image_id[int(np.argmin(position))])).removesuffix(".jpg")
         raise AnnotationError(f"{path}: expected every annotated image, found no row for {name}")
-    return np.array(sides, dtype=np.int64).reshape(-1, 2)[position]
+    return [sides[place] for place in position.tolist()]
 
 
 OPENIMAGES = DatasetFormat(

@@ -86,7 +86,7 @@ def read_lines(path: Path, *, images: Path | None, masks: bool) -> AnnotationTab
         file, name, *box = line.split()
         if name not in names:
             names.append(name)
-        builder.add_image(number, height=9, width=9, file=file)
+        builder.add_image(number, size=(9, 9), file=file)
         builder.add_region(
             number, image=number, class_id=names.index(name) + 1, crowd=False,
             box=[float(value) for value in box],
