@@ -49,7 +49,7 @@ class ExtractConfig(Config):
     images: Annotated[Path, Flag(metavar="DIR", check=existing_folder)]
     """Folder that the annotations' file names start from."""
     annotations: Annotated[Path, Flag(metavar="FILE|DIR", check=existing_path)]
-    """JSON of COCO, LVIS, Objects365 or V3Det; OpenImages' CSV of boxes; an ODinW folder."""
+    """COCO, LVIS, Objects365, V3Det (JSON), CSV of boxes, OpenImages, Pascal VOC or ODinW."""
     out: Annotated[Location, Flag(metavar="STORE")]
     """The store: a folder, or a URL such as `s3://bucket/path` or `gs://bucket/path`."""
     bank: Annotated[

@@ -180,10 +180,29 @@ class AnnotationBuilder:
         """Keep the first reason why ``view``, a field of :class:`Obstacles`, cannot be made."""
         self._obstacles.setdefault(view, reason)
 
+    def note_no_federation(self, what: str) -> None:
+        """Note that ``what``, the format in words, cannot hold what LVIS's protocols need."""
+        self.note_obstacle(
+            "federated",
+            f"LVIS scoring needs LVIS annotations, whose images have neg_category_ids and "
+            f"not_exhaustive_category_ids; {what} has neither",
+        )
+
     def image_ids(self) -> NDArray[np.int64]:
         """Return the ids of the images that annotations name, in the order of their first ones."""
         ids, first = np.unique(np.array(self._image, dtype=np.int64), return_index=True)
         return ids[np.argsort(first)]
+
+    def name_classes(self, met: Sequence[str]) -> Vocabulary:
+        """Return classes by rising name, numbered from 1, and renumber the annotations to them.
+
+        Args:
+            met: Names in the order a reader met them: until now class ids count these from 1.
+        """
+        names = sorted(met)
+        number = {name: place for place, name in enumerate(names, 1)}
+        self._class = array("q", (number[met[class_id - 1]] for class_id in self._class))
+        return Vocabulary.from_names(names)
 
     def uses_class(self, class_id: int) -> bool:
         """Return whether an annotation or an image's list names the class."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import LONGEST_SIDE, locate, open_annotations, short
+from regionspot_core.datasets.checks import LONGEST_SIDE, locate, short
+from regionspot_core.datasets.csv_rows import Digest, csv_header, read_columns, read_rows
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
@@ -22,28 +20,22 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.transforms import Size
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
+BOX_NAMES = {"ImageID", "LabelName", "XMin"}
+"""Columns by which a file of boxes is told from OpenImages' other CSV files."""
 SIZE_COLUMNS = ("ImageID", "Width", "Height")
 SIZES_FILE = "image-sizes.csv"
 _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 
-class Digest(Protocol):
-    """Hash object of hashlib, which is updated with every file that is read."""
-
-    def update(self, data: bytes, /) -> None:
-        """Add bytes."""
-        ...
-
-
 def find_openimages(folder: Path) -> Path | None:
-    """Return the one CSV file of boxes in ``folder``, or the CSV file itself; None for others.
+    """Return the one CSV file of OpenImages' boxes in ``folder``, or the file itself, or None.
 
     Raises:
         AnnotationError: If the folder has several.
     """
     if not folder.is_dir():
-        return folder if folder.suffix.lower() == ".csv" else None
-    found = [path for path in sorted(folder.glob("*.csv")) if _has_boxes(path)]
+        return folder if {"ImageID", "LabelName"} & csv_header(folder) else None
+    found = [path for path in sorted(folder.glob("*.csv")) if csv_header(path) >= BOX_NAMES]
     if len(found) > 1:
         raise AnnotationError(
             f"{folder}: holds {len(found)} CSV files of boxes; give one of them "
@@ -77,11 +69,7 @@ def read_openimages(
     """
     digest = hashlib.sha256()
     builder = AnnotationBuilder(path, crowd_name="group of", shares=True)
-    builder.note_obstacle(
-        "federated",
-        "LVIS scoring needs LVIS annotations, whose images have neg_category_ids and "
-        "not_exhaustive_category_ids; OpenImages' CSV has neither",
-    )
+    builder.note_no_federation("OpenImages' CSV")
     labels, names = _read_classes(_find_classes(path), digest)
     _read_boxes(path, digest, {label: row for row, label in enumerate(labels, 1)}, builder)
     image_id = builder.image_ids()
@@ -105,12 +93,6 @@ def read_openimages_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary.from_names(names)
 
 
-def _has_boxes(path: Path) -> bool:
-    with open_annotations(path) as file:
-        header = file.readline(4096).decode("utf-8-sig", errors="replace")
-    return {"ImageID", "LabelName", "XMin"} <= set(header.strip().split(","))
-
-
 def _find_classes(path: Path) -> Path:
     if not path.exists():
         raise AnnotationError(f"{path}: no such annotation file")
@@ -126,55 +108,18 @@ def _find_classes(path: Path) -> Path:
     return found[0]
 
 
-def _read_rows(path: Path, digest: Digest) -> Iterator[list[str]]:
-    """Yield the rows of a CSV file; its bytes are added to ``digest``."""
-    with open_annotations(path) as file:
-
-        def lines() -> Iterator[str]:
-            for number, raw in enumerate(file):
-                digest.update(raw)
-                yield raw.decode("utf-8" if number else "utf-8-sig")
-
-        try:
-            yield from csv.reader(lines(), strict=True)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise AnnotationError(f"{path}: expected a CSV file in UTF-8 ({error})") from None
-
-
-def _read_columns(
-    path: Path,
-    columns: tuple[str, ...],
-    digest: Digest,
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows after the header, numbered from 1, with the named columns only."""
-    rows = _read_rows(path, digest)
-    header = next(rows, [])
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise AnnotationError(
-            f"{path}: expected a header with {', '.join(columns)}; {', '.join(missing)} missing"
-        )
-    places = [header.index(name) for name in columns]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise AnnotationError(
-                f"{path}: row {number}: expected {len(header)} values, got {len(row)}"
-            )
-        yield number, [row[place] for place in places]
-
-
 def _read_classes(
     path: Path,
     digest: Digest,
 ) -> tuple[list[str], list[str]]:
     """Return labels such as ``/m/011k07`` and their names."""
     labels, names = list[str](), list[str]()
-    for number, row in enumerate(_read_rows(path, digest)):
-        if number == 0 and row[:2] == ["LabelName", "DisplayName"]:
+    for line, row in read_rows(path, digest):
+        if line == 1 and row[:2] == ["LabelName", "DisplayName"]:
             continue
         if len(row) != 2 or not all(map(is_text, row)):
             raise AnnotationError(
-                f"{path}: row {number}: expected a label and its name, got {short(row)}"
+                f"{path}: line {line}: expected a label and its name, got {short(row)}"
             )
         labels.append(row[0])
         names.append(row[1])
@@ -192,31 +137,31 @@ def _read_boxes(
     class_id: dict[str, int],
     builder: AnnotationBuilder,
 ) -> None:
-    for number, (image, label, x1, x2, y1, y2, group) in _read_columns(path, BOX_COLUMNS, digest):
+    for number, (line, values) in enumerate(read_columns(path, BOX_COLUMNS, digest), 1):
+        image, label, x1, x2, y1, y2, group = values
+        where = f"{path}: line {line}"
         if label not in class_id:
-            raise AnnotationError(
-                f"{path}: row {number}: label {short(label)} is not in the class descriptions"
-            )
+            raise AnnotationError(f"{where}: label {short(label)} is not in the class descriptions")
         try:
             box = float(x1), float(y1), float(x2), float(y2)
         except ValueError:
             raise AnnotationError(
-                f"{path}: row {number}: expected numbers as XMin, XMax, YMin, YMax, got "
+                f"{where}: expected numbers as XMin, XMax, YMin, YMax, got "
                 f"{short([x1, x2, y1, y2])}"
             ) from None
         builder.add_region(
             number,
-            image=_image_id(path, number, image),
+            image=_image_id(where, image),
             class_id=class_id[label],
             crowd=group == "1",  # −1 stands for unknown
             box=box,
         )
 
 
-def _image_id(path: Path, row: int, name: str) -> int:
+def _image_id(where: str, name: str) -> int:
     if not _IMAGE_ID.fullmatch(name):
         raise AnnotationError(
-            f"{path}: row {row}: expected 16 hexadecimal digits as ImageID, got {short(name)}"
+            f"{where}: expected 16 hexadecimal digits as ImageID, got {short(name)}"
         )
     number = int(name, 16)
     return number - 2**64 if number >= 2**63 else number
@@ -232,16 +177,16 @@ def _listed_sizes(boxes: Path, image_id: NDArray[np.int64], digest: Digest) -> l
     if not path.exists():
         return None
     listed, sides = array("q"), list[Size]()
-    for number, (name, width, height) in _read_columns(path, SIZE_COLUMNS, digest):
+    for line, (name, width, height) in read_columns(path, SIZE_COLUMNS, digest):
         if not all(
             side.isdecimal() and len(side) < 10 and 0 < int(side) <= LONGEST_SIDE
             for side in (width, height)
         ):
             raise AnnotationError(
-                f"{path}: row {number}: expected whole pixels as Width and Height, got "
+                f"{path}: line {line}: expected whole pixels as Width and Height, got "
                 f"{short([width, height])}"
             )
-        listed.append(_image_id(path, number, name))
+        listed.append(_image_id(f"{path}: line {line}", name))
         sides.append((int(height), int(width)))
     position = locate(np.array(listed, dtype=np.int64), image_id)
     if len(position) and position.min() < 0:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regionspot_core.datasets.coco import COCO
+from regionspot_core.datasets.csv_boxes import CSV_BOXES
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.odinw import ODINW
 from regionspot_core.datasets.openimages import OPENIMAGES
+from regionspot_core.datasets.pascal_voc import PASCAL_VOC
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
 
-FORMATS: list[DatasetFormat] = [OPENIMAGES, ODINW, COCO]
+FORMATS: list[DatasetFormat] = [OPENIMAGES, CSV_BOXES, PASCAL_VOC, ODINW, COCO]
 """Formats in the order they are asked; the first that finds its file at a path reads it."""
 
 
@@ -32,9 +34,10 @@ def read_table(path: Path, *, images: Path | None = None, masks: bool = False) -
     """Read a data set's annotations, for models and scorers alike.
 
     Args:
-        path: A JSON file of COCO's layout (COCO, LVIS, Objects365, V3Det), OpenImages' CSV file of
-            boxes, or a folder that holds either (ODinW's folders, for one).
-        images: The folder of images; needed for OpenImages without ``image-sizes.csv`` only.
+        path: A JSON file of COCO's layout (COCO, LVIS, Objects365, V3Det), a CSV file of boxes
+            (OpenImages' or ``file, x1, y1, x2, y2, name``), a folder that holds one of these
+            (ODinW's folders, for one), or Pascal VOC's folder or split.
+        images: The folder of images, from whose headers the sizes that a format lacks are taken.
         masks: Whether to keep the annotations' masks, where the format has them.
 
     Raises:
@@ -68,6 +71,6 @@ def _find(path: Path) -> _FormatFile:
         if file is not None:
             return _FormatFile(file, dataset_format)
     raise AnnotationError(
-        f"{path}: expected an annotation file, got a folder without one (OpenImages' CSV of "
-        f"boxes, or the JSON of an ODinW data set)"
+        f"{path}: expected an annotation file, got a folder without one (a CSV of boxes, Pascal "
+        f"VOC's Annotations, or the JSON of an ODinW data set)"
     )
