@@ -16,7 +16,7 @@ demo = Path(sys.argv[1])
 metrics = json.loads((demo / "metrics.json").read_text())
 crop = metrics["baselines"]["clip-crop"]
 head_ap, crop_ap = (
-    figures["scores"]["standard"]["bbox"]["metrics"]["AP"] for figures in (metrics, crop)
+    figures["scores"]["lvis"]["bbox"]["metrics"]["AP"] for figures in (metrics, crop)
 )
 print(f"quick demo: head {100 * head_ap:.1f} AP, CLIP on crops {100 * crop_ap:.1f} AP")
 assert head_ap > crop_ap

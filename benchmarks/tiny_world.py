@@ -89,8 +89,8 @@ def measure(name: str, out: Path, world: World, backbones: Backbones, seed: int)
         backbones=backbones,
     )
     head, crops = report.head, report.baselines["clip-crop"]
-    box, mask = head.scores["standard"]["bbox"], head.scores["standard"]["segm"]
-    crop_box = crops.scores["standard"]["bbox"]
+    box, mask = head.scores["lvis"]["bbox"], head.scores["lvis"]["segm"]
+    crop_box = crops.scores["lvis"]["bbox"]
     figures = {
         **head.region.top1,
         **{f"crop {group}": share for group, share in crops.region.top1.items()},

@@ -84,7 +84,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
                 heads=(run,),
                 out=results,
                 baseline=BASELINES,
-                protocol=("standard", "fixed"),
+                protocol=("lvis", "lvis-fixed"),
                 backbones=BackboneConfig.parse(models, source="regionspot demo"),
             )
         )

@@ -52,7 +52,7 @@ def test_metrics_have_every_figure(demo: Path) -> None:
     metrics = json.loads((demo / "metrics.json").read_text())
     assert list(metrics["baselines"]) == ["clip-crop", "clip-masked-crop", "clip-pool"]
     for named in (metrics, *metrics["baselines"].values()):
-        for protocol, iou in product(("standard", "fixed"), ("bbox", "segm")):
+        for protocol, iou in product(("lvis", "lvis-fixed"), ("bbox", "segm")):
             score = named["scores"][protocol][iou]
             assert score["protocol"].startswith(f"LVIS {protocol}")
             for name in ("AP", "APr", "APc", "APf"):
@@ -71,7 +71,7 @@ def test_a_little_training_is_far_better_than_chance(demo: Path) -> None:
     assert metrics["baselines"]["clip-crop"]["naming"]["top1"]["all"] > 0.5
     # Ground-truth boxes: a mask of the right object passes at IoU 0.5.
     for named in (metrics, *metrics["baselines"].values()):
-        box, mask = (named["scores"]["standard"][iou]["metrics"] for iou in ("bbox", "segm"))
+        box, mask = (named["scores"]["lvis"][iou]["metrics"] for iou in ("bbox", "segm"))
         assert mask["AP50"] == pytest.approx(box["AP50"], abs=0.05)
 
 
@@ -81,7 +81,7 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
     done = regionspot(
         "evaluate", "run", "--images", str(demo / "world" / "val"), "--annotations",
         str(demo / "world" / "val.json"), "--head", str(demo / "run"), "--out", str(results),
-        "--protocol", "standard,fixed",
+        "--protocol", "lvis,lvis-fixed",
         "--baseline", "clip-crop", "--baseline", "clip-masked-crop", "--baseline", "clip-pool",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -196,7 +196,7 @@ def test_live_and_cached_evaluation_agree(demo: Path, tmp_path: Path) -> None:
     for given in ({"annotations": annotations}, {}):
         config = CachedConfig.parse({"cache": val, "heads": [demo / "run"], **given}, source="test")
         (found,) = run_cached_evaluation(config).heads.values()
-        for name, figure in live["scores"]["standard"]["bbox"]["metrics"].items():
+        for name, figure in live["scores"]["lvis"]["bbox"]["metrics"].items():
             if given or name not in ("APs", "APm", "APl", "ARs", "ARm", "ARl"):
                 assert found.box[name] == pytest.approx(figure, abs=1e-3), (given, name)
         assert found.region.top1 == pytest.approx(live["naming"]["top1"], abs=0.01)
@@ -226,8 +226,8 @@ def test_proposals_from_a_file_equal_ground_truth_where_they_are_it(
     path.write_text(json.dumps(proposals))
     report = run_evaluation(evaluate_config(demo, tmp_path / "out", proposals=str(path)))
     metrics = json.loads((demo / "metrics.json").read_text())
-    expected = metrics["scores"]["standard"]["bbox"]["metrics"]
-    found = report.head.scores["standard"]["bbox"].values
+    expected = metrics["scores"]["lvis"]["bbox"]["metrics"]
+    found = report.head.scores["lvis"]["bbox"].values
     assert found == pytest.approx(expected, nan_ok=True, abs=1e-6)
     assert report.head.region.top1 == {}
     assert report.baselines == {}  # their crops cost too much where proposals are many
@@ -309,6 +309,6 @@ def test_sams_own_regions_as_proposals(demo: Path, tmp_path: Path) -> None:
     config = evaluate_config(demo, tmp_path / "out", proposals="auto", propose=looking)
     report = run_evaluation(config)
     assert report.head.region.top1 == {}
-    box = report.head.scores["standard"]["bbox"]
+    box = report.head.scores["lvis"]["bbox"]
     assert 0 < box["AP50"] < 1
     assert box["AR"] > 0.2

@@ -113,7 +113,7 @@ def test_live_and_cached_figures_agree(
     (cached,) = report.heads.values()
     assert live.head.region.top1["all"] > 0.7  # one in twelve by chance
     assert cached.region.top1 == live.head.region.top1
-    for name, figure in live.head.scores["standard"]["bbox"].values.items():
+    for name, figure in live.head.scores["lvis"]["bbox"].values.items():
         assert cached.box[name] == (None if figure is None else pytest.approx(figure, abs=1e-3))
 
 

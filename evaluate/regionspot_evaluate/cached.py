@@ -36,7 +36,7 @@ from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
-from regionspot_evaluate.scoring.registry import SCORER_TABLE, Scorer
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
 """Files of a store, or of a folder of `evaluate run`."""
@@ -81,6 +81,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
             regions=int(cache.region_counts.sum()),
             failed=len(cache.failed),
             federated=scorer is not None or cache.negative is not None,
+            key=config.protocol,
         )
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ def _scorer(config: CachedConfig, cache: FeatureCache) -> Scorer | None:
     if config.annotations is None:
         return None
     table = read_table(config.annotations)
-    scorer = SCORER_TABLE[config.scorer].create(table, ("bbox",))
+    scorer = PROTOCOL_TABLE[config.protocol].create(table, ("bbox",), config.scorer)
     missing = np.setdiff1d(cache.image_ids, scorer.truth.image_id)
     if len(missing):
         raise InputError(
@@ -241,6 +242,7 @@ class _Tally:
         results: ResultsFile | None,
     ) -> None:
         self._vocabulary = cache.vocabulary
+        self._protocol = config.protocol
         self._limit = min(config.pairs, config.detections)
         self._naming = RegionNaming(cache.vocabulary)
         self._results = results
@@ -282,5 +284,7 @@ class _Tally:
             return HeadFigures(self._precision.figures(), region)
         assert scorer is not None
         assert self._results is not None
-        score = scorer.score_all(self._results.path, ious=("bbox",))["standard"]["bbox"]
+        score = scorer.score_all(self._results.path, ious=("bbox",), protocols=(self._protocol,))[
+            self._protocol
+        ]["bbox"]
         return HeadFigures(score.values, region, score.protocol)

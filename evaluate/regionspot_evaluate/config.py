@@ -45,8 +45,8 @@ from regionspot_evaluate.recognition.baselines.names import (
     NO_BASELINE,
     BaselineName,
 )
-from regionspot_evaluate.scoring.config import Protocols, ScorerOption
-from regionspot_evaluate.scoring.registry import require_scorer
+from regionspot_evaluate.scoring.config import ProtocolOption, Protocols, ScorerOption
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
@@ -128,8 +128,9 @@ class EvaluateConfig(Config):
     """Baselines that classify the regions too: clip-crop, clip-masked-crop, clip-pool, or none;
     may be repeated. Crops are expensive where boxes are many: of 300 proposals they cost CLIP a
     hundred times what the method does."""
-    protocol: Annotated[Protocols, Flag(metavar="standard,fixed", text=True)] = ("standard",)
-    """Detections that count: the best 300 of an image, the best 10,000 of a class, or both."""
+    protocol: Annotated[Protocols, Flag(metavar=",".join(PROTOCOL_TABLE), text=True)] = ("lvis",)
+    """Rules of scoring, one or several: LVIS's with the best 300 detections of an image, LVIS's
+    with the best 10,000 of a class (fixed AP), COCO's."""
     scorer: ScorerOption = "fast"
     gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
@@ -183,11 +184,6 @@ class EvaluateConfig(Config):
             }
         )
 
-    @model_validator(mode="after")
-    def _scorer_has_protocols(self) -> Self:
-        require_scorer(self.scorer, self.protocol)
-        return self
-
     @property
     def limit(self) -> int:
         """Return the number of detections that an image keeps."""
@@ -224,6 +220,7 @@ class CachedConfig(Config):
         Flag(metavar="FILE", check=existing_path, default="the store's own boxes"),
     ] = None
     """Annotation file of the store: scores with its areas, exactly as `run` does."""
+    protocol: ProtocolOption = "lvis"
     scorer: ScorerOption = "fast"
     out: Annotated[Path | None, Flag(metavar="DIR")] = None
     """Folder for detections and figures."""
@@ -242,9 +239,10 @@ class CachedConfig(Config):
 
     @model_validator(mode="after")
     def _scorer_has_annotations(self) -> Self:
-        require_scorer(self.scorer, ("standard",))
-        if self.annotations is None and self.scorer != "fast":
-            raise ValueError(f"expected annotations with scorer {self.scorer}")
+        for name in ("protocol", "scorer"):
+            value = getattr(self, name)
+            if self.annotations is None and value != type(self).model_fields[name].default:
+                raise ValueError(f"expected annotations with {name} {value}")
         return self
 
 

@@ -33,7 +33,7 @@ from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
 from regionspot_evaluate.scoring.figures import BOTH, Iou, Protocol, Score
-from regionspot_evaluate.scoring.registry import SCORER_TABLE, Scorer
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
 
 
 def run_evaluation(
@@ -151,7 +151,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     names = head_names(config.heads)
     table = read_table(config.annotations, images=config.images, masks=True)
     annotations = table.regions()
-    scorer = SCORER_TABLE[config.scorer].create(table, BOTH)
+    scorer = PROTOCOL_TABLE[config.protocol[0]].create(table, BOTH, config.scorer)
     require_images(config.images, annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:

@@ -207,8 +207,7 @@ class _Rows:
             self._builder.note_obstacle(
                 "federated",
                 f"LVIS scoring needs {' and '.join(missing)} in every entry of {table}; entry "
-                f"{entry['id']} has none: for a file of COCO's give --scorer coco to evaluate "
-                f"score",
+                f"{entry['id']} has none: for a file of COCO's give --protocol coco",
             )
 
     def _size(self, image: Entry) -> Size | None:

@@ -80,12 +80,12 @@ def test_all_figures_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         scores = honest(self, found, ious=ious, protocols=protocols)
         scored.extend((iou, protocol) for protocol in scores for iou in scores[protocol])
         if self._scorer == "fast":
-            scores["fixed"]["segm"].values["APc"] = 0.75
+            scores["lvis-fixed"]["segm"].values["APc"] = 0.75
         return scores
 
     monkeypatch.setattr(LvisScorer, "score_all", watched)
     assert story._compare(tmp_path / "masks", TINY) > 0.1
-    assert set(scored) == {(i, p) for i in ("bbox", "segm") for p in ("standard", "fixed")}
+    assert set(scored) == {(i, p) for i in ("bbox", "segm") for p in ("lvis", "lvis-fixed")}
 
 
 def test_generated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def annotations(rng: random.Random, place: Path, outside: str) -> Words:
         ["extract", "text", "--vocabulary", "bad.json", "--templates", "simple", "--out", "out",
          *rng.choice(([], ["--synonyms"], ["--wording", "cleaned"]))],
         ["evaluate", "score", *bad, "--detections", found],
-        ["evaluate", "score", *bad, "--detections", found, "--scorer", "lvis"],
+        ["evaluate", "score", *bad, "--detections", found, "--scorer", "reference"],
         ["evaluate", "compare", "{place}/results", *bad, "--bootstrap", "5"],
         ["evaluate", "report", "{place}/results", *bad, "--out", "out.html"],
         [*CACHED, "--head", "{place}/run", *bad],
@@ -51,7 +51,7 @@ def openimages(rng: random.Random, place: Path, outside: str) -> Words:
 def results(rng: random.Random, place: Path, outside: str) -> Words:
     write_json(rng, place / "out/detections.json", "bad.json", outside)
     annotations = ["--annotations", "{place}/world/train.json"]
-    scorer = rng.choice((["--scorer", "fast"], ["--scorer", "lvis"], ["--check"], []))
+    scorer = rng.choice((["--scorer", "fast"], ["--scorer", "reference"], ["--check"], []))
     return rng.choice((
         ["evaluate", "score", "--detections", "bad.json", *annotations, *scorer],
         ["evaluate", "compare", "bad.json", *annotations, "--bootstrap", "5"],

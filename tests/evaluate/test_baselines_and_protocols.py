@@ -56,14 +56,14 @@ def test_a_finished_evaluation_is_scored_by_another_protocol(
     """Without a model; and scored as at first again, the file is the same."""
     out, first = scored
     before = files_of(out)
-    report = run_evaluation(config(place, out, protocol="fixed,standard"))
+    report = run_evaluation(config(place, out, protocol="lvis-fixed,lvis"))
     written = json.loads((out / "metrics.json").read_bytes())
     scorer = LvisScorer(place / "world" / "val.json")
     for figures, told, file in (
         (report.head, written, "detections.json"),
         (report.baselines["clip-pool"], written["baselines"]["clip-pool"], BASELINE_FILES[2]),
     ):
-        assert list(figures.scores) == ["fixed", "standard"]
+        assert list(figures.scores) == ["lvis-fixed", "lvis"]
         for protocol, scores in figures.scores.items():
             expected = {iou: scorer.score(out / file, iou=iou, protocol=protocol) for iou in BOTH}
             assert scores == expected
@@ -83,11 +83,11 @@ def test_the_reference_may_score(
         return dict.fromkeys(METRICS, 0.25)
 
     monkeypatch.setattr(ReferenceScorer, "score", score)
-    report = run_evaluation(config(place, scored[0], protocol="fixed", scorer="lvis"))
+    report = run_evaluation(config(place, scored[0], protocol="lvis-fixed", scorer="reference"))
     for figures in (report.head, *report.baselines.values()):
         (scores,) = figures.scores.values()
-        assert all(s.scorer == "lvis" and s["APr"] == 0.25 for s in scores.values())
-    assert set(asked) == {("bbox", "fixed"), ("segm", "fixed")}
+        assert all(s.scorer == "reference" and s["APr"] == 0.25 for s in scores.values())
+    assert set(asked) == {("bbox", "lvis-fixed"), ("segm", "lvis-fixed")}
 
 
 def test_baselines_answer_for_the_heads_own_regions(
@@ -136,7 +136,7 @@ def test_baselines_answer_for_the_heads_own_regions(
 def test_fixed_says_what_was_cut(place: Path, scored: Evaluated) -> None:
     """Of ten images that could be read, all those with two regions of 252 classes or more."""
     out, _ = scored
-    report = run_evaluation(config(place, out, protocol="standard,fixed"))
+    report = run_evaluation(config(place, out, protocol="lvis,lvis-fixed"))
     lines = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     many = sum(line.get("regions", 0) > 1 for line in lines)
     assert report.cut == many > 5
@@ -180,13 +180,9 @@ def test_who_names_the_regions(
             ["--baseline", "none", "--baseline", "clip-pool"],
             "baseline: expected none alone, or baselines; got none and clip-pool",
         ),
-        (["--protocol", "standard,coco"], "protocol.1: input should be 'standard' or 'fixed'"),
+        (["--protocol", "lvis,best"], "protocol.1: expected protocol lvis, lvis-fixed or coco"),
         (["--protocol", ""], "--protocol: expected a value, got an empty text"),
-        (["--scorer", "best"], "expected scorer fast, lvis or coco, got 'best'"),
-        (
-            ["--scorer", "coco", "--protocol", "fixed"],
-            "expected protocol standard with scorer coco",
-        ),
+        (["--scorer", "best"], "scorer: input should be 'fast' or 'reference', got 'best'"),
         (["--no-baseline"], "No such option: --no-baseline"),
     ],
 )

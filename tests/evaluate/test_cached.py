@@ -132,7 +132,7 @@ def test_all_heads_score_one_read(
             written = (tmp_path / "both" / name / file).read_bytes()
             assert written == (out / file).read_bytes()
     metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
-    assert metrics["scores"]["standard"]["bbox"]["metrics"] == both.heads["first"].box
+    assert metrics["scores"]["lvis"]["bbox"]["metrics"] == both.heads["first"].box
     assert metrics["naming"]["top5"] == both.heads["first"].region.top5
 
 
@@ -261,7 +261,7 @@ def test_without_lists_of_absent_classes_it_is_not_lvis(
     assert title == "Box × 100, LVIS's AP without lists of absent classes"
     assert "every class counts in every image" in " ".join(plain.stdout.split())
     assert all(len(line) <= 80 for line in plain.stdout.splitlines())
-    scored = json.loads((tmp_path / "plain" / "metrics.json").read_text())["scores"]["standard"]
+    scored = json.loads((tmp_path / "plain" / "metrics.json").read_text())["scores"]["lvis"]
     assert scored["bbox"]["protocol"].startswith("LVIS's AP without lists of absent classes: every")
     lvis = regionspot(*arguments, "--cache", str(place / "store"))
     title = lvis.stdout.splitlines()[0].rstrip()

@@ -27,7 +27,7 @@ Regionspot = Callable[..., Any]
 COMMAND = ["evaluate", "compare", "--annotations", "annotations.json"]
 
 
-def records_of(truth: Path, found: Path, iou: Iou, protocol: Protocol = "standard") -> MatchRecords:
+def records_of(truth: Path, found: Path, iou: Iou, protocol: Protocol = "lvis") -> MatchRecords:
     scorer = LvisScorer(truth)
     results = read_results(found, scorer.truth, ious=(iou,))
     return match_images(scorer.truth, results, kept_detections(results, protocol), iou=iou)
@@ -79,12 +79,12 @@ def test_a_draw_is_what_the_reference_finds_in_copies(seed: int, iou: Iou, tmp_p
         if not copies.detections:
             continue
         truth, found = copies.write(tmp_path)
-        expected = LvisScorer(truth, scorer="lvis").score(found, iou=iou)
+        expected = LvisScorer(truth, scorer="reference").score(found, iou=iou)
         for name in METRICS:
             assert same(expected[name], drawn[name][n]), (n, name)
 
 
-@pytest.mark.parametrize("protocol", ["standard", "fixed"])
+@pytest.mark.parametrize("protocol", ["lvis", "lvis-fixed"])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_image_once_is_the_score(seed: int, protocol: Protocol, tmp_path: Path) -> None:
     """Ties within an image, zero areas and images without detections included."""
@@ -381,7 +381,9 @@ def test_seed_and_number_of_draws(regionspot: Regionspot, folder: Path) -> None:
 
 
 def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
-    done = regionspot(*COMMAND, "half.json", "--protocol", "fixed", "--bootstrap", "0", cwd=folder)
+    done = regionspot(
+        *COMMAND, "half.json", "--protocol", "lvis-fixed", "--bootstrap", "0", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     assert "LVIS fixed AP, at most 10,000 detections a class (hotcoco), × 100" in done.stdout
     assert "interval" not in done.stdout
@@ -421,13 +423,13 @@ def test_published_rows(
     assert "GLIP-L" not in done.stdout
     values = json.loads((folder / "c.json").read_text())["published"]
     assert values["RegionSpot-BB"]["figures"]["bbox"] == {"AP": 0.209, "APr": 0.191}
-    fixed = regionspot(*command, "--protocol", "fixed", cwd=folder)
+    fixed = regionspot(*command, "--protocol", "lvis-fixed", cwd=folder)
     assert fixed.returncode == 0, fixed.stderr
     named = [line.split()[0] for line in fixed.stdout.splitlines() if ", published" in line]
     assert named == ["GLIP-L,"] * 2  # box AP, and by frequency
     monkeypatch.setattr(published, "IMAGES", {"LVIS v1 val": 3, "LVIS minival": 6})
     assert list(json.loads((folder / "c.json").read_text())["published"]) == ["GLIP-L"]
-    small = regionspot(*command, "--protocol", "fixed", cwd=folder)
+    small = regionspot(*command, "--protocol", "lvis-fixed", cwd=folder)
     assert "GroundingDINO-L, published" in small.stdout
     wrong = regionspot(*command, cwd=folder)
     assert wrong.returncode == 2
@@ -437,7 +439,10 @@ def test_published_rows(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["half.json", "--published"], "known of LVIS v1 val (19,809 images) by standard, LVIS v1"),
+        (
+            ["half.json", "--published"],
+            "LVIS v1 val (19,809 images) by lvis-fixed, LVIS v1",
+        ),
         (["half.json", "run/bb/../../half.json"], "another row is named 'half'; give NAME=PATH"),
         (["a=half.json", "a=detections.json"], "another row is named 'a'"),
         (["=half.json"], "'=half.json': expected PATH or NAME=PATH"),
@@ -446,7 +451,8 @@ def test_published_rows(
         (["annotations.json"], "annotations.json: expected a list of detections"),
         (["half.json", "--bootstrap", "-1"], "bootstrap: input should be greater than or equal"),
         (["half.json", "--iou", "box"], "iou.0: input should be 'bbox' or 'segm', got 'box'"),
-        (["half.json", "--protocol", "loose"], "protocol: input should be 'standard' or 'fixed'"),
+        (["half.json", "--protocol", "loose"], "expected protocol lvis, lvis-fixed or coco"),
+        (["half.json", "--protocol", "coco"], "expected protocol lvis or lvis-fixed, got coco"),
         (["half.json", "--json", "none/c.json"], "--json none/c.json: expected an existing folder"),
     ],
 )
@@ -466,8 +472,8 @@ def test_images_of_more_than_hotcoco_takes_have_intervals_too(
     made = distinct_in_image(random_set(1))
     files = made.write(tmp_path)
     times = np.random.default_rng(0).integers(0, 3, (20, len(made.images)))
-    expected = drawn_figures(records_of(*files, iou, "fixed"), times)
+    expected = drawn_figures(records_of(*files, iou, "lvis-fixed"), times)
     monkeypatch.setattr(image_splits, "DETECTIONS", 4)
-    found = drawn_figures(records_of(*files, iou, "fixed"), times)
+    found = drawn_figures(records_of(*files, iou, "lvis-fixed"), times)
     for name in METRICS:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)

@@ -34,27 +34,27 @@ def scores_of(scorer: LvisScorer, found: Path, protocol: Protocol) -> dict[Iou, 
     return scorer.score_all(found, ious=BOTH, protocols=(protocol,))[protocol]
 
 
-def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "standard") -> list[Score]:
+def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "lvis") -> list[Score]:
     """``fast``'s scores of boxes and masks, after they were held against the reference's."""
     truth, found = made.write(folder)
     fast = scores_of(LvisScorer(truth), found, protocol)
-    reference = scores_of(LvisScorer(truth, scorer="lvis"), found, protocol)
+    reference = scores_of(LvisScorer(truth, scorer="reference"), found, protocol)
     for iou, score in fast.items():
         assert tuple(score.values) == METRICS
         assert largest_difference(score.values, reference[iou].values) <= TOLERANCE, iou
-        assert reference[iou].scorer == "lvis"
+        assert reference[iou].scorer == "reference"
         assert score.counts == reference[iou].counts
     return list(fast.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "protocol"), [(0, "standard"), (1, "fixed")])
+@pytest.mark.parametrize(("seed", "protocol"), [(0, "lvis"), (1, "lvis-fixed")])
 def test_the_lvis_sample(seed: int, protocol: Protocol, lvis_sample: Path, tmp_path: Path) -> None:
     truth = json.loads(lvis_sample.read_bytes())
     found = tmp_path / "detections.json"
     found.write_text(json.dumps(perturbed_sample(truth, seed)))
     fast = scores_of(LvisScorer(lvis_sample), found, protocol)
-    theirs = scores_of(LvisScorer(lvis_sample, scorer="lvis"), found, protocol)
+    theirs = scores_of(LvisScorer(lvis_sample, scorer="reference"), found, protocol)
     for iou, score in fast.items():
         assert score.scorer == "fast"
         assert largest_difference(score.values, theirs[iou].values) <= TOLERANCE
@@ -134,7 +134,7 @@ def test_what_hotcoco_finds_otherwise_is_left_to_the_reference(
     made = random_set(0)
     spoil(made)
     for score in both_scorers(made, tmp_path):
-        assert score.scorer == "lvis"
+        assert score.scorer == "reference"
         assert why in str(score.fallback)
 
 
@@ -147,7 +147,7 @@ def test_more_than_three_hundred_of_several_classes_by_fixed_ap(tmp_path: Path) 
         for _ in range(count):
             made.detect(0, absent, [40, 40, 20, 20], 0.9)
     made.detect(0, 0, [0, 0, 20, 20], 0.1)
-    for score in both_scorers(made, tmp_path, "fixed"):
+    for score in both_scorers(made, tmp_path, "lvis-fixed"):
         assert score.scorer == "fast"
         assert score["AP"] == pytest.approx(1)
 
@@ -159,7 +159,9 @@ def test_images_of_more_than_hotcoco_takes(
 ) -> None:
     """Shared out among so many images, the figures stay; hotcoco itself would take them all."""
     monkeypatch.setattr(image_splits, "DETECTIONS", limit)
-    assert {score.scorer for score in both_scorers(random_set(seed), tmp_path, "fixed")} == {"fast"}
+    assert {score.scorer for score in both_scorers(random_set(seed), tmp_path, "lvis-fixed")} == {
+        "fast"
+    }
 
 
 def test_more_than_three_hundred_of_a_class_in_an_image_by_fixed_ap(tmp_path: Path) -> None:
@@ -168,11 +170,11 @@ def test_more_than_three_hundred_of_a_class_in_an_image_by_fixed_ap(tmp_path: Pa
     for _ in range(300):
         made.detect(0, 0, [40, 40, 20, 20], 0.9)
     made.detect(0, 0, [0, 0, 20, 20], 0.5)
-    for score in both_scorers(made, tmp_path, "fixed"):
-        assert score.scorer == "lvis"
+    for score in both_scorers(made, tmp_path, "lvis-fixed"):
+        assert score.scorer == "reference"
         assert "more than 300 detections of one class" in str(score.fallback)
         assert score["AR"] == pytest.approx(1)
-    for score in both_scorers(made, tmp_path, "standard"):
+    for score in both_scorers(made, tmp_path, "lvis"):
         assert score.scorer == "fast"
         assert score["AR"] == 0
 
@@ -186,7 +188,7 @@ def test_masks_without_boxes(found: int, tmp_path: Path) -> None:
     truth, results = made.write(tmp_path)
     fast = LvisScorer(truth).score(results, iou="segm")
     assert fast.scorer == "fast"
-    theirs = LvisScorer(truth, scorer="lvis").score(results, iou="segm")
+    theirs = LvisScorer(truth, scorer="reference").score(results, iou="segm")
     assert largest_difference(fast.values, theirs.values) <= TOLERANCE
 
 
@@ -207,7 +209,7 @@ def test_other_forms_of_masks(tmp_path: Path) -> None:
 def test_protocols_are_not_mixed(tmp_path: Path) -> None:
     truth, found = random_set(0).write(tmp_path)
     scorer = LvisScorer(truth)
-    standard, fixed = (scorer.score(found, iou="bbox", protocol=p) for p in ("standard", "fixed"))
+    standard, fixed = (scorer.score(found, iou="bbox", protocol=p) for p in ("lvis", "lvis-fixed"))
     assert one_protocol([standard, standard]) == "LVIS standard, at most 300 detections an image"
     assert one_protocol([fixed]) == "LVIS fixed AP, at most 10,000 detections a class"
     with pytest.raises(ValueError, match="several protocols"):
@@ -233,25 +235,25 @@ def test_masks_of_any_form_are_scored_by_the_packages_too(
 ) -> None:
     made = random_set(3)
     truth, found = made.write(tmp_path)
-    expected = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    expected = LvisScorer(truth, scorer="reference").score(found, iou="segm")
     entries = []
     for entry in made.detections:
         if codec.area(entry["segmentation"]):
             other = entry | {"segmentation": form(entry["segmentation"])}
             entries.append(other if boxes else {k: v for k, v in other.items() if k != "bbox"})
     found.write_bytes(codecs.BOM_UTF8 + json.dumps(entries).encode())
-    score = LvisScorer(truth, scorer="lvis").score(found, iou="segm")
+    score = LvisScorer(truth, scorer="reference").score(found, iou="segm")
     assert score.values == pytest.approx(expected.values)
     scores = CocoScorer(truth, ious=("segm",)).score_all(found, ious=("segm",))
-    assert scores["standard"]["segm"]["AP"]
+    assert scores["coco"]["segm"]["AP"]
 
 
 def test_no_detection_at_all_may_be_what_was_found(tmp_path: Path) -> None:
     truth, found = random_set(0).write(tmp_path)
     found.write_text("[]")
-    for scorer in (LvisScorer(truth), LvisScorer(truth, scorer="lvis")):
+    for scorer in (LvisScorer(truth), LvisScorer(truth, scorer="reference")):
         scores = scorer.score_all(
-            found, ious=BOTH, protocols=("standard", "fixed"), may_be_empty=True
+            found, ious=BOTH, protocols=("lvis", "lvis-fixed"), may_be_empty=True
         )
         for of_protocol in scores.values():
             for score in of_protocol.values():

@@ -12,7 +12,7 @@ from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring import reference as reference_module
 from regionspot_evaluate.scoring import scorer as scorer_module
 from regionspot_evaluate.scoring import selection
-from regionspot_evaluate.scoring.figures import BOTH, FIXED_DETECTIONS, LVIS_PROTOCOLS, ScorerName
+from regionspot_evaluate.scoring.figures import BOTH, FIXED_DETECTIONS, LVIS_PROTOCOLS, Package
 from regionspot_evaluate.scoring.results import Results, read_results
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
@@ -127,17 +127,17 @@ class Naive:
         return chosen
 
 
-@pytest.mark.parametrize("scorer", ["fast", "lvis"])
+@pytest.mark.parametrize("scorer", ["fast", "reference"])
 @pytest.mark.parametrize("limit", [7, 10_000])
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_what_plain_code_finds(
-    seed: int, limit: int, scorer: ScorerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, limit: int, scorer: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (selection, reference_module):
         monkeypatch.setattr(module, "FIXED_DETECTIONS", limit)
     made = random_set(seed, images=4, classes=5, found=80)
     truth, found = made.write(tmp_path)
-    score = LvisScorer(truth, scorer=scorer).score(found, iou="bbox", protocol="fixed")
+    score = LvisScorer(truth, scorer=scorer).score(found, iou="bbox", protocol="lvis-fixed")
     assert score.scorer == scorer
     assert score.counts.kept == sum(
         min(limit, sum(d["category_id"] == c["id"] for d in made.detections))
@@ -159,13 +159,13 @@ def test_an_image_may_have_any_number(tmp_path: Path) -> None:
     made.detect(0, 0, [0, 0, 20, 20], 0.1)
     truth, found = made.write(tmp_path)
     scorer = LvisScorer(truth)
-    assert scorer.score(found, iou="bbox", protocol="fixed")["AP"] == pytest.approx(1)
-    assert scorer.score(found, iou="bbox", protocol="standard")["AP"] == 0
+    assert scorer.score(found, iou="bbox", protocol="lvis-fixed")["AP"] == pytest.approx(1)
+    assert scorer.score(found, iou="bbox", protocol="lvis")["AP"] == 0
 
 
-@pytest.mark.parametrize("scorer", ["fast", "lvis"])
+@pytest.mark.parametrize("scorer", ["fast", "reference"])
 def test_both_protocols_of_one_reading(
-    scorer: ScorerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scorer: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, found = random_set(2, found=150).write(tmp_path)
     one = LvisScorer(truth, scorer=scorer)
@@ -177,9 +177,9 @@ def test_both_protocols_of_one_reading(
         return read_results(path, *arguments, **named)
 
     monkeypatch.setattr(scorer_module, "read_results", watched)
-    together = one.score_all(found, ious=BOTH, protocols=("fixed", "standard"))
+    together = one.score_all(found, ious=BOTH, protocols=("lvis-fixed", "lvis"))
     assert read == [found]
-    assert list(together) == ["fixed", "standard"]
+    assert list(together) == ["lvis-fixed", "lvis"]
     for (iou, protocol), score in alone.items():
         assert together[protocol][iou] == score
         assert score.protocol == LVIS_PROTOCOLS[protocol]
@@ -199,7 +199,7 @@ def test_a_class_keeps_its_best_of_all_images(
     made.detect(1, 0, [0, 0, 20, 20], 0.5)
     made.detect(0, 0, [0, 0, 20, 20], 0.5)  # of the same score, and later in the file
     truth, found = made.write(tmp_path)
-    score = LvisScorer(truth).score(found, iou="bbox", protocol="fixed")
+    score = LvisScorer(truth).score(found, iou="bbox", protocol="lvis-fixed")
     # One of two found, at recall points 0 to 0.5, third of three.
     assert score["AP"] == pytest.approx(51 / 101 / 3)
     assert score["AR"] == pytest.approx(1 / 2)

@@ -137,8 +137,8 @@ def test_detections_beyond_an_images_limit_are_left_out(
 
 def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
     scores = {
-        "fixed": {"segm": {"metrics": {"AP": 0.7}}},  # no figure of the page's protocol
-        "standard": {"bbox": {"metrics": {"AP": 0.5}}},
+        "lvis-fixed": {"segm": {"metrics": {"AP": 0.7}}},  # no figure of the page's protocol
+        "lvis": {"bbox": {"metrics": {"AP": 0.5}}},
     }
     folder = write_run(tmp_path / "first", [GOOD], scores=scores, proposals="gt")
     run = open_run(folder)
@@ -275,7 +275,7 @@ def test_figures_stand_beside_the_page_as_json_and_csv(world: dict[str, Path]) -
 
 def test_a_record_that_says_other_figures_is_doubted(world: dict[str, Path]) -> None:
     (world["run"] / "metrics.json").write_text(
-        json.dumps({"scores": {"standard": {"bbox": {"metrics": {"AP": 0.987}}}}})
+        json.dumps({"scores": {"lvis": {"bbox": {"metrics": {"AP": 0.987}}}}})
     )
     page, figures, *_ = report(world, "run")
     (warning,) = json.loads(figures.read_text())["runs"][0]["warnings"]
@@ -469,8 +469,8 @@ def test_records_of_another_form_are_refused(
     ("name", "content", "where"),
     [
         ("metrics.json", {"scores": 3}, "scores"),
-        ("metrics.json", {"scores": {"standard": {"bbox": {"metrics": {"AP": "0.5"}}}}}, "AP"),
-        ("metrics.json", {"scores": {"standard": {"bbox": {"metrics": {"AP": None}}}}}, None),
+        ("metrics.json", {"scores": {"lvis": {"bbox": {"metrics": {"AP": "0.5"}}}}}, "AP"),
+        ("metrics.json", {"scores": {"lvis": {"bbox": {"metrics": {"AP": None}}}}}, None),
         ("metrics.json", {"naming": {"top1": {"all": float("nan")}}}, "top1.all"),
         ("metrics.json", {"naming": {"top1": {"all": 10**400}}}, "top1.all"),
         ("metrics.json", {"proposals": ["gt"]}, "proposals"),
@@ -504,7 +504,7 @@ def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path
 
 MEASURED = {
     "scores": {
-        "standard": {
+        "lvis": {
             "bbox": {"metrics": {"AP": 0.123, "AP50": None}},
             "segm": {"metrics": {"AP": 0.077}},
         }

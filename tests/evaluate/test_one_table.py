@@ -40,11 +40,11 @@ def opens(regionspot: Callable[..., Any]) -> Opens:
     return count
 
 
-@pytest.mark.parametrize("scorer", ["fast", "coco"])
-def test_score_opens_each_file_once(opens: Opens, scorer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["lvis", "coco"])
+def test_score_opens_each_file_once(opens: Opens, protocol: str, tmp_path: Path) -> None:
     random_set(1, found=40).write(tmp_path)
     words = ("evaluate", "score", "--annotations", "annotations.json")
-    words += ("--detections", "detections.json", "--iou", "bbox,segm", "--scorer", scorer)
+    words += ("--detections", "detections.json", "--iou", "bbox,segm", "--protocol", protocol)
     found = opens(tmp_path, *words)
     assert (found["annotations.json"], found["detections.json"]) == (1, 1)
 

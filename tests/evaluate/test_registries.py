@@ -23,7 +23,7 @@ from regionspot_evaluate.recognition.baselines.names import (
 )
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.scoring.figures import Counts, Iou, Protocol, Score
-from regionspot_evaluate.scoring.registry import SCORER_TABLE, ScorerEntry, register_scorer
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, ScorerEntry, register_scorer
 from regionspot_evaluate.scoring.results import Results, read_results
 
 
@@ -51,7 +51,7 @@ class HighestScore:
         detections: Path | Results,
         *,
         ious: Sequence[Iou],
-        protocols: Sequence[Protocol] = ("standard",),
+        protocols: Sequence[Protocol],
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         assert isinstance(detections, Path)
@@ -59,7 +59,7 @@ class HighestScore:
         counts = Counts(1, 1, len(results.score), len(results.score), len(results.score))
         values = {"highest": float(results.score.max())}
         score = {
-            iou: Score(iou, values, "highest score", "highest", "tests", counts) for iou in ious
+            iou: Score(iou, values, "highest score", "reference", "tests", counts) for iou in ious
         }
         return dict.fromkeys(protocols, score)
 
@@ -67,9 +67,9 @@ class HighestScore:
 @pytest.fixture
 def tables() -> Iterator[None]:
     """Both tables, as they were before."""
-    before = dict(BASELINE_TABLE), dict(SCORER_TABLE)
+    before = dict(BASELINE_TABLE), dict(PROTOCOL_TABLE)
     yield
-    for table, content in zip((BASELINE_TABLE, SCORER_TABLE), before, strict=True):
+    for table, content in zip((BASELINE_TABLE, PROTOCOL_TABLE), before, strict=True):
         table.clear()
         table.update(content)  # type: ignore[arg-type]
 
@@ -87,13 +87,13 @@ def read_json(path: Path) -> Any:
 @pytest.mark.usefixtures("tables")
 def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> None:
     register_baseline("constant", BaselineEntry("Third name", Constant))
-    register_scorer("highest", ScorerEntry(lambda table, ious: HighestScore(table)))
+    register_scorer("highest", ScorerEntry(lambda table, ious, package: HighestScore(table)))
     world, out = place / "world", tmp_path / "out"
     printed = command(
         "run", "--images", world / "whole", "--annotations", world / "val.json", "--out", out,
         "--head", place / "first", "--bank", place / "bank.h5", "--device", "cpu",
         "--baseline", "constant",
-        "--scorer", "highest",
+        "--protocol", "highest",
     )  # fmt: skip
     assert "Third name" in printed
     assert "highest score" in printed
@@ -106,20 +106,20 @@ def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> No
     highest = max(entry["score"] for entry in read_json(out / "detections.json"))
     for figures, expected in ((metrics, highest), (metrics["baselines"]["constant"], 1)):
         for iou in ("bbox", "segm"):
-            assert figures["scores"]["standard"][iou]["metrics"] == {"highest": expected}
+            assert figures["scores"]["highest"][iou]["metrics"] == {"highest": expected}
     share = np.mean(annotations.class_index == 2)
     assert metrics["baselines"]["constant"]["naming"]["top1"]["all"] == pytest.approx(share)
 
     scored = tmp_path / "scored.json"
     words = ("--annotations", world / "val.json", "--detections", out / "detections.json")
-    command("score", *words, "--scorer", "highest", "--json", scored)
+    command("score", *words, "--protocol", "highest", "--json", scored)
     assert read_json(scored)["bbox"] == {"highest": highest}
     assert read_json(scored)["scorer"] == "tests"
 
 
 @pytest.mark.usefixtures("tables")
 def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path) -> None:
-    register_scorer("highest", ScorerEntry(lambda table, ious: HighestScore(table)))
+    register_scorer("highest", ScorerEntry(lambda table, ious, package: HighestScore(table)))
     world, store = place / "world", tmp_path / "store"
     data = ("--images", world / "whole", "--annotations", world / "val.json")
     options = ("--bank", place / "bank.h5", "--out", store, "--device", "cpu")
@@ -130,20 +130,26 @@ def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path)
         *words,
         "--annotations",
         world / "val.json",
-        "--scorer",
+        "--protocol",
         "highest",
         "--out",
         tmp_path / "out",
     )
     assert "highest score" in printed
     highest = max(entry["score"] for entry in read_json(tmp_path / "out" / "detections.json"))
-    scores = read_json(tmp_path / "out" / "metrics.json")["scores"]["standard"]["bbox"]
+    scores = read_json(tmp_path / "out" / "metrics.json")["scores"]["highest"]["bbox"]
     assert scores == {"protocol": "highest score", "metrics": {"highest": highest}}
     # COCO's scorer goes the same way.
     command(
-        *words, "--annotations", world / "val.json", "--scorer", "coco", "--out", tmp_path / "coco"
+        *words,
+        "--annotations",
+        world / "val.json",
+        "--protocol",
+        "coco",
+        "--out",
+        tmp_path / "coco",
     )
-    scores = read_json(tmp_path / "coco" / "metrics.json")["scores"]["standard"]["bbox"]
+    scores = read_json(tmp_path / "coco" / "metrics.json")["scores"]["coco"]["bbox"]
     assert scores["protocol"].startswith("COCO")
     assert "AR100" in scores["metrics"]
 
@@ -151,8 +157,8 @@ def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scorer", "best"], "expected scorer fast, lvis or coco, got 'best'"),
-        (["--scorer", "coco"], "expected annotations with scorer coco"),
+        (["--scorer", "best"], "scorer: input should be 'fast' or 'reference', got 'best'"),
+        (["--protocol", "coco"], "expected annotations with protocol coco"),
     ],
 )
 def test_mistakes(words: list[str], message: str, regionspot: Any, place: Path) -> None:

@@ -467,4 +467,4 @@ def test_images_that_cannot_be_read_at_all(
         quick_config(place, tmp_path / "out", images=images), backbones=backbones
     )
     assert len(report.failed) == report.images
-    assert report.head.scores["standard"]["bbox"]["AP"] == 0
+    assert report.head.scores["lvis"]["bbox"]["AP"] == 0

@@ -39,7 +39,7 @@ def test_table_and_json(regionspot: Regionspot, folder: Path) -> None:
     assert values["protocol"] == "LVIS standard, at most 300 detections an image"
     assert values["scorer"] == "hotcoco"
     assert values["max_difference_to_lvis"] <= 1e-6
-    scorer = LvisScorer(folder / "annotations.json", scorer="lvis")
+    scorer = LvisScorer(folder / "annotations.json", scorer="reference")
     for iou, label in (("bbox", "box"), ("segm", "mask")):
         expected = scorer.score(folder / "detections.json", iou=iou)
         assert values[iou] == pytest.approx(expected.values)
@@ -53,7 +53,7 @@ def test_table_and_json(regionspot: Regionspot, folder: Path) -> None:
 
 
 def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
-    done = regionspot(*COMMAND, "--protocol", "fixed", "--json", "score.json", cwd=folder)
+    done = regionspot(*COMMAND, "--protocol", "lvis-fixed", "--json", "score.json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "LVIS fixed AP, at most 10,000 detections a class (hotcoco)" in done.stdout
     values = json.loads((folder / "score.json").read_text())
@@ -62,7 +62,7 @@ def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
 
 
 def test_the_reference_and_why(regionspot: Regionspot, folder: Path) -> None:
-    done = regionspot(*COMMAND, "--scorer", "lvis", cwd=folder)
+    done = regionspot(*COMMAND, "--scorer", "reference", cwd=folder)
     assert "(lvis)" in done.stdout
     assert "why lvis" not in done.stdout
     made = random_set(2)
@@ -89,13 +89,9 @@ def test_a_difference_is_said(
     [
         (["--iou", "box"], "iou.0: input should be 'bbox' or 'segm', got 'box'"),
         (["--iou", ""], "--iou: expected a value, got an empty text"),
-        (["--protocol", "loose"], "protocol: input should be 'standard' or 'fixed'"),
-        (["--scorer", "slow"], "expected scorer fast, lvis or coco, got 'slow'"),
-        (
-            ["--scorer", "coco", "--protocol", "fixed"],
-            "expected protocol standard with scorer coco",
-        ),
-        (["--scorer", "coco", "--check"], "expected scorer fast or lvis with check"),
+        (["--protocol", "loose"], "expected protocol lvis, lvis-fixed or coco, got 'loose'"),
+        (["--scorer", "slow"], "scorer: input should be 'fast' or 'reference', got 'slow'"),
+        (["--protocol", "coco", "--check"], "expected no check with protocol coco"),
         (["--json", "none/score.json"], "--json none/score.json: expected an existing folder"),
         (["--annotations", "detections.json"], "detections.json: expected an object with lists"),
         (["--detections", "annotations.json"], "annotations.json: expected a list of detections"),
@@ -115,8 +111,8 @@ def test_a_file_of_coco_s_needs_coco_s_scorer(regionspot: Regionspot, folder: Pa
     coco_file(random_set(2), folder)
     done = regionspot(*COMMAND, cwd=folder)
     assert done.returncode == 2
-    assert "give --scorer coco" in done.stderr
-    done = regionspot(*COMMAND, "--scorer", "coco", "--iou", "bbox,segm", cwd=folder)
+    assert "give --protocol coco" in done.stderr
+    done = regionspot(*COMMAND, "--protocol", "coco", "--iou", "bbox,segm", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "× 100, COCO, at most 100 detections a class and image (pycocotools)" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -134,7 +130,7 @@ def coco_file(made: LvisSet, folder: Path) -> tuple[Path, Path]:
 def test_coco_is_pycocotools(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, found = coco_file(random_set(seed, images=3, found=900), tmp_path)
     scorer = CocoScorer(truth, ious=("bbox", "segm"))
-    scores = scorer.score_all(found, ious=("bbox", "segm"))["standard"]
+    scores = scorer.score_all(found, ious=("bbox", "segm"))["coco"]
     assert capsys.readouterr().out == ""
     annotated = COCO(str(truth))
     for iou, score in scores.items():
@@ -158,7 +154,7 @@ def test_odinw_s_folder_and_its_annotation_zero(tmp_path: Path) -> None:
     _, found = coco_file(made, tmp_path)
     (tmp_path / "annotations.json").rename(tmp_path / "_annotations.coco.json")
     scorer = CocoScorer(tmp_path, ious=("bbox",))
-    score = scorer.score_all(found, ious=("bbox",))["standard"]["bbox"]
+    score = scorer.score_all(found, ious=("bbox",))["coco"]["bbox"]
     assert score["AP"] == pytest.approx(1)
     with pytest.raises(AnnotationError, match="annotation 0 has an empty segmentation"):
         CocoScorer(tmp_path, ious=("segm",))

@@ -69,7 +69,7 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
 def _compare(folder: Path, sizes: Sizes) -> float:
     """Return the largest difference of figures, of boxes and masks, by both protocols."""
     truth, detections = _contents(sizes, sizes.mask_images, masks=True).write(folder)
-    fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="lvis")
+    fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="reference")
     differences = []
     protocols = tuple(LVIS_PROTOCOLS)
     ours = fast.score_all(detections, ious=BOTH, protocols=protocols)

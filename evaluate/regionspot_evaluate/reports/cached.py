@@ -12,10 +12,10 @@ from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.printing import naming_tables
 from regionspot_evaluate.scoring.classification import RegionFigures
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, shown_names
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Protocol, shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent
 
-PROTOCOL = LVIS_PROTOCOLS["standard"]
+PROTOCOL = LVIS_PROTOCOLS["lvis"]
 NOT_FEDERATED = "LVIS's AP without lists of absent classes"
 EVERY_CLASS_COUNTS = (
     f"every class counts in every image, as in COCO; of an image the best {DETECTIONS} detections, "
@@ -49,6 +49,8 @@ class CachedReport:
     """Images that extraction could not read."""
     federated: bool
     """Whether LVIS's lists say which classes are judged in an image."""
+    key: Protocol = "lvis"
+    """Name of the protocol."""
 
     @property
     def protocol(self) -> str:
@@ -65,7 +67,7 @@ class CachedReport:
             "proposals": "gt",
             "cache": self.cache,
             "annotations": self.annotations,
-            "scores": {"standard": {"bbox": {"protocol": self.protocol, "metrics": figures.box}}},
+            "scores": {self.key: {"bbox": {"protocol": self.protocol, "metrics": figures.box}}},
             "naming": figures.region.to_json(),
             "images": self.images,
             "regions": self.regions,

@@ -130,7 +130,7 @@ def _protocol_remarks(
 ) -> list[str]:
     """Return remarks on a protocol's tables, a line each."""
     lines = []
-    if protocol == "fixed" and report.cut:
+    if protocol == "lvis-fixed" and report.cut:
         lines.append(
             f"{report.cut:,} of {counted(report.images, 'image')} had more than the "
             f"{report.limit:,} detections kept; fixed AP counts those too: run with more "

@@ -51,7 +51,7 @@ class CocoScorer:
         detections: Path | Results,
         *,
         ious: Sequence[Iou],
-        protocols: Sequence[Protocol] = ("standard",),
+        protocols: Sequence[Protocol] = ("coco",),
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         """Score a COCO results file, by COCO's one protocol; see :class:`Scorer`."""
@@ -65,7 +65,7 @@ class CocoScorer:
         entries = _entries(self.truth, results)
         scores = {
             iou: Score(
-                iou, self._figures(entries, iou), COCO_PROTOCOL, "coco", "pycocotools", counts
+                iou, self._figures(entries, iou), COCO_PROTOCOL, "reference", "pycocotools", counts
             )
             for iou in ious
         }

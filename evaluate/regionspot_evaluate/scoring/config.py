@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.support.arguments import existing_file, existing_path
 from regionspot_core.support.options import Flag
-from regionspot_evaluate.scoring.figures import Iou, Protocol, ScorerName
-from regionspot_evaluate.scoring.registry import SCORER_TABLE, require_scorer
+from regionspot_evaluate.scoring.figures import Iou, Package, Protocol
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, require_protocol
 
 
 def _split(value: Any) -> Any:  # noqa: ANN401 - whatever is given
@@ -20,25 +20,27 @@ def _split(value: Any) -> Any:  # noqa: ANN401 - whatever is given
 
 
 Ious = Annotated[tuple[Iou, ...], Field(min_length=1), BeforeValidator(_split)]
-Protocols = Annotated[tuple[Protocol, ...], Field(min_length=1), BeforeValidator(_split)]
+KnownProtocol = Annotated[Protocol, AfterValidator(require_protocol)]
+Protocols = Annotated[tuple[KnownProtocol, ...], Field(min_length=1), BeforeValidator(_split)]
 IousOption = Annotated[
     Ious,
     Flag(metavar="bbox,segm", text=True),
     Field(description="What is scored: boxes, masks, or both."),
 ]
 ProtocolOption = Annotated[
-    Protocol,
-    Flag(),
+    KnownProtocol,
+    Flag(metavar="|".join(PROTOCOL_TABLE)),
     Field(
-        description="Detections that count: the best 300 of an image, or the best 10,000 of a "
-        "class (LVIS fixed AP)."
+        description="Rules of scoring: LVIS's with the best 300 detections of an image, LVIS's "
+        "with the best 10,000 of a class (fixed AP), or COCO's."
     ),
 ]
 ScorerOption = Annotated[
-    ScorerName,
-    Flag(metavar="|".join(SCORER_TABLE)),
+    Package,
+    Flag(),
     Field(
-        description="Package that scores: hotcoco, LVIS's own, or pycocotools for COCO and ODinW."
+        description="Package that scores: hotcoco, and the protocol's own where its figures would "
+        "differ; or always that one: lvis, and pycocotools for COCO."
     ),
 ]
 JsonFile = Annotated[
@@ -52,19 +54,18 @@ class ScoreConfig(Config):
     """One scoring of one results file."""
 
     annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
-    """LVIS annotation JSON; COCO's for --scorer coco."""
+    """Annotation file of LVIS's or COCO's layout."""
     detections: Annotated[Path, Flag(metavar="FILE", check=existing_file)]
     """Results JSON, LVIS's or COCO's."""
     iou: IousOption = ("bbox",)
-    protocol: ProtocolOption = "standard"
+    protocol: ProtocolOption = "lvis"
     scorer: ScorerOption = "fast"
     check: Annotated[bool, Flag()] = False
-    """Let LVIS's own package score too, and say how far the two are apart."""
+    """Let the protocol's own package score too, and say how far the two are apart."""
     json_file: JsonFile = None
 
     @model_validator(mode="after")
-    def _scorer_can(self) -> ScoreConfig:
-        require_scorer(self.scorer, (self.protocol,))
-        if self.check and not SCORER_TABLE[self.scorer].has_reference:
-            raise ValueError("expected scorer fast or lvis with check, which is LVIS's")
+    def _has_reference(self) -> ScoreConfig:
+        if self.check and not PROTOCOL_TABLE[self.protocol].has_reference:
+            raise ValueError(f"expected no check with protocol {self.protocol}, of one package")
         return self

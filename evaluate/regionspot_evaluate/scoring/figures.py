@@ -9,9 +9,10 @@ from typing import Any, Literal
 from regionspot_core.scoring.figures import DETECTIONS, METRICS
 
 Iou = Literal["bbox", "segm"]
-Protocol = Literal["standard", "fixed"]
-ScorerName = str
-"""Key of the table of scorers."""
+Protocol = str
+"""Key of the table of protocols: ``lvis``, ``lvis-fixed``, ``coco``, or a registered one."""
+Package = Literal["fast", "reference"]
+"""Package that scores: hotcoco where it agrees with the protocol's own one, or that one."""
 
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
 KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
@@ -20,8 +21,8 @@ FIXED_DETECTIONS = 10_000
 """The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
 COCO_DETECTIONS = 100
 LVIS_PROTOCOLS: dict[Protocol, str] = {
-    "standard": f"LVIS standard, at most {DETECTIONS} detections an image",
-    "fixed": f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
+    "lvis": f"LVIS standard, at most {DETECTIONS} detections an image",
+    "lvis-fixed": f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
 }
 COCO_PROTOCOL = f"COCO, at most {COCO_DETECTIONS} detections a class and image"
 SHOWN = tuple(name for name in METRICS if name not in ("ARs", "ARm", "ARl"))
@@ -68,13 +69,13 @@ class Score:
     values: dict[str, float | None]
     protocol: str
     """Words for the protocol, as a table prints them."""
-    scorer: ScorerName
-    """The one that made the figures."""
+    scorer: Package
+    """Which of the protocol's packages made the figures."""
     package: str
-    """Package that measured them."""
+    """Name of that package."""
     counts: Counts
     fallback: str | None = None
-    """Reason why ``fast`` let ``lvis`` score; None where it did not."""
+    """Reason why ``fast`` let ``reference`` score; None where it did not."""
 
     def __getitem__(self, name: str) -> float | None:
         return self.values[name]

@@ -57,7 +57,7 @@ class ReferenceScorer:
         self._truth = LVIS(str(annotations))
 
     def score(
-        self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "standard"
+        self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "lvis"
     ) -> dict[str, float]:
         """Return all of the LVIS API's figures by its own names; -1 where nothing is annotated.
 
@@ -68,7 +68,7 @@ class ReferenceScorer:
                 of a class.
         """
         with _old_names():
-            if protocol == "standard":
+            if protocol == "lvis":
                 results = LVISResults(self._truth, detections)
             else:
                 entries = best_of_each_class(detections)

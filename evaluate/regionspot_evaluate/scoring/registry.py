@@ -1,4 +1,4 @@
-"""The table of scorers: their names on the command line, and what each needs."""
+"""The table of protocols: their names on the command line, and what scores by each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
-from regionspot_evaluate.scoring.figures import Iou, Protocol, Score, ScorerName
+from regionspot_evaluate.scoring.figures import Iou, Package, Protocol, Score
 
 if TYPE_CHECKING:  # NumPy and pycocotools, which a wrong argument need not wait for
     from pathlib import Path
@@ -28,7 +28,7 @@ class Scorer(TypingProtocol):
         detections: Path | Results,
         *,
         ious: Sequence[Iou],
-        protocols: Sequence[Protocol] = ("standard",),
+        protocols: Sequence[Protocol],
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         """Return the scores of a results file, which is read once.
@@ -48,56 +48,50 @@ class Scorer(TypingProtocol):
 
 @dataclass(frozen=True)
 class ScorerEntry:
-    """One scorer of the table."""
+    """Scorer of one protocol, or of several."""
 
-    create: Callable[[AnnotationTable, Sequence[Iou]], Scorer]
+    create: Callable[[AnnotationTable, Sequence[Iou], Package], Scorer]
     """Function that makes it over annotations, for the kinds of region that will be scored.
 
     Raises:
         AnnotationError: If the annotations lack something that the scorer needs.
     """
-    protocols: tuple[Protocol, ...] = ("standard",)
-    """Protocols that it can score by."""
     has_reference: bool = False
-    """Whether LVIS's own package measures the same figures, so that `--check` can compare them."""
+    """Whether the protocol has a package of its own, which `--check` can compare with."""
 
 
-def _lvis(name: ScorerName) -> Callable[[AnnotationTable, Sequence[Iou]], Scorer]:
-    def create(table: AnnotationTable, ious: Sequence[Iou]) -> Scorer:
-        from regionspot_evaluate.scoring.scorer import LvisScorer
+def _lvis(table: AnnotationTable, ious: Sequence[Iou], package: Package) -> Scorer:
+    from regionspot_evaluate.scoring.scorer import LvisScorer
 
-        return LvisScorer(table, scorer=name, ious=ious)
-
-    return create
+    return LvisScorer(table, scorer=package, ious=ious)
 
 
-def _coco(table: AnnotationTable, ious: Sequence[Iou]) -> Scorer:
+def _coco(table: AnnotationTable, ious: Sequence[Iou], package: Package) -> Scorer:
     from regionspot_evaluate.scoring.coco import CocoScorer
 
     return CocoScorer(table, ious=ious)
 
 
-SCORER_TABLE: dict[ScorerName, ScorerEntry] = {
-    "fast": ScorerEntry(_lvis("fast"), ("standard", "fixed"), has_reference=True),
-    "lvis": ScorerEntry(_lvis("lvis"), ("standard", "fixed"), has_reference=True),
+_LVIS = ScorerEntry(_lvis, has_reference=True)
+PROTOCOL_TABLE: dict[Protocol, ScorerEntry] = {
+    "lvis": _LVIS,
+    "lvis-fixed": _LVIS,
     "coco": ScorerEntry(_coco),
 }
 
 
-def register_scorer(name: ScorerName, entry: ScorerEntry) -> None:
-    """Add a scorer to the table; ``--scorer NAME`` then takes it."""
-    SCORER_TABLE[name] = entry
+def register_scorer(name: Protocol, entry: ScorerEntry) -> None:
+    """Add a protocol's scorer to the table; ``--protocol NAME`` then takes it."""
+    PROTOCOL_TABLE[name] = entry
 
 
-def require_scorer(name: ScorerName, protocols: Sequence[Protocol]) -> None:
-    """Refuse a scorer that is not in the table, or that lacks a protocol.
+def require_protocol(name: Protocol) -> Protocol:
+    """Return the name of a protocol of the table.
 
     Raises:
-        ValueError: With the names that there are, or the protocols that the scorer has.
+        ValueError: If it is none; the message has the names that there are.
     """
-    if name not in SCORER_TABLE:
-        *names, last = SCORER_TABLE
-        raise ValueError(f"expected scorer {', '.join(names)} or {last}, got {name!r}")
-    known = SCORER_TABLE[name].protocols
-    if not set(protocols) <= set(known):
-        raise ValueError(f"expected protocol {' or '.join(known)} with scorer {name}")
+    if name not in PROTOCOL_TABLE:
+        *names, last = PROTOCOL_TABLE
+        raise ValueError(f"expected protocol {', '.join(names)} or {last}, got {name!r}")
+    return name

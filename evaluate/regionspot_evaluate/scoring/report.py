@@ -11,8 +11,7 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.support.tables import counted, facts_table
-from regionspot_evaluate.scoring.figures import KINDS, Score, one_protocol
-from regionspot_evaluate.scoring.registry import SCORER_TABLE
+from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Score, one_protocol
 
 TOLERANCE = 1e-6
 """Largest difference of a figure from the LVIS API's."""
@@ -61,7 +60,7 @@ class ScoreReport:
             "images": f"{counts.images:,}, {counts.images_with_detections:,} with detections",
             "detections": f"{counts.detections:,} in the file, {counts.kept:,} within the limit",
         }
-        if SCORER_TABLE[first.scorer].has_reference:
+        if first.protocol in LVIS_PROTOCOLS.values():
             facts["judged"] = (
                 f"{counted(counts.judged, 'detection')} of a class annotated in its image, or "
                 f"known to be absent"

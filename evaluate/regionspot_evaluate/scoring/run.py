@@ -6,8 +6,8 @@ from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_evaluate.scoring.config import ScoreConfig
-from regionspot_evaluate.scoring.figures import Iou, Score, ScorerName, largest_difference
-from regionspot_evaluate.scoring.registry import SCORER_TABLE
+from regionspot_evaluate.scoring.figures import Iou, Package, Score, largest_difference
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 from regionspot_evaluate.scoring.report import ScoreReport
 
 
@@ -24,7 +24,7 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     scores = _scores(config.scorer, config, table)
     difference = None
     if config.check:
-        reference = _scores("lvis", config, table)
+        reference = _scores("reference", config, table)
         difference = max(
             largest_difference(scores[iou].values, reference[iou].values) for iou in scores
         )
@@ -34,8 +34,8 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     return report
 
 
-def _scores(name: ScorerName, config: ScoreConfig, table: AnnotationTable) -> dict[Iou, Score]:
-    scorer = SCORER_TABLE[name].create(table, config.iou)
+def _scores(package: Package, config: ScoreConfig, table: AnnotationTable) -> dict[Iou, Score]:
+    scorer = PROTOCOL_TABLE[config.protocol].create(table, config.iou, package)
     protocols = (config.protocol,)
     return scorer.score_all(config.detections, ious=config.iou, protocols=protocols)[
         config.protocol

@@ -14,9 +14,9 @@ from regionspot_evaluate.scoring.figures import (
     BOTH,
     LVIS_PROTOCOLS,
     Iou,
+    Package,
     Protocol,
     Score,
-    ScorerName,
 )
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
@@ -29,7 +29,7 @@ class LvisScorer:
     Args:
         annotations: LVIS annotation JSON, or its table.
         scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
-            from its; ``lvis`` always that one.
+            from its; ``reference`` always that one.
         ious: Kinds of region that will be scored; masks are kept in memory for ``segm`` only.
 
     Raises:
@@ -41,7 +41,7 @@ class LvisScorer:
         self,
         annotations: Path | AnnotationTable,
         *,
-        scorer: ScorerName = "fast",
+        scorer: Package = "fast",
         ious: Sequence[Iou] = BOTH,
     ) -> None:
         if isinstance(annotations, Path):
@@ -49,7 +49,7 @@ class LvisScorer:
         self.truth = annotations.truth(federated=True)
         self._scorer = scorer
 
-    def score(self, detections: Path, *, iou: Iou, protocol: Protocol = "standard") -> Score:
+    def score(self, detections: Path, *, iou: Iou, protocol: Protocol = "lvis") -> Score:
         """Score an LVIS results file.
 
         Raises:
@@ -63,7 +63,7 @@ class LvisScorer:
         detections: Path | Results,
         *,
         ious: Sequence[Iou],
-        protocols: Sequence[Protocol] = ("standard",),
+        protocols: Sequence[Protocol] = ("lvis",),
         may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         """Score boxes and masks by several protocols; the file is read once.
@@ -102,7 +102,7 @@ class LvisScorer:
                 iou=iou,
                 values=values,
                 protocol=LVIS_PROTOCOLS[protocol],
-                scorer="fast" if fast else "lvis",
+                scorer="fast" if fast else "reference",
                 package="hotcoco" if fast else "lvis",
                 counts=counts,
                 fallback=None if fast else why,

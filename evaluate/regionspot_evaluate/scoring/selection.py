@@ -17,7 +17,7 @@ def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
     ``standard`` keeps the best 300 of each image, of all classes together (Gupta et al. 2019);
     ``fixed`` the best 10 000 of each class, of all images together (Dave et al. 2021).
     """
-    if protocol == "standard":
+    if protocol == "lvis":
         return best_of_each(results.image, results.score, limit=DETECTIONS)
     return best_of_each(results.class_index, results.score, limit=FIXED_DETECTIONS)
 

@@ -36,12 +36,12 @@ def _own(name: str, box: tuple[float, float], mask: tuple[float, float]) -> Publ
         "bbox": dict(zip(("AP", "APr"), box, strict=True)),
         "segm": dict(zip(("AP", "APr"), mask, strict=True)),
     }
-    return Published(name, _OWN, "LVIS v1 val", "standard", figures)
+    return Published(name, _OWN, "LVIS v1 val", "lvis", figures)
 
 
 def _tap(name: str, *figures: float) -> Published:
     named = dict(zip(("AP", "APr", "APc", "APf"), figures, strict=True))
-    return Published(name, _TAP, "LVIS v1 val", "standard", {"bbox": named})
+    return Published(name, _TAP, "LVIS v1 val", "lvis", {"bbox": named})
 
 
 PUBLISHED = (
@@ -51,8 +51,8 @@ PUBLISHED = (
     _tap("TAP-B", 0.574, 0.586, 0.568, 0.575),
     _tap("TAP-L", 0.591, 0.617, 0.589, 0.583),
     _tap("TAP-H", 0.596, 0.616, 0.600, 0.582),
-    Published("GLIP-L", _GLIP, "LVIS v1 val", "fixed", {"bbox": {"AP": 0.269, "APr": 0.171}}),
-    Published("GroundingDINO-L", _DINO, "LVIS minival", "fixed", {"bbox": {"APr": 0.222}}),
+    Published("GLIP-L", _GLIP, "LVIS v1 val", "lvis-fixed", {"bbox": {"AP": 0.269, "APr": 0.171}}),
+    Published("GroundingDINO-L", _DINO, "LVIS minival", "lvis-fixed", {"bbox": {"APr": 0.222}}),
 )
 
 

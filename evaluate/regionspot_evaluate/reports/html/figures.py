@@ -79,7 +79,7 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
 def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
     """Return the content of ``report.json``; shares of 1, null where nothing can be measured."""
     return {
-        "protocol": LVIS_PROTOCOLS["standard"],
+        "protocol": LVIS_PROTOCOLS["lvis"],
         "data": {
             "annotations": str(annotations.path),
             "sha256": annotations.sha256,

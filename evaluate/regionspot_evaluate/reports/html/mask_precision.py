@@ -35,7 +35,7 @@ def measure_masks(
         None where hotcoco's figures would not be those of LVIS's own package, which has no figures
         by class to take instead.
     """
-    kept = kept_detections(results, "standard")
+    kept = kept_detections(results, "lvis")
     if departure(truth, results, kept) is not None:
         return None
     evaluation = evaluate_fast(truth, results, kept, iou="segm")

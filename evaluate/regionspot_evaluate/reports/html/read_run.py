@@ -55,7 +55,7 @@ class Measured(_Told):
 
     def of(self, iou: Iou) -> dict[str, float | None] | None:
         """Return the figures by LVIS's standard protocol; None where there are none."""
-        found = self.scores.get("standard", {}).get(iou)
+        found = self.scores.get("lvis", {}).get(iou)
         if found is None or not found.protocol.startswith("LVIS"):
             return None
         return found.metrics or None
