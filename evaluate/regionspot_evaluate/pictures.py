@@ -12,7 +12,6 @@ import numpy as np
 import supervision as sv
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +20,7 @@ from pycocotools import mask as rle_codec
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.transforms import RGBImage, Size
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.lettering import Lettering, as_one_line
 
 PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c")
 """One a region, dark enough to carry white letters."""
@@ -33,6 +33,8 @@ DRAWN_PIXELS = 700
 """The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
 LINE_LETTERS = 38
 """Characters that fit beside the confidence at full size; longer lines are set smaller."""
+LABEL_LETTERS = 60
+"""Characters of a label in a picture of one image; longer names are cut."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,22 @@ def _step(size: Size) -> int:
     return max(1, max(size) // DRAWN_PIXELS)
 
 
-def draw_gallery(pictures: Sequence[Picture], path: Path, *, columns: int = 4) -> None:
-    """Write the pictures as a grid to a PNG."""
+def names_shown(pictures: Sequence[Picture]) -> list[str]:
+    """Return the texts that :func:`draw_gallery` draws."""
+    return [_line(picture, r) for picture in pictures for r in range(len(picture.predicted))]
+
+
+def draw_gallery(
+    pictures: Sequence[Picture], path: Path, *, columns: int = 4, lettering: Lettering | None = None
+) -> None:
+    """Write the pictures as a grid to a PNG; fonts are looked for where none are given."""
     if not pictures:
         return
+    with (lettering or Lettering.of(names_shown(pictures))).in_matplotlib():
+        _draw_grid(pictures, path, columns)
+
+
+def _draw_grid(pictures: Sequence[Picture], path: Path, columns: int) -> None:
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     lines = min(REGIONS_SHOWN, max(len(p.boxes) for p in pictures))
@@ -142,16 +156,21 @@ def _draw_names(axes: Axes, picture: Picture, lines: int) -> None:
     axes.set_ylim(lines + 0.6, -0.4)
     for index, predicted in enumerate(picture.predicted[:REGIONS_SHOWN]):
         true = picture.true[index]
-        right = true is None or predicted == true
-        colour = "0.15" if true is None else RIGHT if right else WRONG
-        star = " ★" if picture.rare[index] else ""
-        text = f"{predicted if right else f'{predicted}  ({true})'}{star}"
+        colour = "0.15" if true is None else RIGHT if predicted == true else WRONG
+        text = _line(picture, index)
         size = min(8.5, 8.5 * LINE_LETTERS / len(text))
         axes.text(0.0, index + 0.1, LETTERS[index], color=PALETTE[index % len(PALETTE)],
                   weight="bold", size=8.5, va="center")  # fmt: skip
         axes.text(0.06, index + 0.1, text, color=colour, size=size, va="center")
         axes.text(1.0, index + 0.1, f"{picture.confidence[index]:.0%}", color="0.45", size=7.5,
                   va="center", ha="right")  # fmt: skip
+
+
+def _line(picture: Picture, region: int) -> str:
+    """Return the line of a region's name, with the true one behind it where that is another."""
+    predicted, true = picture.predicted[region], picture.true[region]
+    name = predicted if true is None or predicted == true else f"{predicted}  ({true})"
+    return f"{as_one_line(name)}{' ★' if picture.rare[region] else ''}"
 
 
 def draw_regions(
@@ -161,6 +180,7 @@ def draw_regions(
     boxes: FloatArray,
     masks: Sequence[dict[str, Any]],
     labels: Sequence[str],
+    lettering: Lettering | None = None,
 ) -> None:
     """Write a PNG.
 
@@ -170,6 +190,7 @@ def draw_regions(
         boxes: (R, 4) xyxy, original pixels.
         masks: R run-length encodings, original pixels.
         labels: R lines of text.
+        lettering: Fonts for the labels; they are looked for where none are given.
     """
     height, width = image.shape[:2]
     scale = min(max(1.0, SIDES[0] / max(height, width)), SIDES[1] / max(height, width))
@@ -177,13 +198,23 @@ def draw_regions(
     scene = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     if len(boxes):
         scaled = boxes * ([size[0] / width, size[1] / height] * 2)
-        scene = _annotate(scene, scaled, masks, labels)
+        lines = [_shortened(label) for label in labels]
+        scene = _annotate(scene, scaled, masks, lines, lettering or Lettering.of(lines))
     with written_aside(path) as partial:
         Image.fromarray(scene).save(partial, format="PNG")
 
 
+def _shortened(label: str) -> str:
+    line = as_one_line(label)
+    return line if len(line) <= LABEL_LETTERS else f"{line[: LABEL_LETTERS - 1]}…"
+
+
 def _annotate(
-    scene: RGBImage, boxes: FloatArray, masks: Sequence[dict[str, Any]], labels: Sequence[str]
+    scene: RGBImage,
+    boxes: FloatArray,
+    masks: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+    lettering: Lettering,
 ) -> RGBImage:
     height, width = scene.shape[:2]
     detections = sv.Detections(
@@ -204,15 +235,20 @@ def _annotate(
     canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
     for painter in painters:
         canvas = painter.annotate(canvas, detections)
-    # matplotlib's own font has the letters of most alphabets, supervision's has few.
-    names = sv.RichLabelAnnotator(
-        **look,
-        font_path=findfont("DejaVu Sans"),
-        font_size=letters,
-        text_padding=letters // 3,
-        smart_position=True,
-    )
-    canvas = names.annotate(canvas, detections, labels=list(labels))
+    for font, chosen in lettering.by_file(labels).items():
+        names = sv.RichLabelAnnotator(
+            **look,
+            font_path=str(font),
+            font_size=letters,
+            text_padding=letters // 3,
+            smart_position=True,
+        )
+        canvas = names.annotate(
+            canvas,
+            detections[chosen],
+            labels=[labels[region] for region in chosen],
+            custom_color_lookup=np.array(chosen),
+        )
     return np.ascontiguousarray(canvas[..., ::-1])
 
 

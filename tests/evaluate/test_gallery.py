@@ -1,13 +1,17 @@
 """The pictures of predictions: large images are drawn small, and regions keep their colours."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as codec
+from small_evaluation import IMAGES, quick_config
 
+from regionspot_core.backbones.loading import Backbones
 from regionspot_evaluate.pictures import DRAWN_PIXELS, Picture, draw_gallery, draw_regions, shrunk
+from regionspot_evaluate.run import run_evaluation, run_share
 
 ORANGE = (245, 140, 30)
 
@@ -63,3 +67,34 @@ def test_a_region_keeps_the_colour_that_its_name_is_about(tmp_path: Path) -> Non
         draw_gallery([picture], tmp_path / name)
     outlined, plain = (share_of(ORANGE, tmp_path / name) for name in ("outlined.png", "plain.png"))
     assert 0.8 * plain < outlined < plain  # a line is drawn, and no more
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["price $$", "$x_{", r"\alpha^", "[bold]x[/]", "two\nlines", "long " * 99, "\x1b[1m", " "],
+)
+def test_any_name_is_drawn(name: str, tmp_path: Path) -> None:
+    """None is taken for a formula, markup or a terminal's command, and none fills the picture."""
+    image, mask, box = orange_square()
+    picture = Picture(image, (96, 96), box, [mask], [name], [0.9], ["cost $$"], [True])
+    draw_gallery([picture], tmp_path / "gallery.png")
+    draw_regions(tmp_path / "one.png", image, boxes=box, masks=[mask], labels=[name])
+    for drawn in ("gallery.png", "one.png"):
+        assert share_of(ORANGE, tmp_path / drawn) > 0.05
+
+
+def test_a_picture_that_cannot_be_made_stops_no_evaluation(
+    place: Path, backbones: Backbones, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    shutil.copytree(place / "world" / "whole", images)
+    run_share(quick_config(place, out, images=images), backbones=backbones)
+    first, *_ = sorted(images.iterdir())
+    first.unlink()  # the gallery's, after all images are named
+    report = run_evaluation(quick_config(place, out, images=images), backbones=backbones)
+    assert (report.images, report.failed) == (IMAGES, ())
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "picture" in each]
+    assert "predictions.png: the picture could not be made" in line
+    assert "no such image file" in line
+    assert (out / "detections.json").is_file()
+    assert not (out / "predictions.png").exists()

@@ -15,12 +15,15 @@ from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.lettering import Lettering
+from regionspot_core.support.optional_picture import optional_picture
+from regionspot_core.support.progress import say
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile
 from regionspot_evaluate.folder.folder import GALLERY, IMAGES, RunFolder
 from regionspot_evaluate.folder.journal import Done
 from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
-from regionspot_evaluate.pictures import Picture, draw_gallery, shrunk
+from regionspot_evaluate.pictures import Picture, draw_gallery, names_shown, shrunk
 from regionspot_evaluate.recognition.baselines.names import BaselineName, results_file
 from regionspot_evaluate.scoring.classification import RegionNaming
 
@@ -56,12 +59,14 @@ def gather(
                 for record in done.batches[number].records(form):
                     _write(record, annotations, detections, baselines, image_lists)
                     if record.position in shown and len(record.boxes):
-                        for of_head, answer in zip(pictures, record.heads, strict=True):
-                            of_head.append(_picture(config, annotations, record, answer))
-        for head, of_head in zip(heads, pictures, strict=True):
-            if of_head:
-                with written_aside(head / GALLERY) as partial:
-                    draw_gallery(of_head, partial)
+                        with optional_picture(folder.path / GALLERY):
+                            of_image = [
+                                _picture(config, annotations, record, answer)
+                                for answer in record.heads
+                            ]
+                            for of_head, picture in zip(pictures, of_image, strict=True):
+                                of_head.append(picture)
+        _draw_galleries(heads, pictures)
         folder.record_heads()
 
 
@@ -144,6 +149,18 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(
         f"{path}: it is damaged ({why}); delete it, and the same command names the images again"
     )
+
+
+def _draw_galleries(heads: list[Path], pictures: list[list[Picture]]) -> None:
+    """Draw each head's gallery; the evaluation goes on where one cannot be drawn."""
+    lettering = Lettering.of(name for of_head in pictures for name in names_shown(of_head))
+    if lettering.advice:
+        say(lettering.advice)
+    for head, of_head in zip(heads, pictures, strict=True):
+        if of_head:
+            path = head / GALLERY
+            with optional_picture(path), written_aside(path) as partial:
+                draw_gallery(of_head, partial, lettering=lettering)
 
 
 def _open_list(head: Path, stack: ExitStack) -> IO[str]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from regionspot_core.support.csv_cells import write_csv
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.optional_picture import optional_picture
 from regionspot_train.config import load_settings
 from regionspot_train.learning.validation import Validator
 from regionspot_train.record.folder import BEST
@@ -120,7 +121,8 @@ def write_results(
     )
     _write_table(report, out / TABLE)
     if report.best is not None:
-        _draw(study, report, out / PICTURE)
+        with optional_picture(out / PICTURE):
+            _draw(study, report, out / PICTURE)
         folder = trial_folder(out, report.best.number)
         _copy_best(folder / BEST, out / BEST)
         _picture_best(folder, report.best.state == TrialState.COMPLETE)
@@ -151,7 +153,10 @@ def _draw(study: Study, report: SweepReport, path: Path) -> None:
     from matplotlib.figure import Figure
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
-    with warnings.catch_warnings():
+    from regionspot_core.support.lettering import Lettering
+
+    words = [str(word) for each in report.trials for pair in each.params.items() for word in pair]
+    with Lettering.of(words).in_matplotlib(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental, Optuna says of all its matplotlib pictures
         axes = plot_parallel_coordinate(
             study.optuna, params=list(report.settings), target_name="best validation"

@@ -1,0 +1,19 @@
+"""Pictures that nothing depends on: one that cannot be made is said, and the work goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from regionspot_core.support.error_text import one_line
+from regionspot_core.support.progress import say
+
+
+@contextmanager
+def optional_picture(path: Path) -> Iterator[None]:
+    """Go on where the picture that is made inside cannot be made, with one line that says why."""
+    try:
+        yield
+    except Exception as error:  # whatever a drawing package, a font or a disk raises
+        say(f"{path}: the picture could not be made ({one_line(error)}); all else is done")
