@@ -1,6 +1,9 @@
 """Runs of an extraction in processes that are killed at a chosen event, and start at once."""
 
+import errno
+import fcntl
 import os
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,16 @@ from forked import FORKS
 from regionspot_extract.config import ExtractConfig
 
 
-def start(config: ExtractConfig, log: Path, kill_at: int | None = None) -> BaseProcess:
+def start(
+    config: ExtractConfig, log: Path, kill_at: int | None = None, *, bare: bool = False
+) -> BaseProcess:
     """Begin a run, which kills itself at its ``kill_at``-th event on the store, if it comes there.
 
     ``log`` gets its standard error, a line for every part it begins, and the number of events.
+    ``bare``: on a file system that has no locks and cannot be waited for.
     """
-    process = FORKS.Process(target=_extract, args=(config.model_dump(mode="json"), log, kill_at))
+    arguments = (config.model_dump(mode="json"), log, kill_at, bare)
+    process = FORKS.Process(target=_extract, args=arguments)
     process.start()
     return process
 
@@ -33,7 +40,7 @@ def parts_begun(log: Path) -> list[int]:
     return [int(line.removeprefix("begun ")) for line in lines if line.startswith("begun ")]
 
 
-def _extract(config: dict[str, Any], log: Path, kill_at: int | None) -> None:
+def _extract(config: dict[str, Any], log: Path, kill_at: int | None, bare: bool) -> None:
     from regionspot_core.support.fault_points import at_points
     from regionspot_extract.run import run_extraction
 
@@ -44,7 +51,18 @@ def _extract(config: dict[str, Any], log: Path, kill_at: int | None) -> None:
         if point == "encode part":
             os.write(descriptor, f"begun {part}\n".encode())
 
+    if bare:
+        fcntl.flock, os.fsync = _refuse(errno.ENOLCK), _refuse(errno.EINVAL)
     happened = FileEvents(Path(config["out"]), kill_at)
     with at_points(note):
         run_extraction(ExtractConfig.parse(config, source="test"))
     os.write(descriptor, f"events {happened.end()}\n".encode())
+
+
+def _refuse(number: int) -> Callable[..., None]:
+    """Return a system call that the file system does not have."""
+
+    def call(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call

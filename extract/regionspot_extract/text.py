@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
@@ -20,6 +20,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.files import write_json
+from regionspot_core.support.locks import hold_lock
 from regionspot_core.support.progress import progress_line, say
 from regionspot_core.support.records import read_json_object
 from regionspot_core.text.class_bank import ClassBank
@@ -69,12 +70,11 @@ def _alone(out: Path) -> Iterator[None]:
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
     path = out.with_name(f"{out.name}.lock")
-    lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock = hold_lock(path, timeout=0)
     except Timeout:
         say(f"embed: another run is making {out}; waiting for it")
-        lock.acquire()
+        lock = hold_lock(path, timeout=-1)
     try:
         yield
     finally:

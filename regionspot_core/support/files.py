@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from regionspot_core.errors import InputError
 from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.input_files import kind_of
+from regionspot_core.support.progress import say_once
 
 MARK = ".regionspot-partial"
 """Name of the file beside the content of a folder that is being written: it shows that the folder
@@ -25,6 +27,8 @@ is ours."""
 PARTIAL = re.compile(r"(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.partial")
 """Names of unfinished files and folders: the final name, then the process that writes."""
 
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
+"""Error numbers of a file system that cannot say when a file or folder is on the disk."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
 
@@ -53,7 +57,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         try:
             yield partial
             with partial.open("rb+") as file:
-                os.fsync(file.fileno())
+                sync_to_disk(file.fileno(), path)
             partial.replace(path)
             _sync_folder(path.parent)
         finally:
@@ -178,11 +182,44 @@ def _sync_folder(folder: Path) -> None:
     """Wait until a folder's names are on the disk, if the system can."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written and not listed
+        return
+    try:
+        sync_to_disk(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def sync_to_disk(descriptor: int, path: Path) -> None:
+    """Wait until an open file or folder is on the disk.
+
+    Some network and FUSE file systems cannot be waited for, folders least of all. The work then
+    goes on, and one line says what a loss of power may cost.
+
+    Args:
+        descriptor: The open file or folder.
+        path: Its path, for the line.
+
+    Raises:
+        OSError: If the disk is full or broken.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        say_once(
+            f"{mount_point(path)}: this file system does not say when files are on the disk "
+            f"({error.strerror}); a killed run goes on as ever, but a loss of power may cost the "
+            f"newest files"
+        )
+
+
+def mount_point(path: Path) -> Path:
+    """Return the folder where the file system of a path begins."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_mount())
 
 
 def require_folder_or_nothing(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -49,6 +50,12 @@ class ShowProgress(Protocol):
 def say(text: str) -> None:
     """Write one line on standard error, before work that may take long in silence."""
     output(error=True).print(text, soft_wrap=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """Write one line on standard error, unless this process has written it before."""
+    say(text)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ PARTS = SCENES // PART
 KILLS = 10
 """Of each kind of store."""
 KEEPS = {"float16": {}, "int8, all views": {"dtype": "int8", "jitter": 1, "flip": True}}
+BARE = {"int8, all views"}
+"""Those on a file system that has no locks and cannot be waited for."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_a_run_killed_again_and_again(world: World, bank: Path, tmp_path: Path, 
         while not ended:
             there, log = committed(out), tmp_path / f"log-{stores}-{kills}"
             at = rng.randint(1, events * 2 // 3) if kills < KILLS else None
-            run = killable.start(config(out), log, kill_at=at)
+            run = killable.start(config(out), log, kill_at=at, bare=keep in BARE)
             forked.wait(run)
             ended = run.exitcode != -signal.SIGKILL
             kills += not ended

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.support.locks import HeldLock, hold_lock
 from regionspot_core.text import embed as text_module
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_extract import text as text_story
@@ -143,17 +143,16 @@ def test_a_second_run_waits_for_the_first_and_takes_its_bank(
                 assert waiting.wait(30)
             return super().text_embeddings(texts)
 
-    class FileLockThatTells(text_story.FileLock):  # type: ignore[misc]
-        def acquire(self, *arguments: Any, **options: Any) -> Any:
-            if options.get("blocking") is not False:
-                waiting.set()
-            return super().acquire(*arguments, **options)
+    def hold_and_tell(path: Path, *, timeout: float) -> HeldLock:
+        if timeout:
+            waiting.set()
+        return hold_lock(path, timeout=timeout)
 
     out, second = tmp_path / "b.h5", FakeClip()
     with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
         first = pool.submit(make_bank, config(out), NAMES, SlowClip())
         assert held.wait(30)
-        patch.setattr(text_story, "FileLock", FileLockThatTells)
+        patch.setattr(text_story, "hold_lock", hold_and_tell)
         report = pool.submit(make_bank, config(out), NAMES, second).result(60)
         assert first.result(60).resumed == 0
     assert (report.resumed, second.texts) == (25, 0)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.support.files import require_empty_folder
+from regionspot_core.support.progress import say_once
 from regionspot_core.testing import make_cache
 from regionspot_train.cli import app
 from regionspot_train.config import TrainConfig, recipe_or_file
@@ -162,9 +163,10 @@ def test_a_file_system_without_locks(
     def flock(file: int, operation: int) -> None:
         raise OSError(code, os.strerror(code))
 
+    say_once.cache_clear()
     monkeypatch.setattr(fcntl, "flock", flock)
     fit(store, tmp_path / "run")
-    assert "its file system has no locks" in capsys.readouterr().err
+    assert "this file system has no locks" in capsys.readouterr().err
     assert (tmp_path / "run" / "head.safetensors").exists()
     assert not (tmp_path / "run" / LOCK).exists()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel
 
 from regionspot_core import __version__
@@ -16,6 +16,7 @@ from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.support.files import file_sha256, write_json
+from regionspot_core.support.locks import hold_lock
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.folder.detections import DETECTIONS
 from regionspot_evaluate.folder.journal_folder import (
@@ -109,17 +110,20 @@ class RunFolder:
         """
         make_ours(self.journals)
         try:
-            with FileLock(self.journals / "claim.lock", timeout=CLAIM_SECONDS):
-                if (self.path / RUN_RECORD).exists():
-                    self._require_asked()
-                else:
-                    self._require_free()
-                    self._record(self.path, self._names)
+            lock = hold_lock(self.journals / "claim.lock", timeout=CLAIM_SECONDS)
         except Timeout:
             raise InputError(
                 f"{self.path}: another process holds its record; wait for it, or choose another "
                 f"--out"
             ) from None
+        try:
+            if (self.path / RUN_RECORD).exists():
+                self._require_asked()
+            else:
+                self._require_free()
+                self._record(self.path, self._names)
+        finally:
+            lock.release()
 
     def set_aside(self) -> None:
         """Keep the journals of a finished evaluation, of which some images could not be read."""

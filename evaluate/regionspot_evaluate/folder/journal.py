@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.support.fault_points import reach
+from regionspot_core.support.locks import hold_lock
 from regionspot_evaluate.folder.records import ImageRecord, RecordForm
 
 WHOLE = Shard()
 PATIENCE_SECONDS = 2.0
+"""Longest wait for a lock: a share that begins holds that of the whole work for a moment."""
 _BATCH = re.compile(rb'\{"batch": (\d{1,12}), "failed": (\d{1,12}), ')
 """Beginning of a batch's line; the rest is long."""
 _SUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\n$')
@@ -223,13 +225,12 @@ def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
     locks = []
     try:
         try:
-            locks.append(_locked(path.with_suffix(".lock")))
+            locks.append(hold_lock(path.with_suffix(".lock"), timeout=PATIENCE_SECONDS))
             if share == WHOLE:  # it looks for the others when none can begin any more
-                locks += [
-                    _locked(each) for each in sorted(folder.glob("*-of-*.lock")) if each != whole
-                ]
+                others = (each for each in sorted(folder.glob("*-of-*.lock")) if each != whole)
+                locks += [hold_lock(each, timeout=PATIENCE_SECONDS) for each in others]
             else:  # nothing is to be added while shares are gathered
-                _locked(whole).release()
+                hold_lock(whole, timeout=PATIENCE_SECONDS).release()
         except Timeout as error:
             held = Path(error.lock_file).stem.replace("-of-", "/")
             raise InputError(
@@ -243,13 +244,6 @@ def open_journal(folder: Path, share: Shard) -> Iterator[Journal]:
     finally:
         for lock in locks:
             lock.release()
-
-
-def _locked(path: Path) -> FileLock:
-    """Hold a lock. A share that begins holds that of the whole work for a moment."""
-    lock = FileLock(path, timeout=PATIENCE_SECONDS)
-    lock.acquire()
-    return lock
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import http.client
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from regionspot_core.errors import DownloadError
-from regionspot_core.support.files import file_sha256
+from regionspot_core.support.files import file_sha256, sync_to_disk
 from regionspot_core.support.progress import BYTES, progress_line
 
 TIMEOUT_SECONDS = 60.0
@@ -67,7 +66,8 @@ def _receive(url: str, partial: Path, path: Path) -> None:
                 file.write(block)
                 done += len(block)
                 advance(len(block))
-            os.fsync(file.fileno())
+            file.flush()
+            sync_to_disk(file.fileno(), partial)
     if done < total:
         raise ConnectionError(
             f"the connection was cut after {done} of {total} bytes, which are kept: "

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import Timeout
 
 from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.errors import CacheError
 from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.locks import HeldLock, hold_lock
 from regionspot_core.support.progress import say
 
 LOCKS = "locks"
@@ -86,11 +87,12 @@ class FolderClaims(Claims):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()  # where no file can be made, as in /proc, FileLock would try for ever
-            with FileLock(path):
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
+            lock = hold_lock(path, timeout=-1)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                lock.release()
         except OSError as error:
             raise CacheError(
                 f"{self._folder}: the store cannot be written: {reason_of(error)}"
@@ -100,9 +102,8 @@ class FolderClaims(Claims):
     def part(self, part: int) -> Iterator[bool]:
         """See :class:`Claims`."""
         path = self._folder / LOCKS / f"{part:06d}.lock"
-        lock = FileLock(path, blocking=False)
         try:
-            self._acquire(lock, path)
+            lock = self._acquire(path)
         except Timeout:
             yield False
             return
@@ -114,19 +115,19 @@ class FolderClaims(Claims):
             path.unlink(missing_ok=True)
             lock.release()
 
-    def _acquire(self, lock: BaseFileLock, path: Path) -> None:
-        for attempt in range(TRIES):
+    def _acquire(self, path: Path) -> HeldLock:
+        attempt = 1
+        while True:
             path.parent.mkdir(exist_ok=True)
             if path.parent.is_symlink():
                 raise OSError(None, f"{LOCKS} is a link; put a folder in its place")
             try:
-                lock.acquire()
+                return hold_lock(path, timeout=0)
             except FileNotFoundError:
                 # A run that has just completed the store removed the folder meanwhile.
-                if attempt == TRIES - 1:
+                if attempt == TRIES:
                     raise
-            else:
-                return
+                attempt += 1
 
     def clean_up(self) -> None:
         """See :class:`Claims`."""
@@ -141,9 +142,8 @@ class FolderClaims(Claims):
             self._lock.unlink(missing_ok=True)
 
     def _remove_unheld(self, path: Path) -> None:
-        lock = FileLock(path, blocking=False)
         with suppress(Timeout, OSError):
-            lock.acquire()
+            lock = hold_lock(path, timeout=0)
             try:
                 path.unlink(missing_ok=True)
             finally:

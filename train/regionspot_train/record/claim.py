@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -10,11 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.checkpoint import RECORD
 from regionspot_core.support.files import require_empty_folder, require_folder_or_nothing
+from regionspot_core.support.locks import HeldLock, hold_lock
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD
@@ -27,8 +27,6 @@ BEGUN = (RUN_RECORD, LOCK)
 """Files that a run leaves that was killed as it began."""
 PATIENCE_SECONDS = 30.0
 """Time that a resumed run waits for the one before, which may still write its checkpoint."""
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
-"""Error numbers of a file system without locks."""
 
 
 @contextmanager
@@ -64,11 +62,10 @@ def claimed(
             require_place_for_run(folder, resume=resume, sweep=sweep)
             yield
         finally:
-            if lock is not None:
-                # Before it is let go: one that waits for a file that is gone looks again.
-                with suppress(OSError):
-                    (folder / LOCK).unlink()
-                lock.release()
+            # Before it is let go: one that waits for a file that is gone looks again.
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+            lock.release()
     finally:
         if new:
             with suppress(OSError):
@@ -115,34 +112,23 @@ def _record(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _lock(folder: Path, patience: float) -> FileLock | None:
-    """Take the lock; None where the file system has none."""
+def _lock(folder: Path, patience: float) -> HeldLock:
+    """Take the lock, and write this process's name into its file."""
     path = folder / LOCK
-    lock = FileLock(path, fallback_to_soft=False)
     try:
         try:
-            lock.acquire(blocking=False)
+            lock = hold_lock(path, timeout=0)
         except Timeout:
             if not patience:
                 raise
             say(f"{folder}: {_holder(path)} has it; waiting up to {patience:.0f} s for that to end")
-            lock.acquire(timeout=patience)
+            lock = hold_lock(path, timeout=patience)
     except Timeout:
         has = f"still has it after {patience:.0f} s" if patience else "has it"
         raise CheckpointError(
             f"{folder}: {_holder(path)} {has}, and two cannot write one run; wait until that has "
             f"ended, or choose another --out"
         ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        with suppress(OSError):
-            path.unlink()
-        say(
-            f"{folder}: its file system has no locks ({error.strerror}), so nothing keeps another "
-            f"process from writing there too"
-        )
-        return None
     with suppress(OSError):  # a full disk, say; the name only serves a message
         path.write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
     return lock

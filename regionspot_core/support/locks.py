@@ -1,0 +1,58 @@
+"""Locks on files, which the system drops with the process that holds them, where it has any."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from regionspot_core.support.files import mount_point
+from regionspot_core.support.progress import say_once
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+"""Error numbers of a file system without locks."""
+
+
+class HeldLock:
+    """A lock that this process holds; or, on a file system without locks, the right to go on."""
+
+    def __init__(self, lock: FileLock | None) -> None:
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def hold_lock(path: Path, *, timeout: float) -> HeldLock:
+    """Hold the lock on a file, which is made where it is missing.
+
+    Some network and FUSE file systems have no locks. There the work goes on, and one line says that
+    nothing keeps other processes away. filelock's own way out, a file that stands for the lock,
+    would outlive a process that is killed and keep the next one waiting.
+
+    Args:
+        path: The file.
+        timeout: Seconds to wait for another process that holds it; -1: without end.
+
+    Raises:
+        Timeout: filelock's, if another process holds it.
+        OSError: If the file cannot be made or opened.
+    """
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=timeout, blocking=timeout != 0)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        with suppress(OSError):
+            path.unlink()
+        say_once(
+            f"{mount_point(path)}: this file system has no locks ({error.strerror}), so nothing "
+            f"keeps another process from writing to the same folder"
+        )
+        return HeldLock(None)
+    return HeldLock(lock)
