@@ -99,10 +99,8 @@ def read_published(path: Path) -> PublishedHead:
         WeightsError: If the file is missing, truncated, or holds code.
         CheckpointError: If tensors of the head are missing, unknown or misshapen; they are listed.
     """
-    state = {
-        name.removeprefix(PREFIX): value
-        for name, value in read_state_dict(path, wrappers=("model", "state_dict")).items()
-    }
+    weights = read_state_dict(path, pieces=HEAD_PIECES, usual_key="model", usual_prefix=PREFIX)
+    state = {name.removeprefix(PREFIX): value for name, value in weights.items()}
     own = {name: value for name, value in state.items() if _piece(name) in HEAD_PIECES}
     if not own:
         found = ", ".join(sorted({_piece(name) for name in state})[:PROBLEMS_SHOWN]) or "nothing"

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -15,31 +15,121 @@ from safetensors.torch import load_file
 
 from regionspot_core.errors import WeightsError
 from regionspot_core.support.error_text import first_line
+from regionspot_core.support.input_files import kind_of
+from regionspot_core.support.progress import say
+from regionspot_core.support.records import shown
+
+StateDict = dict[str, torch.Tensor]
+
+_SHOWN = 5
+"""Keys that a message names."""
+_ADDED = ("module.", "_orig_mod.", "model.", "net.")
+"""Words before every name: of DistributedDataParallel, torch.compile, and what trainers wrap."""
 
 
 def read_state_dict(
-    path: Path, *, wrappers: Sequence[str] = ("state_dict",)
-) -> dict[str, torch.Tensor]:
-    """Read the state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file; no code in it is run.
+    path: Path, *, pieces: Sequence[str], usual_key: str = "", usual_prefix: str = ""
+) -> StateDict:
+    """Read a model's weights from a ``.pth``, ``.pt`` or ``.safetensors`` file; run no code in it.
 
-    A dict under the first key of ``wrappers`` is unwrapped, as open_clip's checkpoints need; the
-    rest of the file is ignored.
+    Training programs save weights under a key (``state_dict``, ``model``, …) beside the
+    optimiser's state, and their names behind a word (``module.``). The weights are found by the
+    names of the model's pieces. One line says what was taken, unless that is as the publisher has
+    it.
+
+    Args:
+        path: The file.
+        pieces: First words of the names of the model's own weights.
+        usual_key: Key of the weights in the publisher's own files.
+        usual_prefix: Words before their names there.
 
     Raises:
-        WeightsError: If the file is missing, truncated, or holds anything but tensors.
+        WeightsError: If the file is missing or truncated, holds code, no weights, or several sets
+            of the model's weights.
     """
+    content = _read(path)
+    found = _find_weights(content, path, pieces)
+    if found.key not in ("", usual_key) or found.prefix not in ("", usual_prefix):
+        under = f" under {shown(found.key)}" if found.key else ""
+        behind = f", without {found.prefix!r} before their names" if found.prefix else ""
+        beside = [shown(key) for key in content if key != found.key] if found.key else []
+        rest = f"; {', '.join(beside[:_SHOWN])} left aside" if beside else ""
+        say(f"{path}: a training program's file; taken: the weights{under}{behind}{rest}")
+    return found.weights
+
+
+class _Found(NamedTuple):
+    key: str
+    """Key in the file; empty for the file itself."""
+    prefix: str
+    """Words that were taken from all names."""
+    weights: StateDict
+
+    @classmethod
+    def of(cls, key: str, weights: StateDict) -> _Found:
+        """Take the words away that training programs put before every name."""
+        prefix = ""
+        while added := _added_word(weights):
+            prefix += added
+            weights = {name.removeprefix(added): value for name, value in weights.items()}
+        return cls(key, prefix, weights)
+
+    def has_any(self, pieces: Sequence[str]) -> bool:
+        """Return whether one of a model's pieces is among the first words of the names."""
+        return any(not set(pieces).isdisjoint(name.split(".")[:3]) for name in self.weights)
+
+
+def _find_weights(content: object, path: Path, pieces: Sequence[str]) -> _Found:
+    """Return the one set of a model's weights in a file.
+
+    Raises:
+        WeightsError: If there is none, or there are several.
+    """
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: expected a state dict, names and tensors only")
+    if _is_state_dict(content):
+        return _Found.of("", content)
+    sets = [
+        _Found.of(key, value)
+        for key, value in content.items()
+        if isinstance(key, str) and _is_state_dict(value)
+    ]
+    own = [each for each in sets if each.has_any(pieces)]
+    if len(own) > 1:
+        keys = " and ".join(shown(each.key) for each in own)
+        raise WeightsError(
+            f"{path}: expected one set of weights, got {len(own)}, under {keys}; save the one you "
+            f"mean to a file of its own"
+        )
+    if not (own or sets):
+        keys = ", ".join(shown(key) for key in list(content)[:_SHOWN]) or "nothing"
+        raise WeightsError(
+            f"{path}: expected a state dict, names and tensors only, or one under a key; got {keys}"
+        )
+    return (own or sets)[0]
+
+
+def _added_word(weights: StateDict) -> str:
+    """Return a word that a training program put before all names; empty if there is none."""
+    return next((w for w in _ADDED if weights and all(n.startswith(w) for n in weights)), "")
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_weight, value.items()))
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - what the file holds
     if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no such file"
+        kind = kind_of(path) if path.exists() else "no such file"
         raise WeightsError(f"{path}: expected a weight file, got {kind}")
-    state: Any
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
+        return load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):  # the pickle opcode that names a class or function
             raise WeightsError(f"{path}: truncated or not a weight file") from None
         raise WeightsError(
             f"{path}: expected a file of tensors only, got a pickle that wants to run code; "
-            f"it was not loaded"
+            f"it was not loaded. Save the model's state dict alone, where it was trained"
         ) from None
     except Exception as error:  # the readers raise whatever a broken file leads them to
         if "TorchScript" in str(error):
@@ -50,12 +140,6 @@ def read_state_dict(
         raise WeightsError(
             f"{path}: truncated or not a weight file ({first_line(error)})"
         ) from None
-    if isinstance(state, dict):
-        wrapped = [state[key] for key in wrappers if isinstance(state.get(key), dict)]
-        state = wrapped[0] if wrapped else state
-    if not isinstance(state, dict) or not all(map(_is_weight, state.items())):
-        raise WeightsError(f"{path}: expected a state dict, names and tensors only")
-    return state
 
 
 def _is_weight(item: tuple[object, object]) -> bool:
@@ -105,7 +189,7 @@ def _numpy_numbers() -> list[Any]:
     return [np.dtype, *dtypes, *((function, name) for name in names)]
 
 
-def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
+def state_problems(state: StateDict, expected: StateDict) -> list[str]:
     """Return the differences of ``state`` from ``expected``, a phrase each."""
     problems = [f"missing {name}" for name in expected if name not in state]
     problems += [f"unexpected {name[:100]}" for name in state if name not in expected]
@@ -120,14 +204,23 @@ def state_problems(state: dict[str, torch.Tensor], expected: dict[str, torch.Ten
 
 
 def load_strictly(
-    model: torch.nn.Module, state: dict[str, torch.Tensor], *, path: Path, architecture: str
+    model: torch.nn.Module, state: StateDict, *, path: Path, architecture: str
 ) -> None:
     """Load ``state`` so that every weight of the model is set and none is left over.
+
+    A single number, as a logit scale, may be a list of one, or the reverse.
 
     Raises:
         WeightsError: If they do not fit; file, architecture and the first wrong weights are named.
     """
-    problems = state_problems(state, model.state_dict())
+    expected = model.state_dict()
+    state = {
+        name: value.reshape(expected[name].shape)
+        if name in expected and value.numel() == expected[name].numel() == 1
+        else value
+        for name, value in state.items()
+    }
+    problems = state_problems(state, expected)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(

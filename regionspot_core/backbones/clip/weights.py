@@ -16,6 +16,8 @@ from regionspot_core.support.weight_files import read_state_dict
 
 StateDict = dict[str, torch.Tensor]
 
+PIECES = ("visual", "image_encoder")
+"""First words of the names of an image tower's weights: open_clip's, Apple's."""
 OPENAI_EXTRAS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Entries of OpenAI's state dicts that are no weights; only theirs have them."""
 
@@ -38,7 +40,10 @@ def read_clip_weights(path: Path) -> ClipWeights:
     Raises:
         WeightsError: The file is missing, truncated, or holds code that is not OpenAI's.
     """
-    state = _read_official_archive(path) if _is_torchscript(path) else read_state_dict(path)
+    if _is_torchscript(path):
+        state = _read_official_archive(path)
+    else:
+        state = read_state_dict(path, pieces=PIECES, usual_key="state_dict")
     weights = {name: value for name, value in state.items() if name not in OPENAI_EXTRAS}
     return ClipWeights(weights, openai=state.keys() >= OPENAI_EXTRAS)
 

@@ -39,6 +39,8 @@ from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.support.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
+PIECES = ("image_encoder", "prompt_encoder", "mask_decoder")
+"""First words of the names of SAM's weights."""
 REGIONS_AT_ONCE = 32
 """Regions decoded together: the decoder makes an image embedding of each, 4 MiB apiece."""
 CPU_REGIONS_AT_ONCE = 8
@@ -226,7 +228,7 @@ def load_sam(
 
     path = _usual_file(name) if weights is None else Path(weights)
     with or_fetch_again(f"--sam {name}") if weights is None else nullcontext():
-        state = read_state_dict(path)
+        state = read_state_dict(path, pieces=PIECES)
     model = sam_model_registry[name]()
     load_strictly(model, state, path=path, architecture=f"SAM {name}")
     trained = None

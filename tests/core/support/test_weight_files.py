@@ -38,12 +38,16 @@ def wrapped(path: Path) -> None:
 @pytest.mark.parametrize("save", [as_zip, as_legacy, wrapped])
 def test_tensors_come_back_exactly(save: Callable[[Path], None], name: str, tmp_path: Path) -> None:
     save(tmp_path / name)
-    same(read_state_dict(tmp_path / name))
+    same(read(tmp_path / name))
 
 
 def test_safetensors_come_back_exactly(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "w.safetensors")
-    same(read_state_dict(tmp_path / "w.safetensors"))
+    same(read(tmp_path / "w.safetensors"))
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    return read_state_dict(path, pieces=("conv", "norm", "half"), usual_key="state_dict")
 
 
 def same(state: dict[str, torch.Tensor]) -> None:
@@ -80,7 +84,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(form: str, tmp_path
         torch.load(path, weights_only=False)
         target.unlink()
     with pytest.raises(WeightsError, match="wants to run code; it was not loaded"):
-        read_state_dict(path)
+        read(path)
     assert not target.exists()  # … and was not sprung
 
 
@@ -115,7 +119,7 @@ def numbers(path: Path) -> None:
 
 
 def nested(path: Path) -> None:
-    torch.save({"model": weights()}, path)
+    torch.save({"training": {"model": weights()}}, path)
 
 
 NOT_A_WEIGHT_FILE = "truncated or not a weight file"
@@ -143,7 +147,7 @@ def test_other_files_are_refused_with_the_reason(
     make(path)
     foreign = suffix == ".safetensors" and path.is_file()
     with pytest.raises(WeightsError, match=NOT_A_WEIGHT_FILE if foreign else message) as caught:
-        read_state_dict(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -160,10 +164,75 @@ def test_damage_never_raises_anything_else(zipped: bool, tmp_path: Path) -> None
             raw[draw.randrange(len(raw))] = draw.randrange(256)
         path.write_bytes(raw)
         try:
-            state = read_state_dict(path)
+            state = read(path)
         except WeightsError:
             continue
         assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+def named(before: str, **others: object) -> dict[str, object]:
+    return {before + name: value for name, value in weights().items()} | others
+
+
+ADAM = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"epoch": 3, "name": "run", "state_dict": named("module."), "optimizer": ADAM},
+            "the weights under 'state_dict', without 'module.' before their names; 'epoch', "
+            "'name', 'optimizer' left aside",
+        ),
+        (
+            {"model": weights(), "optimizer": ADAM, "epoch": 3},
+            "the weights under 'model'; 'optimizer', 'epoch' left aside",
+        ),
+        ({"model_state_dict": weights()}, "the weights under 'model_state_dict'"),
+        ({"ema": weights(), "step": torch.tensor(3)}, "the weights under 'ema'; 'step' left aside"),
+        (named("_orig_mod.module."), "the weights, without '_orig_mod.module.' before their names"),
+        # Other tensors beside: those with the model's names are meant.
+        (
+            {"state_dict": weights(), "criterion": {"centre": torch.ones(2)}},
+            None,
+        ),
+        (
+            {"criterion": {"centre": torch.ones(2)}, "net": weights()},
+            "the weights under 'net'; 'criterion' left aside",
+        ),
+    ],
+)
+def test_weights_are_found_in_what_training_programs_save(
+    content: object, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save(content, path)
+    same(read(path))
+    expected = f"{path}: a training program's file; taken: {said}\n" if said else ""
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"state_dict": weights(), "state_dict_ema": named("module.")},
+            "expected one set of weights, got 2, under 'state_dict' and 'state_dict_ema'; save the "
+            "one you mean to a file of its own",
+        ),
+        (
+            {"epoch": 1, "optimizer": ADAM},
+            "expected a state dict, names and tensors only, or one under a key; got 'epoch', "
+            "'optimizer'",
+        ),
+    ],
+)
+def test_what_is_meant_must_be_plain(content: object, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(WeightsError) as caught:
+        read(tmp_path / "w.pt")
+    assert str(caught.value) == f"{tmp_path / 'w.pt'}: {message}"
 
 
 def linear(width: int = 2) -> torch.nn.Module:
@@ -199,6 +268,16 @@ def test_another_architecture_is_named_by_its_first_weights(
     with pytest.raises(WeightsError, match=f"^w.pth: .*not the weights of SAM vit_b: {message}"):
         load_strictly(model, state, path=Path("w.pth"), architecture="SAM vit_b")
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+
+
+def test_a_single_number_may_be_a_list_of_one() -> None:
+    model = torch.nn.Module()
+    model.register_parameter("logit_scale", torch.nn.Parameter(torch.tensor(1.0)))
+    state = {"logit_scale": torch.tensor([4.5])}
+    load_strictly(model, state, path=Path("w.pt"), architecture="CLIP")
+    assert model.state_dict()["logit_scale"] == torch.tensor(4.5)
+    with pytest.raises(WeightsError, match=r"logit_scale is \(2,\), expected \(\)"):
+        load_strictly(model, {"logit_scale": torch.ones(2)}, path=Path("w.pt"), architecture="CLIP")
 
 
 def test_nothing_at_all_is_another_architecture() -> None:
