@@ -108,7 +108,7 @@ MISTAKES = [
     ([*EXTRACT, "list.json"], "expected an object with lists images, annotations, categories"),
     (
         ["extract", "run", "--images", "nothing", "--annotations", "lvis.json", "--out", "out"],
-        "none of the first 1 annotated images is there",
+        "none of the 1 annotated images is there",
     ),
     ([*EXTRACT, "lvis.json", "--sam", "vit_x"], "one of tiny, vit_b, vit_l, vit_h"),
     ([*EXTRACT, "lvis.json", "--sam", "vit_b"], "give --sam-checkpoint FILE"),

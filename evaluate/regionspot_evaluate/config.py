@@ -33,8 +33,8 @@ from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.support.arguments import (
     existing_file,
-    existing_folder,
     existing_head,
+    existing_images,
     existing_path,
     existing_store,
     writable_folder,
@@ -85,8 +85,9 @@ def absolute_source(proposals: str) -> str:
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
-    images: Annotated[Path, Flag(metavar="DIR", check=existing_folder)]
-    """Folder that the annotations' file names start from."""
+    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
+    """Folder that the annotations' file names start from, or a zip or tar of it; several as
+    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
     annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
     """LVIS annotation JSON."""
     heads: Heads

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
-from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.progress import Advance
@@ -58,6 +58,7 @@ def image_batches(config: EvaluateConfig, annotations: AnnotationSet) -> list[ra
 
 def classify_batches(
     config: EvaluateConfig,
+    source: ImageSource,
     annotations: AnnotationSet,
     proposals: list[Proposals] | None,
     classifiers: Classifiers,
@@ -71,7 +72,7 @@ def classify_batches(
     recorded with the reason.
     """
     positions = [position for batch in batches.values() for position in batch]
-    images = _read(config, annotations, classifiers, positions)
+    images = _read(config, source, annotations, classifiers, positions)
     for number, batch in batches.items():
         read = dict(zip(batch, islice(images, len(batch)), strict=True))
         records = _records(config, read, proposals, classifiers)
@@ -170,6 +171,7 @@ def _segment(
 
 def _read(
     config: EvaluateConfig,
+    source: ImageSource,
     annotations: AnnotationSet,
     classifiers: Classifiers,
     positions: Sequence[int],
@@ -178,13 +180,12 @@ def _read(
 
     def read(position: int) -> ReadImage:
         name = annotations.image_file[position]
-        path = config.images / name
         try:
             size = annotations.size(position)
-            image = read_image(path, size=size, max_pixels=config.max_pixels)
+            image = source.read(name, size=size, max_pixels=config.max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the record.
-            return ReadImage(failed=str(error).replace(str(path), name, 1))
+            return ReadImage(failed=str(error).replace(str(source.place(name)), name, 1))
         prepared = classifiers.backbones.prepare(image)
         return ReadImage(prepared, image if classifiers.baselines else None)
 

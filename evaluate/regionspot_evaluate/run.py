@@ -12,7 +12,7 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.distributed.shares import Shard
-from regionspot_core.imaging.images import require_images
+from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import ShowProgress, progress_line, say
 from regionspot_core.support.tables import counted
@@ -71,7 +71,15 @@ def run_evaluations(
     else:
         with _named(evaluation, WHOLE, backbones) as done:
             if done is not None:
-                gather(config, annotations, evaluation.names, folder, done, evaluation.form)
+                gather(
+                    config,
+                    evaluation.images,
+                    annotations,
+                    evaluation.names,
+                    folder,
+                    done,
+                    evaluation.form,
+                )
                 if done.failed:  # with --retry-failed these batches are done again
                     folder.set_aside()
                 else:
@@ -134,6 +142,7 @@ class _Evaluation:
     """Everything that is read and checked before any model is loaded."""
 
     config: EvaluateConfig
+    images: ImageSource
     annotations: AnnotationSet
     scorer: Scorer
     proposals: list[Proposals] | None
@@ -149,10 +158,11 @@ class _Evaluation:
 def _prepare(config: EvaluateConfig) -> _Evaluation:
     require_folder_or_nothing(config.out)
     names = head_names(config.heads)
-    table = read_table(config.annotations, images=config.images, masks=True)
+    images = open_images(config.images)
+    table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
     scorer = PROTOCOL_TABLE[config.protocol[0]].create(table, BOTH, config.scorer)
-    require_images(config.images, annotations.image_file)
+    images.require(annotations.image_file)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
@@ -161,7 +171,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     if config.retry_failed:
         folder.take_up()
     form = RecordForm.create(config, annotations, image_batches(config, annotations))
-    return _Evaluation(config, annotations, scorer, proposals, names, folder, form)
+    return _Evaluation(config, images, annotations, scorer, proposals, names, folder, form)
 
 
 @contextmanager
@@ -205,6 +215,7 @@ def _named(
             with show("evaluate", total=total, unit="images", start=start) as advance:
                 classify_batches(
                     config,
+                    evaluation.images,
                     annotations,
                     evaluation.proposals,
                     classifiers,

@@ -27,7 +27,7 @@ from regionspot_core.distributed.ray_cluster import (
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.support.arguments import existing_file, existing_folder, existing_path
+from regionspot_core.support.arguments import existing_file, existing_images, existing_path
 from regionspot_core.support.options import Flag
 from regionspot_core.text.class_text import TextConfig
 
@@ -46,8 +46,9 @@ def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
 class ExtractConfig(Config):
     """One extraction: images and annotations in, one store out."""
 
-    images: Annotated[Path, Flag(metavar="DIR", check=existing_folder)]
-    """Folder that the annotations' file names start from."""
+    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
+    """Folder that the annotations' file names start from, or a zip or tar of it; several as
+    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
     annotations: Annotated[Path, Flag(metavar="FILE|DIR", check=existing_path)]
     """COCO, LVIS, Objects365, V3Det (JSON), CSV of boxes, OpenImages, Pascal VOC or ODinW."""
     out: Annotated[Location, Flag(metavar="STORE")]

@@ -18,7 +18,7 @@ from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.fingerprint import Fingerprint
-from regionspot_core.imaging.images import require_images
+from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank, paper_text
 from regionspot_extract.config import ExtractConfig
@@ -33,6 +33,7 @@ class Extraction:
     """Everything an extraction needs, loaded and checked."""
 
     config: ExtractConfig
+    images: ImageSource
     annotations: AnnotationSet
     backbones: Backbones
     pictures: PictureReader
@@ -61,8 +62,9 @@ def prepare(
     began = time.perf_counter()
     for device_name in config.devices:
         require_device(device_name)
-    annotations = read_annotations(config.annotations, images=config.images)
-    require_images(config.images, annotations.image_file)
+    images = open_images(config.images)
+    annotations = read_annotations(config.annotations, images=images)
+    images.require(annotations.image_file)
     backbones = backbones or load_backbones(config.backbones)
     keep = config.keep
     plan = CachePlan(
@@ -74,7 +76,7 @@ def prepare(
     device = Runtime.create(config.backbones.device).device
     transfer = DeviceTransfer(device)
     pictures = PictureReader(
-        config.images,
+        images,
         annotations,
         backbones,
         flip=keep.flip,
@@ -86,7 +88,7 @@ def prepare(
     encoder = Encoder(backbones, annotations, plan, transfer=transfer, clock=clock)
     seconds = time.perf_counter() - began
     return Extraction(
-        config, annotations, backbones, pictures, encoder, plan, device, clock, seconds
+        config, images, annotations, backbones, pictures, encoder, plan, device, clock, seconds
     )
 
 
@@ -122,6 +124,6 @@ def ingredients(extraction: Extraction) -> Ingredients:
             "precision": config.backbones.precision,
         },
         "image_bytes": lambda: file_bytes(
-            config.images, annotations.image_file, workers=config.workers
+            extraction.images, annotations.image_file, workers=config.workers
         ),
     }

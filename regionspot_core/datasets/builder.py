@@ -23,6 +23,7 @@ from regionspot_core.datasets.masks import MaskColumn
 from regionspot_core.datasets.table import AnnotationTable, Obstacles
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 
 
@@ -132,13 +133,13 @@ class AnnotationBuilder:
         if self._masks is not None:
             self._add_mask(self._masks, annotation_id, segmentation)
 
-    def read_sizes(self, images: Path | None) -> bytes:
+    def read_sizes(self, images: ImageSource | None) -> bytes:
         """Read the headers of the images that were added without a size.
 
         Images that are missing or cannot be read are left out of the table and counted.
 
         Args:
-            images: The folder of images; None where it is not known: then models and masks cannot
+            images: The images; None where it is not known: then models and masks cannot
                 have such images, only scorers of boxes.
 
         Returns:
@@ -163,8 +164,9 @@ class AnnotationBuilder:
         size = np.array(read_sizes(images, names), dtype=np.int64).reshape(-1, 2)
         if not size.any() and len(names) == len(self._image_id):
             raise AnnotationError(
-                f"{images}: none of the {len(names):,} images that {self._path} annotates can be "
-                f"read there ({names[0]}, …); give the folder that the file names start from"
+                f"{images.location}: none of the {len(names):,} images that {self._path} "
+                f"annotates can be read there ({names[0]}, …); give the folder that the file "
+                f"names start from"
             )
         self._unreadable = np.zeros(len(self._image_id), dtype=np.bool_)
         for position, sides in zip(self._unsized, size.tolist(), strict=True):

@@ -26,6 +26,7 @@ from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import FREQUENCIES, Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 
 Entry = dict[str, Any]
@@ -42,7 +43,9 @@ def find_coco(path: Path) -> Path | None:
     return None if path.is_dir() else path
 
 
-def read_coco(path: Path, *, images: Path | None = None, masks: bool = False) -> AnnotationTable:
+def read_coco(
+    path: Path, *, images: ImageSource | None = None, masks: bool = False
+) -> AnnotationTable:
     """Read a JSON file of COCO's layout.
 
     LVIS v1's ``coco_url`` gives the file name where ``file_name`` is missing, its split folder
@@ -50,7 +53,7 @@ def read_coco(path: Path, *, images: Path | None = None, masks: bool = False) ->
 
     Args:
         path: The file.
-        images: The folder of images, from whose headers the sizes that the file lacks are taken.
+        images: The images, from whose headers the sizes that the file lacks are taken.
         masks: Whether to keep the annotations' masks.
 
     Raises:
@@ -191,7 +194,7 @@ class _Rows:
         except OverflowError:
             raise self._malformed(number, "x, y, width, height as bbox", box) from None
 
-    def table(self, sha256: str, images: Path | None) -> AnnotationTable:
+    def table(self, sha256: str, images: ImageSource | None) -> AnnotationTable:
         """Return everything that was added, checked."""
         sizes = self._builder.read_sizes(images)
         if sizes:

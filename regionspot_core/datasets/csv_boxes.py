@@ -15,6 +15,7 @@ from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 
 COLUMNS = ("file", "x1", "y1", "x2", "y2", "name")
 
@@ -37,7 +38,7 @@ def find_csv_boxes(path: Path) -> Path | None:
 
 
 def read_csv_boxes(
-    path: Path, *, images: Path | None = None, masks: bool = False
+    path: Path, *, images: ImageSource | None = None, masks: bool = False
 ) -> AnnotationTable:
     """Read a CSV file with a header that names at least :data:`COLUMNS`, in any order.
 
@@ -47,7 +48,7 @@ def read_csv_boxes(
 
     Args:
         path: The file.
-        images: The folder of images, from whose headers the sizes are taken.
+        images: The images, from whose headers the sizes are taken.
         masks: Whether to keep masks, of which there are none.
 
     Raises:

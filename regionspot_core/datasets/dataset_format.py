@@ -9,13 +9,14 @@ from typing import Protocol
 
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.sources import ImageSource
 
 
 class ReadTable(Protocol):
     """A format's reader of annotations."""
 
-    def __call__(self, path: Path, *, images: Path | None, masks: bool) -> AnnotationTable:
-        """Read the file ``path``; ``images`` is the folder of images, if it is known.
+    def __call__(self, path: Path, *, images: ImageSource | None, masks: bool) -> AnnotationTable:
+        """Read the file ``path``; ``images`` are its images, if they are known.
 
         Raises:
             AnnotationError: If the file is missing or malformed.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from regionspot_core.errors import ImageError
-from regionspot_core.imaging.images import opened_image
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.prefetch import in_batches, map_ahead
 from regionspot_core.support.progress import progress_line
@@ -16,11 +15,11 @@ FILES_A_TASK = 64
 NOT_READABLE: Size = (0, 0)
 
 
-def read_sizes(folder: Path, names: Sequence[str]) -> list[Size]:
+def read_sizes(images: ImageSource, names: Sequence[str]) -> list[Size]:
     """Return height and width of each file as its pixels are stored; 0, 0 if unreadable."""
 
     def sizes(batch: list[str]) -> list[Size]:
-        return [_size(folder / name) for name in batch]
+        return [_size(images, name) for name in batch]
 
     found: list[Size] = []
     with progress_line("sizes", total=len(names), unit="images") as advance:
@@ -30,9 +29,8 @@ def read_sizes(folder: Path, names: Sequence[str]) -> list[Size]:
     return found
 
 
-def _size(path: Path) -> Size:
+def _size(images: ImageSource, name: str) -> Size:
     try:
-        with opened_image(path) as image:
-            return image.height, image.width
+        return images.size(name)
     except ImageError:
         return NOT_READABLE

@@ -17,6 +17,7 @@ from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
@@ -47,7 +48,7 @@ def find_openimages(folder: Path) -> Path | None:
 def read_openimages(
     path: Path,
     *,
-    images: Path | None = None,
+    images: ImageSource | None = None,
     masks: bool = False,
 ) -> AnnotationTable:
     """Read OpenImages boxes, with the class descriptions and image sizes beside them.
@@ -58,7 +59,7 @@ def read_openimages(
 
     Args:
         path: The CSV file of boxes.
-        images: The folder of images, from whose headers sizes are taken where no
+        images: The images, from whose headers sizes are taken where no
             ``image-sizes.csv`` (ImageID, Width, Height) lies beside the boxes. Images that it lacks
             or that cannot be read are left out and counted.
         masks: Whether to keep masks, of which there are none.

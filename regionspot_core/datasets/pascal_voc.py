@@ -21,6 +21,7 @@ from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.input_files import read_lines
 
@@ -38,7 +39,9 @@ def find_voc(path: Path) -> Path | None:
     return path if path.is_dir() and any(_folder(path).glob("*.xml")) else None
 
 
-def read_voc(path: Path, *, images: Path | None = None, masks: bool = False) -> AnnotationTable:
+def read_voc(
+    path: Path, *, images: ImageSource | None = None, masks: bool = False
+) -> AnnotationTable:
     """Read a folder of XML files, or those that a split lists.
 
     VOC counts pixels from 1 and its corners are inside the box: a box from xmin to xmax reaches
@@ -49,7 +52,7 @@ def read_voc(path: Path, *, images: Path | None = None, masks: bool = False) -> 
 
     Args:
         path: As :func:`find_voc` returns it.
-        images: The folder of images, for the sizes that files lack.
+        images: The images, for the sizes that files lack.
         masks: Whether to keep masks, of which there are none.
 
     Raises:

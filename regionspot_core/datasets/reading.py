@@ -15,6 +15,7 @@ from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import ImageSource
 
 FORMATS: list[DatasetFormat] = [OPENIMAGES, CSV_BOXES, PASCAL_VOC, ODINW, COCO]
 """Formats in the order they are asked; the first that finds its file at a path reads it."""
@@ -30,14 +31,16 @@ def annotation_suffixes() -> tuple[str, ...]:
     return tuple(dict.fromkeys(suffix for each in FORMATS for suffix in each.suffixes))
 
 
-def read_table(path: Path, *, images: Path | None = None, masks: bool = False) -> AnnotationTable:
+def read_table(
+    path: Path, *, images: ImageSource | None = None, masks: bool = False
+) -> AnnotationTable:
     """Read a data set's annotations, for models and scorers alike.
 
     Args:
         path: A JSON file of COCO's layout (COCO, LVIS, Objects365, V3Det), a CSV file of boxes
             (OpenImages' or ``file, x1, y1, x2, y2, name``), a folder that holds one of these
             (ODinW's folders, for one), or Pascal VOC's folder or split.
-        images: The folder of images, from whose headers the sizes that a format lacks are taken.
+        images: The images, from whose headers the sizes that a format lacks are taken.
         masks: Whether to keep the annotations' masks, where the format has them.
 
     Raises:
@@ -48,7 +51,7 @@ def read_table(path: Path, *, images: Path | None = None, masks: bool = False) -
 
 
 def read_annotations(
-    path: Path, *, images: Path | None = None, masks: bool = False
+    path: Path, *, images: ImageSource | None = None, masks: bool = False
 ) -> AnnotationSet:
     """Read a data set's images and boxes for models; as :func:`read_table`, its regions alone."""
     return read_table(path, images=images, masks=masks).regions()

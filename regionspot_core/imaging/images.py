@@ -1,4 +1,4 @@
-"""Finding image files and reading them to RGB pixels."""
+"""Decoding image files to RGB pixels."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from regionspot_core.errors import ImageError, InputError
+from regionspot_core.errors import ImageError
 from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
 from regionspot_core.support.error_text import one_line
 from regionspot_core.support.input_files import open_input
 
+OpenFile = Callable[[], BinaryIO]
+"""Function that opens a file to read its bytes from any place in it."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,35 +34,36 @@ _TURNS = {
 """Transpositions that show a picture upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
-def require_images(folder: Path, files: Sequence[str]) -> None:
-    """Refuse a folder that holds none of a data set's first images: surely the wrong one.
+def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """Decode the image file ``path`` to uint8 (H, W, 3) RGB; see :func:`decode_image`.
 
     Raises:
-        InputError: The folder is missing, or none of the first 100 files is in it.
+        ImageError: As there.
     """
-    if not folder.is_dir():
-        raise InputError(f"--images {folder}: expected a folder of images, found none")
-    first = files[:100]
-    if not any(os.path.isfile(folder / name) for name in first):  # noqa: PTH113 - Path.is_file raises where a name is too long
-        raise InputError(
-            f"--images {folder}: none of the first {len(first)} annotated images is there "
-            f"({first[0]}, …); give the folder that the file names start from"
-        )
+    return decode_image(lambda: open_input(path), path, size=size, max_pixels=max_pixels)
 
 
-def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:
-    """Decode ``path`` to uint8 (H, W, 3) RGB.
+def decode_image(
+    open_file: OpenFile, place: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS
+) -> RGBImage:
+    """Decode an image file to uint8 (H, W, 3) RGB.
 
     With a ``size`` (height, width), pixels are taken as stored, as COCO's and LVIS's annotations
     count them; where it fits only the picture turned by its EXIF orientation, it is turned. Without
     one the picture is turned as viewers show it. An image of more than ``max_pixels`` is refused
     before it is decoded.
 
+    Args:
+        open_file: Opens the file.
+        place: Where it is, for messages, which begin with it.
+        size: Annotated height and width.
+        max_pixels: The largest number of pixels.
+
     Raises:
         ImageError: The file is missing, truncated, no regular file, not an image of 8 or 16 bits,
             too large, or not of the annotated size.
     """
-    with opened_image(path) as file:
+    with opened_image(open_file, place) as file:
         if size is not None and size not in ((file.height, file.width), (file.width, file.height)):
             raise _other_size((file.height, file.width), size)
         if file.width * file.height > max_pixels:
@@ -79,37 +82,38 @@ def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PI
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(open_file: OpenFile, place: Path) -> Iterator[Image.Image]:
     """Open an image file: its size is known, its pixels are not decoded yet.
 
-    What goes wrong inside is raised as an :class:`ImageError` that begins with the path.
+    What goes wrong inside is raised as an :class:`ImageError` that begins with the place.
 
     Raises:
         ImageError: The file is missing, no regular file, empty, or no image of a known format.
     """
     try:
-        with open_input(path) as raw, _PILLOW_QUIET:
-            if not os.fstat(raw.fileno()).st_size:
+        with open_file() as raw, _PILLOW_QUIET:
+            if not raw.seek(0, os.SEEK_END):
                 raise ImageError("expected an image, got an empty file")
+            raw.seek(0)
             with Image.open(raw) as image:
                 if image.format == "EPS":  # Pillow would have Ghostscript run it: it is a program
                     raise ImageError("expected an image of pixels, got PostScript")
                 yield image
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{place}: {error}") from None
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such image file") from None
+        raise ImageError(f"{place}: no such image file") from None
     except IsADirectoryError:
-        raise ImageError(f"{path}: expected an image, got a folder") from None
+        raise ImageError(f"{place}: expected an image, got a folder") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: the image cannot be decoded (no known format)") from None
+        raise ImageError(f"{place}: the image cannot be decoded (no known format)") from None
     except OSError as error:
         reason = error.strerror or one_line(error)
-        raise ImageError(f"{path}: the image cannot be decoded ({reason})") from None
+        raise ImageError(f"{place}: the image cannot be decoded ({reason})") from None
     except MemoryError:
-        raise ImageError(f"{path}: the image cannot be decoded (memory ran out)") from None
+        raise ImageError(f"{place}: the image cannot be decoded (memory ran out)") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise ImageError(f"{path}: the image cannot be decoded ({one_line(error)})") from None
+        raise ImageError(f"{place}: the image cannot be decoded ({one_line(error)})") from None
 
 
 def _other_size(found: Size, annotated: Size | None) -> ImageError:

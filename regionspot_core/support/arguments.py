@@ -59,7 +59,14 @@ def _bounded(then: Any) -> Any:  # noqa: ANN401
     return check
 
 
-def existing(what: str, *, folder: bool = False, file: bool = False, url: bool = False) -> Any:  # noqa: ANN401
+def existing(
+    what: str,
+    *,
+    folder: bool = False,
+    file: bool = False,
+    url: bool = False,
+    pattern: bool = False,
+) -> Any:  # noqa: ANN401
     """Return the callback of an option that refuses a path where nothing of that kind is.
 
     A pipe, a socket or a device is never of that kind: it could be waited for endlessly.
@@ -69,6 +76,7 @@ def existing(what: str, *, folder: bool = False, file: bool = False, url: bool =
         folder: Whether a folder will do.
         file: Whether a regular file will do.
         url: Whether a URL will do; nothing looks whether it is there.
+        pattern: Whether a text with ``*``, ``?``, ``[…]`` or ``{…}`` will do; likewise.
 
     Raises:
         InputError: By the callback, if there is none; the option is named.
@@ -80,6 +88,8 @@ def existing(what: str, *, folder: bool = False, file: bool = False, url: bool =
             path = Path(each) if each is not None else None
             if path is None or (url and "://" in str(each)):
                 continue
+            if pattern and not path.exists() and re.search(r"[*?\[{]", str(each)):
+                continue
             if not ((folder and path.is_dir()) or (file and path.is_file())):
                 raise InputError(f"{_name(param)} {each}: expected {what}, found {kind_of(path)}")
         return value
@@ -89,6 +99,9 @@ def existing(what: str, *, folder: bool = False, file: bool = False, url: bool =
 
 existing_folder = existing("a folder", folder=True)
 existing_file = existing("a file", file=True)
+existing_images = existing(
+    "a folder of images, or a zip or tar of them", folder=True, file=True, pattern=True
+)
 existing_path = existing("a file or a folder", file=True, folder=True)
 existing_store = existing("a feature cache, the folder or URL of a store", folder=True, url=True)
 existing_head = existing(

@@ -293,7 +293,7 @@ def test_what_the_run_recorded_is_used(world: dict[str, Path]) -> None:
 def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not say which .* give --annotations"):
         report(world, "run", annotations=None)
-    with pytest.raises(InputError, match="expected the folder of images"):
+    with pytest.raises(InputError, match="expected a folder of images"):
         report(world, "run", images=tmp_path / "none")
     with pytest.raises(InputError, match=r"ends in \.html"):
         report(world, "run", out=tmp_path / "report.pdf")

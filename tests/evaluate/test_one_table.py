@@ -22,6 +22,7 @@ from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.reading import FORMATS, read_annotations, register_format
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.imaging.sources import ImageSource
 
 Opens = Callable[..., Counter[str]]
 
@@ -78,9 +79,9 @@ def test_run_opens_the_annotations_and_each_results_file_once(
     assert (found["baseline_clip_crop.json"], found["detections.json"]) == (1, 2)
 
 
-def read_lines(path: Path, *, images: Path | None, masks: bool) -> AnnotationTable:
+def read_lines(path: Path, *, images: ImageSource | None, masks: bool) -> AnnotationTable:
     """Read lines of ``file class x y width height`` of images of 9 × 9 pixels."""
-    assert images is None or images.is_dir()
+    assert images is None or images.contains("a.png")
     builder, names = AnnotationBuilder(path, masks=masks), list[str]()
     for number, line in enumerate(path.read_text().splitlines(), 1):
         file, name, *box = line.split()

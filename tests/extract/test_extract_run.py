@@ -253,7 +253,7 @@ def test_features_that_are_not_finite_name_the_image(
 
 
 def test_a_wrong_image_folder_is_refused_at_once(world: World, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none of the first 30 annotated images is there"):
+    with pytest.raises(InputError, match="none of the 30 annotated images is there"):
         run_extraction(make_config(world, tmp_path / "s", images=tmp_path))
     assert not (tmp_path / "s").exists()
 

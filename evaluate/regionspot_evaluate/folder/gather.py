@@ -13,7 +13,7 @@ import numpy as np
 
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import InputError
-from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.lettering import Lettering
 from regionspot_core.support.optional_picture import optional_picture
@@ -30,6 +30,7 @@ from regionspot_evaluate.scoring.classification import RegionNaming
 
 def gather(
     config: EvaluateConfig,
+    images: ImageSource,
     annotations: AnnotationSet,
     names: list[str],
     folder: RunFolder,
@@ -61,7 +62,7 @@ def gather(
                     if record.position in shown and len(record.boxes):
                         with optional_picture(folder.path / GALLERY):
                             of_image = [
-                                _picture(config, annotations, record, answer)
+                                _picture(config, images, annotations, record, answer)
                                 for answer in record.heads
                             ]
                             for of_head, picture in zip(pictures, of_image, strict=True):
@@ -208,13 +209,17 @@ def _shown_images(count: int, shown: int) -> frozenset[int]:
 
 
 def _picture(
-    config: EvaluateConfig, annotations: AnnotationSet, record: ImageRecord, answer: Answer
+    config: EvaluateConfig,
+    images: ImageSource,
+    annotations: AnnotationSet,
+    record: ImageRecord,
+    answer: Answer,
 ) -> Picture:
-    path = config.images / annotations.image_file[record.position]
+    name = annotations.image_file[record.position]
     size = annotations.size(record.position)
     names, frequencies = annotations.vocabulary.names, annotations.vocabulary.frequencies
     return Picture(
-        image=shrunk(read_image(path, size=size, max_pixels=config.max_pixels)),
+        image=shrunk(images.read(name, size=size, max_pixels=config.max_pixels)),
         size=size,
         boxes=record.boxes,
         masks=[mask for mask in record.masks if mask is not None],

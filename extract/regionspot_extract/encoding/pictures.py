@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
-from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.terminal import printable
 from regionspot_extract.encoding.stages import READ, Clock, no_clock
@@ -40,7 +39,7 @@ class PictureReader:
 
     def __init__(
         self,
-        folder: Path,
+        images: ImageSource,
         annotations: AnnotationSet,
         backbones: Backbones,
         *,
@@ -50,7 +49,7 @@ class PictureReader:
         transfer: DeviceTransfer,
         clock: Clock = no_clock,
     ) -> None:
-        self._folder = folder
+        self._images = images
         self._annotations = annotations
         self._backbones = backbones
         self._flip = flip
@@ -89,39 +88,31 @@ class PictureReader:
         self, position: int, *, planned_bytes: NDArray[np.int64] | None
     ) -> Picture | FailedImage:
         name = self._annotations.image_file[position]
-        path = self._folder / name
         try:
             if planned_bytes is not None:
-                _require_bytes(path, int(planned_bytes[position]))
+                self._require_bytes(name, int(planned_bytes[position]))
             size = self._annotations.size(position)
-            image = read_image(path, size=size, max_pixels=self._max_pixels)
+            image = self._images.read(name, size=size, max_pixels=self._max_pixels)
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
-            reason = str(error).replace(f"{path}: ", "", 1)
+            reason = str(error).replace(f"{self._images.place(name)}: ", "", 1)
             return FailedImage(position, name, printable(reason))
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
         return Picture(position, tuple(self._transfer.pin(view) for view in views))
 
+    def _require_bytes(self, name: str, planned: int) -> None:
+        now = self._images.file_bytes(name)
+        if planned != UNKNOWN and now not in (None, planned):
+            raise ImageError(
+                f"{self._images.place(name)}: the file changed since the store was planned "
+                f"({planned:,} bytes then, {now:,} now)"
+            )
 
-def file_bytes(folder: Path, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
+
+def file_bytes(images: ImageSource, files: Sequence[str], *, workers: int) -> NDArray[np.int64]:
     """Return the bytes of each file, (I,); :data:`UNKNOWN` where there is none."""
-    sizes = map_ahead(lambda name: _bytes(folder / name), files, workers=workers)
-    return np.fromiter(sizes, dtype=np.int64, count=len(files))
-
-
-def _require_bytes(path: Path, planned: int) -> None:
-    found = _bytes(path)
-    if UNKNOWN not in (planned, found) and planned != found:
-        raise ImageError(
-            f"{path}: the file changed since the store was planned ({planned:,} bytes then, "
-            f"{found:,} now)"
-        )
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return UNKNOWN
+    sizes = map_ahead(images.file_bytes, files, workers=workers)
+    known = (UNKNOWN if size is None else size for size in sizes)
+    return np.fromiter(known, dtype=np.int64, count=len(files))

@@ -7,6 +7,7 @@ from png_headers import save_png_header
 
 from regionspot_core.datasets.reading import read_annotations, read_table
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import open_images
 
 HEADER = "file,x1,y1,x2,y2,name"
 
@@ -21,7 +22,7 @@ def test_corners_become_boxes(tmp_path: Path) -> None:
     lines = ["b/1.png,10,5,30.5,15,dog", "a.png,,,,,", '"b/1.png",0,0,1,1,"cat, big"', ""]
     save_png_header(tmp_path / "b/1.png", 20, 30)
     save_png_header(tmp_path / "a.png", 7, 9)
-    data = read_annotations(write(tmp_path, *lines), images=tmp_path)
+    data = read_annotations(write(tmp_path, *lines), images=open_images(tmp_path))
     assert data.image_file == ("b/1.png", "a.png")
     assert data.image_size.tolist() == [[20, 30], [7, 9]]
     assert data.box.tolist() == [[10, 5, 30, 15], [0, 0, 1, 1]]  # the first clipped
@@ -59,5 +60,5 @@ def test_a_malformed_file_is_refused_in_one_sentence(
     lines: list[str], header: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(AnnotationError, match=message) as caught:
-        read_annotations(write(tmp_path, *lines, header=header), images=tmp_path)
+        read_annotations(write(tmp_path, *lines, header=header), images=open_images(tmp_path))
     assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from regionspot_core.datasets.reading import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import open_images
 
 HEADER = (
     "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,"
@@ -77,7 +78,7 @@ def from_headers(release: Release) -> None:
 @pytest.mark.parametrize("sizes", [from_list, from_headers])
 def test_boxes_become_pixels(sizes: Callable[[Release], None], release: Release) -> None:
     sizes(release)
-    data = read_annotations(release.boxes, images=release.images)
+    data = read_annotations(release.boxes, images=open_images(release.images))
     assert data.image_file == (f"{FIRST}.jpg", f"{HIGH}.jpg", f"{LAST}.jpg")
     assert data.image_id.tolist() == [0x000026E7EE790996, -2, 0x000062A39995E348]
     assert [data.size(i) for i in range(3)] == [(40, 80), (9, 7), (20, 10)]
@@ -126,7 +127,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(release: Release) -
     release.sizes.unlink()
     release.save_images(HIGH, LAST)
     (release.images / f"{LAST}.jpg").write_bytes(b"<html>")
-    data = read_annotations(release.boxes, images=release.images)
+    data = read_annotations(release.boxes, images=open_images(release.images))
     assert data.image_file == (f"{HIGH}.jpg",)
     assert len(data.box) == 0
     assert data.dropped == {"group of": 1, "empty box": 0, "images not readable": 2}
@@ -134,7 +135,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(release: Release) -
 
 def test_the_fingerprint_covers_every_file(release: Release) -> None:
     def fingerprint() -> str:
-        return read_annotations(release.boxes, images=release.images).sha256
+        return read_annotations(release.boxes, images=open_images(release.images)).sha256
 
     first = fingerprint()
     files = release.boxes.read_bytes(), release.classes.read_bytes(), release.sizes.read_bytes()
@@ -212,7 +213,7 @@ def test_a_malformed_release_is_refused_in_one_sentence(
 ) -> None:
     spoil(release)
     with pytest.raises(AnnotationError, match=message) as caught:
-        read_annotations(release.boxes, images=release.images)
+        read_annotations(release.boxes, images=open_images(release.images))
     assert "\n" not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
 from regionspot_core.datasets.pascal_voc import fromstring
 from regionspot_core.datasets.reading import read_annotations, read_vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import open_images
 
 SIZE = "<size><width>40</width><height>30</height><depth>3</depth></size>"
 
@@ -47,14 +48,14 @@ def voc(tmp_path: Path) -> Path:
 
 
 def test_a_folder(voc: Path) -> None:
-    data = read_annotations(voc, images=voc / "JPEGImages")
+    data = read_annotations(voc, images=open_images(voc / "JPEGImages"))
     assert data.image_file == ("a.png", "b.jpeg", "c.png")
     assert data.image_size.tolist() == [[30, 40], [30, 40], [20, 50]]
     assert data.vocabulary.names == ("cat", "dog", "zebra")
     assert data.box.tolist() == [[0, 0, 40, 30], [1, 1, 3, 3], [10.5, 0, 50, 2]]
     assert data.class_index.tolist() == [1, 2, 0]
     assert data.dropped == {"difficult": 1, "empty box": 0, "images not readable": 0}
-    inner = read_annotations(voc / "Annotations", images=voc / "JPEGImages")
+    inner = read_annotations(voc / "Annotations", images=open_images(voc / "JPEGImages"))
     assert inner.box.tolist() == data.box.tolist()
 
 
@@ -69,7 +70,7 @@ def test_a_split_has_the_classes_of_all(voc: Path) -> None:
 def test_boxes_are_those_of_supervision(voc: Path) -> None:
     content = (voc / "Annotations/a.xml").read_bytes()
     expected, _ = detections_from_xml_obj(fromstring(content), [], (40, 30))
-    data = read_annotations(voc, images=voc / "JPEGImages")
+    data = read_annotations(voc, images=open_images(voc / "JPEGImages"))
     np.testing.assert_allclose(data.box[data.regions(0)], expected.xyxy[:1])
 
 
@@ -97,7 +98,7 @@ DOCTYPE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
 def test_a_malformed_file_is_refused_in_one_sentence(content: str, message: str, voc: Path) -> None:
     (voc / "Annotations/b.xml").write_text(content)
     with pytest.raises(AnnotationError, match=message) as caught:
-        read_annotations(voc, images=voc / "JPEGImages")
+        read_annotations(voc, images=open_images(voc / "JPEGImages"))
     assert "\n" not in str(caught.value)
 
 

@@ -17,6 +17,7 @@ from png_headers import save_png_header
 
 from regionspot_core.datasets.reading import read_table, read_vocabulary
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.imaging.sources import open_images
 
 NAMES = ("a cat", "dog, big", "é<猫>&")
 
@@ -145,7 +146,7 @@ def test_a_format_reads_as_coco_does(write: Write, crowds: str | None, data: lis
             save_png_header(folder / file_name(number), *scene.size)
         path = write(folder, data)
         coco = read_table(write_coco(folder, data))
-        table = read_table(path, images=folder)
+        table = read_table(path, images=open_images(folder))
         read, expected = table.regions(), coco.regions()
         assert comparable(read, crowds or "crowd") == comparable(expected, "crowd")
         np.testing.assert_allclose(read.box, expected.box, rtol=0, atol=1e-3)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from regionspot_core.datasets.reading import read_annotations, read_table
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.sources import open_images
 
 RLE = {"size": [30, 40], "counts": [0, 1200]}
 
@@ -54,18 +55,18 @@ def test_sizes_come_from_the_headers(sizes: dict[str, Any], tmp_path: Path) -> N
     path = write(tmp_path, **sizes)
     save_image(tmp_path, 1)
     save_image(tmp_path, 2)
-    data = read_annotations(path, images=tmp_path, masks=True)
+    data = read_annotations(path, images=open_images(tmp_path), masks=True)
     assert data.image_size.tolist() == [[30, 40]] * 2
     assert data.box.tolist() == [[10, 5, 40, 15]] * 2  # clipped to 40 pixels
     assert data.dropped == {"crowd": 0, "empty box": 0, "images not readable": 0}
     save_image(tmp_path, 1, (41, 30))
-    assert read_annotations(path, images=tmp_path).sha256 != data.sha256
+    assert read_annotations(path, images=open_images(tmp_path)).sha256 != data.sha256
 
 
 def test_an_image_that_is_missing_is_left_out_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path)
     save_image(tmp_path, 2)
-    data = read_annotations(path, images=tmp_path, masks=True)
+    data = read_annotations(path, images=open_images(tmp_path), masks=True)
     assert data.image_file == ("deep/2.png",)
     assert data.annotation_id.tolist() == [2]
     assert data.dropped["images not readable"] == 1
@@ -73,13 +74,13 @@ def test_an_image_that_is_missing_is_left_out_and_counted(tmp_path: Path) -> Non
     assert data.negative[0].tolist() == [1]  # of image 2: class b
     assert data.masks is not None
     assert data.masks.rle(0)["size"] == [30, 40]  # type: ignore[index]
-    truth = read_table(path, images=tmp_path).truth(federated=False)
+    truth = read_table(path, images=open_images(tmp_path)).truth(federated=False)
     assert truth.region_id.tolist() == [2]
 
 
 def test_all_missing_is_the_wrong_folder(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"none of the 2 images .* \(deep/1\.png, …\); give"):
-        read_annotations(write(tmp_path), images=tmp_path)
+        read_annotations(write(tmp_path), images=open_images(tmp_path))
 
 
 def test_boxes_are_scored_without_sizes_and_masks_are_not(tmp_path: Path) -> None:
@@ -92,4 +93,4 @@ def test_boxes_are_scored_without_sizes_and_masks_are_not(tmp_path: Path) -> Non
 
 def test_names_of_other_systems(tmp_path: Path) -> None:
     path = write(tmp_path, file_name="deep\\1.png", width=40, height=30)
-    assert set(read_annotations(path, images=tmp_path).image_file) == {"deep/1.png"}
+    assert set(read_annotations(path, images=open_images(tmp_path)).image_file) == {"deep/1.png"}

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.support.arguments import existing_folder, existing_path
+from regionspot_core.support.arguments import existing_images, existing_path
 from regionspot_core.support.options import Flag
 
 
@@ -26,9 +26,10 @@ class ReportConfig(Config):
     ] = None
     """LVIS annotation JSON."""
     images: Annotated[
-        Path | None, Flag(metavar="DIR", check=existing_folder, default="RUN's, if it has them")
+        Path | None,
+        Flag(metavar="DIR|ZIP|TAR", check=existing_images, default="RUN's, if it has them"),
     ] = None
-    """Folder of the images; without it there are no pictures."""
+    """Folder, zip or tar of the images; without it there are no pictures."""
     out: Annotated[Path | None, Flag(metavar="FILE", default="RUN/report.html")] = None
     """The page to write."""
     gallery: Annotated[int, Flag()] = Field(default=12, ge=0, le=60)

@@ -10,7 +10,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from PIL import Image
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.boxes import box_iou
-from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.sources import ImageSource
 from regionspot_evaluate.reports.html.naming import LEAST_IOU, MISSED, Naming
 from regionspot_evaluate.reports.html.read_run import Detections
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
@@ -91,7 +90,7 @@ def choose_images(
 
 def make_pictures(
     annotations: AnnotationSet,
-    images: Path,
+    images: ImageSource,
     runs: Sequence[RunToShow],
     chosen: Sequence[int],
     *,
@@ -110,8 +109,8 @@ def make_pictures(
     for image in chosen:
         size = annotations.size(image)
         try:
-            path = images / annotations.image_file[image]
-            pixels = read_image(path, size=size, max_pixels=max_pixels)
+            name = annotations.image_file[image]
+            pixels = images.read(name, size=size, max_pixels=max_pixels)
         except ImageError as error:
             failed.append(str(error))
             continue

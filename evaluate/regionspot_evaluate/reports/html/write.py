@@ -10,7 +10,7 @@ from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.errors import AnnotationError, InputError
-from regionspot_core.imaging.images import require_images
+from regionspot_core.imaging.sources import ImageSource, holds_images, open_images
 from regionspot_core.support.files import file_sha256, require_place_for_file, write_json
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.figures import Analysis, analyse, collect
@@ -39,7 +39,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
         if not len(annotations.box):
             raise AnnotationError(f"{table.path}: expected annotated boxes to measure on, got none")
         if images is not None:
-            require_images(images, annotations.image_file)
+            images.require(annotations.image_file)
         analyses = [
             analyse(run, file, annotations, truth) for run, file in zip(runs, files, strict=True)
         ]
@@ -77,12 +77,13 @@ def _require_nothing_lost(out: Path, config: ReportConfig, runs: list[Run]) -> N
             )
 
 
-def _images(config: ReportConfig, run: Run) -> Path | None:
-    if config.images is not None and not config.images.is_dir():
-        raise InputError(f"--images {config.images}: expected the folder of images, found none")
-    if config.images is not None or not config.gallery:
-        return config.images if config.gallery else None
-    return next((path for path in run.recorded_places("images") if path.is_dir()), None)
+def _images(config: ReportConfig, run: Run) -> ImageSource | None:
+    if not config.gallery:
+        return None
+    if config.images is not None:
+        return open_images(config.images)
+    places = run.recorded_places("images")
+    return next((open_images(place) for place in places if holds_images(place)), None)
 
 
 def _table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
@@ -113,7 +114,10 @@ def _table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
 
 
 def _gallery(
-    config: ReportConfig, analyses: list[Analysis], annotations: AnnotationSet, images: Path | None
+    config: ReportConfig,
+    analyses: list[Analysis],
+    annotations: AnnotationSet,
+    images: ImageSource | None,
 ) -> dict[str, Any]:
     if images is None:
         note = _no_pictures(config, analyses[0].run)

@@ -1,0 +1,128 @@
+"""Finding out what is at a location: a folder of images, or archives of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from regionspot_core.errors import InputError
+from regionspot_core.imaging.sources.archive import Archive, ArchiveImages, FileState
+from regionspot_core.imaging.sources.folder import FolderImages
+from regionspot_core.imaging.sources.source import ImageSource, is_image_name
+from regionspot_core.imaging.sources.tar_files import tar_members
+from regionspot_core.imaging.sources.zip_files import zip_members
+from regionspot_core.support.input_files import kind_of, open_input
+from regionspot_core.support.prefetch import map_ahead
+
+ARCHIVES = (".tar", ".zip")
+THREADS = 8
+EXPECTED = "expected a folder of images, a zip, a tar or a pattern of them"
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_MOST_SHARDS = 1_000_000
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def open_images(location: Path) -> ImageSource:
+    """Return the images at a location.
+
+    Args:
+        location: A folder of images; a zip or a tar of them; a folder with nothing but such
+            archives and files beside them; or a pattern of their paths, such as ``{0..9}.tar`` or
+            ``*.zip``. Archives are read where they are: nothing is unpacked.
+
+    Raises:
+        InputError: Nothing is there, or an archive cannot be used; see
+            :class:`~regionspot_core.imaging.sources.archive.ArchiveImages`.
+    """
+    if location.is_dir():
+        archives = _only_archives(location)
+        if not archives:
+            return FolderImages(location)
+    elif location.exists():
+        archives = [location]
+    else:
+        archives = _matches(location)
+    listed = map_ahead(_list_files, archives, workers=min(THREADS, len(archives)))
+    return ArchiveImages(location, listed)
+
+
+def holds_images(location: Path) -> bool:
+    """Return whether there is something at a location that :func:`open_images` may open."""
+    return location.exists() or bool(_expanded(location))
+
+
+def _only_archives(folder: Path) -> list[Path]:
+    """Return a folder's archives; none where it has images or folders too."""
+    archives = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_image_name(entry.name) or entry.is_dir():
+                return []
+            if Path(entry.name).suffix.lower() in ARCHIVES:
+                archives.append(folder / entry.name)
+    return sorted(archives)
+
+
+def _matches(location: Path) -> list[Path]:
+    """Return the files that a pattern names; of braces all must be there, of stars any.
+
+    Raises:
+        InputError: There is none, or one is missing.
+    """
+    found = _expanded(location)
+    missing = [path for path in found if not path.is_file()]
+    if not found or missing:
+        raise InputError(
+            f"--images {location}: {EXPECTED}, found {kind_of(location)}"
+            if not missing
+            else f"--images {location}: {missing[0]} is not there"
+        )
+    return found
+
+
+def _expanded(location: Path) -> list[Path]:
+    paths = []
+    for path in _without_braces(str(location)):
+        is_pattern = glob.has_magic(path)
+        paths += sorted(map(Path, glob.glob(path))) if is_pattern else [Path(path)]  # noqa: PTH207 - of any folder
+    return paths if paths != [location] else []
+
+
+def _without_braces(pattern: str) -> Sequence[str]:
+    """Return a pattern's texts: ``{a,b}`` stands for either, ``{00..12}`` for each number."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        return [pattern]
+    numbers = _RANGE.fullmatch(braces[1])
+    if numbers:
+        first, last = numbers.groups()
+        if not 0 <= int(last) - int(first) < _MOST_SHARDS:
+            raise InputError(f"{pattern}: expected {{FIRST..LAST}}, got {braces[0]}")
+        choices = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
+    else:
+        choices = braces[1].split(",")
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [text for choice in choices for text in _without_braces(before + choice + after)]
+
+
+def _list_files(path: Path) -> Archive:
+    """Read an archive's list of files."""
+    try:
+        with open_input(path, buffering=0) as file:
+            state = FileState.of(file.fileno())
+            start = file.read(4)
+            file.seek(0)
+            for opening, method in _COMPRESSED.items():
+                if start.startswith(opening):
+                    raise InputError(
+                        f"{path}: compressed by {method}, nothing can be read from its middle; "
+                        f"unpack it to a plain tar, which for images is hardly larger"
+                    )
+            members = zip_members if start.startswith(b"PK") else tar_members
+            return Archive(path, tuple(members(path, file)), state)
+    except OSError as error:
+        raise InputError(f"{path}: {EXPECTED}; it cannot be read ({error.strerror})") from None

@@ -1,0 +1,108 @@
+"""What every place of images can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from regionspot_core.errors import InputError
+from regionspot_core.imaging.images import decode_image, opened_image
+from regionspot_core.imaging.limits import MAX_PIXELS
+from regionspot_core.imaging.transforms import RGBImage, Size
+
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"}
+    | {".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Endings of image files, in lower case."""
+BYTES_A_PIXEL = 8
+"""Bytes of a pixel at most: four channels of 16 bits, not compressed."""
+BYTES_BESIDE_PIXELS = 1 << 24
+"""Bytes of a file at most beside its pixels: colour profiles, previews, EXIF."""
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a name ends as image files do, and is no remnant of macOS (``._a.jpg``)."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+
+
+class ImageSource(ABC):
+    """A place of images, which are named by their paths in it, with ``/``.
+
+    Any number of threads may read at once. Nothing is held open between two reads, so that a source
+    serves in a forked process too, and can be pickled for a spawned one.
+    """
+
+    def __init__(self, location: Path) -> None:
+        self.location = location
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Return the names of the files that end as images do, sorted."""
+
+    @abstractmethod
+    def contains(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+
+    @abstractmethod
+    def place(self, name: str) -> Path:
+        """Return where a file is, or would be: what messages about it begin with."""
+
+    @abstractmethod
+    def file_bytes(self, name: str) -> int | None:
+        """Return the size of a file in bytes, not compressed; None where there is none."""
+
+    @abstractmethod
+    def _open(self, name: str, *, most_bytes: int) -> BinaryIO:
+        """Open a file, for its caller to close.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            OSError: It cannot be read; ``strerror`` says why.
+            ImageError: It is damaged, or has more than ``most_bytes`` where all are read at once.
+        """
+
+    def read(
+        self, name: str, *, size: Size | None = None, max_pixels: int = MAX_PIXELS
+    ) -> RGBImage:
+        """Decode an image to uint8 (H, W, 3) RGB, as ``decode_image`` of `imaging/images.py` does.
+
+        Raises:
+            ImageError: The file is missing, damaged, not an image of 8 or 16 bits, too large, or
+                not of the annotated size.
+        """
+        most_bytes = BYTES_A_PIXEL * max_pixels + BYTES_BESIDE_PIXELS
+        return decode_image(
+            lambda: self._open(name, most_bytes=most_bytes),
+            self.place(name),
+            size=size,
+            max_pixels=max_pixels,
+        )
+
+    def size(self, name: str) -> Size:
+        """Return an image's height and width as its pixels are stored, from the file's header.
+
+        Raises:
+            ImageError: The file is missing, or no image of a known format.
+        """
+        most_bytes = BYTES_A_PIXEL * MAX_PIXELS + BYTES_BESIDE_PIXELS
+        with opened_image(
+            lambda: self._open(name, most_bytes=most_bytes), self.place(name)
+        ) as file:
+            return file.height, file.width
+
+    def require(self, names: Iterable[str]) -> None:
+        """Refuse a place that holds none of a data set's images: surely the wrong one.
+
+        Raises:
+            InputError: None of the files is there.
+        """
+        listed = list(names)
+        if listed and not any(map(self.contains, listed)):
+            raise InputError(
+                f"--images {self.location}: none of the {len(listed):,} annotated images is there "
+                f"({listed[0]}, …); give the folder or archive that the file names start from"
+            )
