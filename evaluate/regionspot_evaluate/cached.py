@@ -26,7 +26,8 @@ from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
-from regionspot_core.support.progress import progress_line
+from regionspot_core.support.progress import progress_line, say
+from regionspot_core.support.tables import counted
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.config import CachedConfig
 from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile, image_detections
@@ -57,12 +58,13 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     if config.out is not None:
         _require_place(config.out, names)
     cache = FeatureCache(config.cache)
-    images = np.flatnonzero(cache.region_counts > 0)
-    if not len(images):
+    if not cache.region_counts.any():
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)
     heads = [_load(head, cache, bank) for head in config.heads]
-    scorer = _scorer(config, cache)
+    scored = _images_to_score(config, cache)
+    images = np.flatnonzero(scored & (cache.region_counts > 0))
+    scorer = _scorer(config, cache, scored)
     device = Runtime.create(config.device).device
     with _folder(config, scorer) as folder:
         with ExitStack() as files:
@@ -77,8 +79,8 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
             heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
             cache=_absolute(config.cache),
             annotations=_absolute(config.annotations),
-            images=len(cache),
-            regions=int(cache.region_counts.sum()),
+            images=int(scored.sum()),
+            regions=int(cache.region_counts[images].sum()),
             failed=len(cache.failed),
             federated=scorer is not None or cache.negative is not None,
             key=config.protocol,
@@ -130,19 +132,49 @@ def _absolute(place: Location | None) -> str | None:
     return str(place) if "://" in str(place) else str(Path(place).absolute())
 
 
-def _scorer(config: CachedConfig, cache: FeatureCache) -> Scorer | None:
+def _images_to_score(config: CachedConfig, cache: FeatureCache) -> NDArray[np.bool_]:
+    """Return (I,) the images to score: those that no head learnt from, if there are any.
+
+    One line says so; another warns where heads are scored on images that they learnt from.
+    """
+    learnt = {
+        name: read_record(head).images_learnt_from(
+            cache.fingerprint["dataset"]["annotations_sha256"], cache.image_ids
+        )
+        for name, head in zip(head_names(config.heads), config.heads, strict=True)
+    }
+    new: NDArray[np.bool_] = ~np.any([*learnt.values()], axis=0)
+    if (new & (cache.region_counts > 0)).any() and not config.all_images:
+        if not new.all():
+            say(
+                f"evaluate: scoring the {int(new.sum()):,} of {len(cache):,} images that were held "
+                f"out of training; --all-images scores all"
+            )
+        return new
+    known = [f"{name} from {int(each.sum()):,}" for name, each in learnt.items() if each.any()]
+    if known:
+        say(
+            f"evaluate: of these {counted(len(cache), 'image')} {' and '.join(known)} learnt: the "
+            f"figures tell what was remembered, not how well new images are named. To know that, "
+            f"train with --split, or score another store"
+        )
+    return np.ones(len(cache), dtype=bool)
+
+
+def _scorer(config: CachedConfig, cache: FeatureCache, scored: NDArray[np.bool_]) -> Scorer | None:
     if config.annotations is None:
         return None
     table = read_table(config.annotations)
-    scorer = PROTOCOL_TABLE[config.protocol].create(table, ("bbox",), config.scorer)
-    missing = np.setdiff1d(cache.image_ids, scorer.truth.image_id)
+    missing = np.setdiff1d(cache.image_ids, table.image_id)
     if len(missing):
         raise InputError(
             f"--annotations {config.annotations}: expected the file that {config.cache} was "
             f"extracted with; {len(missing):,} of the store's {len(cache):,} images are not in it "
             f"(id {missing[0]}, …)"
         )
-    return scorer
+    if not scored.all():
+        table = table.only(~np.isin(table.image_id, cache.image_ids[~scored]))
+    return PROTOCOL_TABLE[config.protocol].create(table, ("bbox",), config.scorer)
 
 
 def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:

@@ -233,6 +233,8 @@ class CachedConfig(Config):
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)
     """Images that a head takes together."""
+    all_images: Annotated[bool, Flag()] = False
+    """Score the images too that a head learnt from, where others were held out by `--split`."""
     pairs: Annotated[int, Flag()] = Field(default=900, ge=1, le=MOST_PAIRS)
     """Best (region, class) pairs of an image that are considered, as for `run`."""
     detections: Annotated[int, Flag()] = Field(default=300, ge=1, le=MOST_PAIRS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,22 @@ class AnnotationTable:
     """Number of images that could not be read; None where the format does not read them."""
     mask_column: MaskColumn | None
     obstacles: Obstacles
+
+    def only(self, kept_I: NDArray[np.bool_]) -> AnnotationTable:
+        """Return the table of some of the images, as if the file had no others."""
+        places = np.flatnonzero(kept_I)
+        number = np.append(np.where(kept_I, np.cumsum(kept_I) - 1, -1), -1)  # the last for -1
+        image = number[self.image]
+        return replace(
+            self,
+            image_id=self.image_id[places],
+            image_size=self.image_size[places],
+            image_file=tuple(self.image_file[place] for place in places.tolist()),
+            negative=self.negative and self.negative.taken(places),
+            not_exhaustive=self.not_exhaustive and self.not_exhaustive.taken(places),
+            image=image,
+            crowd=self.crowd & (image >= 0),
+        )
 
     def regions(self) -> AnnotationSet:
         """Return the view for models: boxes clipped, crowds and empty boxes dropped and counted.

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -81,6 +83,12 @@ class HeadRecord:
         None: the head is imported, or older than this record, or began with a head that is.
         """
         return Training.of(self.training).counts()
+
+    def images_learnt_from(
+        self, annotations_sha256: str, image_ids: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return (I,) whether the head learnt from each of these images of an annotation file."""
+        return Training.of(self.training).learnt_from(annotations_sha256, image_ids)
 
     @property
     def data_learnt_from(self) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from regionspot_core.datasets.split import Split
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CheckpointError
 from regionspot_core.support.records import Record
@@ -48,6 +51,9 @@ class TrainedCache(Record, extra="allow"):
 
     classes: TrainedClasses | None = None
     """None: the head is older than this record."""
+    annotations_sha256: str | None = None
+    split: Split | None = None
+    """None: the head learnt from all images of the cache."""
 
 
 class Training(Record, extra="allow"):
@@ -68,6 +74,23 @@ class Training(Record, extra="allow"):
             CheckpointError: If it is not one of ours.
         """
         return cls.parse(values, source="training", error=CheckpointError)
+
+    def learnt_from(
+        self, annotations_sha256: str, image_ids: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return (I,) whether the head, or the one it began with, learnt from each image.
+
+        Args:
+            annotations_sha256: Checksum of the images' annotation file.
+            image_ids: (I,) their ids in that file.
+        """
+        learnt = np.zeros(len(image_ids), dtype=bool)
+        for cache in self.caches or ():
+            if cache.annotations_sha256 == annotations_sha256:
+                learnt |= True if cache.split is None else ~cache.split.held_out(image_ids)
+        if self.started_from is not None:
+            learnt |= self.started_from.learnt_from(annotations_sha256, image_ids)
+        return learnt
 
     def counts(self) -> dict[str, int] | None:
         """Return the number of regions that the head learnt from, by the name of their class.

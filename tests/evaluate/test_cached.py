@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from lvis_runs import make_annotations, write_annotations
 
 from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.datasets.split import Split
 from regionspot_core.errors import CacheError, CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import HeadRecord, load_head, save_head
@@ -27,14 +28,16 @@ BACKBONES = {"region_encoder": MODEL, "image_text_encoder": MODEL}
 COUNTS = [3, 0, 2, 20, 1, 1, 2, 5]
 
 
-def make_head(folder: Path, seed: int, **changes: Any) -> Path:
+def make_head(
+    folder: Path, seed: int, training: dict[str, Any] | None = None, **changes: Any
+) -> Path:
     torch.manual_seed(seed)
     widths = {
         "region_width": SHAPE.region_width, "image_width": SHAPE.image_width,
         "text_width": TEXT_WIDTH, "heads": 2, "ffn_width": 8,
     }  # fmt: skip
     head = FusionHead(FusionConfig.parse({**widths, **changes}, source="test"))
-    save_head(folder, head, HeadRecord(head.config, BACKBONES, {"step": 1}))
+    save_head(folder, head, HeadRecord(head.config, BACKBONES, training or {"step": 1}))
     return folder
 
 
@@ -53,14 +56,16 @@ def config(place: Path, *heads: str, **changes: Any) -> CachedConfig:
     return CachedConfig.parse({**values, **changes}, source="test")
 
 
-def naive(place: Path, name: str, limit: int) -> tuple[dict[str, Any], list[int], list[int]]:
+def naive(
+    place: Path, name: str, limit: int, only: Sequence[int] | None = None
+) -> tuple[dict[str, Any], list[int], list[int]]:
     """LVIS's figures, and of every region its true class and that class's place."""
     cache, head = FeatureCache(place / "store"), load_head(place / name)
     bank = cache.class_bank()
     rows: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     ranks: list[int] = []
-    for image in range(len(cache)):
+    for image in range(len(cache)) if only is None else only:
         batch = cache.read([image])
         with torch.no_grad():
             embedded, mask = embed(head, batch, cache.plan.keep.sam_tokens, torch.device("cpu"))
@@ -82,6 +87,84 @@ def naive(place: Path, name: str, limit: int) -> tuple[dict[str, Any], list[int]
         not_exhaustive=cache.not_exhaustive,
     )
     return figures, [k for _, _, k in boxes], ranks
+
+
+def trained(folder: Path, name: str, seed: int, split: Split | None) -> np.ndarray:
+    """Make a head that says it learnt from the store, and return which images were held out."""
+    cache = FeatureCache(folder / "store")
+    record = {"store": "elsewhere", **cache.fingerprint["dataset"]}
+    if split is not None:
+        record["split"] = split.model_dump()
+    make_head(folder / name, seed, {"step": 1, "caches": [record]})
+    nothing = np.zeros(len(cache), dtype=bool)
+    return nothing if split is None else split.held_out(cache.image_ids)
+
+
+def federated_file(folder: Path, cache: FeatureCache) -> Path:
+    """Write the store's boxes as a file of LVIS's layout, each region's mask its whole box."""
+    vocabulary, images, annotations = cache.vocabulary, [], []
+    assert cache.negative is not None
+    assert cache.not_exhaustive is not None
+    for index, image_id in enumerate(cache.image_ids.tolist()):
+        lists = {
+            key: [vocabulary.ids[k] for k in lists[index]]
+            for key, lists in (
+                ("neg_category_ids", cache.negative),
+                ("not_exhaustive_category_ids", cache.not_exhaustive),
+            )
+        }
+        images.append({"id": image_id, "width": 200, "height": 200, "file_name": "a", **lists})
+        batch = cache.read([index])
+        for box, k in zip(batch.boxes[batch.mask], batch.classes[batch.mask], strict=True):
+            x, y, right, bottom = box.tolist()
+            width, height = right - x, bottom - y
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": image_id, "area": width * height,
+                "category_id": vocabulary.ids[k], "bbox": [x, y, width, height],
+                "segmentation": [[x, y, right, y, right, bottom, x, bottom]],
+            })  # fmt: skip
+    categories = [
+        {"id": i, "name": name, "frequency": letter}
+        for i, name, letter in zip(
+            vocabulary.ids, vocabulary.names, vocabulary.frequencies, strict=True
+        )
+    ]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "federated.json").write_text(json.dumps(content))
+    return folder / "federated.json"
+
+
+def test_images_that_a_head_learnt_from_are_left_out(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By every head: those are scored that none of them learnt from."""
+    ids = FeatureCache(place / "store").image_ids
+    held = trained(place, "a", 3, Split.of(ids, share=0.6, seed=0))
+    held &= trained(place, "b", 4, Split.of(ids, share=0.6, seed=1))
+    only = np.flatnonzero(held).tolist()
+    assert 1 < len(only) < len(COUNTS)
+    report = run_cached_evaluation(config(place, "a", "b"))
+    assert f"the {len(only)} of 8 images that were held out" in capsys.readouterr().err
+    assert (report.images, report.regions) == (len(only), sum(COUNTS[i] for i in only))
+    figures, _, ranks = naive(place, "a", 300, only)
+    assert report.heads["a"].box["AP"] == pytest.approx(figures["AP"])
+    assert report.heads["a"].region.top1["all"] == pytest.approx(np.mean([r == 0 for r in ranks]))
+
+    annotations = federated_file(tmp_path, FeatureCache(place / "store"))
+    scored = run_cached_evaluation(config(place, "a", "b", annotations=annotations))
+    for figure in ("AP", "AP50"):
+        assert scored.heads["a"].box[figure] == pytest.approx(report.heads["a"].box[figure])
+    everything = run_cached_evaluation(config(place, "a", "b", all_images=True))
+    assert (everything.images, everything.regions) == (len(COUNTS), sum(COUNTS))
+    assert "figures tell what was remembered" in capsys.readouterr().err
+
+
+def test_figures_of_images_that_were_learnt_come_with_a_warning(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(place, "whole", 5, None)
+    assert run_cached_evaluation(config(place, "whole", "first")).images == len(COUNTS)
+    assert "of these 8 images whole from 8 learnt" in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

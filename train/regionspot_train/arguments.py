@@ -35,3 +35,17 @@ Overrides = Annotated[
         help="Change one setting (docs/settings.md has all); may be repeated.",
     ),
 ]
+SplitShare = Annotated[
+    float | None,
+    typer.Option(
+        "--split",
+        metavar="SHARE",
+        help="In place of --val: hold this share of the images out of training (0.2, say), and "
+        "validate on them.",
+    ),
+]
+
+
+def overrides_with(overrides: list[str] | None, split: float | None) -> list[str]:
+    """Return the values of ``--set``, and that of ``--split`` as one of them."""
+    return [*(overrides or []), *([] if split is None else [f"data.split={split}"])]

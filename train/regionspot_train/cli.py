@@ -14,7 +14,13 @@ from regionspot_core.support.arguments import (
     writable_folder,
 )
 from regionspot_core.support.commands import Commands
-from regionspot_train.arguments import Cache, Overrides, SettingsFrom
+from regionspot_train.arguments import (
+    Cache,
+    Overrides,
+    SettingsFrom,
+    SplitShare,
+    overrides_with,
+)
 from regionspot_train.config import load_settings
 from regionspot_train.sweep.cli import sweep
 
@@ -45,6 +51,7 @@ def fit(
             help="Validate on this store, and keep the best head.",
         ),
     ] = None,
+    split: SplitShare = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -73,7 +80,7 @@ def fit(
     """
     from regionspot_core.errors import InputError
 
-    settings = load_settings(config, overrides or [])
+    settings = load_settings(config, overrides_with(overrides, split))
     if dry_run:
         from regionspot_train.forecast import print_forecast
 
@@ -111,7 +118,7 @@ def fit(
     facts |= {
         "parameters": f"{report.parameters:,}",
         "written": "report.html, head.safetensors, head.json, run.json, metrics.jsonl, loss.png"
-        + (", best/, validation.jsonl" if val else ""),
+        + (", best/, validation.jsonl" if report.best else ""),
     }
     show(facts_table(str(out), facts))
 

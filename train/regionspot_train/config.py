@@ -111,6 +111,11 @@ class DataConfig(Config):
     anew each epoch."""
     flip: bool = False
     """Read half of the images mirrored, drawn anew each epoch."""
+    split: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the images held out of training, to validate on in place of ``--val``; they are
+    chosen by their ids. None: train on all."""
+    split_seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    """Seed of that choice: heads with the same one hold out the same images."""
     seed: int | None = Field(default=None, ge=0, le=MOST_SEED)
     """Seed of the order of images and their views. None: the run's."""
     first_batch: int = Field(default=0, ge=0, le=MOST_STEPS)

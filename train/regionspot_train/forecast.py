@@ -57,7 +57,7 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
     head = unallocated_head(shape) or build_head(shape)
     parameters = sum(each.numel() for each in head.parameters())
     images = sum(len(each.images) for each in sources)
-    regions = sum(int(each.cache.region_counts.sum()) for each in sources)
+    regions = sum(int(each.class_regions.sum()) for each in sources)
     image_tokens = first.cache.plan.shape.image_tokens
     region = shape.region_token_count * shape.region_width + (4 if shape.needs.boxes else 0)
     seen = image_tokens * shape.image_width + regions / images * region

@@ -12,7 +12,7 @@ from regionspot_core.support.stopping import stop_request
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
-from regionspot_train.learning.validation import ValidationSet
+from regionspot_train.learning.validation import open_validation
 from regionspot_train.processes import joined, local_device
 from regionspot_train.record.claim import claimed
 from regionspot_train.training_run import TrainingRun, TrainReport
@@ -37,7 +37,8 @@ def run_training(
         store: The feature cache, or several of the same backbones.
         out: The run's folder.
         validate_on: A cache whose regions are named every few steps; the head that did it best is
-            kept in ``best`` below ``out``.
+            kept in ``best`` below ``out``. With ``data.split`` the held-out images are, and there
+            is no such cache.
         resume: Go on with the run in ``out`` from its last checkpoint, if there is one: on a CPU to
             the same bits as a run that was never interrupted.
         start_from: The folder of a head to begin with instead of fresh weights.
@@ -46,7 +47,8 @@ def run_training(
         CacheError: If a cache is missing, unfinished, or has no regions.
         CheckpointError: If ``out`` already holds a run, and it is not to be resumed, or cannot be,
             or another process has it; or the head to start from is of another shape.
-        ConfigError: If the caches lack what the settings need.
+        ConfigError: If the caches lack what the settings need, or there are both a split and
+            another cache to validate on.
         FingerprintError: If the run in ``out`` has other settings or data, or the caches are of
             different backbones; the message names the fields.
         InputError: If ``out`` holds something that is not a run, or this machine has no such
@@ -54,15 +56,7 @@ def run_training(
     """
     sources = open_sources(store, config.data)
     device = local_device(config.device)
-    validation = None
-    if validate_on is not None:
-        validation = ValidationSet(
-            config.validation,
-            validate_on,
-            sources[0].cache.fingerprint["backbones"],
-            batch_images=config.batch_images,
-            device=device,
-        )
+    validation = open_validation(config, sources, validate_on, device)
     with (
         joined(device) as processes,
         claimed(out, resume=resume) if processes.first else nullcontext(),

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_codec
 
-from regionspot_core.datasets.reading import read_annotations, read_vocabulary
+from regionspot_core.datasets.reading import read_annotations, read_table, read_vocabulary
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.boxes import xywh_to_xyxy
 
@@ -581,3 +581,31 @@ def test_kept_boxes_lie_in_their_image_and_nothing_is_lost(
             x1, y1, x2, y2 = xywh_to_xyxy(xywh)
             expected = [max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)]
             assert np.allclose(box, expected, rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("kept", list(itertools.product([True, False], repeat=3))[:-1])
+def test_a_table_of_some_images_is_that_of_a_file_without_the_others(
+    save: Callable[[object], Path], kept: tuple[bool, ...]
+) -> None:
+    content = coco()
+    content["annotations"].append(
+        {"id": 8, "image_id": 30, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 1}
+    )
+    for image in content["images"]:
+        image |= {"neg_category_ids": [90], "not_exhaustive_category_ids": [1][: image["id"] // 20]}
+    table = read_table(save(content)).only(np.array(kept))
+    images = list(itertools.compress(content["images"], kept))
+    ids = {image["id"] for image in images}
+    own = [each for each in content["annotations"] if each["image_id"] in ids]
+    expected = read_table(save(content | {"images": images, "annotations": own}))
+    assert table.regions().dropped == expected.regions().dropped
+    for found, alone in (
+        (table.regions(), expected.regions()),
+        (table.truth(federated=False), expected.truth(federated=False)),
+    ):
+        for name in ("image_id", "image_size", "box", "class_index"):
+            assert getattr(found, name).tolist() == getattr(alone, name).tolist()
+        for name in ("negative", "not_exhaustive"):
+            lists, others = getattr(found, name), getattr(alone, name)
+            assert list(map(list, lists or [])) == list(map(list, others or []))
+    assert table.truth(federated=False).crowd.tolist() == [bool(e.get("iscrowd")) for e in own]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.datasets.split import Split
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.trained_on import TrainedClasses
@@ -28,13 +29,15 @@ class Source:
     bank: ClassBank
     """Class embeddings of the cache's own vocabulary."""
     images: NDArray[np.int64]
-    """(I,) indices of the images with regions."""
+    """(I,) indices of the images with regions that the run learns from."""
     class_regions: NDArray[np.int64]
     """(K,) regions of each class in these images."""
     repeat: NDArray[np.float64] | None
     """(I,) how often each comes an epoch; None: once."""
     weight: float
     """Weight of this cache in the sampling mix."""
+    split: Split | None = None
+    """Images that are held out of ``images``; None: none are."""
 
     @property
     def name(self) -> str:
@@ -46,7 +49,8 @@ class Source:
         """The cache's data set and vocabulary, for the record of a head that learnt from it."""
         classes = TrainedClasses.of(self.cache.vocabulary, self.class_regions.tolist())
         dataset = self.cache.fingerprint["dataset"]
-        return {"store": self.name, **dataset, "classes": classes.model_dump(mode="json")}
+        record = {"store": self.name, **dataset, "classes": classes.model_dump(mode="json")}
+        return record if self.split is None else record | {"split": self.split.model_dump()}
 
 
 def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> tuple[Source, ...]:
@@ -68,6 +72,11 @@ def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> t
         )
     if not all(weight > 0 for weight in config.weights):
         raise ConfigError(f"data.weights: expected numbers above 0, got {list(config.weights)}")
+    if config.split is not None and len(several) > 1:
+        raise ConfigError(
+            f"a split is of one cache, got {len(several)}; leave out --split (data.split) and give "
+            f"--val a store to validate on"
+        )
     weights = config.weights or [None] * len(several)
     sources = tuple(
         _open(store, weight, config) for store, weight in zip(several, weights, strict=True)
@@ -115,14 +124,21 @@ def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
             f"{store}: expected classes of 0 … {len(bank.embeddings) - 1}, its vocabulary's, found "
             f"{classes.min()} … {classes.max()}; extract it again"
         )
+    split, learnt = None, np.ones(len(cache), dtype=bool)
+    if config.split is not None:
+        split = Split.of(cache.image_ids[images], share=config.split, seed=config.split_seed)
+        learnt = ~split.held_out(cache.image_ids)
+        images = images[learnt[images]]
+    place, classes = place[learnt[place]], classes[learnt[place]]
     repeat = None
     if config.repeat_threshold is not None:
+        number = np.cumsum(learnt) - 1  # of each image among those that are learnt from
         repeat = repeat_factors(
-            place, classes, images=len(cache), threshold=config.repeat_threshold
-        )[images]
+            number[place], classes, images=int(learnt.sum()), threshold=config.repeat_threshold
+        )[number[images]]
     class_regions = np.bincount(classes, minlength=len(bank.embeddings))
     own_weight = len(images) if weight is None else weight
-    return Source(cache, bank, images, class_regions, repeat, float(own_weight))
+    return Source(cache, bank, images, class_regions, repeat, float(own_weight), split)
 
 
 def _require_alike(first: Source, other: Source) -> None:

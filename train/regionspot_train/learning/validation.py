@@ -17,14 +17,16 @@ from pydantic import TypeAdapter, ValidationError
 from regionspot_core.cache.location import Location
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.errors import CacheError, CheckpointError
+from regionspot_core.datasets.split import Split
+from regionspot_core.errors import CacheError, CheckpointError, ConfigError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import TokenChoice, chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import written_aside
-from regionspot_train.config import ValidationConfig
+from regionspot_train.config import TrainConfig, ValidationConfig
+from regionspot_train.data.sources import Source
 
 VALIDATION = "validation.jsonl"
 PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
@@ -86,6 +88,8 @@ class ValidationSet:
         backbones: The fingerprint of the training cache's backbones.
         batch_images: Images at a time.
         device: Device of the heads.
+        split: Split of the training cache's own images, of which those held out are classified;
+            None: all images of the store.
 
     Raises:
         CacheError: If the cache is missing, unfinished or has no regions.
@@ -100,6 +104,7 @@ class ValidationSet:
         *,
         batch_images: int,
         device: torch.device,
+        split: Split | None = None,
     ) -> None:
         self.config = config
         self._cache = FeatureCache(store)
@@ -109,19 +114,26 @@ class ValidationSet:
             what=f"{store}, to validate on, was made by other backbones than the training cache",
             advice="Extract it with the same --sam and --clip",
         )
-        self._images = np.flatnonzero(self._cache.region_counts > 0)
+        counts = self._cache.region_counts
+        if split is not None:
+            counts = counts * split.held_out(self._cache.image_ids)
+        self._images, self._regions = np.flatnonzero(counts), int(counts.sum())
         if not len(self._images):
             raise CacheError(f"{store}: no image has a region, so there is nothing to validate on")
         bank = self._cache.class_bank()
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
+        self._split = split
         self._batch_images = batch_images
         self._device = device
 
     @property
     def data(self) -> dict[str, Any]:
         """Settings and data set of the figures, for the run's record."""
-        return {"settings": self.config.to_json(), "dataset": self._cache.fingerprint["dataset"]}
+        dataset = self._cache.fingerprint["dataset"]
+        if self._split is not None:
+            dataset = dataset | {"images": len(self._images), "regions": self._regions}
+        return {"settings": self.config.to_json(), "dataset": dataset}
 
     def require_tokens(self, choice: TokenChoice) -> None:
         """Refuse a head that needs tokens which the cache does not keep.
@@ -148,6 +160,42 @@ class ValidationSet:
         for head, before in zip(heads, training, strict=True):
             head.train(before)
         return [tally.figures(step) for tally, step in zip(tallies, steps, strict=True)]
+
+
+def open_validation(
+    config: TrainConfig, sources: Sequence[Source], store: Location | None, device: torch.device
+) -> ValidationSet | None:
+    """Open what a run is validated on: a store, or the images that it holds out of its own.
+
+    Args:
+        config: The run's settings.
+        sources: The caches that the run learns from.
+        store: The store of ``--val``; None where there is none.
+        device: Device of the heads.
+
+    Returns:
+        None if there is nothing to validate on.
+
+    Raises:
+        CacheError: As for :class:`ValidationSet`.
+        ConfigError: If there are both a store and a split.
+        FingerprintError: As for :class:`ValidationSet`.
+    """
+    split = sources[0].split
+    if split is not None and store is not None:
+        raise ConfigError(
+            "--val and --split (data.split) both say what to validate on; leave one of them out"
+        )
+    if split is None and store is None:
+        return None
+    return ValidationSet(
+        config.validation,
+        sources[0].name if store is None else store,
+        sources[0].cache.fingerprint["backbones"],
+        batch_images=config.batch_images,
+        device=device,
+        split=split,
+    )
 
 
 class _Tally:

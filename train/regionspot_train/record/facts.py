@@ -21,7 +21,7 @@ def run_facts(sources: Sequence[Source], device: torch.device) -> dict[str, Any]
             {
                 "store": each.name,
                 "images": len(each.images),
-                "regions": int(each.cache.region_counts.sum()),
+                "regions": int(each.class_regions.sum()),
                 "classes": len(each.bank.embeddings),
             }
             for each in sources

@@ -8,22 +8,13 @@ from typing import Annotated
 import typer
 
 from regionspot_core.support.arguments import existing_file, existing_store, writable_folder
-from regionspot_train.arguments import Cache, Overrides, SettingsFrom
+from regionspot_train.arguments import Cache, Overrides, SettingsFrom, SplitShare, overrides_with
 from regionspot_train.config import load_settings
 from regionspot_train.sweep.space import Space, SweepSize
 
 
 def sweep(
     cache: Cache,
-    val: Annotated[
-        str,
-        typer.Option(
-            "--val",
-            callback=existing_store,
-            metavar="STORE",
-            help="The store that says how good a head is.",
-        ),
-    ],
     space: Annotated[
         Path,
         typer.Option(
@@ -45,6 +36,16 @@ def sweep(
             help="New or empty folder for the study and its heads; with --resume, a sweep's.",
         ),
     ],
+    val: Annotated[
+        str | None,
+        typer.Option(
+            "--val",
+            callback=existing_store,
+            metavar="STORE",
+            help="The store that says how good a head is.",
+        ),
+    ] = None,
+    split: SplitShare = None,
     config: SettingsFrom = None,
     overrides: Overrides = None,
     at_once: Annotated[
@@ -92,7 +93,8 @@ def sweep(
     optuna-dashboard. Each head is what `fit` would make of its settings.
     Exit code 1 says that some heads failed, in this call or one before.
     """
-    settings, tried = load_settings(config, overrides or []), Space.load(space)
+    settings = load_settings(config, overrides_with(overrides, split))
+    tried = Space.load(space)
     size = {"trials": trials, "at_once": at_once, "ray_groups": ray_groups}
     SweepSize.parse(size, source="regionspot train sweep")
     tried.require_allowed(settings)

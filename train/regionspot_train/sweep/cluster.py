@@ -159,7 +159,7 @@ def with_absolute_paths(task: SweepTask) -> SweepTask:
     return replace(
         task,
         stores=[_absolute(store) for store in several],
-        validate_on=_absolute(task.validate_on),
+        validate_on=None if task.validate_on is None else _absolute(task.validate_on),
         out=task.out.absolute(),
     )
 

@@ -15,7 +15,7 @@ from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import Source, open_sources
 from regionspot_train.learning.lockstep import Lockstep
-from regionspot_train.learning.validation import ValidationSet
+from regionspot_train.learning.validation import ValidationSet, open_validation
 from regionspot_train.processes import local_device
 from regionspot_train.record.meter import Meter
 from regionspot_train.sweep.slots import TrialSlots, trial_folder
@@ -30,7 +30,8 @@ class SweepTask:
     config: TrainConfig
     """Settings that all heads share."""
     stores: Location | Sequence[Location]
-    validate_on: Location
+    validate_on: Location | None
+    """None: the images that ``data.split`` holds out."""
     out: Path
     at_once: int
     """Number of heads of each group that learn at one time."""
@@ -52,18 +53,18 @@ class GroupInputs:
 
         Raises:
             CacheError: If a cache is missing, unfinished, or has no regions.
-            ConfigError: If the caches lack what the settings need.
+            ConfigError: If the caches lack what the settings need, or there is nothing to
+                validate on.
             FingerprintError: If they are of different backbones.
         """
         config = task.config
         sources, device = open_sources(task.stores, config.data), local_device(config.device)
-        validation = ValidationSet(
-            config.validation,
-            task.validate_on,
-            sources[0].cache.fingerprint["backbones"],
-            batch_images=config.batch_images,
-            device=device,
-        )
+        validation = open_validation(config, sources, task.validate_on, device)
+        if validation is None:
+            raise ConfigError(
+                "a sweep needs images to compare its heads on: give --val a store, or --split a "
+                "share of the training images"
+            )
         return cls(sources, validation, device)
 
 

@@ -26,7 +26,7 @@ def run_sweep(
     space: Space,
     *,
     store: Location | Sequence[Location],
-    validate_on: Location,
+    validate_on: Location | None = None,
     out: Path,
     trials: int,
     at_once: int = 16,
@@ -45,7 +45,8 @@ def run_sweep(
         config: Settings that all heads share.
         space: Settings that they differ in.
         store: The feature cache, or several of the same backbones.
-        validate_on: The cache whose regions say how good a head is.
+        validate_on: The cache whose regions say how good a head is; None: the images that
+            ``data.split`` holds out do.
         out: The sweep's folder.
         trials: Number of heads in all.
         at_once: Number of heads of each group that learn at one time.
