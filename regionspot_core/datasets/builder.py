@@ -23,6 +23,7 @@ from regionspot_core.datasets.masks import MaskColumn
 from regionspot_core.datasets.table import AnnotationTable, Obstacles
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.boxes import has_negative_side
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 
@@ -117,11 +118,14 @@ class AnnotationBuilder:
             AnnotationError: If the mask is malformed.
         """
         if not self._shares and min(box[2:]) < 0:
-            self.note_obstacle(
-                "truth",
-                f"annotation {annotation_id}: expected a box whose width and height are not "
-                f"negative, got {short(list(box))}",
-            )
+            if has_negative_side(box).any():
+                self.note_obstacle(
+                    "truth",
+                    f"annotation {annotation_id}: expected a box whose width and height are not "
+                    f"negative, got {short(list(box))}",
+                )
+            else:
+                box = (*box[:2], max(box[2], 0), max(box[3], 0))
         self._box.extend(box)
         self._annotation_id.append(annotation_id)
         self._image.append(image)

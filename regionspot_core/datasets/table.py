@@ -153,6 +153,7 @@ class AnnotationTable:
             federated=federated,
             image_id=self.image_id[images],
             image_size=self.image_size[images].astype(np.int64),
+            image_file=tuple(self.image_file[place] for place in images.tolist()),
             class_id=ids[classes],
             frequency=tuple(self.classes.frequencies[place] for place in classes.tolist()),
             negative=negative,

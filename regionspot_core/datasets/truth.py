@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.masks import Masks
 from regionspot_core.errors import AnnotationError
 
@@ -25,6 +26,8 @@ class Truth:
     """(I,)"""
     image_size: NDArray[np.int64]
     """(I, 2) height, width in pixels."""
+    image_file: tuple[str, ...]
+    """I paths relative to the image folder; empty texts where the file names none."""
     class_id: NDArray[np.int64]
     """(K,)"""
     frequency: tuple[str, ...]
@@ -48,6 +51,11 @@ class Truth:
     ignored: bool
     """Whether a region has a key ``ignore`` that is set."""
     masks: Masks | None
+
+    @cached_property
+    def image_names(self) -> ImageNames:
+        """Return the images by the names of their files."""
+        return ImageNames(self.image_id, self.image_file)
 
     @cached_property
     def counts(self) -> NDArray[np.bool_]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regionspot_core.support.rounding import ROUNDING
+
 FloatArray = NDArray[np.floating]
 
 
@@ -22,6 +24,23 @@ def xyxy_to_xywh(boxes: ArrayLike) -> FloatArray:
     """Convert corners to COCO's ``x, y, width, height``; (..., 4) to (..., 4)."""
     xyxy = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([xyxy[..., :2], xyxy[..., 2:] - xyxy[..., :2]], axis=-1)
+
+
+def has_negative_side(boxes: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether xywh boxes (N, 4) have a side below zero by more than rounding, (N,).
+
+    Corners that were equal may differ by the rounding of their coordinates once they are sides.
+    """
+    xywh = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    farthest = np.abs(xywh[:, :2]).max(axis=1, initial=1.0)
+    return np.asarray(xywh[:, 2:].min(axis=1) < -ROUNDING * farthest)
+
+
+def without_negative_sides(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return xywh boxes (N, 4) whose sides below zero, which are rounding's, are zero."""
+    xywh = np.array(boxes, dtype=np.float64)
+    np.maximum(xywh[..., 2:], 0.0, out=xywh[..., 2:])
+    return xywh
 
 
 def clip_to_image(boxes: ArrayLike, *, height: float, width: float) -> FloatArray:

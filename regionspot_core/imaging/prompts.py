@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.rounding import ROUNDING
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class BoxPrompts:
     def create(cls, boxes: ArrayLike, size: Size) -> BoxPrompts:
         """Check boxes (N, 4), xyxy, against an image of ``size`` (height, width).
 
+        What rounding took over an edge is cut off.
+
         Raises:
             InputError: A box is malformed, empty, or reaches out of the image.
         """
-        array = _numbers(boxes, "boxes", (4,))
+        array = _cut(_numbers(boxes, "boxes", (4,)), size)
         for box in array:
             x1, y1, x2, y2 = box
             if not (0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0]):
@@ -69,6 +72,7 @@ class PointPrompts:
         """
         given = _array(points, "points")
         array = _numbers(given[:, None] if given.ndim == 2 else given, "points", (None, 2))
+        array = _cut(array, size)
         for point in array.reshape(-1, 2):
             if not (0 <= point[0] <= size[1] and 0 <= point[1] <= size[0]):
                 raise InputError(
@@ -154,6 +158,13 @@ def _numbers(values: ArrayLike, what: str, trailing: tuple[int | None, ...]) -> 
         wanted = ", ".join(["N", *("P" if length is None else str(length) for length in trailing)])
         raise InputError(f"expected {what} as finite numbers ({wanted}), got {array.shape}")
     return array
+
+
+def _cut(places: FloatArray, size: Size) -> FloatArray:
+    """Return x and y in turn, those of them on the edge that are beyond it by rounding alone."""
+    far = np.array([size[1], size[0]] * (places.shape[-1] // 2), dtype=np.float64)
+    inside = np.clip(places, 0, far)
+    return np.where(np.abs(places - inside) <= ROUNDING * max(size), inside, places)
 
 
 def _listed(values: FloatArray) -> str:

@@ -1,6 +1,7 @@
 """Detectors' files in both layouts: what is read from them, and what they may not hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def test_boxes_are_clipped_and_those_outside_left_out(
         ([{"image_id": 10, "score": 1}], "entry 0: .*bbox"),
         ([{"image_id": 10, "bbox": [1, 2, 3, 4]}], "entry 0: .*score"),
         ([entry(image_id=99)], "entry 0: image 99 is not in the annotations"),
-        ([entry(image_id="10")], "entry 0: .*as image_id, got '10'"),
+        ([entry(image_id="10")], "entry 0: expected as image_id a whole number, or .* got '10'"),
+        ([entry(image_id="../图 1.png")], "entry 0: .*the name of one of the annotations' images"),
         ([entry(image_id=True)], "entry 0: .*as image_id, got True"),
         ([entry(image_id=[10])], "entry 0: "),
         ([entry(image_id=float("inf"))], "entry 0: "),
@@ -97,6 +99,8 @@ def test_boxes_are_clipped_and_those_outside_left_out(
         ([entry(bbox="1234")], "entry 0: .*bbox, got '1234'"),
         ([entry(bbox=5)], "entry 0: .*bbox, got 5"),
         ([entry(bbox=[1, 2, -3, 4])], "entry 0: .*bbox"),
+        ([entry(bbox=[1, 2, -1e-3, 4])], "entry 0: .*bbox"),
+        ([entry(score=-1e-5)], "entry 0: .*score from 0 to 1"),
         ([entry(bbox=[1, 2, float("nan"), 4])], "entry 0: .*bbox"),
         ([entry(bbox=[1, 2, None, 4])], "entry 0: "),
         ([entry(bbox=[10**400, 2, 3, 4])], "entry 0: "),
@@ -120,12 +124,44 @@ def test_malformed_files_are_refused_with_the_entry(
 
 
 def test_what_scoring_takes_is_taken(tmp_path: Path, annotations: AnnotationSet) -> None:
-    """Ids as 10.0, and a score that a float32 rounds to above one."""
-    above = float(np.float32(1.0000001))
-    content = [entry(image_id=10.0), entry(score=above), entry(bbox=[1e308, 0, 1e308, 1])]
+    """Ids as 10.0, scores that a float32 rounds beyond their borders, sides below zero by that."""
+    above, below = float(np.float32(1.0000001)), float(np.float32(-1e-7))
+    content = [
+        entry(image_id=10.0),
+        entry(score=above),
+        entry(score=below),
+        entry(bbox=[1e308, 0, 1e308, 1]),
+        entry(bbox=[12.0, 2, below, 4]),
+    ]
     proposals = load(tmp_path, content, annotations)[1]
-    assert proposals.boxes.tolist() == [[1, 2, 4, 6]] * 2
-    assert proposals.scores.tolist() == [0.5, above]
+    assert proposals.boxes.tolist() == [[1, 2, 4, 6]] * 3
+    assert proposals.scores.tolist() == [0.5, above, below]
+
+
+@pytest.mark.parametrize("name", ["folder/图 1.png", "folder\\图 1.png", "图 1.png", "图 1"])
+def test_images_may_be_named_by_their_files(
+    name: str, tmp_path: Path, annotations: AnnotationSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_id = load(tmp_path, [entry(), entry(image_id=17)], annotations)
+    by_name = load(tmp_path, [entry(image_id=name), entry(image_id=17)], annotations)
+    by_key = load(tmp_path, {name: {"boxes": [[1, 2, 4, 6]], "scores": [0.5]}}, annotations)
+    for one, other in zip(by_id, by_name, strict=True):
+        assert np.array_equal(one.boxes, other.boxes)
+    assert np.array_equal(by_key[1].boxes, by_id[1].boxes)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"{tmp_path / 'proposals.json'}: names its images by their files; they are "
+                    "found by those names"] * 2  # fmt: skip
+
+
+def test_a_key_with_leading_zeros_is_rather_a_files_name(
+    tmp_path: Path, annotations: AnnotationSet
+) -> None:
+    """Image 17's file is 000010.png, and another has the id 10."""
+    named = replace(annotations, image_file=("a.png", "b.png", "val/000010.png"))
+    boxes = {"boxes": [[1, 2, 4, 6]], "scores": [0.5]}
+    for key, counts in {"10": [0, 1, 0], "000010": [0, 0, 1], "000003": [1, 0, 0]}.items():
+        found = load(tmp_path, {key: boxes}, named)
+        assert [len(proposals.boxes) for proposals in found] == counts
 
 
 def test_boxes_by_image_id(tmp_path: Path, annotations: AnnotationSet) -> None:
@@ -170,9 +206,12 @@ def of_image(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": [], "annotations": []}, "image 'images': expected .*the key is no image id"),
+        ({"images": [], "annotations": []}, "image 'images': expected an object by image id"),
         ({"99": {"boxes": [], "scores": []}}, "image 99 is not in generated.json"),
-        ({"1.5": {"boxes": [], "scores": []}}, r"image '1\.5': .*no image id"),
+        (
+            {"1.5": {"boxes": [], "scores": []}},
+            r"image '1\.5': expected as key an image's id, or the name of one",
+        ),
         ({"10": [[1, 2, 3, 4]]}, "image '10': expected an object by image id, .*got `array`"),
         ({"10": {"scores": []}}, "required field `boxes`"),
         ({"10": {"boxes": []}}, "required field `scores`"),

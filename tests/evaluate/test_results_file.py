@@ -19,7 +19,7 @@ from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.json_blocks import list_blocks
-from regionspot_evaluate.scoring.results import Results, read_results
+from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
 COUNT = 20
@@ -71,6 +71,31 @@ def test_a_score_may_be_a_float32_s_rounding_above_one(
     _, path = made.write(tmp_path)
     path.write_text(json.dumps([made.detections[0] | {"score": float(np.float32(1.0000001))}]))
     assert read_results(path, truth, ious=("bbox",)).score[0] > 1
+
+
+def test_a_side_may_be_a_rounding_below_zero(made: LvisSet, truth: Truth, tmp_path: Path) -> None:
+    """Scorers get zero for it, the reference as well."""
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([made.detections[0] | {"bbox": [50, 60, -1e-6, 4]}]))
+    results = read_results(path, truth, ious=("bbox",))
+    assert results.box is not None
+    assert results.box.tolist() == [[50, 60, 0, 4]]
+    (entry,) = read_entries(path, truth, ious=("bbox",))
+    assert entry["bbox"] == [50, 60, 0, 4]
+
+
+def test_images_may_be_named_by_their_files(
+    made: LvisSet, truth: Truth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, path = made.write(tmp_path)
+    expected = read_results(path, truth, ious=BOTH)
+    assert capsys.readouterr().err == ""
+    names = {image["id"]: image["file_name"].removesuffix(".png") for image in made.images}
+    entries = [entry | {"image_id": names[entry["image_id"]]} for entry in made.detections]
+    path.write_text(json.dumps(entries))
+    assert same(read_results(path, truth, ious=BOTH), expected)
+    assert "found by those names" in capsys.readouterr().err
+    assert read_entries(path, truth, ious=("bbox",))[0]["image_id"] == truth.image_id[1]
 
 
 def same(one: Results, other: Results) -> bool:
@@ -135,7 +160,7 @@ def test_blocks_are_the_list_or_are_no_json(
 MISTAKES: list[tuple[Json, str, str]] = [
     ({"image_id": 5}, "whose image is not in the annotations", "image 5 is not in the ann"),
     ({"image_id": HUGE}, "whose image_id is no whole number", "got 1000"),
-    ({"image_id": "100"}, "whose image_id is no whole number", "as image_id, got '100'"),
+    ({"image_id": "100"}, "whose image_id is no whole number", "images; got '100'"),
     ({"image_id": True}, "whose image_id is no whole number", "as image_id, got True"),
     ({"category_id": 8}, "whose class is not in the annotations", "class 8 is not in the ann"),
     ({"category_id": None}, "whose category_id is no whole", "as category_id, got None"),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import locate, view
+from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.boxes import xywh_to_xyxy, xyxy_to_xywh
@@ -36,7 +37,8 @@ def read_proposals(path: Path, annotations: AnnotationSet) -> list[Proposals]:
     Args:
         path: COCO results, a list of objects with ``image_id``, ``bbox`` (x, y, width, height) and
             ``score``; or an object ``{image_id: {"boxes": [[x1, y1, x2, y2], …], "scores":
-            […]}}``, as GLIP's users exchange. Classes in either are left aside.
+            […]}}``, as GLIP's users exchange. Classes in either are left aside. An image is named
+            by its id, or by its file: by its path, or name, or name without ending.
         annotations: The images.
 
     Raises:
@@ -66,11 +68,12 @@ class _BoxReader(EntryReader):
     def __init__(self, path: Path, annotations: AnnotationSet) -> None:
         super().__init__(path)
         self._annotations = annotations
+        self.images = ImageNames(annotations.image_id, annotations.image_file)
         self._image, self._box, self._score = array("i"), array("f"), array("f")
 
     def parse(self, value: object) -> BoxOnly:
         """Return an entry of any form that scoring takes too."""
-        return parse_box(value)
+        return parse_box(value, self.images)
 
     def add(self, entries: Sequence[BoxOnly], numbers: NDArray[np.int64]) -> None:
         """Add entries of COCO results."""
@@ -128,7 +131,7 @@ class _BoxReader(EntryReader):
         Raises:
             AnnotationError: If a box cannot be used.
         """
-        self.problems.raise_if_any(self.seen)
+        self.finish()
         owner, score = view(self._image, np.int32), view(self._score, np.float32)
         box = view(self._box, np.float32).reshape(-1, 4)
         kept = np.flatnonzero((box[:, 2:] > box[:, :2]).all(axis=1))
@@ -156,7 +159,7 @@ def _read_by_image(file: DetectionsFile, reader: _BoxReader) -> None:
     stream = file.stream()
     images = ((key, _parse_image(file.path, key, stream.value())) for key in stream.members())
     while block := list(islice(images, IMAGES_AT_ONCE)):
-        ids = np.array([int(key) for key, _ in block], dtype=np.int64)
+        ids = np.array([_image_id(key, reader) for key, _ in block], dtype=np.int64)
         reader.require_images(ids)
         owner = np.repeat(ids, [len(image.boxes) for _, image in block])
         corners = np.array(
@@ -170,10 +173,32 @@ def _read_by_image(file: DetectionsFile, reader: _BoxReader) -> None:
     stream.finish()
 
 
+def _image_id(key: str, reader: _BoxReader) -> int:
+    """Return the id of the image that a key names: by its id, or by its file's name.
+
+    ``000017`` is rather a file's name than the id 17.
+
+    Raises:
+        AnnotationError: If it is neither.
+    """
+    is_number = key.removeprefix("-").isdecimal() and -(2**63) <= int(key) < 2**63
+    if is_number and str(int(key)) == key:
+        return int(key)
+    found = reader.images.find(key)
+    if found is not None:
+        reader.by_file_name = True
+    elif is_number:
+        found = int(key)
+    else:
+        raise AnnotationError(
+            f"{reader.path}: image {key[:40]!r}: expected as key an image's id, or the name of one "
+            f"of the annotations' images"
+        )
+    return found
+
+
 def _parse_image(path: Path, key: str, value: object) -> _ImageBoxes:
     try:
-        if not key.removeprefix("-").isdecimal() or not -(2**63) <= int(key) < 2**63:
-            raise ValueError("the key is no image id")
         image = msgspec.convert(value, _ImageBoxes)
         if len(image.boxes) != len(image.scores):
             raise ValueError(f"{len(image.boxes)} boxes and {len(image.scores)} scores")

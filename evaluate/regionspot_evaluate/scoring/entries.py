@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools import mask as codec
 
 from regionspot_core.datasets.checks import LONGEST_SIDE, short
+from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.masks import encode_runs
 from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.scoring.figures import Iou
@@ -68,7 +69,8 @@ def as_json(entry: Entry) -> dict[str, Any]:
         "score": entry.score,
     }
     if entry.bbox is not None:
-        values["bbox"] = list(entry.bbox)
+        x, y, width, height = entry.bbox
+        values["bbox"] = [x, y, max(width, 0.0), max(height, 0.0)]  # rounding's below zero
     if isinstance(entry, Masked):
         mask = entry.segmentation
         values["segmentation"] = {"size": list(mask.size), "counts": mask.counts}
@@ -92,13 +94,16 @@ def wanted_keys(ious: Sequence[Iou]) -> tuple[str, ...]:
 
 
 def parse_entry(entry: object, ious: Sequence[Iou], truth: Truth) -> Entry:
-    """Return a detection of any form that is scored: ids as ``1.0``, masks as polygons too.
+    """Return a detection of any form that is scored.
+
+    Ids may be written as ``1.0``, images be named by their files, masks be polygons.
 
     Raises:
         FormProblem: It has none of these forms.
     """
     entry = _require_keys(entry, wanted_keys(ious))
-    image_id, category_id = (_whole(key, entry[key]) for key in ("image_id", "category_id"))
+    image_id = image_of(entry["image_id"], truth.image_names)
+    category_id = _whole("category_id", entry["category_id"])
     score = _number("a score", entry["score"])
     box = _box(entry["bbox"]) if "bbox" in entry else None
     if "segm" not in ious:
@@ -107,15 +112,33 @@ def parse_entry(entry: object, ious: Sequence[Iou], truth: Truth) -> Entry:
     return Masked(image_id, category_id, score, _rle(entry["segmentation"], image_id, truth), box)
 
 
-def parse_box(entry: object) -> BoxOnly:
+def parse_box(entry: object, images: ImageNames) -> BoxOnly:
     """Return an entry as a box without a class, read as :func:`parse_entry` reads it.
 
     Raises:
         FormProblem: If it has no such form.
     """
     entry = _require_keys(entry, ("image_id", "bbox", "score"))
-    image_id = _whole("image_id", entry["image_id"])
+    image_id = image_of(entry["image_id"], images)
     return BoxOnly(image_id, _number("a score", entry["score"]), _box(entry["bbox"]))
+
+
+def image_of(value: object, images: ImageNames) -> int:
+    """Return the id of an image that an entry gives as a whole number, or by its file's name.
+
+    Raises:
+        FormProblem: If it is no number, and none or several of the images' names.
+    """
+    if not isinstance(value, str):
+        return _whole("image_id", value)
+    found = images.find(value)
+    if found is None:
+        raise FormProblem(
+            "whose image_id is no whole number, nor the name of one image's file",
+            f"expected as image_id a whole number, or the name of one of the annotations' images; "
+            f"got {short(value)}",
+        )
+    return found
 
 
 def _require_keys(entry: object, keys: Sequence[str]) -> dict[str, Any]:

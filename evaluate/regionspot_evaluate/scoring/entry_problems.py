@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.boxes import has_negative_side
+from regionspot_core.support.rounding import ROUNDING
 
 SHOWN = 3
 """Entries that a message shows, the first ones."""
-HIGHEST = 1 + 1e-6
-"""Largest score: a float32 that sums or multiplies to 1 may be this much above it."""
 
 
 class EntryProblems:
@@ -85,17 +85,17 @@ class BlockCheck:
         )
 
     def require_scores(self, score: NDArray[np.float64]) -> None:
-        """Refuse scores that are not from 0 to 1."""
+        """Refuse scores that are not from 0 to 1, but for rounding."""
         self.refuse(
-            ~((score >= 0) & (score <= HIGHEST)),
+            ~((score >= -ROUNDING) & (score <= 1 + ROUNDING)),
             "with a score outside 0 to 1",
             lambda row: f"expected a score from 0 to 1, got {score[row]}",
         )
 
     def require_sides(self, box: NDArray[np.floating]) -> None:
-        """Refuse boxes, x, y, width, height, with a negative side."""
+        """Refuse boxes, x, y, width, height, with a negative side, but for rounding."""
         self.refuse(
-            box[:, 2:].min(axis=1) < 0,
+            has_negative_side(box),
             "with a negative width or height",
             lambda row: (
                 "expected a bbox whose width and height are not negative, got "

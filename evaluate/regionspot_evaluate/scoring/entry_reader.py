@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.support.progress import say
 from regionspot_evaluate.scoring.entries import FormProblem
 from regionspot_evaluate.scoring.entry_problems import EntryProblems
 
@@ -35,6 +36,8 @@ class EntryReader(ABC):
         self.seen = 0
         """Number of entries that were read."""
         self.problems = EntryProblems(path, noun=self.noun, verb=self.verb)
+        self.by_file_name = False
+        """Whether entries name images by their files."""
 
     @abstractmethod
     def parse(self, value: object) -> Any:  # noqa: ANN401 - an entry of the reader's own form
@@ -57,7 +60,19 @@ class EntryReader(ABC):
                 numbers.append(number)
             except FormProblem as problem:
                 self.problems.count(problem.kind, [(number, problem.detail)])
+            else:
+                self.by_file_name |= isinstance(value, dict) and isinstance(value["image_id"], str)
         self.add(entries, np.array(numbers, dtype=np.int64))
+
+    def finish(self) -> None:
+        """Refuse the file if an entry cannot be used; say how images were found, where by name.
+
+        Raises:
+            AnnotationError: With the number of entries for each kind of problem, and the first.
+        """
+        self.problems.raise_if_any(self.seen)
+        if self.by_file_name:
+            say(f"{self.path}: names its images by their files; they are found by those names")
 
 
 def column(entries: Sequence[Any], name: str, dtype: type[Any]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.boxes import without_negative_sides
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.entries import (
     Boxed,
@@ -134,7 +135,7 @@ class _ResultsReader(EntryReader):
         Raises:
             AnnotationError: If an entry cannot be scored, or there is none.
         """
-        self.problems.raise_if_any(self.seen)
+        self.finish()
         if not self.seen and not may_be_empty:
             raise AnnotationError(f"{self.path}: expected a list of detections, got an empty one")
         judged = view(self._judged, np.int64)
@@ -186,7 +187,8 @@ class _ResultsReader(EntryReader):
         self._class.frombytes(class_index.astype(np.int32).tobytes())
         self._score.frombytes(score.tobytes())
         if box is not None:
-            self._box.frombytes((box if self._every_box else box[known]).tobytes())
+            box = without_negative_sides(box if self._every_box else box[known])
+            self._box.frombytes(box.tobytes())
         if self._masks:
             counts, start = _counts([entries[row] for row in known.tolist()])
             self._counts_start.frombytes((start[1:] + len(self._counts)).tobytes())

@@ -67,6 +67,16 @@ def save(tmp_path: Path) -> Callable[[object], Path]:
 Save = Callable[[object], Path]
 
 
+def test_a_side_a_rounding_below_zero_is_none_for_scorers_too(save: Save) -> None:
+    content = coco()
+    content["annotations"][1]["bbox"] = [10.5, 20, -1e-7, 40.25]
+    truth = read_table(save(content)).truth(federated=False)
+    assert truth.box[1].tolist() == [10.5, 20, 0, 40.25]
+    content["annotations"][1]["bbox"] = [10.5, 20, -0.01, 40.25]
+    with pytest.raises(AnnotationError, match="annotation 5: expected a box whose width"):
+        read_table(save(content)).truth(federated=False)
+
+
 def test_coco_file(save: Save) -> None:
     data = read_annotations(save(coco()))
     assert len(data) == 3

@@ -9,8 +9,10 @@ from regionspot_core.imaging.boxes import (
     box_area,
     box_iou,
     clip_to_image,
+    has_negative_side,
     jitter,
     mirror,
+    without_negative_sides,
     xywh_to_xyxy,
     xyxy_to_xywh,
 )
@@ -40,6 +42,23 @@ def test_integer_boxes_do_not_wrap_around() -> None:
         [200, 200, 400, 400]
     ]
     assert xyxy_to_xywh(np.array([[9, 9, 3, 3]], dtype=np.uint8)).tolist() == [[9, 9, -6, -6]]
+
+
+@pytest.mark.parametrize(
+    ("box", "negative"),
+    [
+        ([0, 0, 0, 0], False),
+        ([5, 5, -1, 2], True),
+        ([5, 5, 2, -1e-3], True),
+        ([0, 0, -1e-7, 2], False),  # 0.3 - 0.1 - 0.2, say
+        ([5000, 0, -5e-4, 2], False),  # a float32's step at 5000 pixels
+        ([5000, 0, -0.1, 2], True),
+    ],
+)
+def test_a_side_below_zero_may_be_rounding(box: list[float], negative: bool) -> None:
+    assert has_negative_side([box, [1, 1, 1, 1]]).tolist() == [negative, False]
+    if not negative:
+        assert without_negative_sides([box]).min() >= 0
 
 
 @pytest.mark.parametrize(

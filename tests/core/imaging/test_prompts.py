@@ -17,6 +17,13 @@ def test_boxes_may_touch_the_border() -> None:
     assert len(BoxPrompts.create([], SIZE)) == 0
 
 
+def test_rounding_beyond_the_border_is_cut() -> None:
+    boxes = BoxPrompts.create([[-1e-6, 0, 40.00001, 30]], SIZE).boxes
+    assert boxes.tolist() == [[0, 0, 40, 30]]
+    points = PointPrompts.create([[40.00001, -1e-6]], SIZE).points
+    assert points.tolist() == [[[40, 0]]]
+
+
 @pytest.mark.parametrize(
     "box",
     [
