@@ -28,6 +28,7 @@ from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import progress_line, say
 from regionspot_core.support.tables import counted
+from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.config import CachedConfig
 from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile, image_detections
@@ -183,6 +184,7 @@ def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
     bank, what = ClassBank.load(config.bank), f"--bank {config.bank}"
     bank.require_clip(cache.fingerprint["backbones"]["image_text_encoder"], what=what)
     bank.require_vocabulary(cache.vocabulary, what=what)
+    warn_of_alike(bank)
     return bank
 
 

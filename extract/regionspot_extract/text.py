@@ -23,6 +23,7 @@ from regionspot_core.support.files import write_json
 from regionspot_core.support.locks import hold_lock
 from regionspot_core.support.progress import progress_line, say
 from regionspot_core.support.records import read_json_object
+from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.class_text import ClassText
 from regionspot_core.text.embed import class_batches, embed_classes
@@ -57,7 +58,9 @@ def make_bank(
         # A run that was waited for has finished the bank.
         if out.exists():
             return _finished(out, plan)
-        return _embed(config, vocabulary, text, encoder, plan)
+        report = _embed(config, vocabulary, text, encoder, plan)
+    warn_of_alike(report.bank)
+    return report
 
 
 @contextmanager

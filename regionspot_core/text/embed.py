@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank, average_templates
 from regionspot_core.text.class_text import ClassText, TextConfig
 from regionspot_core.text.templates import load_templates
@@ -29,13 +30,15 @@ def build_class_bank(
     config = config or TextConfig()
     text = ClassText.create(vocabulary, load_templates(config.templates), config)
     rows = [embed_classes(encoder, text, classes) for classes in class_batches(text)]
-    return ClassBank(
+    bank = ClassBank(
         vocabulary=vocabulary,
         embeddings=np.concatenate(rows),
         logit_scale=encoder.logit_scale,
         text=text,
         clip=encoder.fingerprint(),
     )
+    warn_of_alike(bank)
+    return bank
 
 
 def paper_text(vocabulary: Vocabulary) -> ClassText:
@@ -57,6 +60,7 @@ def load_class_bank(
     bank.require_clip(encoder.fingerprint(), what=str(file))
     if vocabulary is not None:
         bank.require_vocabulary(vocabulary, what=str(file))
+    warn_of_alike(bank)
     return bank
 
 

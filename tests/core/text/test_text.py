@@ -12,7 +12,9 @@ from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.support.progress import say_once
 from regionspot_core.text import embed as text_module
+from regionspot_core.text.alike import alike
 from regionspot_core.text.class_text import ClassText, TextConfig
 from regionspot_core.text.embed import build_class_bank, class_batches, load_class_bank
 from regionspot_core.text.templates import load_templates
@@ -92,3 +94,38 @@ def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path:
     others = Vocabulary(names=VOCABULARY.names[::-1], ids=VOCABULARY.ids)
     with pytest.raises(FingerprintError, match="expected the annotations' 2 classes"):
         load_class_bank(tmp_path / "own.h5", encoder, others)
+
+
+def test_classes_that_clip_cannot_tell_apart_are_named(
+    encoder: ClipEncoder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    long = " ".join(["a dotted lime ring beside a solid red star"] * 10)
+    names = ["ring", f"{long} left", "star", f"{long} right", "Star"]
+    text = TextConfig(templates="simple")
+    bank = build_class_bank(encoder, Vocabulary.from_names(names), text)
+    assert np.array_equal(bank.embeddings[1], bank.embeddings[3])
+    expected = (
+        "CLIP cannot tell apart 'a dotted lime ring beside a so … g beside a solid red star "
+        "left' and 'a dotted lime ring beside a so … beside a solid red star right'; 'star' "
+        "and 'Star': it reads only a text's beginning, in lower case. Give them names that differ "
+        "there\n"
+    )
+    assert capsys.readouterr().err == expected
+    bank.save(tmp_path / "bank.h5")
+    say_once.cache_clear()
+    load_class_bank(tmp_path / "bank.h5", encoder)
+    assert capsys.readouterr().err == expected
+    build_class_bank(encoder, Vocabulary.from_names(["ring", "star"]), text)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_rows_are_found_whatever_their_order(seed: int) -> None:
+    """Against comparing every pair; equal but for the rounding of another batch."""
+    rng = np.random.default_rng(seed)
+    distinct = rng.standard_normal((30, 8)).astype(np.float32)
+    owner = rng.integers(0, 30, 40)
+    rows = distinct[owner] + rng.uniform(-1e-7, 1e-7, (40, 8)).astype(np.float32)
+    expected = [np.flatnonzero(owner == k).tolist() for k in range(30)]
+    assert alike(rows) == sorted(group for group in expected if len(group) > 1)
+    assert alike(rows[:1]) == alike(rows[:0]) == []
