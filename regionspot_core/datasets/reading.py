@@ -14,10 +14,11 @@ from regionspot_core.datasets.pascal_voc import PASCAL_VOC
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.datasets.yolo import YOLO
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
 
-FORMATS: list[DatasetFormat] = [OPENIMAGES, CSV_BOXES, PASCAL_VOC, ODINW, COCO]
+FORMATS: list[DatasetFormat] = [OPENIMAGES, CSV_BOXES, PASCAL_VOC, ODINW, YOLO, COCO]
 """Formats in the order they are asked; the first that finds its file at a path reads it."""
 
 

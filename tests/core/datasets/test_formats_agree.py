@@ -113,6 +113,25 @@ def write_voc(folder: Path, data: list[Scene]) -> Path:
     return folder / "voc"
 
 
+def write_yolo(folder: Path, data: list[Scene]) -> Path:
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text(
+        f"path: .\ntrain: images\nnames: {json.dumps(dict(enumerate(sorted(NAMES))))}\n"
+    )
+    for number, scene in enumerate(data, 1):
+        height, width = scene.size
+        save_png_header(folder / "images" / file_name(number), height, width)
+        lines = []
+        for each in scene.regions:
+            x1, y1, x2, y2 = each.corners
+            shares = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width
+            lines.append(f"{sorted(NAMES).index(each.name)} {shares[0]} {shares[1]} {shares[2]} ")
+            lines[-1] += f"{(y2 - y1) / height}"
+        label = folder / "labels" / file_name(number).replace(".png", ".txt")
+        label.write_text("\n".join(lines), encoding="utf-8")
+    return folder / "data.yaml"
+
+
 Write = Callable[[Path, list[Scene]], Path]
 
 
@@ -128,7 +147,9 @@ def comparable(data: AnnotationSet, crowds: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("write", "crowds"), [(write_csv, None), (write_voc, "difficult")])
+@pytest.mark.parametrize(
+    ("write", "crowds"), [(write_csv, None), (write_voc, "difficult"), (write_yolo, None)]
+)
 @settings(max_examples=25, deadline=None)
 @given(data=st.lists(scenes(), min_size=1, max_size=3))
 def test_a_format_reads_as_coco_does(write: Write, crowds: str | None, data: list[Scene]) -> None:
