@@ -1,4 +1,4 @@
-"""Pictures of named regions: one image with its outlines, and a grid of predictions."""
+"""A grid of pictures, each with its regions and what they are called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import supervision as sv
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,15 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as rle_codec
 
-from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.drawing import PALETTE
 from regionspot_core.imaging.transforms import RGBImage, Size
-from regionspot_core.support.files import written_aside
 from regionspot_core.support.lettering import Lettering, as_one_line
 
-PALETTE = ("#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c")
-"""One a region, dark enough to carry white letters."""
-SIDES = (640, 1600)
-"""Long side of a picture of one image, in pixels: small images are enlarged, large ones reduced."""
 RIGHT, WRONG = "#1b7f3b", "#c62828"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REGIONS_SHOWN = 8
@@ -33,8 +27,6 @@ DRAWN_PIXELS = 700
 """The longer side of an image when it is drawn, at least: twice what its place in the grid has."""
 LINE_LETTERS = 38
 """Characters that fit beside the confidence at full size; longer lines are set smaller."""
-LABEL_LETTERS = 60
-"""Characters of a label in a picture of one image; longer names are cut."""
 
 
 @dataclass(frozen=True)
@@ -171,87 +163,3 @@ def _line(picture: Picture, region: int) -> str:
     predicted, true = picture.predicted[region], picture.true[region]
     name = predicted if true is None or predicted == true else f"{predicted}  ({true})"
     return f"{as_one_line(name)}{' ★' if picture.rare[region] else ''}"
-
-
-def draw_regions(
-    path: Path,
-    image: RGBImage,
-    *,
-    boxes: FloatArray,
-    masks: Sequence[dict[str, Any]],
-    labels: Sequence[str],
-    lettering: Lettering | None = None,
-) -> None:
-    """Write a PNG.
-
-    Args:
-        path: File to write.
-        image: uint8 (H, W, 3), RGB.
-        boxes: (R, 4) xyxy, original pixels.
-        masks: R run-length encodings, original pixels.
-        labels: R lines of text.
-        lettering: Fonts for the labels; they are looked for where none are given.
-    """
-    height, width = image.shape[:2]
-    scale = min(max(1.0, SIDES[0] / max(height, width)), SIDES[1] / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    scene = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    if len(boxes):
-        scaled = boxes * ([size[0] / width, size[1] / height] * 2)
-        lines = [_shortened(label) for label in labels]
-        scene = _annotate(scene, scaled, masks, lines, lettering or Lettering.of(lines))
-    with written_aside(path) as partial:
-        Image.fromarray(scene).save(partial, format="PNG")
-
-
-def _shortened(label: str) -> str:
-    line = as_one_line(label)
-    return line if len(line) <= LABEL_LETTERS else f"{line[: LABEL_LETTERS - 1]}…"
-
-
-def _annotate(
-    scene: RGBImage,
-    boxes: FloatArray,
-    masks: Sequence[dict[str, Any]],
-    labels: Sequence[str],
-    lettering: Lettering,
-) -> RGBImage:
-    height, width = scene.shape[:2]
-    detections = sv.Detections(
-        xyxy=boxes.astype(np.float32),
-        mask=np.stack([_at_size(mask, (width, height)) for mask in masks]),
-        class_id=np.arange(len(boxes)),
-    )
-    look = {"color": sv.ColorPalette.from_hex(list(PALETTE)), "color_lookup": sv.ColorLookup.INDEX}
-    letters = max(11, round(max(height, width) / 64))
-    line = max(2, letters // 8)
-    # Outlines leave the region's own colours as they are: names are often about these. White
-    # below a line sets it off from a region of its own colour.
-    painters = (
-        sv.PolygonAnnotator(color=sv.Color.WHITE, thickness=2 * line),
-        sv.PolygonAnnotator(**look, thickness=line),
-        sv.BoxAnnotator(**look, thickness=max(1, line // 2)),
-    )
-    canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
-    for painter in painters:
-        canvas = painter.annotate(canvas, detections)
-    for font, chosen in lettering.by_file(labels).items():
-        names = sv.RichLabelAnnotator(
-            **look,
-            font_path=str(font),
-            font_size=letters,
-            text_padding=letters // 3,
-            smart_position=True,
-        )
-        canvas = names.annotate(
-            canvas,
-            detections[chosen],
-            labels=[labels[region] for region in chosen],
-            custom_color_lookup=np.array(chosen),
-        )
-    return np.ascontiguousarray(canvas[..., ::-1])
-
-
-def _at_size(rle: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    mask = Image.fromarray(rle_codec.decode(rle) * np.uint8(255))
-    return np.asarray(mask.resize(size, Image.Resampling.BILINEAR)) >= 128

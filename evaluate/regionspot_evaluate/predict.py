@@ -15,6 +15,7 @@ from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError
+from regionspot_core.imaging.drawing import draw_regions
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.imaging.transforms import Size
@@ -24,7 +25,6 @@ from regionspot_core.support.tables import counted, show
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.pictures import draw_regions
 from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
 from regionspot_evaluate.reports.printing import titled_table
 from regionspot_evaluate.scoring.overlaps import without_overlaps

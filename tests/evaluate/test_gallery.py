@@ -10,7 +10,8 @@ from pycocotools import mask as codec
 from small_evaluation import IMAGES, quick_config
 
 from regionspot_core.backbones.loading import Backbones
-from regionspot_evaluate.pictures import DRAWN_PIXELS, Picture, draw_gallery, draw_regions, shrunk
+from regionspot_core.imaging.drawing import draw_regions
+from regionspot_evaluate.pictures import DRAWN_PIXELS, Picture, draw_gallery, shrunk
 from regionspot_evaluate.run import run_evaluation, run_share
 
 ORANGE = (245, 140, 30)
