@@ -22,7 +22,7 @@ from regionspot_core.backbones.config import (
 )
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
-from regionspot_core.datasets.settings import Names, VocabularyFile
+from regionspot_core.datasets.settings import Annotations, Names, Strict, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
     RAY,
     RayOptions,
@@ -88,8 +88,7 @@ class EvaluateConfig(Config):
     images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
     """Folder that the annotations' file names start from, or a zip or tar of it; several as
     `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
-    annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
-    """LVIS annotation JSON."""
+    annotations: Annotations
     heads: Heads
     out: Annotated[Path, Flag(metavar="DIR", check=writable_folder)]
     """Folder for detections and figures."""
@@ -111,6 +110,7 @@ class EvaluateConfig(Config):
     """Threads that decode and resize images."""
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Largest image that is read, in pixels: a small file may stand for gigabytes."""
+    strict: Strict = False
     shard: Shard = Shard()
     """Share of the batches that `run_share` does."""
     retry_failed: Annotated[bool, Flag()] = False

@@ -11,6 +11,7 @@ from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.usable import require_usable
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -162,7 +163,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
     scorer = PROTOCOL_TABLE[config.protocol[0]].create(table, BOTH, config.scorer)
-    images.require(annotations.image_file)
+    require_usable(annotations, images, strict=config.strict)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there

@@ -1,4 +1,4 @@
-"""`regionspot extract`: weights, text, plan, run, info, verify, export, import, merge."""
+"""`regionspot extract`: weights, check, text, plan, run, info, verify, export, import, merge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from regionspot_core.support.commands import Commands
 from regionspot_core.support.options import takes
 from regionspot_extract.commands.arguments import AsJson, Store
 from regionspot_extract.commands.exchange import export, import_, merge
-from regionspot_extract.config import ExtractConfig, TextBankConfig, WeightRequest
+from regionspot_extract.config import CheckConfig, ExtractConfig, TextBankConfig, WeightRequest
 
 app = Commands("Run the frozen models over the images once and keep their tokens.")
 
@@ -38,6 +38,21 @@ def weights(
     for file in list_weights(request) if only_list else fetch_weights(request):
         print_weight_file(file)
     print_weight_options(request)
+
+
+@app.add
+@takes(CheckConfig)
+def check(as_json: AsJson = False, *, values: dict[str, Any]) -> None:
+    """Say what a data set holds and what a run would leave out; no model is loaded.
+
+    The exit code is 0 where a run can use the data set, otherwise 2.
+    """
+    config = CheckConfig.parse(values, source="regionspot extract check")
+
+    from regionspot_extract.check import check_dataset
+    from regionspot_extract.commands.print_check import print_check
+
+    print_check(config, check_dataset(config), as_json=as_json)
 
 
 @app.add

@@ -18,7 +18,7 @@ from regionspot_core.backbones.config import BackboneConfig, check_before_torch
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
-from regionspot_core.datasets.settings import Names, VocabularyFile
+from regionspot_core.datasets.settings import Annotations, Names, Strict, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
     RAY,
     RayOptions,
@@ -27,7 +27,7 @@ from regionspot_core.distributed.ray_cluster import (
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.support.arguments import existing_file, existing_images, existing_path
+from regionspot_core.support.arguments import existing_file, existing_images
 from regionspot_core.support.options import Flag
 from regionspot_core.text.class_text import TextConfig
 
@@ -49,8 +49,7 @@ class ExtractConfig(Config):
     images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
     """Folder that the annotations' file names start from, or a zip or tar of it; several as
     `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
-    annotations: Annotated[Path, Flag(metavar="FILE|DIR", check=existing_path)]
-    """COCO, LVIS, Objects365, V3Det (JSON), CSV of boxes, OpenImages, Pascal VOC or ODinW."""
+    annotations: Annotations
     out: Annotated[Location, Flag(metavar="STORE")]
     """The store: a folder, or a URL such as `s3://bucket/path` or `gs://bucket/path`."""
     bank: Annotated[
@@ -68,6 +67,7 @@ class ExtractConfig(Config):
     """Which of the models' outputs are kept, and how."""
     shard: Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)] = Shard()
     """Do the I-th of N equal shares of the parts: one task of a job array."""
+    strict: Strict = False
     retry_failed: Annotated[bool, Flag()] = False
     """Do parts again that contain images that could not be read before."""
     workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
@@ -130,6 +130,20 @@ class ExtractConfig(Config):
     def _ray_is_used(cls, options: RayOptions, info: ValidationInfo) -> RayOptions:
         require_ray_is_used(info.data.get("engine", "ray"), options)
         return options
+
+
+class CheckConfig(Config):
+    """One look at a data set, before anything is extracted."""
+
+    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
+    """Folder that the annotations' file names start from, or a zip or tar of it; several as
+    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
+    annotations: Annotations
+    pictures: Annotated[Path | None, Flag(metavar="FILE.png")] = None
+    """Draw three images with their boxes and names into this file."""
+    strict: Strict = False
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image that a run would read, in pixels."""
 
 
 class TextBankConfig(Config):

@@ -17,6 +17,7 @@ from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.usable import require_usable
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.text.class_bank import ClassBank
@@ -64,7 +65,7 @@ def prepare(
         require_device(device_name)
     images = open_images(config.images)
     annotations = read_annotations(config.annotations, images=images)
-    images.require(annotations.image_file)
+    require_usable(annotations, images, strict=config.strict)
     backbones = backbones or load_backbones(config.backbones)
     keep = config.keep
     plan = CachePlan(

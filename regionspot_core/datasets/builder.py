@@ -161,7 +161,7 @@ class AnnotationBuilder:
                 f"image {image_id} ({names[0]}) has no height and width; give the folder of "
                 f"images as well, whose headers tell"
             )
-            if self._masks is not None:
+            if self._masks is not None and self._masks.has_any:
                 raise AnnotationError(f"{self._path}: {reason}")
             self.note_obstacle("regions", reason)
             return b""
@@ -277,7 +277,9 @@ class AnnotationBuilder:
             area=None if self._shares else view(self._area, np.float64),
             ignored=self._ignored,
             crowd_name=self._crowd_name,
-            unreadable_images=None if self._unreadable is None else int(lost.sum()),
+            unreadable_images=None
+            if self._unreadable is None
+            else tuple(self._image_file[position] for position in np.flatnonzero(lost)),
             mask_column=self._masks,
             obstacles=Obstacles(**self._obstacles),
         )

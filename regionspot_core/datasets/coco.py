@@ -369,4 +369,4 @@ class CategoryTable:
         return label
 
 
-COCO = DatasetFormat("coco", (".json",), find_coco, read_coco, read_coco_vocabulary)
+COCO = DatasetFormat("COCO", (".json",), find_coco, read_coco, read_coco_vocabulary)

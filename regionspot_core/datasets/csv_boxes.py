@@ -48,15 +48,15 @@ def read_csv_boxes(
 
     Args:
         path: The file.
-        images: The images, from whose headers the sizes are taken.
-        masks: Whether to keep masks, of which there are none.
+        images: Its images, from whose headers the sizes are taken.
+        masks: Whether to have masks, which are all empty.
 
     Raises:
         AnnotationError: If the file is missing, no CSV, lacks a column, or has a line without a
             file, a class or four finite numbers, or names a file outside the image folder.
     """
     digest = hashlib.sha256()
-    builder = AnnotationBuilder(path)
+    builder = AnnotationBuilder(path, masks=masks)
     builder.note_no_federation("a CSV file of boxes")
     image_id: dict[str, int] = {}
     class_id: dict[str, int] = {}
@@ -123,4 +123,4 @@ def _require_names(path: Path, names: Collection[str]) -> None:
         raise AnnotationError(f"{path}: expected at least one box, got none")
 
 
-CSV_BOXES = DatasetFormat("csv", (".csv",), find_csv_boxes, read_csv_boxes, read_csv_vocabulary)
+CSV_BOXES = DatasetFormat("CSV", (".csv",), find_csv_boxes, read_csv_boxes, read_csv_vocabulary)

@@ -78,6 +78,11 @@ class MaskColumn:
     def __len__(self) -> int:
         return len(self._entry_ring) - 1
 
+    @property
+    def has_any(self) -> bool:
+        """Whether an annotation has a mask."""
+        return len(self._ring_start) > 1 or len(self._counts) > 0
+
     def append(self, segmentation: object) -> None:
         """Add an annotation's ``segmentation``: polygons, an RLE, or nothing (None or empty).
 

@@ -51,4 +51,4 @@ def _refuse_several(folder: Path) -> None:
         )
 
 
-ODINW = DatasetFormat("odinw", (".json",), find_odinw, read_coco, read_coco_vocabulary)
+ODINW = DatasetFormat("ODinW", (".json",), find_odinw, read_coco, read_coco_vocabulary)

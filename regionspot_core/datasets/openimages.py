@@ -62,14 +62,14 @@ def read_openimages(
         images: The images, from whose headers sizes are taken where no
             ``image-sizes.csv`` (ImageID, Width, Height) lies beside the boxes. Images that it lacks
             or that cannot be read are left out and counted.
-        masks: Whether to keep masks, of which there are none.
+        masks: Whether to have masks, which are all empty.
 
     Raises:
         AnnotationError: If a file is missing or malformed, a box's class has no description, or the
             images' sizes are nowhere to be found.
     """
     digest = hashlib.sha256()
-    builder = AnnotationBuilder(path, crowd_name="group of", shares=True)
+    builder = AnnotationBuilder(path, masks=masks, crowd_name="group of", shares=True)
     builder.note_no_federation("OpenImages' CSV")
     labels, names = _read_classes(_find_classes(path), digest)
     _read_boxes(path, digest, {label: row for row, label in enumerate(labels, 1)}, builder)
@@ -197,5 +197,5 @@ def _listed_sizes(boxes: Path, image_id: NDArray[np.int64], digest: Digest) -> l
 
 
 OPENIMAGES = DatasetFormat(
-    "openimages", (".csv",), find_openimages, read_openimages, read_openimages_vocabulary
+    "OpenImages", (".csv",), find_openimages, read_openimages, read_openimages_vocabulary
 )

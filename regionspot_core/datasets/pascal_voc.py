@@ -52,14 +52,15 @@ def read_voc(
 
     Args:
         path: As :func:`find_voc` returns it.
-        images: The images, for the sizes that files lack.
-        masks: Whether to keep masks, of which there are none.
+        images: Its images, for the sizes that files lack.
+        masks: Whether to have masks, which are all empty.
 
     Raises:
         AnnotationError: If a file is missing or malformed, uses entities, or names an image outside
             the image folder; or two files name one image.
     """
-    builder, digest = AnnotationBuilder(path, crowd_name="difficult"), hashlib.sha256()
+    builder = AnnotationBuilder(path, masks=masks, crowd_name="difficult")
+    digest = hashlib.sha256()
     builder.note_no_federation("Pascal VOC's XML")
     wanted = None if path.is_dir() else set(_split_names(path))
     class_id: dict[str, int] = {}
@@ -202,4 +203,4 @@ def _number(text: str) -> float:
         return math.nan
 
 
-PASCAL_VOC = DatasetFormat("pascal-voc", (), find_voc, read_voc, read_voc_vocabulary)
+PASCAL_VOC = DatasetFormat("Pascal VOC", (), find_voc, read_voc, read_voc_vocabulary)

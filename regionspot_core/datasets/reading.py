@@ -58,6 +58,11 @@ def read_annotations(
     return read_table(path, images=images, masks=masks).regions()
 
 
+def format_name(path: Path) -> str:
+    """Return the name of the format that :func:`read_table` would read at ``path``."""
+    return _find(path).dataset_format.name
+
+
 def read_vocabulary(path: Path) -> Vocabulary:
     """Return the classes of what :func:`read_table` would read at ``path``."""
     file, dataset_format = _find(path)

@@ -14,6 +14,9 @@ from regionspot_core.datasets.masks import Masks
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.transforms import Size
 
+NOT_READABLE = "images not readable"
+"""Key of the images, not annotations, that are left out where their headers were needed."""
+
 
 @dataclass(frozen=True)
 class AnnotationSet:

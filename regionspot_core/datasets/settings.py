@@ -1,4 +1,4 @@
-"""Settings that name classes, shared by the configurations of several stages."""
+"""Settings of data sets and classes, shared by the configurations of several stages."""
 
 from __future__ import annotations
 
@@ -19,4 +19,17 @@ VocabularyFile = Annotated[
     Path | None,
     Flag(metavar="FILE", check=existing_path),
     Field(description="Class names: a text file, one a line, or an annotation file."),
+]
+Annotations = Annotated[
+    Path,
+    Flag(metavar="FILE|DIR", check=existing_path),
+    Field(
+        description="COCO, LVIS, Objects365 or V3Det (JSON), CSV of boxes, Pascal VOC, YOLO, "
+        "OpenImages or ODinW."
+    ),
+]
+Strict = Annotated[
+    bool,
+    Flag(),
+    Field(description="Refuse a data set of which an image is missing; else the others are done."),
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import MaskColumn, Masks
-from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
@@ -66,8 +66,8 @@ class AnnotationTable:
     """Whether an annotation has a key ``ignore`` that is set."""
     crowd_name: str
     """The format's word for crowds, for counts."""
-    unreadable_images: int | None
-    """Number of images that could not be read; None where the format does not read them."""
+    unreadable_images: tuple[str, ...] | None
+    """Images that could not be read; None where sizes are not taken from them."""
     mask_column: MaskColumn | None
     obstacles: Obstacles
 
@@ -102,7 +102,7 @@ class AnnotationTable:
         counts = np.bincount(self.image[kept], minlength=len(self.image_id))
         dropped = {self.crowd_name: int(self.crowd.sum()), "empty box": int(empty.sum())}
         if self.unreadable_images is not None:
-            dropped["images not readable"] = self.unreadable_images
+            dropped[NOT_READABLE] = len(self.unreadable_images)
         position = self._vocabulary_position()
         return AnnotationSet(
             path=self.path,
@@ -167,6 +167,13 @@ class AnnotationTable:
             ignored=self.ignored,
             masks=self._masks(kept),
         )
+
+    def boxes_beyond_images(self) -> int:
+        """Return how many boxes reach a hundredth of a pixel or more beyond their image."""
+        box = self._pixel_boxes()
+        size = self.image_size[self.image][:, ::-1]
+        beyond = (box[:, :2] < -0.01) | (box[:, :2] + box[:, 2:] > size + 0.01)
+        return int((beyond.any(axis=1) & ~self.crowd & (self.image >= 0)).sum())
 
     def _require(self, obstacle: str | None) -> None:
         if obstacle is not None:

@@ -329,4 +329,4 @@ def _label(where: str, words: list[str], data: _DataFile) -> _Label:
     return _Label(int(number), np.array(values).reshape(-1, 2), not is_box)
 
 
-YOLO = DatasetFormat("yolo", YAML, find_yolo, read_yolo, read_yolo_vocabulary)
+YOLO = DatasetFormat("YOLO", YAML, find_yolo, read_yolo, read_yolo_vocabulary)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -32,6 +32,26 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transpositions that show a picture upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
+
+
+class ImageHeader(NamedTuple):
+    """Facts of an image that are known before it is decoded."""
+
+    size: Size
+    """Height, width of the pixels as they are stored."""
+    orientation: int
+    """EXIF's, 1 to 8; 1 where the file has none."""
+
+    def turned(self) -> Size:
+        """Return height, width of the picture as viewers show it."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
+
+
+def read_header(image: Image.Image) -> ImageHeader:
+    """Return the header of an image that is open."""
+    # Pillow would decode a PNG to look for a field behind its pixels.
+    has_field = image.format != "PNG" or "exif" in image.info
+    return ImageHeader((image.height, image.width), _orientation(image) if has_field else 1)
 
 
 def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:

@@ -94,7 +94,7 @@ def test_a_picture_that_cannot_be_made_stops_no_evaluation(
     first.unlink()  # the gallery's, after all images are named
     report = run_evaluation(quick_config(place, out, images=images), backbones=backbones)
     assert (report.images, report.failed) == (IMAGES, ())
-    (line,) = [each for each in capsys.readouterr().err.splitlines() if "picture" in each]
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "the picture could" in each]
     assert "predictions.png: the picture could not be made" in line
     assert "no such image file" in line
     assert (out / "detections.json").is_file()

@@ -41,7 +41,7 @@ GALLERY = "predictions.png"
 CLAIM_SECONDS = 60.0
 """Longest wait for another process that writes the record."""
 _NOT_RECORDED = frozenset(
-    {"heads", "out", "shard", "retry_failed", "engine", "ray", "workers"}
+    {"heads", "out", "shard", "retry_failed", "strict", "engine", "ray", "workers"}
     | {"max_pixels", "protocol", "scorer"}
 )
 """Settings that decide no detection: how the work was split, how large an image may be, and what

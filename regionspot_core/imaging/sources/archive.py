@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from regionspot_core.errors import ImageError, InputError
-from regionspot_core.imaging.images import opened_image
+from regionspot_core.imaging.images import ImageHeader, opened_image, read_header
 from regionspot_core.imaging.sources.source import ImageSource, is_image_name
-from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.input_files import open_regular
 
 HEADER_BYTES = 1 << 16
@@ -123,8 +122,8 @@ class ArchiveImages(ImageSource):
         found = self._find(name)
         return None if found is None else found.size
 
-    def size(self, name: str) -> Size:
-        """Return an image's height and width as its pixels are stored, from the file's header.
+    def header(self, name: str) -> ImageHeader:
+        """Return what an image's header says; its pixels are not decoded.
 
         Raises:
             ImageError: The file is missing, or no image of a known format.
@@ -138,8 +137,8 @@ class ArchiveImages(ImageSource):
                     lambda: io.BytesIO(self._content(found, HEADER_BYTES)), self.place(name)
                 ) as file,
             ):
-                return file.height, file.width
-        return super().size(name)
+                return read_header(file)
+        return super().header(name)
 
     def _open(self, name: str, *, most_bytes: int) -> BinaryIO:
         found = self._find(name)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from regionspot_core.errors import InputError
-from regionspot_core.imaging.images import decode_image, opened_image
+from regionspot_core.imaging.images import ImageHeader, decode_image, opened_image, read_header
 from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
 
@@ -88,11 +88,19 @@ class ImageSource(ABC):
         Raises:
             ImageError: The file is missing, or no image of a known format.
         """
+        return self.header(name).size
+
+    def header(self, name: str) -> ImageHeader:
+        """Return what an image's header says; its pixels are not decoded.
+
+        Raises:
+            ImageError: The file is missing, or no image of a known format.
+        """
         most_bytes = BYTES_A_PIXEL * MAX_PIXELS + BYTES_BESIDE_PIXELS
         with opened_image(
             lambda: self._open(name, most_bytes=most_bytes), self.place(name)
         ) as file:
-            return file.height, file.width
+            return read_header(file)
 
     def require(self, names: Iterable[str]) -> None:
         """Refuse a place that holds none of a data set's images: surely the wrong one.

@@ -509,7 +509,7 @@ def test_what_is_no_regular_file_is_refused_at_once(
 ) -> None:
     """Opening a pipe waits for its writer, and /dev/zero never ends."""
     make(tmp_path / name)
-    (tmp_path / "boxes.csv").touch()
+    (tmp_path / "boxes.csv").write_text("ImageID,LabelName\n")
     path = tmp_path / ("boxes.csv" if name.endswith("csv") else name)
     for read in (read_annotations, read_vocabulary):
         with pytest.raises(AnnotationError, match=f"{name}: .*expected a file, found {kind}"):

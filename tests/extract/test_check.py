@@ -1,0 +1,122 @@
+"""`extract check`: what a data set holds, without a model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from regionspot.cli import app
+
+SIZES = {"a": (40, 30), "b": (30, 40), "c": (60, 60), "huge": (200, 100), "flag": (40, 30)}
+FLAGS = {"b": 6, "c": 6, "flag": 3}
+"""EXIF orientations; of b alone the annotated size, 40 × 30, tells that it is turned."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO file with one of each thing that may be the matter, beside its images."""
+    folder = tmp_path_factory.mktemp("dataset")
+    for name, size in SIZES.items():
+        exif = Image.Exif()
+        exif[0x0112] = FLAGS.get(name, 1)
+        Image.new("RGB", size, "white").save(folder / f"{name}.jpg", exif=exif)
+    Image.new("RGB", (8, 8)).save(folder / "stray.png")
+    (folder / "broken.jpg").write_bytes(b"<html>")
+    listed = {**SIZES, "b": (40, 30), "a": (50, 30), "broken": (9, 9), "gone": (9, 9)}
+    images = [
+        {"id": i, "file_name": f"{name}.jpg", "width": width, "height": height}
+        for i, (name, (width, height)) in enumerate(listed.items())
+    ]
+    boxes: list[dict[str, Any]] = [
+        {"image_id": 1, "bbox": [1, 1, 10, 10], "segmentation": [[1, 1, 9, 1, 9, 9]]},
+        {"image_id": 2, "bbox": [50, 50, 30, 5]},
+        {"image_id": 3, "bbox": [1, 1, 0, 5]},
+        {"image_id": 3, "bbox": [1, 1, 9, 5], "iscrowd": 1},
+    ]
+    for i, box in enumerate(boxes):
+        box |= {"id": i, "category_id": 1}
+    names = [{"id": 1, "name": "猫 [x]"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": boxes, "categories": names}
+    (folder / "coco.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def check(folder: Path, *options: str, file: str = "coco.json") -> Any:
+    arguments = ["extract", "check", "--images", str(folder), "--annotations", str(folder / file)]
+    return CliRunner().invoke(app, [*arguments, *options])
+
+
+def test_everything_is_counted(dataset: Path) -> None:
+    result = check(dataset, "--max-pixels", "10000", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report == {
+        "format": "COCO",
+        "images": 7,
+        "images_without_regions": 5,
+        "regions": 2,
+        "masks": 1,
+        "classes": 2,
+        "classes_without_regions": 1,
+        "left_out": {"crowd": 1, "empty box": 1},
+        "clipped": 1,
+        "not_listed": 1,
+        "files": {
+            "missing": ["gone.jpg"],
+            "not_readable": ["broken.jpg"],
+            "other_size": ["a.jpg"],
+            "too_large": ["huge.jpg"],
+            "turned": ["b.jpg"],
+            "not_turned": ["c.jpg", "flag.jpg"],
+            "largest": [
+                {"file": "huge.jpg", "height": 100, "width": 200},
+                {"file": "c.jpg", "height": 60, "width": 60},
+                {"file": "a.jpg", "height": 30, "width": 40},
+            ],
+        },
+        "pictures": [],
+    }
+
+
+def test_the_table_names_what_is_the_matter_within_80_columns(dataset: Path) -> None:
+    result = check(dataset, "--max-pixels", "10000")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    text = " ".join(result.stdout.split())
+    for part in (
+        "format COCO", "images 7, 5 without regions", "classes 2, 1 without regions",
+        "left out 1 crowd, 1 empty box", "missing 1 image (gone.jpg)", "other size 1 image",
+        "too large 1 image more than --max-pixels 10,000 (huge.jpg)", "(c.jpg, flag.jpg)",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_samples_are_drawn(dataset: Path, tmp_path: Path) -> None:
+    result = check(dataset, "--pictures", str(tmp_path / "samples.png"))
+    assert "samples.png: b.jpg, c.jpg, from left to right" in " ".join(result.stdout.split())
+    drawn = np.asarray(Image.open(tmp_path / "samples.png"))
+    assert drawn.shape[0] == 640
+    assert (drawn != 255).any()
+
+
+def test_what_a_run_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:
+    result = check(dataset, "--strict")
+    assert result.exit_code != 0
+    assert "1 of 7 images is missing (gone.jpg)" in str(result.exception)
+    (tmp_path / "a.csv").write_text("file,x1\n")
+    assert "expected a header with file" in str(check(tmp_path, file="a.csv").exception)
+
+
+def test_no_model_library_is_loaded(dataset: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from regionspot_extract.check import check_dataset; "
+        "from regionspot_extract.config import CheckConfig; folder = Path(sys.argv[1]); "
+        "check_dataset(CheckConfig(images=folder, annotations=folder / 'coco.json', "
+        "pictures=folder.parent / 'samples.png')); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(dataset)], check=True)
