@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 from typing import BinaryIO
 
 from regionspot_core.errors import InputError
@@ -25,8 +26,8 @@ BYTES_BESIDE_PIXELS = 1 << 24
 
 def is_image_name(name: str) -> bool:
     """Return whether a name ends as image files do, and is no remnant of macOS (``._a.jpg``)."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    file = name.rpartition("/")[2]
+    return splitext(file)[1].lower() in SUFFIXES and not file.startswith("._")
 
 
 class ImageSource(ABC):
