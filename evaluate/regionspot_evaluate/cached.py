@@ -24,7 +24,7 @@ from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
-from regionspot_core.scoring.box_precision import BoxPrecision
+from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import progress_line, say
 from regionspot_core.support.tables import counted
@@ -38,7 +38,8 @@ from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
-from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
+from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES
+from regionspot_evaluate.scoring.table_scorer import TableScorer
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
 """Files of a store, or of a folder of `evaluate run`."""
@@ -66,6 +67,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     scored = _images_to_score(config, cache)
     images = np.flatnonzero(scored & (cache.region_counts > 0))
     scorer = _scorer(config, cache, scored)
+    plan = scorer.plan if scorer else plan_store_scoring(cache, config.protocol)
     device = Runtime.create(config.device).device
     with _folder(config, scorer) as folder:
         with ExitStack() as files:
@@ -83,8 +85,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
             images=int(scored.sum()),
             regions=int(cache.region_counts[images].sum()),
             failed=len(cache.failed),
-            federated=scorer is not None or cache.negative is not None,
-            key=config.protocol,
+            plan=plan,
         )
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,9 @@ def _images_to_score(config: CachedConfig, cache: FeatureCache) -> NDArray[np.bo
     return np.ones(len(cache), dtype=bool)
 
 
-def _scorer(config: CachedConfig, cache: FeatureCache, scored: NDArray[np.bool_]) -> Scorer | None:
+def _scorer(
+    config: CachedConfig, cache: FeatureCache, scored: NDArray[np.bool_]
+) -> TableScorer | None:
     if config.annotations is None:
         return None
     table = read_table(config.annotations)
@@ -175,7 +178,8 @@ def _scorer(config: CachedConfig, cache: FeatureCache, scored: NDArray[np.bool_]
         )
     if not scored.all():
         table = table.only(~np.isin(table.image_id, cache.image_ids[~scored]))
-    return PROTOCOL_TABLE[config.protocol].create(table, ("bbox",), config.scorer)
+    protocols = None if config.protocol is None else (config.protocol,)
+    return TableScorer(table, protocols=protocols, ious=("bbox",), package=config.scorer)
 
 
 def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
@@ -206,7 +210,7 @@ def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
 
 
 @contextmanager
-def _folder(config: CachedConfig, scorer: Scorer | None) -> Iterator[Path | None]:
+def _folder(config: CachedConfig, scorer: TableScorer | None) -> Iterator[Path | None]:
     """Yield the folder for detections: ``out``, a temporary one for the scorer, or None."""
     if config.out is not None:
         yield config.out
@@ -276,13 +280,14 @@ class _Tally:
         results: ResultsFile | None,
     ) -> None:
         self._vocabulary = cache.vocabulary
-        self._protocol = config.protocol
         self._limit = min(config.pairs, config.detections)
         self._naming = RegionNaming(cache.vocabulary)
         self._results = results
         self._precision: BoxPrecision | None = None
         if config.annotations is None:
-            self._precision = BoxPrecision(cache, images, limit=self._limit)
+            self._precision = BoxPrecision(
+                cache, images, limit=self._limit, protocol=config.protocol
+            )
 
     def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
         """Add a batch of images."""
@@ -311,14 +316,13 @@ class _Tally:
                 )
             )
 
-    def figures(self, scorer: Scorer | None) -> HeadFigures:
+    def figures(self, scorer: TableScorer | None) -> HeadFigures:
         """Return the figures, scored by the annotation file, or else by the cache."""
         region = self._naming.figures()
         if self._precision is not None:
-            return HeadFigures(self._precision.figures(), region)
+            (protocol,) = self._precision.plan.protocols
+            return HeadFigures(self._precision.figures(), region, PROTOCOL_TITLES[protocol])
         assert scorer is not None
         assert self._results is not None
-        score = scorer.score_all(self._results.path, ious=("bbox",), protocols=(self._protocol,))[
-            self._protocol
-        ]["bbox"]
+        ((score,),) = (each.values() for each in scorer.score(self._results.path).values())
         return HeadFigures(score.values, region, score.protocol)

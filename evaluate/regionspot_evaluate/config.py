@@ -31,6 +31,7 @@ from regionspot_core.distributed.ray_cluster import (
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
+from regionspot_core.scoring.plan import STORE_PROTOCOLS
 from regionspot_core.support.arguments import (
     existing_file,
     existing_head,
@@ -45,7 +46,7 @@ from regionspot_evaluate.recognition.baselines.names import (
     NO_BASELINE,
     BaselineName,
 )
-from regionspot_evaluate.scoring.config import ProtocolOption, Protocols, ScorerOption
+from regionspot_evaluate.scoring.config import PLANNED, PlannedProtocol, Protocols, ScorerOption
 from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 
 GROUND_TRUTH = "gt"
@@ -129,7 +130,9 @@ class EvaluateConfig(Config):
     """Baselines that classify the regions too: clip-crop, clip-masked-crop, clip-pool, or none;
     may be repeated. Crops are expensive where boxes are many: of 300 proposals they cost CLIP a
     hundred times what the method does."""
-    protocol: Annotated[Protocols, Flag(metavar=",".join(PROTOCOL_TABLE), text=True)] = ("lvis",)
+    protocol: Annotated[
+        Protocols | None, Flag(metavar=",".join(PROTOCOL_TABLE), text=True, default=PLANNED)
+    ] = None
     """Rules of scoring, one or several: LVIS's with the best 300 detections of an image, LVIS's
     with the best 10,000 of a class (fixed AP), COCO's."""
     scorer: ScorerOption = "fast"
@@ -221,7 +224,7 @@ class CachedConfig(Config):
         Flag(metavar="FILE", check=existing_path, default="the store's own boxes"),
     ] = None
     """Annotation file of the store: scores with its areas, exactly as `run` does."""
-    protocol: ProtocolOption = "lvis"
+    protocol: PlannedProtocol = None
     scorer: ScorerOption = "fast"
     out: Annotated[Path | None, Flag(metavar="DIR")] = None
     """Folder for detections and figures."""
@@ -242,10 +245,10 @@ class CachedConfig(Config):
 
     @model_validator(mode="after")
     def _scorer_has_annotations(self) -> Self:
-        for name in ("protocol", "scorer"):
-            value = getattr(self, name)
-            if self.annotations is None and value != type(self).model_fields[name].default:
-                raise ValueError(f"expected annotations with {name} {value}")
+        if self.annotations is None and self.scorer != "fast":
+            raise ValueError(f"expected annotations with scorer {self.scorer}")
+        if self.annotations is None and self.protocol not in (None, *STORE_PROTOCOLS):
+            raise ValueError(f"expected annotations with protocol {self.protocol}")
         return self
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
@@ -33,8 +32,7 @@ from regionspot_evaluate.recognition.baselines.names import results_file
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
-from regionspot_evaluate.scoring.figures import BOTH, Iou, Protocol, Score
-from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
+from regionspot_evaluate.scoring.table_scorer import TableScorer
 
 
 def run_evaluation(
@@ -145,7 +143,7 @@ class _Evaluation:
     config: EvaluateConfig
     images: ImageSource
     annotations: AnnotationSet
-    scorer: Scorer
+    scorer: TableScorer
     proposals: list[Proposals] | None
     names: list[str]
     folder: RunFolder
@@ -162,13 +160,12 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     images = open_images(config.images)
     table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
-    scorer = PROTOCOL_TABLE[config.protocol[0]].create(table, BOTH, config.scorer)
+    scorer = TableScorer(table, protocols=config.protocol, package=config.scorer)
     require_usable(annotations, images, strict=config.strict)
     proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     folder = RunFolder(config, names, annotations)
-    scorer.truth.require_masks()  # before the models work for hours
     if config.retry_failed:
         folder.take_up()
     form = RecordForm.create(config, annotations, image_batches(config, annotations))
@@ -253,17 +250,13 @@ def _load_classifiers(evaluation: _Evaluation, backbones: Backbones | None) -> C
 def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     """Score every head's files, and put its figures beside them."""
     config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
-
-    def scores(path: Path) -> dict[Protocol, dict[Iou, Score]]:
-        return scorer.score_all(path, ious=BOTH, protocols=config.protocol, may_be_empty=True)
-
-    baselines = {name: scores(folder.path / results_file(name)) for name in config.baselines}
+    baselines = {name: scorer.score(folder.path / results_file(name)) for name in config.baselines}
     reports = {}
     for name in evaluation.names:
         own = folder.of_head(name)
         images = evaluation.image_list(name)
         reports[name] = EvaluationReport(
-            head=Figures(scores(own / DETECTIONS), images.naming.figures()),
+            head=Figures(scorer.score(own / DETECTIONS), images.naming.figures()),
             baselines={
                 baseline: Figures(found, images.baselines[baseline].figures())
                 for baseline, found in baselines.items()
@@ -275,6 +268,7 @@ def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
             cut=images.cut,
             dropped=evaluation.annotations.dropped,
             failed=tuple(images.failed),
+            plan=scorer.plan,
         )
         write_json(own / METRICS, reports[name].to_json())
     return reports

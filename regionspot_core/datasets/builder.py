@@ -59,7 +59,7 @@ class AnnotationBuilder:
         # Shares are printed with a float32's digits, and OpenImages has 15 million boxes.
         self._box = array("f" if shares else "d")
         self._area = array("d")
-        self._ignored = False
+        self._ignored = bytearray()
         self._masks = MaskColumn() if masks else None
         self._obstacles: dict[str, str] = {}
         self.negative = ClassListColumn()
@@ -133,7 +133,9 @@ class AnnotationBuilder:
         self._crowd.append(crowd)
         if not self._shares:
             self._area.append(area)
-        self._ignored |= ignored
+        self._ignored.append(ignored)
+        if not segmentation:
+            self.note_obstacle("masks", f"annotation {annotation_id} has no mask")
         if self._masks is not None:
             self._add_mask(self._masks, annotation_id, segmentation)
 
@@ -190,8 +192,7 @@ class AnnotationBuilder:
         """Note that ``what``, the format in words, cannot hold what LVIS's protocols need."""
         self.note_obstacle(
             "federated",
-            f"LVIS scoring needs LVIS annotations, whose images have neg_category_ids and "
-            f"not_exhaustive_category_ids; {what} has neither",
+            f"{what} has no neg_category_ids",
         )
 
     def image_ids(self) -> NDArray[np.int64]:
@@ -275,7 +276,7 @@ class AnnotationBuilder:
             box=box,
             shares=self._shares,
             area=None if self._shares else view(self._area, np.float64),
-            ignored=self._ignored,
+            ignored=view(self._ignored, np.bool_),
             crowd_name=self._crowd_name,
             unreadable_images=None
             if self._unreadable is None

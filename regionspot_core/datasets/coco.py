@@ -24,7 +24,7 @@ from regionspot_core.datasets.checks import (
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.table import AnnotationTable
-from regionspot_core.datasets.vocabulary import FREQUENCIES, Vocabulary, is_text
+from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
@@ -144,7 +144,6 @@ class _Rows:
 
     def __init__(self, path: Path, *, masks: bool) -> None:
         self._path = path
-        self._masks = masks
         self._builder = AnnotationBuilder(path, masks=masks)
         self._categories = CategoryTable(path)
 
@@ -156,20 +155,15 @@ class _Rows:
             file=self._file_name(image),
             size=self._size(image),
         )
-        self._require_lvis("images", LISTS, image)
+        missing = [key for key in LISTS if image.get(key) is None]
+        if missing:
+            self._builder.note_obstacle("federated", f"image {image_id} has no {missing[0]}")
         self._builder.negative.append(self._class_list(image, LISTS[0]))
         self._builder.not_exhaustive.append(self._class_list(image, LISTS[1]))
 
     def add_category(self, category: Entry) -> None:
         """Add an entry of ``categories``."""
         self._categories.add(category)
-        self._require_lvis("categories", ("frequency",), category)
-        if category.get("frequency", FREQUENCIES[0]) not in FREQUENCIES:
-            self._builder.note_obstacle(
-                "federated",
-                f"LVIS scoring needs a frequency of {', '.join(FREQUENCIES)}; category "
-                f"{category['id']} has {short(category['frequency'])}",
-            )
 
     def add_annotation(self, annotation: Entry) -> None:
         """Add an entry of ``annotations``."""
@@ -179,7 +173,6 @@ class _Rows:
             raise self._malformed(number, "x, y, width, height as bbox", box)
         if "area" in annotation and not (type(area) in _NUMBERS and 0 <= area < MAX_FLOAT):
             raise self._malformed(number, "a finite number from 0 on as area", area)
-        self._require_lvis("annotations", ("area", "segmentation"), annotation)
         try:
             self._builder.add_region(
                 number,
@@ -189,7 +182,7 @@ class _Rows:
                 box=box,
                 area=area,
                 ignored=bool(annotation.get("ignore")),
-                segmentation=annotation.get("segmentation") if self._masks else None,
+                segmentation=annotation.get("segmentation"),
             )
         except OverflowError:
             raise self._malformed(number, "x, y, width, height as bbox", box) from None
@@ -203,16 +196,6 @@ class _Rows:
         classes = self._categories.vocabulary(lambda class_id: True)
         return self._builder.build(classes, sha256, vocabulary=vocabulary)
 
-    def _require_lvis(self, table: str, keys: tuple[str, ...], entry: Entry) -> None:
-        """Note what LVIS's protocols need and an entry lacks."""
-        missing = [key for key in keys if key not in entry]
-        if missing:
-            self._builder.note_obstacle(
-                "federated",
-                f"LVIS scoring needs {' and '.join(missing)} in every entry of {table}; entry "
-                f"{entry['id']} has none: for a file of COCO's give --protocol coco",
-            )
-
     def _size(self, image: Entry) -> Size | None:
         """Return height, width in pixels; None where the entry lacks one, or has null or 0."""
         height, width = (
@@ -224,8 +207,6 @@ class _Rows:
     def _class_list(self, image: Entry, key: str) -> list[int] | None:
         ids = image.get(key)
         if ids is None:
-            if key in image:
-                self._require_lvis("images", (key,), {"id": image["id"]})
             return None
         if not isinstance(ids, list):
             raise AnnotationError(

@@ -25,7 +25,9 @@ class Obstacles:
     truth: str | None = None
     """Reason why no scorer can use the boxes: one has a negative side."""
     federated: str | None = None
-    """Reason why LVIS's protocols cannot be used: a list, frequency, area or mask is missing."""
+    """Part of LVIS's lists of classes that is missing, without which its rules cannot be used."""
+    masks: str | None = None
+    """Annotation without a mask, for which masks cannot be scored."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class AnnotationTable:
     shares: bool
     area: NDArray[np.float64] | None
     """(E,) in square pixels, NaN where the file does not say; None where the format never does."""
-    ignored: bool
-    """Whether an annotation has a key ``ignore`` that is set."""
+    ignored: NDArray[np.bool_]
+    """(E,) whether annotations have a key ``ignore`` that is set."""
     crowd_name: str
     """The format's word for crowds, for counts."""
     unreadable_images: tuple[str, ...] | None
@@ -125,14 +127,18 @@ class AnnotationTable:
         """Return the view for scorers: every annotation as the file says it, crowds too.
 
         Args:
-            federated: Whether the scorer needs LVIS's lists, frequencies, areas and masks.
+            federated: Whether the scorer needs LVIS's lists of classes.
 
         Raises:
             AnnotationError: If a box has a negative side, or the file lacks what LVIS needs.
         """
         self._require(self.obstacles.truth)
         if federated:
-            self._require(self.obstacles.federated)
+            self._require(
+                self.obstacles.federated
+                and f"LVIS's rules need lists of the classes that an image is known not to show, "
+                f"and {self.obstacles.federated}"
+            )
         ids = np.array(self.classes.ids, dtype=np.int64)
         images, classes = np.argsort(self.image_id), np.argsort(ids)
         image_rank, class_rank = np.argsort(images), np.argsort(classes).astype(np.int32)
@@ -164,7 +170,7 @@ class AnnotationTable:
             box=box,
             area=area,
             crowd=self.crowd[rows],
-            ignored=self.ignored,
+            ignored=self.ignored[rows],
             masks=self._masks(kept),
         )
 

@@ -48,8 +48,8 @@ class Truth:
     """(R,) the file's area in square pixels; the box's where the file has none."""
     crowd: NDArray[np.bool_]
     """(R,)"""
-    ignored: bool
-    """Whether a region has a key ``ignore`` that is set."""
+    ignored: NDArray[np.bool_]
+    """(R,) whether regions have a key ``ignore`` that is set, which LVIS's API leaves aside."""
     masks: Masks | None
 
     @cached_property
@@ -59,8 +59,8 @@ class Truth:
 
     @cached_property
     def counts(self) -> NDArray[np.bool_]:
-        """Return (R,) whether LVIS's API counts regions: if they have an area."""
-        return self.area > 0
+        """Return (R,) whether regions count: to LVIS's API those with an area, to COCO's all."""
+        return (self.area > 0) | (not self.federated)
 
     @cached_property
     def known_pairs(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""LVIS average precision with the annotated boxes as proposals, from a cache alone."""
+"""Average precision with the annotated boxes as proposals, from a cache alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,25 @@ from numpy.typing import NDArray
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.table import Obstacles
 from regionspot_core.scoring.figures import DETECTIONS
 from regionspot_core.scoring.lvis import NamedBoxes, best_pairs, score_boxes
+from regionspot_core.scoring.plan import LVIS, Protocol, ScoringPlan, plan_scoring
+
+
+def plan_store_scoring(cache: FeatureCache, protocol: Protocol | None = None) -> ScoringPlan:
+    """Return the rules that a store's boxes are scored by, and why.
+
+    Raises:
+        AnnotationError: If the store lacks what ``protocol`` needs.
+    """
+    lists = None if cache.negative is not None else "the store has no lists of absent classes"
+    return plan_scoring(
+        Obstacles(federated=lists),
+        what=cache.stores[0].store,
+        protocols=None if protocol is None else (protocol,),
+        ious=("bbox",),
+    )
 
 
 class _ImageDetections(NamedTuple):
@@ -44,11 +61,21 @@ class BoxPrecision:
         images: (I,) which of its images, in the order of the batches. Those without regions may be
             left out: they have neither a box to find nor a proposal.
         limit: Number of pairs that an image keeps.
+        protocol: Rules of scoring, LVIS's or COCO's; None: those that the store has all for.
+
+    Raises:
+        AnnotationError: If the store lacks what the rules need.
     """
 
     def __init__(
-        self, cache: FeatureCache, images: NDArray[np.int64], *, limit: int = DETECTIONS
+        self,
+        cache: FeatureCache,
+        images: NDArray[np.int64],
+        *,
+        limit: int = DETECTIONS,
+        protocol: Protocol | None = None,
     ) -> None:
+        self.plan = plan_store_scoring(cache, protocol)
         self._cache = cache
         self._limit = limit
         self._images = images
@@ -74,7 +101,7 @@ class BoxPrecision:
             )
 
     def figures(self) -> dict[str, float | None]:
-        """Return LVIS's box figures of all images; None where there is nothing to measure on."""
+        """Return the box figures of all images; None where there is nothing to measure on."""
         # As an annotation file's images are scored, which decides between equal scores.
         detections = sorted(self._detections, key=lambda each: each.image_id)
         images = [each.image for each in detections]
@@ -87,7 +114,7 @@ class BoxPrecision:
             np.concatenate([each.scores for each in detections]),
             images=len(detections),
             vocabulary=self._cache.vocabulary,
-            negative=_of(self._cache.negative, images),
+            negative=_of(self._cache.negative, images) if self.plan.protocols == (LVIS,) else None,
             not_exhaustive=_of(self._cache.not_exhaustive, images),
         )
 

@@ -7,18 +7,18 @@ is an unmatched one of a class that is not annotated exhaustively there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hotcoco import COCO, LVISEval
+from hotcoco import COCO, COCOeval
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
-from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.figures import COCO_METRICS, METRICS
 
 
 def best_pairs(
@@ -39,13 +39,15 @@ def best_pairs(
     return regions, classes
 
 
-def named_figures(found: Mapping[str, float]) -> dict[str, float | None]:
-    """Return a scorer's figures as ``METRICS``; None for its -1, where nothing is annotated.
+def named_figures(
+    found: Mapping[str, float], names: Sequence[str] = METRICS
+) -> dict[str, float | None]:
+    """Return a scorer's figures by name; None for its -1, where nothing is annotated.
 
     The ``lvis`` package and hotcoco name them alike.
     """
     values = {name.removesuffix("@300"): value for name, value in found.items()}
-    return {name: None if values[name] < 0 else values[name] for name in METRICS}
+    return {name: None if values[name] < 0 else values[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def score_boxes(
     negative: ClassLists | None = None,
     not_exhaustive: ClassLists | None = None,
 ) -> dict[str, float | None]:
-    """Return LVIS's box figures by hotcoco, from 0 to 1; None where nothing is annotated.
+    """Return box figures by hotcoco, from 0 to 1; None where nothing is annotated.
 
     Areas are the boxes', where an annotation file has its masks' areas. That decides which boxes
     are small, medium and large, and so the figures of these, and no other figure.
@@ -81,20 +83,17 @@ def score_boxes(
         found: The detections, at most 300 an image.
         scores: (N,) scores of the detections.
         images: Number of images.
-        vocabulary: The classes; without frequencies, APr, APc and APf are None.
-        negative: Each image's classes that are known to be absent. None: no class was left
-            unlooked for, and every class counts in every image, as in COCO.
+        vocabulary: The classes; without frequencies, LVIS's APr, APc and APf are None.
+        negative: Each image's classes that are known to be absent, which LVIS's rules need.
+            None: by COCO's rules every class counts in every image.
         not_exhaustive: Each image's classes that are not all annotated. None: all are.
     """
-    if negative is None:
-        # A class that nothing was named in an image changes nothing there; so few are listed.
-        negative = _classes_in(found, images)
     entries: list[dict[str, Any]] = [
         {
             "id": image,
             "width": 1,  # nothing is measured by it
             "height": 1,
-            "neg_category_ids": negative[image].tolist(),
+            "neg_category_ids": negative[image].tolist() if negative is not None else [],
             "not_exhaustive_category_ids": (
                 not_exhaustive[image].tolist() if not_exhaustive is not None else []
             ),
@@ -115,14 +114,13 @@ def score_boxes(
         xyxy_to_xywh(truth.box),
     )
     rows = np.column_stack([found.image, xyxy_to_xywh(found.box), scores, found.class_index])
-    evaluation = LVISEval(annotated, annotated.load_res(rows.astype(np.float64)), "bbox")
+    evaluation = COCOeval(
+        annotated,
+        annotated.load_res(rows.astype(np.float64)),
+        "bbox",
+        lvis_style=negative is not None,
+    )
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summary_lines()  # which makes the figures; `summarize` would print them as well
-    return named_figures(evaluation.get_results())
-
-
-def _classes_in(boxes: NamedBoxes, images: int) -> ClassLists:
-    pairs = np.unique(np.column_stack([boxes.image, boxes.class_index]), axis=0)
-    counts = np.bincount(pairs[:, 0], minlength=images)
-    return ClassLists(pairs[:, 1].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
+    return named_figures(evaluation.get_results(), COCO_METRICS if negative is None else METRICS)

@@ -341,11 +341,14 @@ def test_without_lists_of_absent_classes_it_is_not_lvis(
     )
     assert plain.returncode == 0, plain.stderr
     title = plain.stdout.splitlines()[0].rstrip()
-    assert title == "Box × 100, LVIS's AP without lists of absent classes"
-    assert "every class counts in every image" in " ".join(plain.stdout.split())
+    assert title == "Box × 100, COCO, at most 100 detections a class and image"
+    assert "COCO's rules, boxes alone: the store has no lists" in " ".join(plain.stdout.split())
     assert all(len(line) <= 80 for line in plain.stdout.splitlines())
-    scored = json.loads((tmp_path / "plain" / "metrics.json").read_text())["scores"]["lvis"]
-    assert scored["bbox"]["protocol"].startswith("LVIS's AP without lists of absent classes: every")
+    scored = json.loads((tmp_path / "plain" / "metrics.json").read_text())["scores"]["coco"]
+    assert scored["bbox"]["protocol"] == "COCO, at most 100 detections a class and image"
+    refused = regionspot(*arguments, "--cache", str(tmp_path / "store"), "--protocol", "lvis")
+    assert refused.returncode == 2
+    assert "protocol lvis needs lists of the classes" in refused.stderr
     lvis = regionspot(*arguments, "--cache", str(place / "store"))
     title = lvis.stdout.splitlines()[0].rstrip()
     assert title == "Box × 100, LVIS standard, at most 300 detections an image"

@@ -153,7 +153,7 @@ def test_journals_of_earlier_versions_have_no_mark(
     "changes",
     [
         {"shard": {"index": 2, "of": 3}},
-        {"workers": 1, "retry_failed": True, "scorer": "lvis"},
+        {"workers": 1, "retry_failed": True, "scorer": "reference"},
         {"engine": "ray", "ray": {"actors": 2}},
         {"backbones": {"device": "cpu"}},
     ],

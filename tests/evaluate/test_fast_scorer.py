@@ -11,11 +11,9 @@ import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
 from pycocotools import mask as codec
 
-from regionspot_core.errors import AnnotationError
 from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.scoring import fast as fast_scorer
 from regionspot_evaluate.scoring import image_splits
-from regionspot_evaluate.scoring.coco import CocoScorer
 from regionspot_evaluate.scoring.figures import (
     BOTH,
     Iou,
@@ -24,7 +22,7 @@ from regionspot_evaluate.scoring.figures import (
     largest_difference,
     one_protocol,
 )
-from regionspot_evaluate.scoring.scorer import LvisScorer
+from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
 
 TOLERANCE = 1e-6
 Json = dict[str, Any]
@@ -112,30 +110,25 @@ def test_nothing_that_is_judged(tmp_path: Path) -> None:
         assert score.counts.judged == 0
 
 
-def ignored(made: LvisSet) -> None:
-    made.annotate(1, 0, [0, 0, 20, 20], ignore=1)
-
-
-def numbered_zero(made: LvisSet) -> None:
-    made.annotate(1, 0, [0, 0, 20, 20], id=0)
-
-
-def numbered_below(made: LvisSet) -> None:
-    made.annotate(1, 0, [0, 0, 20, 20], id=-7)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [(ignored, "key ignore"), (numbered_zero, "has the id 0"), (numbered_below, "a negative id")],
-)
-def test_what_hotcoco_finds_otherwise_is_left_to_the_reference(
-    spoil: Callable[[LvisSet], None], why: str, tmp_path: Path
-) -> None:
+def test_what_hotcoco_finds_otherwise_is_left_to_the_reference(tmp_path: Path) -> None:
     made = random_set(0)
-    spoil(made)
+    made.annotate(1, 0, [0, 0, 20, 20], ignore=1)
     for score in both_scorers(made, tmp_path):
         assert score.scorer == "reference"
-        assert why in str(score.fallback)
+        assert "key ignore" in str(score.fallback)
+
+
+@pytest.mark.parametrize("start", [0, -7])
+def test_figures_do_not_depend_on_how_annotations_are_numbered(start: int, tmp_path: Path) -> None:
+    made = random_set(0)
+    expected = both_scorers(made, tmp_path)
+    for number, annotation in enumerate(made.annotations):
+        annotation["id"] = start + number
+    assert both_scorers(made, tmp_path) == expected
+    made = LvisSet.empty(1, 1)
+    made.annotate(0, 0, [0, 0, 20, 20], id=0)
+    made.detect(0, 0, [0, 0, 20, 20], 0.9)
+    assert [score["AP"] for score in both_scorers(made, tmp_path)] == pytest.approx([1, 1])
 
 
 def test_more_than_three_hundred_of_several_classes_by_fixed_ap(tmp_path: Path) -> None:
@@ -248,15 +241,14 @@ def test_masks_of_any_form_are_scored_by_the_packages_too(
     assert scores["coco"]["segm"]["AP"]
 
 
-def test_no_detection_at_all_may_be_what_was_found(tmp_path: Path) -> None:
+def test_no_detection_at_all_is_a_result(tmp_path: Path) -> None:
     truth, found = random_set(0).write(tmp_path)
     found.write_text("[]")
-    for scorer in (LvisScorer(truth), LvisScorer(truth, scorer="reference")):
-        scores = scorer.score_all(
-            found, ious=BOTH, protocols=("lvis", "lvis-fixed"), may_be_empty=True
-        )
+    for package in ("fast", "reference"):
+        coco = CocoScorer(truth, scorer=package)
+        assert [each["AP"] for each in coco.score_all(found, ious=BOTH)["coco"].values()] == [0, 0]
+        scorer = LvisScorer(truth, scorer=package)
+        scores = scorer.score_all(found, ious=BOTH, protocols=("lvis", "lvis-fixed"))
         for of_protocol in scores.values():
             for score in of_protocol.values():
                 assert (score["AP"], score["AR"], score.counts.detections) == (0, 0, 0)
-        with pytest.raises(AnnotationError, match="got an empty one"):
-            scorer.score(found, iou="bbox")

@@ -226,7 +226,7 @@ def test_numpy_is_left_as_it_was_after_an_error_too(files: Files) -> None:
     files.score(ground_truth(), TRUE_FREQUENT)
     entries = json.loads(files.detections.read_bytes())
     with pytest.raises(ValueError, match="iou_type"):
-        ReferenceScorer(files.annotations).score(entries, iou="keypoints")
+        ReferenceScorer(LvisScorer(files.annotations).truth).score(entries, iou="keypoints")
     assert lvis.eval.np is np
     assert not hasattr(np, "float")
 
@@ -248,18 +248,14 @@ def with_value(table: str, key: str, value: object) -> Callable[[Json], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without("images", "neg_category_ids"), "neg_category_ids in every entry of images"),
-        (without("images", "not_exhaustive_category_ids"), "not_exhaustive_category_ids in every"),
-        (without("categories", "frequency"), "frequency in every .*categories; entry 4 has none"),
-        (without("annotations", "area"), "area in every entry of annotations; entry 4 has none"),
-        (without("annotations", "segmentation"), "segmentation in every entry of annotations"),
+        (without("images", "neg_category_ids"), "LVIS's rules .* image 4 has no neg_category_ids"),
+        (without("images", "not_exhaustive_category_ids"), "image 4 has no not_exhaustive_cat"),
         (without("annotations", "image_id"), "missing key 'image_id'"),
-        (with_value("categories", "frequency", "often"), "category 4 has 'often'"),
         (with_value("images", "neg_category_ids", 3), "image 4: expected a list as neg_cat"),
         (lambda content: content["images"].append(5), "expected objects in images, got 5"),
         (lambda content: content.pop("categories"), "expected an object with lists"),
         (lambda content: content.update(images=[], annotations=[]), "at least one image"),
-        (with_value("images", "height", 0), "image 4 has a height or width"),
+        (with_value("images", "height", 0), "image 4 .* has no height and width"),
         (with_value("images", "id", 1), "image ids must differ; 1 occurs more than once"),
         (with_value("annotations", "id", 1), "annotation ids must differ; 1 occurs more than"),
         (with_value("annotations", "image_id", 9), "image_id 9 is not in the file"),
@@ -322,7 +318,6 @@ def test_masks_need_masks(files: Files) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "expected a list of detections, got an empty one"),
         ({}, "expected a list of detections"),
         (None, "expected a list of detections"),
         ([3], "entry 0: expected an object"),

@@ -52,10 +52,9 @@ class HighestScore:
         *,
         ious: Sequence[Iou],
         protocols: Sequence[Protocol],
-        may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         assert isinstance(detections, Path)
-        results = read_results(detections, self.truth, ious=ious, may_be_empty=may_be_empty)
+        results = read_results(detections, self.truth, ious=ious)
         counts = Counts(1, 1, len(results.score), len(results.score), len(results.score))
         values = {"highest": float(results.score.max())}
         score = {
@@ -158,7 +157,7 @@ def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path)
     ("words", "message"),
     [
         (["--scorer", "best"], "scorer: input should be 'fast' or 'reference', got 'best'"),
-        (["--protocol", "coco"], "expected annotations with protocol coco"),
+        (["--protocol", "lvis-fixed"], "expected annotations with protocol lvis-fixed"),
     ],
 )
 def test_mistakes(words: list[str], message: str, regionspot: Any, place: Path) -> None:

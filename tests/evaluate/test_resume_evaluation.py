@@ -28,7 +28,7 @@ from stepping import Killed, killed_at, numbers_at
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.distributed.shares import Shard
-from regionspot_core.errors import AnnotationError, ConfigError, FingerprintError, InputError
+from regionspot_core.errors import ConfigError, FingerprintError, InputError
 from regionspot_core.testing import files_of
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.journal import open_journal
@@ -441,19 +441,6 @@ def test_shares_that_begin_together_do_not_refuse_each_other(tmp_path: Path) -> 
     with watched(let_go), open_journal(tmp_path, Shard(index=1, of=2)):
         assert (tmp_path / "1-of-2.jsonl").exists()
     assert not held.is_locked
-
-
-def test_masks_that_cannot_be_scored_are_found_at_once(
-    place: Path, encoded: list[int], tmp_path: Path
-) -> None:
-    content = json.loads((place / "world" / "val.json").read_text())
-    content["annotations"][0]["segmentation"] = []
-    annotations = tmp_path / "val.json"
-    annotations.write_text(json.dumps(content))
-    with pytest.raises(AnnotationError, match="masks cannot be scored"):
-        run_evaluation(quick_config(place, tmp_path / "out", annotations=annotations))
-    assert not (tmp_path / "out").exists()
-    assert encoded == []
 
 
 def test_images_that_cannot_be_read_at_all(

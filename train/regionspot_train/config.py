@@ -128,7 +128,8 @@ class ValidationConfig(Config):
     every: Steps = 500
     """Steps between two validations; the last step is validated too."""
     ap: bool = False
-    """Measure LVIS's average precision with the annotated boxes as proposals too."""
+    """Measure average precision with the annotated boxes as proposals too: by LVIS's rules where
+    the store has lists of absent classes, else by COCO's."""
     best_by: Literal["top1", "class_mean", "ap"] = "top1"
     """Figure that the head in `best/` has the highest value of."""
     patience: Steps | None = None

@@ -12,8 +12,9 @@ from regionspot_evaluate.config import CachedConfig
 def cached(values: dict[str, Any]) -> None:
     """Score heads on a store's tokens and boxes. SAM and CLIP need not be installed.
 
-    Prints LVIS box figures and how regions are named: top-1, top-5, and
-    the mean over classes. Several heads share one read of the store.
+    Prints box figures, by LVIS's rules or COCO's as the data allow, and how
+    regions are named: top-1, top-5, and the mean over classes. Several heads
+    share one read of the store.
     """
     config = CachedConfig.parse(values, source="regionspot evaluate cached")
 

@@ -25,13 +25,14 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Write LVIS results (boxes and masks), score them, and CLIP alone beside them.
+    """Write results (boxes and masks), score them, and CLIP alone beside them.
 
-    The annotations must have what LVIS's protocol asks for. Interrupted, the
-    same command goes on. Several heads share the frozen models' work, and
-    each gets a folder below --out. Started by torchrun, or with --engine ray,
-    several processes share the images. Images that cannot be read are
-    reported; the exit code is then 1.
+    The rules follow from the annotations: LVIS's where they have its lists of
+    absent classes, else COCO's; masks where each has one. Interrupted, the same
+    command goes on. Several heads share the frozen models' work, and each gets a
+    folder below --out. Started by torchrun, or with --engine ray, several
+    processes share the images. Images that cannot be read are reported; the
+    exit code is then 1.
     """
     from regionspot_core.distributed.shares import Shard
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core import __version__
+from regionspot_core.scoring.plan import LVIS_FIXED, ScoringPlan
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
@@ -57,11 +58,14 @@ class EvaluationReport:
     """Annotations left out, by reason."""
     failed: tuple[str, ...]
     """Images that could not be read, with the reason."""
+    plan: ScoringPlan
+    """Rules of scoring, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``."""
         return {
             "proposals": absolute_source(self.proposals),
+            "plan": self.plan.to_json(),
             **self.head.to_json(),
             "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
             "detections_an_image": self.limit,
@@ -75,7 +79,7 @@ class EvaluationReport:
 
     def remarks(self) -> list[str]:
         """Return remarks on all tables, a line each."""
-        lines = [f"proposals: {self.proposals}"]
+        lines = [self.plan.line, f"proposals: {self.proposals}"]
         left_out = ", ".join(
             f"{count:,} {reason}" for reason, count in self.dropped.items() if count
         )
@@ -122,6 +126,7 @@ def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[T
             names=shown_names(next(iter(rows.values())).scores[protocol][iou].values),
         )
         for iou, kind in KINDS.items()
+        if iou in next(iter(rows.values())).scores[protocol]
     ]
 
 
@@ -130,7 +135,7 @@ def _protocol_remarks(
 ) -> list[str]:
     """Return remarks on a protocol's tables, a line each."""
     lines = []
-    if protocol == "lvis-fixed" and report.cut:
+    if protocol == LVIS_FIXED and report.cut:
         lines.append(
             f"{report.cut:,} of {counted(report.images, 'image')} had more than the "
             f"{report.limit:,} detections kept; fixed AP counts those too: run with more "
@@ -140,7 +145,7 @@ def _protocol_remarks(
         scores = figures.scores[protocol].values()
         why = next((score.fallback for score in scores if score.fallback), None)
         if why:
-            lines.append(f"{name}: scored by lvis: {why}")
+            lines.append(f"{name}: scored by the reference package: {why}")
     return lines
 
 

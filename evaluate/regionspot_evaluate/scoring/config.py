@@ -35,6 +35,15 @@ ProtocolOption = Annotated[
         "with the best 10,000 of a class (fixed AP), or COCO's."
     ),
 ]
+PLANNED = "LVIS's where the annotations have its lists of classes, else COCO's"
+PlannedProtocol = Annotated[
+    KnownProtocol | None,
+    Flag(metavar="|".join(PROTOCOL_TABLE), default=PLANNED),
+    Field(
+        description="Rules of scoring: LVIS's with the best 300 detections of an image, LVIS's "
+        "with the best 10,000 of a class (fixed AP), or COCO's."
+    ),
+]
 ScorerOption = Annotated[
     Package,
     Flag(),
@@ -58,7 +67,7 @@ class ScoreConfig(Config):
     detections: Annotated[Path, Flag(metavar="FILE", check=existing_file)]
     """Results JSON, LVIS's or COCO's."""
     iou: IousOption = ("bbox",)
-    protocol: ProtocolOption = "lvis"
+    protocol: PlannedProtocol = None
     scorer: ScorerOption = "fast"
     check: Annotated[bool, Flag()] = False
     """Let the protocol's own package score too, and say how far the two are apart."""
@@ -66,6 +75,6 @@ class ScoreConfig(Config):
 
     @model_validator(mode="after")
     def _has_reference(self) -> ScoreConfig:
-        if self.check and not PROTOCOL_TABLE[self.protocol].has_reference:
+        if self.check and self.protocol and not PROTOCOL_TABLE[self.protocol].has_reference:
             raise ValueError(f"expected no check with protocol {self.protocol}, of one package")
         return self

@@ -1,4 +1,4 @@
-"""LVIS's figures by hotcoco, images by images, so that memory holds few of them at a time."""
+"""Figures by hotcoco, images by images, so that memory holds few of them at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as codec
 
 from regionspot_core.datasets.truth import Truth
-from regionspot_core.scoring.figures import DETECTIONS
+from regionspot_core.scoring.figures import COCO_METRICS, DETECTIONS, METRICS
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.image_splits import ImageSplits
@@ -21,15 +21,18 @@ BATCH_IMAGES = 1_024
 
 
 def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | None:
-    """Return why hotcoco's figures would differ from LVIS's API; None where they do not.
+    """Return why hotcoco's figures would differ from the reference's; None where they do not.
 
-    Found by comparison, hotcoco 1.3 with lvis 0.5.3. Other differences are removed by what hotcoco
-    is given: detections within the limit only, several images in place of one with more than it
-    takes, no region or detection without an area, which LVIS's API leaves out, and no ``iscrowd``,
-    which it does not read.
+    Found by comparison: hotcoco 1.3 and pycocotools 2.0.11 agree, hotcoco and lvis 0.5.3 not
+    everywhere. By LVIS's rules other differences are removed by what hotcoco is given: detections
+    within the limit only, several images in place of one with more than it takes, no region or
+    detection without an area, which LVIS's API leaves out, and no ``iscrowd``, which it does not
+    read.
     """
     if (why := departure_of_truth(truth)) is not None:
         return why
+    if not truth.federated:
+        return None
     rows = results.judged[kept[results.judged]]
     pairs = results.image[rows].astype(np.int64) * len(truth.class_id) + results.class_index[rows]
     _, times = np.unique(pairs, return_counts=True)
@@ -40,25 +43,22 @@ def departure(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> str | 
 
 def departure_of_truth(truth: Truth) -> str | None:
     """Return the reason that the annotations alone give for :func:`departure`."""
-    if truth.ignored:
+    if truth.federated and truth.ignored.any():
         return "an annotation has the key ignore set"
-    if (truth.region_id == 0).any():
-        return "an annotation has the id 0, and LVIS's API takes what matches it for unmatched"
-    if (truth.region_id < 0).any():
-        return "an annotation has a negative id, which hotcoco does not take"
     return None
 
 
 def score_fast(
     truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
 ) -> dict[str, float | None]:
-    """Return the figures of the detections that are ``kept``, (N,)."""
-    return named_figures(evaluate_fast(truth, results, kept, iou=iou).get_results())
+    """Return the figures of the detections that are ``kept``, (N,): LVIS's, or COCO's."""
+    found = evaluate_fast(truth, results, kept, iou=iou).get_results()
+    return named_figures(found, METRICS if truth.federated else COCO_METRICS)
 
 
 def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Any:  # noqa: ANN401 - a hotcoco.LVISEval; the package is untyped
     """Return hotcoco's evaluation of the detections that are ``kept``, (N,), accumulated."""
-    evaluation = StreamingEval(categories(truth), iou, lvis_style=True)
+    evaluation = StreamingEval(categories(truth), iou, lvis_style=truth.federated)
     for _, batch in image_batches(truth, results, kept, iou):
         evaluation.update(**batch)
     figures = evaluation.finalize()
@@ -161,12 +161,12 @@ def _split_image_id(truth: Truth, region: int, splits: ImageSplits) -> int:
 
 def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "id": int(truth.region_id[region]),
+        "id": region + 1,  # for 0 means unmatched, and a negative id is not taken
         "image_id": image_id,
         "category_id": int(truth.class_id[truth.class_index[region]]),
         "bbox": truth.box[region].tolist(),
         "area": float(truth.area[region]),
-        "iscrowd": 0,
+        "iscrowd": int(truth.crowd[region] and not truth.federated),
     }
     if iou == "segm":
         assert truth.masks is not None
@@ -179,8 +179,8 @@ def _region(truth: Truth, region: int, image_id: int, iou: Iou) -> dict[str, Any
 def _detections(
     truth: Truth, results: Results, rows: NDArray[np.int64], splits: ImageSplits, iou: Iou
 ) -> dict[str, Any]:
-    """Return the judged detections ``rows``; detections without an area are left out."""
-    if results.box is not None:
+    """Return the judged detections ``rows``; those without an area are left out, as LVIS does."""
+    if results.box is not None and truth.federated:
         rows = rows[results.box[rows, 2:].prod(axis=1) > 0]
     places = results.judged[rows]
     image = results.image[places]
@@ -199,6 +199,12 @@ def _detections(
         entries = [dict(zip(keys, values, strict=True)) for values in columns]
         # One by one: of more than 255 masks together pycocotools 2.0.11 raises OverflowError.
         areas = map(codec.area, masks)
-        return {"dt_anns": [entry for entry, area in zip(entries, areas, strict=True) if area]}
+        return {
+            "dt_anns": [
+                entry
+                for entry, area in zip(entries, areas, strict=True)
+                if area or not truth.federated
+            ]
+        }
     table = np.column_stack([image_id, results.box[rows], score, class_id]).astype(np.float64)
     return {"dt_anns": table} | ({"segmentation": masks} if masks else {})

@@ -6,33 +6,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from regionspot_core.scoring.figures import DETECTIONS, METRICS
+from regionspot_core.scoring.figures import COCO_DETECTIONS, DETECTIONS, METRICS
+from regionspot_core.scoring.figures import COCO_METRICS as COCO_METRICS
+from regionspot_core.scoring.plan import BOTH as BOTH
+from regionspot_core.scoring.plan import COCO, LVIS, LVIS_FIXED
+from regionspot_core.scoring.plan import Iou as Iou
+from regionspot_core.scoring.plan import Protocol as Protocol
 
-Iou = Literal["bbox", "segm"]
-Protocol = str
-"""Key of the table of protocols: ``lvis``, ``lvis-fixed``, ``coco``, or a registered one."""
 Package = Literal["fast", "reference"]
 """Package that scores: hotcoco where it agrees with the protocol's own one, or that one."""
 
-BOTH: tuple[Iou, ...] = ("bbox", "segm")
 KINDS: dict[Iou, str] = {"bbox": "Box", "segm": "Mask"}
 """Words for kinds of region in titles."""
 FIXED_DETECTIONS = 10_000
 """The best ones of a class, over all images: Dave et al. 2021 (arXiv 2102.01066)."""
-COCO_DETECTIONS = 100
 LVIS_PROTOCOLS: dict[Protocol, str] = {
-    "lvis": f"LVIS standard, at most {DETECTIONS} detections an image",
-    "lvis-fixed": f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
+    LVIS: f"LVIS standard, at most {DETECTIONS} detections an image",
+    LVIS_FIXED: f"LVIS fixed AP, at most {FIXED_DETECTIONS:,} detections a class",
 }
-COCO_PROTOCOL = f"COCO, at most {COCO_DETECTIONS} detections a class and image"
+PROTOCOL_TITLES = LVIS_PROTOCOLS | {
+    COCO: f"COCO, at most {COCO_DETECTIONS} detections a class and image"
+}
 SHOWN = tuple(name for name in METRICS if name not in ("ARs", "ARm", "ARl"))
 """LVIS's figures that fit into 80 columns beside the name of a row."""
-COCO_METRICS = (
-    "AP", "AP50", "AP75", "APs", "APm", "APl",
-    "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
-)  # fmt: skip
-"""COCO's figures in pycocotools' order; AR10 is the mean recall at 10
-detections of a class in each image."""
 
 
 def shown_names(values: Mapping[str, float | None]) -> list[str]:

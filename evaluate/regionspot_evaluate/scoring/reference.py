@@ -12,7 +12,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +19,9 @@ import lvis.eval
 import numpy as np
 from lvis import LVIS, LVISEval, LVISResults
 
+from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Protocol
+from regionspot_evaluate.scoring.package_data import package_annotations
 
 NO_LIMIT = -1
 """Value of ``max_dets`` for no limit, in the package."""
@@ -50,11 +51,31 @@ def _old_names() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class ReferenceScorer:
-    """The LVIS API over one annotation file, read once."""
+class _Annotations(LVIS):  # type: ignore[misc] # the package is untyped
+    """The package's index of annotations in memory; its own constructor takes a file alone."""
 
-    def __init__(self, annotations: Path) -> None:
-        self._truth = LVIS(str(annotations))
+    def __init__(self, dataset: dict[str, Any]) -> None:
+        self.logger = logging.getLogger("lvis.lvis")
+        self.dataset = dataset
+        self._create_index()
+
+
+class _Evaluation(LVISEval):  # type: ignore[misc] # the package is untyped
+    """The package's evaluation, which fails where a class has no frequency."""
+
+    def _prepare_freq_group(self) -> list[list[int]]:
+        classes = self.lvis_gt.load_cats(self.params.cat_ids)
+        return [
+            [place for place, each in enumerate(classes) if each["frequency"] == letter]
+            for letter in self.params.img_count_lbl
+        ]
+
+
+class ReferenceScorer:
+    """The LVIS API over one data set's annotations, indexed once."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = _Annotations(package_annotations(truth))
 
     def score(
         self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "lvis"
@@ -73,7 +94,7 @@ class ReferenceScorer:
             else:
                 entries = best_of_each_class(detections)
                 results = LVISResults(self._truth, entries, max_dets=NO_LIMIT)
-            evaluation = LVISEval(self._truth, results, iou)
+            evaluation = _Evaluation(self._truth, results, iou)
             evaluation.run()
         return {
             name.replace(f"@{NO_LIMIT}", "@300"): float(value)

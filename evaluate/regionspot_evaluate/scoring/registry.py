@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
+from regionspot_core.scoring.plan import COCO, LVIS, LVIS_FIXED
 from regionspot_evaluate.scoring.figures import Iou, Package, Protocol, Score
 
 if TYPE_CHECKING:  # NumPy and pycocotools, which a wrong argument need not wait for
@@ -29,7 +30,6 @@ class Scorer(TypingProtocol):
         *,
         ious: Sequence[Iou],
         protocols: Sequence[Protocol],
-        may_be_empty: bool = False,
     ) -> dict[Protocol, dict[Iou, Score]]:
         """Return the scores of a results file, which is read once.
 
@@ -37,10 +37,9 @@ class Scorer(TypingProtocol):
             detections: The file, or its columns.
             ious: Kinds of region to score: boxes, masks or both.
             protocols: Protocols to score by.
-            may_be_empty: Whether a file without detections is a result too.
 
         Raises:
-            AnnotationError: If the file is missing, malformed or empty, or has a detection that
+            AnnotationError: If the file is missing or malformed, or has a detection that
                 cannot be scored.
         """
         ...
@@ -67,16 +66,16 @@ def _lvis(table: AnnotationTable, ious: Sequence[Iou], package: Package) -> Scor
 
 
 def _coco(table: AnnotationTable, ious: Sequence[Iou], package: Package) -> Scorer:
-    from regionspot_evaluate.scoring.coco import CocoScorer
+    from regionspot_evaluate.scoring.scorer import CocoScorer
 
-    return CocoScorer(table, ious=ious)
+    return CocoScorer(table, scorer=package, ious=ious)
 
 
 _LVIS = ScorerEntry(_lvis, has_reference=True)
 PROTOCOL_TABLE: dict[Protocol, ScorerEntry] = {
-    "lvis": _LVIS,
-    "lvis-fixed": _LVIS,
-    "coco": ScorerEntry(_coco),
+    LVIS: _LVIS,
+    LVIS_FIXED: _LVIS,
+    COCO: ScorerEntry(_coco, has_reference=True),
 }
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core import __version__
+from regionspot_core.scoring.plan import ScoringPlan
 from regionspot_core.support.tables import counted, facts_table
 from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Score, one_protocol
 
 TOLERANCE = 1e-6
-"""Largest difference of a figure from the LVIS API's."""
+"""Largest difference of a figure from the reference's."""
 NAME_WIDTH = 28
 
 
@@ -24,9 +25,10 @@ class ScoreReport:
 
     annotations: Path
     detections: Path
+    plan: ScoringPlan
     scores: tuple[Score, ...]
     reference_difference: float | None
-    """The largest from the LVIS API's figures; None where that was not asked for."""
+    """The largest from the figures of the rules' own package; None where that was not asked for."""
 
     @property
     def agrees(self) -> bool:
@@ -38,11 +40,12 @@ class ScoreReport:
         first = self.scores[0]
         return {
             "protocol": one_protocol(self.scores),
+            "plan": self.plan.to_json(),
             "scorer": first.package,
             "fallback": first.fallback,
             **{score.iou: score.values for score in self.scores},
             "counts": first.counts.to_json(),
-            "max_difference_to_lvis": self.reference_difference,
+            "max_difference_to_reference": self.reference_difference,
             "annotations": str(self.annotations.absolute()),
             "detections": str(self.detections.absolute()),
             "version": __version__,
@@ -57,6 +60,7 @@ class ScoreReport:
         first = self.scores[0]
         counts = first.counts
         facts = {
+            "rules": self.plan.line.removeprefix("scored by "),
             "images": f"{counts.images:,}, {counts.images_with_detections:,} with detections",
             "detections": f"{counts.detections:,} in the file, {counts.kept:,} within the limit",
         }
@@ -66,9 +70,9 @@ class ScoreReport:
                 f"known to be absent"
             )
         if first.fallback:
-            facts["why lvis"] = f"hotcoco's figures would differ: {first.fallback}"
+            facts["why not fast"] = f"hotcoco's figures would differ: {first.fallback}"
         if self.reference_difference is not None:
-            facts["from lvis"] = f"{self.reference_difference:.1e} at most, over all figures"
+            facts["from reference"] = f"{self.reference_difference:.1e} at most, over all figures"
         return facts
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.truth import Truth
-from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.boxes import without_negative_sides
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.entries import (
@@ -65,7 +64,6 @@ class Results:
         truth: Truth,
         *,
         ious: Sequence[Iou],
-        may_be_empty: bool = False,
         every_box: bool = False,
     ) -> Results:
         """Read and check all detections of an open file, block by block.
@@ -75,16 +73,15 @@ class Results:
             truth: The annotations they are of.
             ious: Kinds of region that will be scored; where only masks are, boxes are kept for
                 their areas.
-            may_be_empty: Whether a file without detections is a result too.
             every_box: Whether to keep the boxes of detections that are not judged.
 
         Raises:
-            AnnotationError: If the file is no such list, empty, or has detections that cannot be
+            AnnotationError: If the file is no such list, or has detections that cannot be
                 scored; the message counts them by what is wrong, and shows the first.
         """
         reader = _ResultsReader(file.path, truth, ious, every_box=every_box)
         file.read_into(reader)
-        return reader.results(may_be_empty=may_be_empty)
+        return reader.results()
 
     def rle(self, row: int, size: tuple[int, int]) -> dict[str, Any]:
         """Return the mask of judged detection ``row``, in an image of ``size`` (height, width)."""
@@ -92,12 +89,10 @@ class Results:
         return {"size": list(size), "counts": counts.tobytes().decode("ascii")}
 
 
-def read_results(
-    path: Path, truth: Truth, *, ious: Sequence[Iou], may_be_empty: bool = False
-) -> Results:
+def read_results(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> Results:
     """Open, read and check a results file; see :meth:`Results.read`."""
     with DetectionsFile(path) as file:
-        return Results.read(file, truth, ious=ious, may_be_empty=may_be_empty)
+        return Results.read(file, truth, ious=ious)
 
 
 def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[str, Any]]:
@@ -129,15 +124,13 @@ class _ResultsReader(EntryReader):
         self._judged, self._box = array("q"), array("d")
         self._counts, self._counts_start = bytearray(), array("q", [0])
 
-    def results(self, *, may_be_empty: bool) -> Results:
+    def results(self) -> Results:
         """Return the columns.
 
         Raises:
-            AnnotationError: If an entry cannot be scored, or there is none.
+            AnnotationError: If an entry cannot be scored.
         """
         self.finish()
-        if not self.seen and not may_be_empty:
-            raise AnnotationError(f"{self.path}: expected a list of detections, got an empty one")
         judged = view(self._judged, np.int64)
         box = view(self._box, np.float64).reshape(-1, 4) if self._boxes else None
         every_box = box if self._every_box else None

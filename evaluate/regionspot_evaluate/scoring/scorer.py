@@ -1,41 +1,55 @@
-"""LVIS average precision of results files over one annotation file."""
+"""Average precision of results files over one annotation table, by LVIS's rules or by COCO's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.scoring.lvis import named_figures
+from regionspot_core.scoring.plan import COCO, LVIS
+from regionspot_evaluate.scoring.coco_reference import CocoReference
 from regionspot_evaluate.scoring.fast import departure, score_fast
 from regionspot_evaluate.scoring.figures import (
     BOTH,
-    LVIS_PROTOCOLS,
+    PROTOCOL_TITLES,
     Iou,
     Package,
     Protocol,
     Score,
 )
+from regionspot_evaluate.scoring.package_data import package_detections
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
 
+Values = dict[str, float | None]
 
-class LvisScorer:
-    """LVIS's scorers over one annotation table, checked once.
+
+class ResultsScorer(ABC):
+    """Scorer of one kind of rules over one annotation table, checked once.
 
     Args:
-        annotations: LVIS annotation JSON, or its table.
-        scorer: ``fast`` is hotcoco, and the ``lvis`` package where hotcoco's figures would differ
+        annotations: An annotation file, or its table.
+        scorer: ``fast`` is hotcoco, and the rules' own package where hotcoco's figures would differ
             from its; ``reference`` always that one.
         ious: Kinds of region that will be scored; masks are kept in memory for ``segm`` only.
 
     Raises:
-        AnnotationError: If the file is missing or malformed, or lacks LVIS's federated lists or
-            frequencies.
+        AnnotationError: If the file is missing or malformed, or lacks something that the rules
+            need.
     """
+
+    federated: ClassVar[bool]
+    """Whether the rules need LVIS's lists."""
+    protocols: ClassVar[tuple[Protocol, ...]]
+    """Protocols that are scored by where none is asked for."""
+    reference: ClassVar[str]
+    """Name of the rules' own package."""
 
     def __init__(
         self,
@@ -46,40 +60,42 @@ class LvisScorer:
     ) -> None:
         if isinstance(annotations, Path):
             annotations = read_table(annotations, masks="segm" in ious)
-        self.truth = annotations.truth(federated=True)
+        self.truth = annotations.truth(federated=self.federated)
         self._scorer = scorer
 
-    def score(self, detections: Path, *, iou: Iou, protocol: Protocol = "lvis") -> Score:
-        """Score an LVIS results file.
+    def score(self, detections: Path, *, iou: Iou, protocol: Protocol | None = None) -> Score:
+        """Score a results file.
 
         Raises:
-            AnnotationError: If the file is missing, malformed or empty, or has a detection that
-                cannot be scored.
+            AnnotationError: If the file is missing or malformed, or has a detection that cannot be
+                scored.
         """
-        return self.score_all(detections, ious=(iou,), protocols=(protocol,))[protocol][iou]
+        protocols = self.protocols if protocol is None else (protocol,)
+        return self.score_all(detections, ious=(iou,), protocols=protocols)[protocols[0]][iou]
 
     def score_all(
         self,
         detections: Path | Results,
         *,
         ious: Sequence[Iou],
-        protocols: Sequence[Protocol] = ("lvis",),
-        may_be_empty: bool = False,
+        protocols: Sequence[Protocol] | None = None,
     ) -> dict[Protocol, dict[Iou, Score]]:
         """Score boxes and masks by several protocols; the file is read once.
 
         Args:
             detections: The file, or its columns.
             ious: Kinds of region to score.
-            protocols: Protocols to score by.
-            may_be_empty: Whether a file without detections is a result too.
+            protocols: Protocols to score by; None: the rules' usual one.
         """
         if "segm" in ious:
             self.truth.require_masks()
         results = detections
         if isinstance(results, Path):
-            results = read_results(results, self.truth, ious=ious, may_be_empty=may_be_empty)
-        return {protocol: self._scores(results, ious, protocol) for protocol in protocols}
+            results = read_results(results, self.truth, ious=ious)
+        return {
+            protocol: self._scores(results, ious, protocol)
+            for protocol in protocols or self.protocols
+        }
 
     def _scores(
         self, results: Results, ious: Sequence[Iou], protocol: Protocol
@@ -89,26 +105,68 @@ class LvisScorer:
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None
         # LVIS's package fails on no detections, where nothing can differ.
         fast = (self._scorer == "fast" and why is None) or not len(results.image)
-        entries = [] if fast else read_entries(results.path, self.truth, ious=ious)
-        scores: dict[Iou, Score] = {}
-        for iou in ious:
-            if fast:
-                values = score_fast(self.truth, results, kept, iou=iou)
-            else:
-                copies = list(map(dict, entries))  # the package adds to them
-                found = self._reference.score(copies, iou=iou, protocol=protocol)
-                values = named_figures(found)
-            scores[iou] = Score(
+        values = (
+            {iou: score_fast(self.truth, results, kept, iou=iou) for iou in ious}
+            if fast
+            else self._reference_values(results, ious, protocol)
+        )
+        return {
+            iou: Score(
                 iou=iou,
-                values=values,
-                protocol=LVIS_PROTOCOLS[protocol],
+                values=values[iou],
+                protocol=PROTOCOL_TITLES[protocol],
                 scorer="fast" if fast else "reference",
-                package="hotcoco" if fast else "lvis",
+                package="hotcoco" if fast else self.reference,
                 counts=counts,
                 fallback=None if fast else why,
             )
-        return scores
+            for iou in ious
+        }
+
+    @abstractmethod
+    def _reference_values(
+        self, results: Results, ious: Sequence[Iou], protocol: Protocol
+    ) -> dict[Iou, Values]:
+        """Return the figures that the rules' own package finds."""
+
+
+class LvisScorer(ResultsScorer):
+    """LVIS's rules, of both protocols."""
+
+    federated = True
+    protocols = (LVIS,)
+    reference = "lvis"
+
+    def _reference_values(
+        self, results: Results, ious: Sequence[Iou], protocol: Protocol
+    ) -> dict[Iou, Values]:
+        entries = read_entries(results.path, self.truth, ious=ious)
+        return {
+            # A copy, since the package adds to the entries.
+            iou: named_figures(
+                self._reference.score([*map(dict, entries)], iou=iou, protocol=protocol)
+            )
+            for iou in ious
+        }
 
     @cached_property
     def _reference(self) -> ReferenceScorer:
-        return ReferenceScorer(self.truth.path)
+        return ReferenceScorer(self.truth)
+
+
+class CocoScorer(ResultsScorer):
+    """COCO's rules, for annotations with LVIS's lists and without them."""
+
+    federated = False
+    protocols = (COCO,)
+    reference = "pycocotools"
+
+    def _reference_values(
+        self, results: Results, ious: Sequence[Iou], protocol: Protocol
+    ) -> dict[Iou, Values]:
+        entries = package_detections(self.truth, results)
+        return {iou: self._reference.score([*map(dict, entries)], iou=iou) for iou in ious}
+
+    @cached_property
+    def _reference(self) -> CocoReference:
+        return CocoReference(self.truth)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.truth import Truth
-from regionspot_core.scoring.figures import DETECTIONS
+from regionspot_core.scoring.figures import COCO_DETECTIONS, DETECTIONS
+from regionspot_core.scoring.plan import COCO, LVIS
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Counts, Protocol
 from regionspot_evaluate.scoring.results import Results
 
@@ -14,11 +15,16 @@ from regionspot_evaluate.scoring.results import Results
 def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
     """Return (N,) whether detections are within the protocol's limit.
 
-    ``standard`` keeps the best 300 of each image, of all classes together (Gupta et al. 2019);
-    ``fixed`` the best 10 000 of each class, of all images together (Dave et al. 2021).
+    ``lvis`` keeps the best 300 of each image, of all classes together (Gupta et al. 2019);
+    ``lvis-fixed`` the best 10 000 of each class, of all images together (Dave et al. 2021);
+    ``coco`` the best 100 of each class in each image.
     """
-    if protocol == "lvis":
+    if protocol == LVIS:
         return best_of_each(results.image, results.score, limit=DETECTIONS)
+    if protocol == COCO:
+        cell = results.image.astype(np.int64) * (1 + results.class_index.max(initial=0))
+        _, cell = np.unique(cell + results.class_index, return_inverse=True)
+        return best_of_each(cell, results.score, limit=COCO_DETECTIONS)
     return best_of_each(results.class_index, results.score, limit=FIXED_DETECTIONS)
 
 

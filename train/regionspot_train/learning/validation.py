@@ -218,7 +218,7 @@ class _Tally:
         measured: dict[str, Any] = {}
         if self._precision is not None:
             precision = self._precision.figures()
-            measured = {ours: precision[theirs] for ours, theirs in PRECISION.items()}
+            measured = {ours: precision.get(theirs) for ours, theirs in PRECISION.items()}
         return replace(accuracy(step, predicted, true, self._frequencies), **measured)
 
 

@@ -1,0 +1,61 @@
+"""Scoring by all rules that are asked for, or by those that follow from the annotations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from regionspot_core.datasets.table import AnnotationTable
+from regionspot_core.datasets.truth import Truth
+from regionspot_core.scoring.plan import plan_scoring
+from regionspot_evaluate.scoring.figures import Iou, Package, Protocol, Score
+from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
+
+
+class TableScorer:
+    """Scorers of one annotation table, one for each kind of rules.
+
+    Args:
+        table: The annotations.
+        protocols: Protocols to score by; None: the one that the annotations have all for.
+        ious: Kinds of region to score; None: boxes, and masks where every annotation has one.
+        package: Package that scores.
+
+    Raises:
+        AnnotationError: If the annotations lack what is asked for.
+    """
+
+    def __init__(
+        self,
+        table: AnnotationTable,
+        *,
+        protocols: Sequence[Protocol] | None = None,
+        ious: Sequence[Iou] | None = None,
+        package: Package = "fast",
+    ) -> None:
+        self.plan = plan_scoring(table.obstacles, what=table.path, protocols=protocols, ious=ious)
+        of_entry: dict[int, list[Protocol]] = defaultdict(list)  # one scorer may have several
+        for name in self.plan.protocols:
+            of_entry[id(PROTOCOL_TABLE[name])].append(name)
+        self._scorers: list[tuple[Scorer, list[Protocol]]] = [
+            (PROTOCOL_TABLE[names[0]].create(table, self.plan.ious, package), names)
+            for names in of_entry.values()
+        ]
+
+    @property
+    def truth(self) -> Truth:
+        """Annotations that results are scored against."""
+        return self._scorers[0][0].truth
+
+    def score(self, detections: Path) -> dict[Protocol, dict[Iou, Score]]:
+        """Return the scores of a results file, which each kind of rules reads once.
+
+        Raises:
+            AnnotationError: If the file is missing or malformed, or has a detection that cannot be
+                scored.
+        """
+        scores: dict[Protocol, dict[Iou, Score]] = {}
+        for scorer, protocols in self._scorers:
+            scores |= scorer.score_all(detections, ious=self.plan.ious, protocols=protocols)
+        return {name: scores[name] for name in self.plan.protocols}
