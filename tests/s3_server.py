@@ -9,6 +9,7 @@ signature, and honours If-Match and If-None-Match as Amazon does.
 import select
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ DEBIAN_PYTHON = "/usr/bin/python3"  # Debian's Swift is a package of Debian's Py
 MOTO_PYTHON = Path(sys.prefix) / "s3" / "bin" / "python"  # its dependencies clash with the tests'
 SECONDS = 60  # a server that is not ready by then is broken
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testing"}
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, "
+    "Signature=0"
+)
+"""A header that moto takes: it looks at no signature."""
 
 
 class NotInstalledError(Exception):
@@ -122,3 +128,15 @@ def make_bucket(server: str, endpoint: str) -> Bucket:
         if "etag" not in str(error).lower():  # the answer to a new bucket has none
             raise
     return bucket
+
+
+def publish(bucket: Bucket, keys: list[str]) -> None:
+    """Let anybody read these objects, of a bucket of moto's."""
+    assert bucket.server == "moto"
+    for key in keys:
+        request = urllib.request.Request(
+            f"{bucket.endpoint}/{bucket.name}/{key}?acl",
+            method="PUT",
+            headers={"x-amz-acl": "public-read", "Authorization": AUTHORIZATION},
+        )
+        urllib.request.urlopen(request, timeout=SECONDS).close()

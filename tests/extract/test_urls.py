@@ -75,6 +75,34 @@ def test_a_store_at_a_url(world: World, local: Path, s3: s3_server.Bucket) -> No
     assert (tokens == there.read([7]).image_tokens[0].numpy()).all()
 
 
+def test_a_public_bucket_needs_no_credentials(
+    world: World,
+    local: Path,
+    s3: s3_server.Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    url = s3.url("public")
+    run_extraction(make_config(world, url))
+    keys = open_store(url).keys()
+    for name in s3_server.CREDENTIALS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # without ~/.aws
+    with pytest.raises(CacheError, match=r"no permission for .*; it is not public, and no AWS"):
+        FeatureCache(url)
+    if s3.server == "moto":
+        s3_server.publish(s3, [f"public/{key}" for key in keys])
+        here, there = FeatureCache(local), FeatureCache(url)
+        left, right = here.read(range(SCENES)), there.read(range(SCENES))
+        assert (left.image_tokens == right.image_tokens).all()
+
+
+def test_a_bucket_that_nobody_answers_for_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the port of discarded bytes
+    with pytest.raises(CacheError, match=r"the bucket cannot be reached \(Could not connect"):
+        FeatureCache("s3://bucket/store")
+
+
 def test_damage_at_a_url_is_found_and_repaired(
     world: World, local: Path, s3: s3_server.Bucket
 ) -> None:

@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tensorstore as ts
-
 from regionspot_core.cache.layout.shards import Pieces
 from regionspot_core.cache.location import Location
+from regionspot_core.cache.storage.buckets import bucket_error, bucket_spec, open_bucket
 from regionspot_core.errors import CacheError
-from regionspot_core.support.error_text import first_line, reason_of
+from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.input_files import kind_of, open_input
 
@@ -32,9 +31,6 @@ _PIECES_A_CALL = 1024
 """POSIX lets a system take no more buffers in one call (IOV_MAX)."""
 _BLOCK = 1 << 22
 """Bytes read at once where a file's content is only looked over."""
-
-RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
-"""Half a minute: TensorStore's own patience is a quarter of an hour."""
 
 
 def require_key(key: str) -> str:
@@ -257,20 +253,12 @@ class ObjectStore(Store):
 
     def kvstore(self, key: str) -> dict[str, Any]:
         """See :class:`Store`."""
-        scheme, rest = self._url.split("://", 1)
-        bucket, _, path = rest.partition("/")
-        below = "/".join(part for part in (path, key) if part) + "/"
-        if scheme == "gs":
-            return {"driver": "gcs", "bucket": bucket, "path": below}
-        # TensorStore looks for no such variable itself, as Amazon's own clients do.
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        spec = {"driver": "s3", "bucket": bucket, "path": below, "s3_request_retries": RETRIES}
-        return spec | ({"endpoint": endpoint} if endpoint else {})
+        return bucket_spec(self._url, key)
 
     @property
     def _objects(self) -> Any:  # noqa: ANN401 - TensorStore is untyped
         if self._opened is None:
-            self._opened = ts.KvStore.open(self.kvstore("")).result()
+            self._opened = open_bucket(self._url)
         return self._opened
 
     @contextmanager
@@ -278,7 +266,7 @@ class ObjectStore(Store):
         try:
             yield
         except (ValueError, OSError, RuntimeError) as error:
-            raise CacheError(f"{self._url}: {key}: {first_line(error)}") from None
+            raise bucket_error(self._url, key, error) from None
 
 
 def _write_pieces(descriptor: int, pieces: Pieces) -> None:
