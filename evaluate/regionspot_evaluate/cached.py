@@ -26,8 +26,7 @@ from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.support.files import require_folder_or_nothing, write_json
-from regionspot_core.support.progress import progress_line, say
-from regionspot_core.support.tables import counted
+from regionspot_core.support.progress import progress_line
 from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.config import CachedConfig
@@ -36,6 +35,7 @@ from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RU
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
+from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES
@@ -64,8 +64,15 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)
     heads = [_load(head, cache, bank) for head in config.heads]
-    scored = _images_to_score(config, cache)
+    scored = images_to_score(
+        config.heads,
+        cache.fingerprint["dataset"]["annotations_sha256"],
+        cache.image_ids,
+        all_images=config.all_images,
+    )
     images = np.flatnonzero(scored & (cache.region_counts > 0))
+    if not len(images):
+        raise CacheError(f"{config.cache}: no image that was held out has a region to score")
     scorer = _scorer(config, cache, scored)
     plan = scorer.plan if scorer else plan_store_scoring(cache, config.protocol)
     device = Runtime.create(config.device).device
@@ -77,7 +84,9 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
             ]
             _name_regions(config, cache, images, bank, heads, tallies, device)
             if config.out is not None:
-                _record(config, config.out, names)  # before anything there gets its name
+                _record(
+                    config, config.out, names, cache.image_ids[scored]
+                )  # before anything there gets its name
         report = CachedReport(
             heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
             cache=_absolute(config.cache),
@@ -114,8 +123,8 @@ def _was_scored_from_a_cache(metrics: Path) -> bool:
     return metrics.exists() and "cache" in read_json_record(metrics)
 
 
-def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
-    """Write each head's record into its folder."""
+def _record(config: CachedConfig, out: Path, names: list[str], scored: NDArray[np.int64]) -> None:
+    """Write each head's record into its folder, with the ids of the images that are scored."""
     for name, head in zip(names, config.heads, strict=True):
         configuration = {
             "cache": _absolute(config.cache), "head": _absolute(head),
@@ -123,7 +132,11 @@ def _record(config: CachedConfig, out: Path, names: list[str]) -> None:
         }  # fmt: skip
         write_json(
             _own(out, name, names) / CACHED_RECORD,
-            {"configuration": configuration, "version": __version__},
+            {
+                "configuration": configuration,
+                "scored_images": scored.tolist(),
+                "version": __version__,
+            },
         )
 
 
@@ -132,35 +145,6 @@ def _absolute(place: Location | None) -> str | None:
     if place is None:
         return None
     return str(place) if "://" in str(place) else str(Path(place).absolute())
-
-
-def _images_to_score(config: CachedConfig, cache: FeatureCache) -> NDArray[np.bool_]:
-    """Return (I,) the images to score: those that no head learnt from, if there are any.
-
-    One line says so; another warns where heads are scored on images that they learnt from.
-    """
-    learnt = {
-        name: read_record(head).images_learnt_from(
-            cache.fingerprint["dataset"]["annotations_sha256"], cache.image_ids
-        )
-        for name, head in zip(head_names(config.heads), config.heads, strict=True)
-    }
-    new: NDArray[np.bool_] = ~np.any([*learnt.values()], axis=0)
-    if (new & (cache.region_counts > 0)).any() and not config.all_images:
-        if not new.all():
-            say(
-                f"evaluate: scoring the {int(new.sum()):,} of {len(cache):,} images that were held "
-                f"out of training; --all-images scores all"
-            )
-        return new
-    known = [f"{name} from {int(each.sum()):,}" for name, each in learnt.items() if each.any()]
-    if known:
-        say(
-            f"evaluate: of these {counted(len(cache), 'image')} {' and '.join(known)} learnt: the "
-            f"figures tell what was remembered, not how well new images are named. To know that, "
-            f"train with --split, or score another store"
-        )
-    return np.ones(len(cache), dtype=bool)
 
 
 def _scorer(

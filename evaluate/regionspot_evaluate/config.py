@@ -58,6 +58,14 @@ MOST_PAIRS = 10_000_000
 """Largest number of (region, class) pairs of an image."""
 
 
+AllImages = Annotated[
+    bool,
+    Flag(),
+    Field(
+        description="Score the images too that a head learnt from, where `train fit --split` held "
+        "others out."
+    ),
+]
 Heads = Annotated[
     tuple[Path, ...],
     Flag(name="--head", metavar="HEAD", check=existing_head),
@@ -116,6 +124,7 @@ class EvaluateConfig(Config):
     """Share of the batches that `run_share` does."""
     retry_failed: Annotated[bool, Flag()] = False
     """Repeat batches with an image that could not be read before."""
+    all_images: AllImages = False
     engine: Annotated[Literal["local", "ray"], Flag(panel=RAY)] = "local"
     """Place of the work: this process, or workers on a Ray cluster."""
     ray: RayOptions = RayOptions()
@@ -236,8 +245,7 @@ class CachedConfig(Config):
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)
     """Images that a head takes together."""
-    all_images: Annotated[bool, Flag()] = False
-    """Score the images too that a head learnt from, where others were held out by `--split`."""
+    all_images: AllImages = False
     pairs: Annotated[int, Flag()] = Field(default=900, ge=1, le=MOST_PAIRS)
     """Best (region, class) pairs of an image that are considered, as for `run`."""
     detections: Annotated[int, Flag()] = Field(default=300, ge=1, le=MOST_PAIRS)

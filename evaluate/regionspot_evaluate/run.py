@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
@@ -30,6 +31,7 @@ from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
 from regionspot_evaluate.recognition.baselines.names import results_file
 from regionspot_evaluate.recognition.head_names import head_names
+from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
 from regionspot_evaluate.scoring.table_scorer import TableScorer
@@ -159,13 +161,20 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     names = head_names(config.heads)
     images = open_images(config.images)
     table = read_table(config.annotations, images=images, masks=True)
+    scored = images_to_score(
+        config.heads, table.sha256, table.image_id, all_images=config.all_images
+    )
+    proposals = load_proposals(config.proposals, table.regions())
+    if not scored.all():
+        table = table.only(scored)
+        proposals = proposals and list(compress(proposals, scored))
     annotations = table.regions()
     scorer = TableScorer(table, protocols=config.protocol, package=config.scorer)
     require_usable(annotations, images, strict=config.strict)
-    proposals = load_proposals(config.proposals, annotations)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
-    folder = RunFolder(config, names, annotations)
+    scored_ids = None if scored.all() else table.image_id
+    folder = RunFolder(config, names, annotations, scored_ids)
     if config.retry_failed:
         folder.take_up()
     form = RecordForm.create(config, annotations, image_batches(config, annotations))

@@ -164,7 +164,7 @@ def test_figures_of_images_that_were_learnt_come_with_a_warning(
 ) -> None:
     trained(place, "whole", 5, None)
     assert run_cached_evaluation(config(place, "whole", "first")).images == len(COUNTS)
-    assert "of these 8 images whole from 8 learnt" in capsys.readouterr().err.replace("\n", " ")
+    assert "of these 8 images, whole learnt from 8: the figures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import Timeout
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from regionspot_core import __version__
@@ -42,7 +44,7 @@ CLAIM_SECONDS = 60.0
 """Longest wait for another process that writes the record."""
 _NOT_RECORDED = frozenset(
     {"heads", "out", "shard", "retry_failed", "strict", "engine", "ray", "workers"}
-    | {"max_pixels", "protocol", "scorer"}
+    | {"max_pixels", "protocol", "scorer", "all_images"}
 )
 """Settings that decide no detection: how the work was split, how large an image may be, and what
 it is scored by, which may change and stands in metrics.json."""
@@ -64,6 +66,7 @@ class RunFolder:
         config: Settings of the command.
         names: Names of the heads.
         annotations: The images and boxes.
+        scored: Ids of these images, where the file has others too; None where they are all.
 
     Raises:
         FingerprintError: If the folder is of another evaluation; the fields are named.
@@ -72,7 +75,11 @@ class RunFolder:
     """
 
     def __init__(
-        self, config: EvaluateConfig, names: list[str], annotations: AnnotationSet
+        self,
+        config: EvaluateConfig,
+        names: list[str],
+        annotations: AnnotationSet,
+        scored: NDArray[np.int64] | None = None,
     ) -> None:
         self.path = config.out
         self.journals = config.out / JOURNALS
@@ -80,6 +87,8 @@ class RunFolder:
         self._names = names
         self._require_names()
         self._asked = _asked(config, names, annotations)
+        if scored is not None:
+            self._asked["scored_images"] = scored.tolist()
         recorded = (self.path / RUN_RECORD).exists()
         if recorded:
             self._require_asked()

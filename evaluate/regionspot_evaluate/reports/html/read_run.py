@@ -78,6 +78,8 @@ class RunRecord(_Told):
 
     annotations: str | None = None
     """The SHA-256 of the file that the run was scored on."""
+    scored_images: list[int] | None = None
+    """Ids of the images of that file that were scored; None: all of them."""
     configuration: _Configuration = _Configuration()
 
 

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
@@ -87,7 +89,14 @@ def _images(config: ReportConfig, run: Run) -> ImageSource | None:
 
 
 def _table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
-    """Read the annotations that are given, or those that the run was scored on.
+    """Read the annotations of the images that the run was scored on."""
+    table = _whole_table(config, run, masks=masks)
+    scored = run.record.scored_images
+    return table if scored is None else table.only(np.isin(table.image_id, scored))
+
+
+def _whole_table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
+    """Read the annotations that are given, or the file that the run was scored on.
 
     A file that has their name and another SHA-256 is refused.
     """

@@ -1,0 +1,46 @@
+"""A head that learnt from part of a file's images is evaluated on the others, in every command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from small_evaluation import IMAGES, quick_config
+
+from regionspot_core.backbones.loading import Backbones
+from regionspot_core.datasets.reading import read_table
+from regionspot_core.datasets.split import Split
+from regionspot_core.heads.checkpoint import HeadRecord, load_head, read_record, save_head
+from regionspot_evaluate.reports.html.config import ReportConfig
+from regionspot_evaluate.reports.html.write import write_html_report
+from regionspot_evaluate.run import run_evaluation
+
+
+def test_images_that_were_held_out_are_evaluated_and_reported(
+    place: Path, backbones: Backbones, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = place / "world" / "val.json"
+    table = read_table(annotations)
+    split = Split.of(table.image_id, share=0.3, seed=0)
+    held = sorted(table.image_id[split.held_out(table.image_id)].tolist())
+    before = read_record(place / "first")
+    training = {"caches": [{"annotations_sha256": table.sha256, "split": split.model_dump()}]}
+    record = HeadRecord(before.config, before.backbones, training)
+    save_head(tmp_path / "split", load_head(place / "first"), record)
+
+    out = tmp_path / "out"
+    asked = quick_config(
+        place, out, heads=[tmp_path / "split"], images=place / "world" / "whole", baseline=(),
+        gallery=0,
+    )  # fmt: skip
+    report = run_evaluation(asked, backbones=backbones)
+    assert f"scoring the {len(held)} of {IMAGES} images" in capsys.readouterr().err
+    found = json.loads((out / "detections.json").read_text())
+    assert sorted({each["image_id"] for each in found}) == held
+    assert json.loads((out / "run.json").read_text())["scored_images"] == held
+
+    write_html_report(ReportConfig.parse({"runs": [out], "gallery": 0}, source="test"))
+    page = json.loads((out / "report.json").read_text())
+    assert page["data"]["images"] == report.images == len(held)
+    annotated = table.only(split.held_out(table.image_id)).regions()
+    assert page["data"]["regions"] == len(annotated.box)
+    assert page["runs"][0]["named_right"]["all"] == report.head.region.top1["all"]
