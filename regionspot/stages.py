@@ -13,7 +13,8 @@ from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import run_evaluation
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import ExtractionReport, run_extraction
-from regionspot_train.config import TrainConfig, load_settings
+from regionspot_train.by_size import announce, choose_settings
+from regionspot_train.config import TrainConfig
 from regionspot_train.run import run_training
 from regionspot_train.training_run import TrainReport
 
@@ -45,7 +46,7 @@ def train(
 
     Args:
         config: The settings, a mapping of them, or the name of a recipe, a TOML file or a run's
-            folder to take them from; None: the defaults.
+            folder to take them from; None: those that fit the data's size.
         cache: A store that :func:`extract` filled, or several.
         out: The run's folder, new or empty.
         val: A store to validate on; the best head is kept in ``best`` below ``out``.
@@ -56,7 +57,8 @@ def train(
         RegionSpotError: If a setting is wrong, a store cannot be read, or ``out`` is taken.
     """
     if isinstance(config, str) or config is None:
-        config = load_settings(config, [])
+        config, reason = choose_settings(config, [], cache)
+        announce(reason)
     elif not isinstance(config, TrainConfig):
         config = TrainConfig.parse(dict(config), source="regionspot.train")
     return run_training(

@@ -37,7 +37,7 @@ class Split(Record):
             InputError: If no image would be left to learn from.
         """
         hashes = np.sort(_hashes(image_ids, seed))
-        count = max(1, round(share * len(hashes)))
+        count = held_out_count(len(hashes), share)
         if count >= len(hashes):
             raise InputError(
                 f"a split of {share:g} holds out {count} of {len(hashes)} images with regions, "
@@ -48,6 +48,11 @@ class Split(Record):
     def held_out(self, image_ids: Iterable[int]) -> NDArray[np.bool_]:
         """Return (I,) whether each of these images is held out."""
         return _hashes(image_ids, self.seed) <= self.below
+
+
+def held_out_count(images: int, share: float) -> int:
+    """Return the number of images that a split holds out: at least one."""
+    return max(1, round(share * images))
 
 
 def _hashes(image_ids: Iterable[int], seed: int) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ SettingsFrom = Annotated[
         "--config",
         metavar="NAME|FILE|RUN",
         help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder "
-        "of a run to take them from.",
+        "of a run to take them from. Without it, they follow from the number of images.",
     ),
 ]
 Overrides = Annotated[

@@ -21,7 +21,6 @@ from regionspot_train.arguments import (
     SplitShare,
     overrides_with,
 )
-from regionspot_train.config import load_settings
 from regionspot_train.sweep.cli import sweep
 
 app = Commands("Train a fusion head on cached features alone.")
@@ -79,17 +78,20 @@ def fit(
     torchrun --nproc-per-node N --no-python regionspot train fit …
     """
     from regionspot_core.errors import InputError
+    from regionspot_train.by_size import announce, choose_settings
 
-    settings = load_settings(config, overrides_with(overrides, split))
-    if dry_run:
-        from regionspot_train.forecast import print_forecast
-
-        print_forecast(settings, cache)
-        return
-    if out is None:
+    if out is None and not dry_run:
         raise InputError(
             "--out is missing: give a new folder for the run, or --dry-run to see what it would be"
         )
+    settings, reason = choose_settings(config, overrides_with(overrides, split), cache)
+    if dry_run:
+        from regionspot_train.forecast import print_forecast
+
+        print_forecast(settings, cache, reason)
+        return
+    assert out is not None
+    announce(reason)
 
     from regionspot_core.support.tables import facts_table, format_seconds, show
     from regionspot_train.run import run_training

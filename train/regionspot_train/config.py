@@ -226,15 +226,19 @@ def load_settings(name: str | None, overrides: Sequence[str]) -> TrainConfig:
             record = RunRecord.read(run)
         except ConfigError as error:
             raise ConfigError(f"{error}; expected the record of a training run") from None
-        return _changed(record.config, overrides, source=str(run))
+        return settings_from(record.config, overrides, source=str(run))
     path = recipe_or_file(name)
     if _kind_in(overrides) is None:
         return TrainConfig.load(path, overrides)
-    return _changed(TrainConfig.load(path).to_json(), overrides, source=str(path))
+    return settings_from(TrainConfig.load(path).to_json(), overrides, source=str(path))
 
 
-def _changed(values: dict[str, Any], overrides: Sequence[str], *, source: str) -> TrainConfig:
-    """Return settings with overrides; those of a head of another kind than theirs are left out."""
+def settings_from(values: dict[str, Any], overrides: Sequence[str], *, source: str) -> TrainConfig:
+    """Return settings with overrides; those of a head of another kind than theirs are left out.
+
+    Raises:
+        ConfigError: If a setting is not allowed.
+    """
     kind = _kind_in(overrides)
     if kind is not None and kind != values.get("head", {}).get("kind", BUILT_IN):
         values = {key: value for key, value in values.items() if key != "head"}

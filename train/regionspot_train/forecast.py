@@ -12,6 +12,7 @@ from regionspot_core.heads.fusion.token_grid import token_grid
 from regionspot_core.heads.registry import build_head, unallocated_head
 from regionspot_core.heads.shape import HeadShape
 from regionspot_core.support.tables import counted, facts_table, format_bytes, show
+from regionspot_train.by_size import repetition_warning, times_seen
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.sources import open_sources, require_labels
 from regionspot_train.learning.learner import head_shape
@@ -29,7 +30,9 @@ class Forecast:
     classes: tuple[int, ...]
     """Number of classes of each cache."""
     images: int
-    """Number of images with regions; others are never read."""
+    """Number of images with regions that are learnt from; others are never read."""
+    held_out: int
+    """Number of images with regions that ``data.split`` holds out."""
     regions: int
     epochs: float
     """Number of times that each image is seen."""
@@ -66,8 +69,9 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
         parameters=parameters,
         classes=tuple(len(each.bank.embeddings) for each in sources),
         images=images,
+        held_out=sum(int((s.cache.region_counts > 0).sum()) for s in sources) - images,
         regions=regions,
-        epochs=config.steps * config.batch_images / images,
+        epochs=times_seen(config, images),
         image_tokens=image_tokens,
         state_bytes=parameters * STATE_BYTES,
         batch_bytes=int(config.batch_images * 4 * seen),
@@ -86,21 +90,34 @@ def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
     return flat
 
 
-def print_forecast(config: TrainConfig, stores: Sequence[Location]) -> None:
-    """Print a run's size, and every setting as ``--set`` takes it."""
+def print_forecast(
+    config: TrainConfig, stores: Sequence[Location], reason: str | None = None
+) -> None:
+    """Print a run's size, and every setting as ``--set`` takes it.
+
+    Args:
+        config: The run's settings.
+        stores: The caches to learn from.
+        reason: One line that says how the settings were chosen; None where they were named.
+    """
     expected = forecast(config, stores)
     head, epochs = expected.head, expected.epochs
     times = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
-    facts = {
+    facts = {"recipe": reason} if reason is not None else {}
+    facts |= {
         "head": head.summary,
         "sees": _inputs(head, expected.image_tokens),
         "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
         "classes": " and ".join(f"{count:,}" for count in expected.classes),
         "data": f"{expected.images:,} images with {expected.regions:,} regions, each seen "
-        f"{times} times",
+        f"{times} times"
+        + (f"; {counted(expected.held_out, 'image')} held out" if expected.held_out else ""),
         "memory": f"{format_bytes(expected.state_bytes)} for weights, gradients and optimiser",
         "": f"{format_bytes(expected.batch_bytes)} for a batch's tokens; activations on top",
     }
+    warning = repetition_warning(config, expected.images)
+    if warning is not None:
+        facts["warning"] = warning
     names = " and ".join(map(str, stores))
     show(facts_table(f"{names}: dry run, nothing is written", facts))
     show(facts_table("Settings", settings(config.to_json())))

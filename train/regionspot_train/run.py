@@ -9,6 +9,7 @@ from pathlib import Path
 from regionspot_core.cache.location import Location
 from regionspot_core.support.progress import no_progress_line, progress_line, say
 from regionspot_core.support.stopping import stop_request
+from regionspot_train.by_size import announce, repetition_warning
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.loader import FeatureLoader
 from regionspot_train.data.sources import open_sources
@@ -55,6 +56,7 @@ def run_training(
             device.
     """
     sources = open_sources(store, config.data)
+    announce(repetition_warning(config, sum(len(source.images) for source in sources)))
     device = local_device(config.device)
     validation = open_validation(config, sources, validate_on, device)
     with (

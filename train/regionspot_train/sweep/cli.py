@@ -93,15 +93,18 @@ def sweep(
     optuna-dashboard. Each head is what `fit` would make of its settings.
     Exit code 1 says that some heads failed, in this call or one before.
     """
-    settings = load_settings(config, overrides_with(overrides, split))
     tried = Space.load(space)
     size = {"trials": trials, "at_once": at_once, "ray_groups": ray_groups}
     SweepSize.parse(size, source="regionspot train sweep")
-    tried.require_allowed(settings)
+    given = overrides_with(overrides, split)
+    tried.require_allowed(load_settings(config, given))
 
     from regionspot_core.support.tables import facts_table, format_seconds, show
+    from regionspot_train.by_size import announce, choose_settings
     from regionspot_train.sweep.run import run_sweep
 
+    settings, reason = choose_settings(config, given, cache)
+    announce(reason)
     report = run_sweep(
         settings,
         tried,

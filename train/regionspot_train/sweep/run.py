@@ -9,6 +9,7 @@ from pathlib import Path
 from regionspot_core.cache.location import Location
 from regionspot_core.support.progress import progress_line
 from regionspot_core.support.stopping import stop_request
+from regionspot_train.by_size import announce, repetition_warning
 from regionspot_train.config import TrainConfig
 from regionspot_train.processes import require_alone
 from regionspot_train.record.claim import claimed
@@ -75,6 +76,7 @@ def run_sweep(
     space.require_allowed(config)
     task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
     inputs = GroupInputs.open(task)
+    announce(repetition_warning(config, sum(len(each.images) for each in inputs.sources)))
     facts = run_facts(inputs.sources, inputs.device)
     with claimed(out, resume=resume, sweep=True):
         RunFolder(out, _identity(config, space, inputs), facts, resume=resume)

@@ -1,0 +1,126 @@
+"""The recipe of a run that names none: it follows from how many images there are to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from regionspot_core.cache.location import Location
+from regionspot_core.datasets.split import held_out_count
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted
+from regionspot_train.config import TrainConfig, load_settings, settings_from
+
+LARGE = 20_000
+"""Images from which on a run that names no recipe has the paper's rates."""
+STEPS_PER_IMAGE = 2
+"""Steps of 16 images for each image: it is seen 32 times (benchmarks/LOG.md)."""
+FEWEST_STEPS, MOST_STEPS = 200, 20_000
+VALIDATIONS = 20
+"""Validations of a run."""
+PATIENCE = 5
+"""Validations without a better one after which it ends."""
+MANY_TIMES = 1_000
+"""Times that each image is seen, from which on a run is told that this is too often."""
+
+
+def images_learnt_from(stores: Location | Sequence[Location], config: TrainConfig) -> int:
+    """Count the images with regions of stores, less those that ``data.split`` holds out.
+
+    Raises:
+        CacheError: If a store is missing or unfinished.
+    """
+    from regionspot_core.cache.read.reader import FeatureCache
+
+    several = [stores] if isinstance(stores, Location) else stores
+    images = sum(int((FeatureCache(store).region_counts > 0).sum()) for store in several)
+    return (
+        images if config.data.split is None else images - held_out_count(images, config.data.split)
+    )
+
+
+class ChosenSettings(NamedTuple):
+    """Settings of a run, and how they were come by."""
+
+    config: TrainConfig
+    reason: str | None = None
+    """One line; None where a recipe was named."""
+
+
+def choose_settings(
+    name: str | None, overrides: Sequence[str], stores: Location | Sequence[Location]
+) -> ChosenSettings:
+    """Return the settings called ``name``, or where none are, those that fit the data's size.
+
+    Args:
+        name: As for :func:`load_settings`.
+        overrides: Values of ``--set``; the rest of a recipe by size follows from its ``steps``.
+        stores: The caches to learn from.
+
+    Raises:
+        CacheError: If a store is missing or unfinished.
+        ConfigError: If a setting is not allowed.
+    """
+    config = load_settings(name, overrides)  # what is wrong with it is said before data is read
+    if name is not None:
+        return ChosenSettings(config)
+    images = images_learnt_from(stores, config)
+    if not images or images >= LARGE:
+        return ChosenSettings(config, _reason(config, images, "the paper's rates"))
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    values = recipe_for(images, config.steps if "steps" in asked else None)
+    config = settings_from(values, overrides, source="")
+    return ChosenSettings(config, _reason(config, images, "a recipe for few images"))
+
+
+def recipe_for(images: int, steps: int | None = None) -> dict[str, Any]:
+    """Return the settings for few images, as plain values; ``steps`` None: chosen too."""
+    if steps is None:
+        steps = min(max(FEWEST_STEPS, STEPS_PER_IMAGE * images), MOST_STEPS)
+    return {
+        "steps": steps,
+        "checkpoint_every": max(1, steps // 4),
+        "log_every": max(1, min(50, steps // VALIDATIONS)),
+        "head": {"logit_scale": "learned", "initial_scale": 14.0},
+        "loss": {"kind": "softmax", "reduction": "mean"},
+        "optimiser": {
+            "lr": 1e-3,
+            "weight_decay": 0.01,
+            "warmup_steps": steps // VALIDATIONS,
+            "schedule": "cosine",
+        },
+        "validation": {"every": max(1, steps // VALIDATIONS), "patience": PATIENCE},
+    }
+
+
+def times_seen(config: TrainConfig, images: int) -> float:
+    """Return how often a run sees each image."""
+    return config.steps * config.batch_images / images
+
+
+def repetition_warning(config: TrainConfig, images: int) -> str | None:
+    """Return one sentence if a run would see each region thousands of times."""
+    times = times_seen(config, images)
+    if times < MANY_TIMES:
+        return None
+    return (
+        f"each region would be seen {times:,.0f} times: {config.steps:,} steps of "
+        f"{counted(config.batch_images, 'image')} on {counted(images, 'image')}. The head learns "
+        f"them by heart: set fewer steps, or leave out --config and steps, to have them chosen"
+    )
+
+
+def announce(line: str | None) -> None:
+    """Print a line about a run, if there is one, from the first of its processes alone."""
+    from regionspot_core.distributed.torchrun import own_share
+
+    if line is not None and own_share().index == 1:
+        say(f"train: {line}")
+
+
+def _reason(config: TrainConfig, images: int, what: str) -> str:
+    optimiser = config.optimiser
+    return (
+        f"{what}, {images:,} to learn from: {config.steps:,} steps of {config.batch_images:,} at "
+        f"{optimiser.lr:g}, warm-up {optimiser.warmup_steps:,} (--config names another)"
+    )
