@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.config import BackboneConfig, ProposeConfig
-from regionspot_core.backbones.loading import Backbones, load_backbones
+from regionspot_core.backbones.loading import Backbones, PreparedImage, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
@@ -21,12 +22,13 @@ from regionspot_core.errors import InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage
+from regionspot_core.support.prefetch import in_batches, map_ahead
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
+from regionspot_evaluate.predicting.regions import AutomaticRegions, WholePicture, recognise
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 from regionspot_evaluate.recognition.recognizer import Recognition
 from regionspot_evaluate.recognition.recognizer import Recognizer as HeadAndModels
-from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 if TYPE_CHECKING:
     import supervision
@@ -208,6 +210,45 @@ class Recognizer:
             self._recognise(image, *prompts, propose=propose, overlap=overlap), size
         )
 
+    def many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        whole: bool = False,
+        propose: ProposeConfig | None = None,
+        overlap: float = 0.5,
+        batch: int = 8,
+        workers: int = 4,
+    ) -> Iterator[Result]:
+        """Segment and classify regions of many pictures, in batches, decoded ahead in threads.
+
+        SAM finds the regions by itself, as in a call for one picture.
+
+        Args:
+            pictures: As a call takes them.
+            whole: Whether each picture is one region, which is then all of it.
+            propose: Settings of SAM's proposals.
+            overlap: Largest IoU of two such regions; above it the surer one stays.
+            batch: Pictures that the models take together.
+            workers: Threads that decode and resize.
+
+        Yields:
+            A result for each picture, in their order.
+
+        Raises:
+            ImageError: If a picture cannot be read.
+        """
+        find = WholePicture() if whole else AutomaticRegions(propose or ProposeConfig(), overlap)
+        with closing(map_ahead(self._prepared, pictures, workers=workers)) as prepared:
+            for images in in_batches(prepared, batch):
+                for image, (_, found) in zip(
+                    images, recognise(self._models, images, find), strict=True
+                ):
+                    yield self._result(found, image.size)
+
+    def _prepared(self, picture: Picture) -> PreparedImage:
+        return self._backbones.prepare(_pixels(picture))
+
     def _recognise(
         self,
         image: RGBImage,
@@ -219,8 +260,8 @@ class Recognizer:
         (encoded,) = self._models.encode([image])
         if prompts is not None:
             return self._models.recognize(encoded, prompts)
-        segmented = self._models.segment_everything(encoded, propose or ProposeConfig())
-        return self._models.classify([encoded], [without_overlaps(segmented, overlap)])[0]
+        find = AutomaticRegions(propose or ProposeConfig(), overlap)
+        return self._models.classify([encoded], [find(self._models, encoded, 0).segmented])[0]
 
     def _result(self, found: Recognition, size: tuple[int, int]) -> Result:
         return Result(

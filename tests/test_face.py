@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import regionspot as rs
+from regionspot_core.backbones.config import ProposeConfig
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.errors import InputError
 from regionspot_core.tiny.world import write_world
@@ -80,13 +81,28 @@ def test_the_same_answers_as_the_command(
 ) -> None:
     result = recognizer(photo, boxes=BOXES)
     config = PredictConfig(
-        image=photo, head=place / "run", out=place / "predicted", names=",".join(NAMES),
+        pictures=(photo,), head=place / "run", out=place / "predicted", names=",".join(NAMES),
         boxes=tuple(",".join(map(str, box)) for box in BOXES), backbones={"device": "cpu"},
     )  # fmt: skip
     expected = run_prediction(config, backbones=backbones)
     assert [tuple(each) for each in result.top(3)] == [r.names for r in expected.regions]
     assert result.boxes.tolist() == [list(region.box) for region in expected.regions]
     assert list(result.encoded_masks) == [region.mask for region in expected.regions]
+
+
+def test_many_pictures_are_named_as_one_by_one(photo: Path, recognizer: rs.Recognizer) -> None:
+    pixels = np.asarray(Image.open(photo).convert("RGB"))
+    pictures = [photo, pixels[:40], Image.fromarray(pixels[:, :50])]
+    everything = ProposeConfig(points_per_side=6)
+    results = recognizer.many(iter(pictures), propose=everything, batch=2)
+    for result, picture in zip(results, pictures, strict=True):
+        alone = recognizer(picture, propose=everything)
+        assert (result.size, result.encoded_masks) == (alone.size, alone.encoded_masks)
+        np.testing.assert_allclose(result.probabilities, alone.probabilities, atol=1e-4)
+    (whole,) = recognizer.many([pixels[:40]], whole=True)
+    assert whole.boxes.tolist() == [[0, 0, pixels.shape[1], 40]]
+    with pytest.raises(rs.RegionSpotError, match="no such image file"):
+        list(recognizer.many([photo, "absent.png"], whole=True))
 
 
 def test_a_result_in_other_forms(photo: Path, recognizer: rs.Recognizer) -> None:

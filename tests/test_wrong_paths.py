@@ -88,7 +88,7 @@ FILES: dict[str, list[str]] = {
     "evaluate compare --annotations": [
         "evaluate", "compare", "lvis.json", "--annotations", "@",
     ],
-    "evaluate predict IMAGE": ["evaluate", "predict", "@", "--head", "head", "--names", "a"],
+    "evaluate predict PICTURE": ["evaluate", "predict", "@", "--head", "head", "--names", "a"],
     "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
     "evaluate predict --bank": [*PREDICT, "--bank", "@"],
     "evaluate predict --mask": [*PREDICT, "--names", "a", "--mask", "@"],

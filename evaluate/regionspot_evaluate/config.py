@@ -1,4 +1,4 @@
-"""Settings of an evaluation, live or from a cache, and of a prediction for one image."""
+"""Settings of an evaluation, live or from a cache, and of predictions for pictures."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from regionspot_core.support.arguments import (
     existing_head,
     existing_images,
     existing_path,
+    existing_pictures,
     existing_store,
     writable_folder,
 )
@@ -51,6 +52,7 @@ from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
+WHOLE_PICTURE = "whole"
 MOST_IMAGES = 4_096
 """Largest batch: all its images are in memory together."""
 MOST_WORKERS = 1_024
@@ -81,6 +83,12 @@ def _source_of_proposals(value: object) -> str:
     """Take any path as it is: pydantic's own text would refuse one that is not UTF-8."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected gt, auto or a file, got {value!r}")
+    return value
+
+
+def _source_of_boxes(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected auto, whole or a file, got {value!r}")
     return value
 
 
@@ -261,10 +269,13 @@ class CachedConfig(Config):
 
 
 class PredictConfig(Config):
-    """One image whose regions are to be named."""
+    """Pictures whose regions are to be named."""
 
-    image: Annotated[Path, Flag(metavar="IMAGE", check=existing_file, argument=True)]
-    """Any picture that Pillow reads."""
+    pictures: Annotated[
+        tuple[Path, ...], Flag(metavar="PICTURE...", check=existing_pictures, argument=True)
+    ] = Field(min_length=1)
+    """Pictures that Pillow reads: files, folders, zips or tars of them, patterns in quotes such as
+    `"photos/*.jpg"`, or @FILE with one of these a line."""
     head: Annotated[Path, Flag(metavar="HEAD", check=existing_head)]
     """A folder that `train fit` or `train import` wrote, or `demo` as DIR/run."""
     names: Names = None
@@ -272,20 +283,36 @@ class PredictConfig(Config):
     bank: Annotated[Path | None, Flag(metavar="FILE", check=existing_file)] = None
     """Class embeddings that `extract text` wrote, in place of names or a vocabulary."""
     boxes: Annotated[tuple[str, ...], Flag(name="--box", metavar="X1,Y1,X2,Y2")] = ()
-    """A box in the image's pixels; may be repeated."""
+    """A box in the pixels of a single picture; may be repeated."""
     points: Annotated[tuple[str, ...], Flag(name="--point", metavar="X,Y")] = ()
-    """A point on a region, in the image's pixels; may be repeated."""
+    """A point on a region, in the pixels of a single picture; may be repeated."""
     masks: Annotated[
         tuple[Path, ...], Flag(name="--mask", metavar="FILE", check=existing_file)
     ] = ()
-    """A picture of the image's size, black except for the region: what is more than half as bright
-    as the brightest pixel. May be repeated."""
+    """A picture of a single picture's size, black except for the region: what is more than half as
+    bright as the brightest pixel. May be repeated."""
+    proposals: Annotated[str, Flag(metavar="auto|whole|FILE"), PlainValidator(_source_of_boxes)] = (
+        AUTOMATIC
+    )
+    """Regions without a prompt: those that SAM finds, one box around each picture, or a detector's
+    boxes: a COCO-results JSON whose image ids are the pictures' names, or an annotation file."""
     out: Annotated[Path, Flag(metavar="DIR")] = Path()
-    """Folder for the JSON and the picture."""
+    """Folder for the results: of a single picture a JSON and a picture, of several
+    predictions.json."""
+    draw: Annotated[bool, Flag(name="--pictures")] = False
+    """Draw several pictures too, into `pictures` in the folder for the results."""
+    segmentation: Annotated[bool, Flag()] = False
+    """Write the masks of several pictures too, as run lengths."""
     top: Annotated[int, Flag()] = Field(default=3, ge=1, le=MOST_PAIRS)
     """Names given for each region."""
     least: Annotated[float, Flag(metavar="P")] = Field(default=0.0, ge=0, le=1)
     """Least probability of a region's best name; other regions are left out."""
+    batch_images: Annotated[int, Flag(name="--batch")] = Field(default=8, ge=1, le=MOST_IMAGES)
+    """Pictures that the models take together; an interrupted run loses one batch at most."""
+    workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
+    """Threads that decode and resize pictures."""
+    retry_failed: Annotated[bool, Flag()] = False
+    """Try pictures again that could not be read before."""
     propose: ProposeConfig = ProposeConfig()
     """Settings of SAM's proposals, used without any prompt."""
     overlap: Annotated[float, Flag(metavar="IOU", panel=PROPOSING)] = Field(default=0.5, ge=0, le=1)
@@ -293,3 +320,16 @@ class PredictConfig(Config):
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Largest image, or picture of a mask, that is read, in pixels."""
     backbones: BackboneConfig = BackboneConfig()
+
+    @property
+    def has_prompts(self) -> bool:
+        """Return whether boxes, points or masks say which regions are meant."""
+        return bool(self.boxes or self.points or self.masks)
+
+    @model_validator(mode="after")
+    def _prompts_are_proposals(self) -> Self:
+        if self.has_prompts and self.proposals != AUTOMATIC:
+            raise ValueError(
+                f"expected --box, --point and --mask, or --proposals {self.proposals}; got both"
+            )
+        return self

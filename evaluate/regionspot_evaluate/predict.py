@@ -1,213 +1,110 @@
-"""The story of `evaluate predict`: one image, some prompts or none, and a name for each region."""
+"""The story of `evaluate predict`: pictures, prompts or proposals, and a name for each region."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError
-from regionspot_core.imaging.drawing import draw_regions
-from regionspot_core.imaging.images import read_image
-from regionspot_core.imaging.prompts import BoxPrompts, MaskPrompts, PointPrompts, Prompts
-from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.files import require_folder_or_nothing, write_json
-from regionspot_core.support.progress import say
-from regionspot_core.support.tables import counted, show
+from regionspot_core.support.lettering import Lettering
+from regionspot_core.support.progress import progress_line, say
+from regionspot_core.support.tables import counted
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
-from regionspot_evaluate.reports.printing import titled_table
-from regionspot_evaluate.scoring.overlaps import without_overlaps
-from regionspot_evaluate.scoring.report import percent
+from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
+from regionspot_evaluate.predicting.batches import Namer, draw_named
+from regionspot_evaluate.predicting.coco_file import read_predictions, write_coco
+from regionspot_evaluate.predicting.folder import PICTURES, PredictFolder
+from regionspot_evaluate.predicting.listing import PictureList, list_pictures
+from regionspot_evaluate.predicting.named_regions import (
+    NamedRegion,
+    PictureForm,
+    PictureRecord,
+    named_regions,
+)
+from regionspot_evaluate.predicting.prompts import read_prompts
+from regionspot_evaluate.predicting.regions import FindRegions, find_regions
+from regionspot_evaluate.predicting.summary import PicturesReport, PredictReport
+from regionspot_evaluate.recognition.recognizer import Recognizer
 
 
-@dataclass(frozen=True)
-class NamedRegion:
-    """One region and its best names."""
+def run_prediction(
+    config: PredictConfig, *, backbones: Backbones | None = None
+) -> PredictReport | PicturesReport:
+    """Name the regions of one picture, or of several, and write them into ``config.out``.
 
-    prompt: str
-    """``box``, ``point``, ``mask`` or ``auto``"""
-    box: tuple[float, ...]
-    """xyxy, original pixels"""
-    predicted_iou: float
-    """SAM's estimate of the mask's IoU."""
-    names: tuple[tuple[str, float], ...]
-    """The best names and their probabilities among the vocabulary's, best first."""
-    mask: dict[str, Any]
-    """COCO run-length encoding"""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "prompt": self.prompt,
-            "box": [round(value, 2) for value in self.box],
-            "predicted_iou": round(self.predicted_iou, 4),
-            "names": [{"name": name, "probability": round(p, 6)} for name, p in self.names],
-            "mask": self.mask,
-        }
-
-
-@dataclass(frozen=True)
-class PredictReport:
-    """Classified regions of an image, and the files they were written to."""
-
-    size: Size
-    regions: tuple[NamedRegion, ...]
-    left_out: int
-    """Regions whose best name was not probable enough."""
-    overlapping: int
-    """Regions that SAM found by itself and that overlapped a surer one."""
-    json_file: Path
-    picture_file: Path
-
-
-def run_prediction(config: PredictConfig, *, backbones: Backbones | None = None) -> PredictReport:
-    """Name an image's regions; write them as JSON and as a picture into ``config.out``.
+    One file gives a JSON and a picture of its own; anything else gives ``predictions.json``, and
+    what an interrupted call has done in the folder is not done again.
 
     Args:
         config: Settings of the command.
         backbones: Loaded models to use instead of those ``config`` names.
 
     Raises:
-        InputError: If the image, a prompt, the vocabulary or a weight file is wrong.
-        FingerprintError: If the head or the class bank belongs to other models.
+        InputError: If pictures, a prompt, the vocabulary or a weight file are wrong.
+        FingerprintError: If the head or the class bank belongs to other models, or the folder is
+            of other predictions.
         CheckpointError: If there is no readable head.
     """
     require_folder_or_nothing(config.out)
-    image = read_image(config.image, max_pixels=config.max_pixels)
-    size = image.shape[:2]
-    prompts = _prompts(config, size)
-    make_bank = _bank_maker(config)
-    if TINY in (config.backbones.sam, config.backbones.clip):
-        say("predict: the tiny models know only the shapes that `regionspot demo` draws")
-    backbones = backbones or load_backbones(config.backbones)
-    recognizer = Recognizer.load(
-        config.head,
-        backbones,
-        make_bank(backbones),
-        device=Runtime.create(config.backbones.device).device,
-    )
-    (encoded,) = recognizer.encode([image])
-    overlapping = 0
+    listed = list_pictures(config.pictures, leave_out=config.out / PICTURES)
+    classes = _Classes(config)
+    if listed.alone is not None:
+        return _predict_one(config, listed, classes, backbones)
+    if config.has_prompts:
+        raise InputError(
+            f"--box, --point and --mask are in the pixels of one picture, got "
+            f"{counted(len(listed.pictures), 'picture')}; give --proposals FILE for many"
+        )
+    return _predict_many(config, listed, classes, backbones)
+
+
+def _predict_one(
+    config: PredictConfig, listed: PictureList, classes: _Classes, backbones: Backbones | None
+) -> PredictReport:
+    """Name one picture's regions; write them as JSON and as a picture."""
+    assert listed.alone is not None
+    image = listed.alone_pixels(config.max_pixels)
+    prompts = read_prompts(config, image.shape[:2])
+    namer = _load(config, listed, classes, find_regions(config, listed), backbones)
     if prompts:
-        recognitions = {kind: recognizer.recognize(encoded, some) for kind, some in prompts.items()}
+        (encoded,) = namer.recognizer.encode([image])
+        regions: list[NamedRegion] = []
+        for kind, some in prompts.items():
+            found = namer.recognizer.recognize(encoded, some)
+            regions += named_regions(kind, found, namer.recognizer.vocabulary.names, config.top)
+        record = PictureRecord.create(0, image.shape[:2], regions, least=config.least)
     else:
-        segmented = recognizer.segment_everything(encoded, config.propose)
-        distinct = without_overlaps(segmented, config.overlap)
-        overlapping = len(segmented.masks) - len(distinct.masks)
-        recognitions = {"auto": recognizer.classify([encoded], [distinct])[0]}
-    found = [
-        region
-        for kind, recognition in recognitions.items()
-        for region in _regions(kind, recognition, recognizer, config.top)
-    ]
-    if not prompts:
-        found.sort(key=lambda region: -region.names[0][1])
-    kept = [region for region in found if region.names[0][1] >= config.least]
+        record = namer.name_picture(image)
     config.out.mkdir(parents=True, exist_ok=True)
-    stem = config.out / f"{config.image.stem}.regions"
+    stem = f"{listed.alone.stem}.regions"
     report = PredictReport(
-        size=size,
-        regions=tuple(kept),
-        left_out=len(found) - len(kept),
-        overlapping=overlapping,
-        json_file=stem.with_name(f"{stem.name}.json"),
-        picture_file=stem.with_name(f"{stem.name}.png"),
+        name=listed.alone.name,
+        size=record.size,
+        regions=record.regions,
+        left_out=record.left_out,
+        overlapping=record.overlapping,
+        json_file=config.out / f"{stem}.json",
+        picture_file=config.out / f"{stem}.png",
     )
-    write_json(report.json_file, _to_json(config, recognizer, report))
-    draw_regions(
-        report.picture_file,
-        image,
-        boxes=np.array([region.box for region in kept]).reshape(-1, 4),
-        masks=[region.mask for region in kept],
-        labels=[f"{region.names[0][0]} {region.names[0][1]:.0%}" for region in kept],
-    )
+    write_json(report.json_file, _one_as_json(config, namer.recognizer, report))
+    draw_named(report.picture_file, image, record.regions, namer.lettering)
     return report
 
 
-def _bank_maker(config: PredictConfig) -> Callable[[Backbones], ClassBank]:
-    """Return a function from backbones to a class bank; the user's input is checked here."""
-    given = [config.names is not None, config.vocabulary is not None, config.bank is not None]
-    if sum(given) != 1:
-        raise InputError("give the class names as one of --names A,B,C, --vocabulary or --bank")
-    bank = config.bank
-    if bank is not None:
-        ClassBank.load(bank)
-        return lambda backbones: load_class_bank(bank, backbones.image_text_encoder)
-    vocabulary = load_vocabulary(names=config.names, file=config.vocabulary)
-    return lambda backbones: build_class_bank(backbones.image_text_encoder, vocabulary)
-
-
-def _prompts(config: PredictConfig, size: Size) -> dict[str, Prompts]:
-    """Return the prompts by kind; empty where none is given."""
-    prompts: dict[str, Prompts] = {}
-    if config.boxes:
-        boxes = [_numbers("--box", text, "x1,y1,x2,y2") for text in config.boxes]
-        prompts["box"] = BoxPrompts.create(boxes, size)
-    if config.points:
-        points = [_numbers("--point", text, "x,y") for text in config.points]
-        prompts["point"] = PointPrompts.create(points, size)
-    if config.masks:
-        masks = [_read_mask(path, size, config.max_pixels) for path in config.masks]
-        prompts["mask"] = MaskPrompts.create(np.stack(masks), size)
-    return prompts
-
-
-def _numbers(option: str, text: str, form: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != form.count(",") + 1:
-        raise InputError(f"{option} {text!r}: expected {form} in the image's pixels")
-    return numbers
-
-
-def _read_mask(path: Path, size: Size, max_pixels: int) -> NDArray[np.bool_]:
-    gray = read_image(path, max_pixels=max_pixels).max(axis=2)
-    mask = gray > gray.max() / 2  # a JPEG's black is not all zeros
-    if mask.shape != size or not mask.any():
-        height, width = mask.shape
-        found = "a black one" if mask.shape == size else f"{width} × {height}"
-        raise InputError(
-            f"--mask {path}: expected a picture of {size[1]} × {size[0]} pixels, as the image, "
-            f"with the region not black; got {found}"
-        )
-    return np.asarray(mask)
-
-
-def _regions(
-    kind: str, recognition: Recognition, recognizer: Recognizer, top: int
-) -> list[NamedRegion]:
-    names, probabilities = recognizer.vocabulary.names, recognition.probabilities
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return [
-        NamedRegion(
-            prompt=kind,
-            box=tuple(float(value) for value in recognition.boxes[i]),
-            predicted_iou=float(recognition.predicted_iou[i]),
-            names=tuple((names[k], float(probabilities[i, k])) for k in best[i]),
-            mask=recognition.masks[i],
-        )
-        for i in range(len(best))
-    ]
-
-
-def _to_json(
+def _one_as_json(
     config: PredictConfig, recognizer: Recognizer, report: PredictReport
 ) -> dict[str, Any]:
     return {
-        "image": str(config.image),
+        "image": str(config.pictures[0]),
         "height": report.size[0],
         "width": report.size[1],
         "head": str(config.head),
@@ -216,31 +113,138 @@ def _to_json(
     }
 
 
-def print_prediction(image: Path, report: PredictReport) -> None:
-    """Print one image's regions, and the files they were written to."""
-    height, width = report.size
-    table = titled_table(f"{image.name}, {width} × {height}")
-    for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
-        right = column in ("", "%", "SAM's IoU")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for number, region in enumerate(report.regions, 1):
-        (name, probability), *next_best = region.names
-        table.add_row(
-            str(number),
-            name,
-            percent(probability),
-            ", ".join(f"{other} {percent(share)}" for other, share in next_best),
-            " ".join(f"{value:.0f}" for value in region.box),
-            f"{region.predicted_iou:.2f}",
+def _predict_many(
+    config: PredictConfig, listed: PictureList, classes: _Classes, backbones: Backbones | None
+) -> PicturesReport:
+    """Name the regions of several pictures, batch by batch; write them as one file."""
+    find = find_regions(config, listed)
+    folder = PredictFolder(config, listed.names, classes.vocabulary, find.source)
+    if config.retry_failed:
+        folder.take_up()
+    count, size = len(listed.pictures), config.batch_images
+    form = PictureForm([range(n, min(n + size, count)) for n in range(0, count, size)])
+    if folder.finished:
+        folder.clear_left()
+        say(f"predict: {counted(count, 'picture')} are there already")
+    else:
+        with _named(
+            config, folder, form, lambda: _load(config, listed, classes, find, backbones)
+        ) as done:
+            if done is not None:
+                _write(config, folder, listed, classes.vocabulary, lambda: _records(done, form))
+                if done.failed:  # with --retry-failed these batches are done again
+                    folder.set_aside()
+                else:
+                    folder.clear()
+    return PicturesReport(
+        read_predictions(folder.results),
+        listed.root,
+        folder.results,
+        folder.path / PICTURES if config.draw else None,
+    )
+
+
+@contextmanager
+def _named(
+    config: PredictConfig, folder: PredictFolder, form: PictureForm, load: Callable[[], Namer]
+) -> Iterator[Done | None]:
+    """Name the pictures that no journal has; what the journals have, held while it is used.
+
+    None where another process finished everything while this one loaded the models.
+    """
+
+    def pending_batches() -> dict[int, range]:
+        done = read_journals(folder.journals).batches
+        return {
+            number: batch
+            for number, batch in enumerate(form.batches)
+            if number not in done or (config.retry_failed and done[number].failed)
+        }
+
+    namer = load() if pending_batches() else None
+    folder.claim()
+    with open_journal(folder.journals, WHOLE) as journal:
+        if folder.finished:
+            folder.leave()
+            yield None
+            return
+        pending = pending_batches()
+        if namer is not None and pending:
+            models = namer.backbones.fingerprint
+            read_journals(folder.journals).require_models(models, what=folder.path)
+            total = form.batches[-1].stop
+            start = total - sum(map(len, pending.values()))
+            if start:
+                say(f"predict: {start:,} of {counted(total, 'picture')} are there already")
+            journal.start(models)
+            with progress_line("predict", total=total, unit="pictures", start=start) as advance:
+                namer.name_batches(pending, journal, advance)
+        yield read_journals(folder.journals)
+
+
+def _records(done: Done, form: PictureForm) -> Iterator[PictureRecord]:
+    for number in range(len(form.batches)):
+        yield from done.batches[number].records(form)
+
+
+def _write(
+    config: PredictConfig,
+    folder: PredictFolder,
+    listed: PictureList,
+    vocabulary: Vocabulary,
+    records: Callable[[], Iterator[PictureRecord]],
+) -> None:
+    info = {
+        "description": "regionspot evaluate predict",
+        "images": str(listed.root),
+        "head": str(config.head.absolute()),
+        "proposals": config.proposals,
+        "left_out": sum(record.left_out for record in records()),
+        "overlapping": sum(record.overlapping for record in records()),
+    }
+    write_coco(folder.results, info, listed, vocabulary, records)
+
+
+class _Classes:
+    """The classes that the user gives; they are checked here, before any model is loaded."""
+
+    def __init__(self, config: PredictConfig) -> None:
+        given = [config.names is not None, config.vocabulary is not None, config.bank is not None]
+        if sum(given) != 1:
+            raise InputError("give the class names as one of --names A,B,C, --vocabulary or --bank")
+        self._bank = config.bank
+        self.vocabulary = (
+            load_vocabulary(names=config.names, file=config.vocabulary)
+            if config.bank is None
+            else ClassBank.load(config.bank).vocabulary
         )
-    if report.regions:
-        show(table)
-    elif not report.left_out:
-        show(
-            f"{image.name}: no region found; try a lower --iou-threshold or more --points-per-side"
-        )
-    if report.left_out:
-        show(f"{counted(report.left_out, 'region')} left out: no name so probable")
-    if report.overlapping:
-        show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
-    show(f"written: {report.json_file}, {report.picture_file}")
+
+    def bank(self, backbones: Backbones) -> ClassBank:
+        """Return the classes' embeddings by these models."""
+        clip = backbones.image_text_encoder
+        if self._bank is not None:
+            return load_class_bank(self._bank, clip)
+        return build_class_bank(clip, self.vocabulary)
+
+
+def _load(
+    config: PredictConfig,
+    listed: PictureList,
+    classes: _Classes,
+    find: FindRegions,
+    backbones: Backbones | None,
+) -> Namer:
+    """Load the models, once for all pictures."""
+    if TINY in (config.backbones.sam, config.backbones.clip):
+        say("predict: the tiny models know only the shapes that `regionspot demo` draws")
+    backbones = backbones or load_backbones(config.backbones)
+    recognizer = Recognizer.load(
+        config.head,
+        backbones,
+        classes.bank(backbones),
+        device=Runtime.create(config.backbones.device).device,
+    )
+    lettering = Lettering.of(recognizer.vocabulary.names)
+    if lettering.advice and (config.draw or listed.alone):
+        say(lettering.advice)
+    return Namer(config, listed, backbones, recognizer, find, lettering)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -120,6 +121,24 @@ def writable_folder(param: typer.CallbackParam, value: Path | None) -> Path | No
     return value
 
 
+def existing_pictures(param: typer.CallbackParam, value: Any) -> Any:  # noqa: ANN401 - as above
+    """Refuse a place where no picture can be, as the callback of an argument.
+
+    Raises:
+        InputError: If nothing is there, or a pipe, a socket or a device; the argument is named.
+    """
+    for path in map(Path, value or ()):
+        is_list = str(path).startswith("@") and not path.exists()
+        place = Path(str(path)[1:]) if is_list else path
+        if is_list and place.is_file():
+            continue
+        is_pattern = glob.has_magic(str(path)) and not path.exists()
+        if is_list or not (is_pattern or path.is_dir() or path.is_file()):
+            what = "a list of pictures" if is_list else "a picture, or a folder or archive of them"
+            raise InputError(f"{_name(param)} {path}: expected {what}, found {kind_of(place)}")
+    return value
+
+
 def _name(param: typer.CallbackParam) -> str:
     option: str = param.opts[0]
-    return option if option.startswith("-") else str(param.metavar or option)
+    return option if option.startswith("-") else str(param.metavar or option).rstrip(".")

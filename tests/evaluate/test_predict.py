@@ -24,7 +24,8 @@ from regionspot_core.text.class_text import TextConfig
 from regionspot_core.text.embed import build_class_bank
 from regionspot_core.tiny.scenes import Scene, make_scene
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.predict import PredictReport, run_prediction
+from regionspot_evaluate.predict import run_prediction
+from regionspot_evaluate.predicting.summary import PredictReport
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 from regionspot_evaluate.recognition.recognizer import Recognizer
 
@@ -196,13 +197,15 @@ def test_a_head_of_other_widths_is_refused(
 
 def predict(place: Path, backbones: Backbones, **changes: object) -> PredictReport:
     values = {
-        "image": place / "scène.png",
+        "pictures": [place / "scène.png"],
         "head": place / "head",
         "out": place / "out",
         "names": ",".join(NAMES),
     }
     config = PredictConfig.parse({**values, **changes}, source="test")
-    return run_prediction(config, backbones=backbones)
+    report = run_prediction(config, backbones=backbones)
+    assert isinstance(report, PredictReport)
+    return report
 
 
 def test_every_kind_of_prompt_in_one_call(place: Path, backbones: Backbones, scene: Scene) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
+
 from regionspot_core.support.options import takes
 from regionspot_evaluate.commands.models import AS_RECORDED, with_models_of_head
 from regionspot_evaluate.config import PredictConfig
@@ -11,17 +13,32 @@ from regionspot_evaluate.config import PredictConfig
 
 @takes(PredictConfig, without=("backbones.compile",), unset=AS_RECORDED)
 def predict(values: dict[str, Any]) -> None:
-    """Name the regions of one image: a table, IMAGE.regions.json and IMAGE.regions.png.
+    """Name the regions of pictures.
 
-    Without --box, --point or --mask, SAM finds the regions by itself. A
-    probability is a share among the given names: where none of them fits,
-    the nearest one is still the answer. Regions of one call are seen
+    Of one file: a table, NAME.regions.json and NAME.regions.png. Of several:
+    predictions.json in COCO's layout; interrupted, the same command goes on.
+    A picture that cannot be read is reported; the exit code is then 1.
+
+    Without --box, --point, --mask or --proposals, SAM finds the regions by
+    itself. A probability is a share among the given names: where none of them
+    fits, the nearest one is still the answer. Regions of one picture are seen
     together, as in training, so it depends a little on the others.
     """
     PredictConfig.parse(values, source="regionspot evaluate predict")
     values = with_models_of_head(values, values["head"])
     config = PredictConfig.parse(values, source="regionspot evaluate predict")
 
-    from regionspot_evaluate.predict import print_prediction, run_prediction
+    from regionspot_evaluate.predict import run_prediction
+    from regionspot_evaluate.predicting.summary import (
+        PredictReport,
+        print_prediction,
+        print_predictions,
+    )
 
-    print_prediction(config.image, run_prediction(config))
+    report = run_prediction(config)
+    if isinstance(report, PredictReport):
+        print_prediction(report)
+        return
+    print_predictions(report)
+    if report.failed:
+        raise typer.Exit(1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -18,18 +17,9 @@ from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.support.files import file_sha256, write_json
-from regionspot_core.support.locks import hold_lock
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.folder.detections import DETECTIONS
-from regionspot_evaluate.folder.journal_folder import (
-    JOURNALS,
-    KEPT,
-    make_ours,
-    remove_gathered,
-    remove_left_gathered,
-    remove_ours,
-    require_ours,
-)
+from regionspot_evaluate.folder.journal_folder import JOURNALS, JournalledFolder
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.recognition.baselines.names import results_file
 
@@ -40,8 +30,6 @@ METRICS = "metrics.json"
 IMAGES = "images.jsonl"
 """Image by image, how regions were named. It is written last: where it is, so is the rest."""
 GALLERY = "predictions.png"
-CLAIM_SECONDS = 60.0
-"""Longest wait for another process that writes the record."""
 _NOT_RECORDED = frozenset(
     {"heads", "out", "shard", "retry_failed", "strict", "engine", "ray", "workers"}
     | {"max_pixels", "protocol", "scorer", "all_images"}
@@ -57,7 +45,7 @@ class _Asked(BaseModel):
     heads: dict[str, str]
 
 
-class RunFolder:
+class RunFolder(JournalledFolder):
     """The folder of an evaluation that is new, or was asked for the same.
 
     Nothing is written before :meth:`claim`.
@@ -81,28 +69,21 @@ class RunFolder:
         annotations: AnnotationSet,
         scored: NDArray[np.int64] | None = None,
     ) -> None:
-        self.path = config.out
-        self.journals = config.out / JOURNALS
+        super().__init__(config.out, RUN_RECORD)
         self._config = config
         self._names = names
         self._require_names()
         self._asked = _asked(config, names, annotations)
         if scored is not None:
             self._asked["scored_images"] = scored.tolist()
-        recorded = (self.path / RUN_RECORD).exists()
-        if recorded:
-            self._require_asked()
-        else:
-            self._require_free()
-        for folder in (self.journals, self.path / KEPT):
-            require_ours(folder, recorded=recorded)
+        self._require_ours()
 
     @property
     def finished(self) -> bool:
         """Return whether all images are classified and their files written."""
         return (
-            (self.path / RUN_RECORD).exists()
-            and not any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
+            self.recorded
+            and not self.has_journals
             and all((self.of_head(name) / IMAGES).exists() for name in self._names)
         )
 
@@ -110,67 +91,14 @@ class RunFolder:
         """Return the folder of a head's files: its own where there are several heads."""
         return self.path if len(self._names) == 1 else self.path / name
 
-    def claim(self) -> None:
-        """Make the folder, and record what it is for; processes may do so at once.
-
-        Raises:
-            InputError: If another process holds the record, or has put something else here.
-            FingerprintError: If another process has begun another evaluation here.
-        """
-        make_ours(self.journals)
-        try:
-            lock = hold_lock(self.journals / "claim.lock", timeout=CLAIM_SECONDS)
-        except Timeout:
-            raise InputError(
-                f"{self.path}: another process holds its record; wait for it, or choose another "
-                f"--out"
-            ) from None
-        try:
-            if (self.path / RUN_RECORD).exists():
-                self._require_asked()
-            else:
-                self._require_free()
-                self._record(self.path, self._names)
-        finally:
-            lock.release()
-
-    def set_aside(self) -> None:
-        """Keep the journals of a finished evaluation, of which some images could not be read."""
-        remove_ours(self.path / KEPT)
-        self.journals.rename(self.path / KEPT)
-
-    def take_up(self) -> None:
-        """Go on with what was set aside, if something was; processes may do so at once.
-
-        Raises:
-            InputError: If another process has begun something here.
-        """
-        try:
-            (self.path / KEPT).rename(self.journals)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            raise InputError(
-                f"{self.path}: another process is at work on it; wait for it"
-            ) from None
-
-    def leave(self) -> None:
-        """Remove what :meth:`claim` made, where another process had finished meanwhile."""
-        remove_ours(self.journals)
-
-    def clear(self) -> None:
-        """Remove the journals, in one step: never do only some of them remain."""
-        remove_gathered(self.journals)
-
-    def clear_left(self) -> None:
-        """Remove what a process that was killed in :meth:`clear` left."""
-        remove_left_gathered(self.journals)
-
     def record_heads(self) -> None:
         """Have each head's folder say what it is of, as if it had been evaluated alone."""
         if len(self._names) > 1:
             for name in self._names:
                 self._record(self.of_head(name), [name])
+
+    def _record_asked(self) -> None:
+        self._record(self.path, self._names)
 
     def _record(self, folder: Path, names: list[str]) -> None:
         facts = {"configuration": self._configuration(names), "version": __version__}
@@ -251,7 +179,7 @@ def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet)
     return {
         "annotations": annotations.sha256,
         "heads": {
-            name: _weights_sha256(head) for name, head in zip(names, config.heads, strict=True)
+            name: weights_sha256(head) for name, head in zip(names, config.heads, strict=True)
         },
         "proposals": proposals,
         "propose": config.propose.to_json() if proposals == AUTOMATIC else None,
@@ -266,7 +194,12 @@ def _asked(config: EvaluateConfig, names: list[str], annotations: AnnotationSet)
     }
 
 
-def _weights_sha256(head: Path) -> str:
+def weights_sha256(head: Path) -> str:
+    """Return the SHA-256 of a head's weight file.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
     try:
         return file_sha256(head / WEIGHTS)
     except OSError as error:

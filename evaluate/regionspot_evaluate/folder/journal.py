@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from filelock import Timeout
@@ -25,7 +25,6 @@ from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.support.fault_points import reach
 from regionspot_core.support.locks import hold_lock
-from regionspot_evaluate.folder.records import ImageRecord, RecordForm
 
 WHOLE = Shard()
 PATIENCE_SECONDS = 2.0
@@ -35,6 +34,36 @@ _BATCH = re.compile(rb'\{"batch": (\d{1,12}), "failed": (\d{1,12}), ')
 _SUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\n$')
 """End of a line: the checksum of all before it. Earlier versions wrote none."""
 _SUM_BYTES = len(b', "crc32": "00000000"}\n')
+
+
+class Recorded(Protocol):
+    """What a journal keeps of one image."""
+
+    @property
+    def failed(self) -> str | None:
+        """Reason why the image could not be read; None for one that was."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        ...
+
+
+Record = TypeVar("Record", bound=Recorded)
+Kept = TypeVar("Kept", bound=Recorded, covariant=True)
+
+
+class Form(Protocol[Kept]):
+    """Form of the records of one piece of work."""
+
+    @property
+    def batches(self) -> Sequence[range]:
+        """Positions of each batch's images."""
+        ...
+
+    def parse(self, line: bytes, batch: int) -> Sequence[Kept]:
+        """Read the records of a batch; raise ``ValueError`` for a line that is not of the work."""
+        ...
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,7 +87,7 @@ class BatchLine:
     failed: int
     """Images of it that could not be read."""
 
-    def records(self, form: RecordForm) -> list[ImageRecord]:
+    def records(self, form: Form[Record]) -> Sequence[Record]:
         """Read its images.
 
         Raises:
@@ -91,7 +120,7 @@ class Done:
         """Return the number of images that could not be read."""
         return sum(batch.failed for batch in self.batches.values())
 
-    def failures(self, form: RecordForm) -> tuple[str, ...]:
+    def failures(self, form: Form[Recorded]) -> tuple[str, ...]:
         """Return why images could not be read, in the images' order."""
         batches = (batch for _, batch in sorted(self.batches.items()) if batch.failed)
         records = (record for batch in batches for record in batch.records(form))
@@ -184,7 +213,7 @@ class Journal:
         if not self._path.stat().st_size:
             self._write({"models": models})
 
-    def add(self, batch: int, records: list[ImageRecord]) -> None:
+    def add(self, batch: int, records: Sequence[Recorded]) -> None:
         """Add a batch that is done.
 
         Raises:

@@ -1,20 +1,130 @@
-"""The folder of journals in an evaluation's folder: only what is marked as ours is removed."""
+"""A folder whose work is kept in journals: what is ours in it, and nothing else, is removed."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import Timeout
+
 from regionspot_core.errors import InputError
+from regionspot_core.support.locks import hold_lock
 
 JOURNALS = "parts"
 KEPT = "parts.kept"
 MARK = ".regionspot-journals"
+CLAIM_SECONDS = 60.0
+"""Longest wait for another process that writes the record."""
 _GATHERED = "parts.gathered"
 _OURS = re.compile(r"\d+-of-\d+\.(jsonl|lock)|claim\.lock")
+
+
+class JournalledFolder(ABC):
+    """A folder for one piece of work, whose journals lie in it until the work is finished.
+
+    Nothing is written before :meth:`claim`.
+
+    Args:
+        path: The folder.
+        record: Name of the file that says what the work is.
+    """
+
+    def __init__(self, path: Path, record: str) -> None:
+        self.path = path
+        self.journals = path / JOURNALS
+        self._record_name = record
+
+    @property
+    def recorded(self) -> bool:
+        """Return whether the folder says what it is for."""
+        return (self.path / self._record_name).exists()
+
+    @property
+    def has_journals(self) -> bool:
+        """Return whether work is kept that is not gathered."""
+        return any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
+
+    def claim(self) -> None:
+        """Make the folder, and record what it is for; processes may do so at once.
+
+        Raises:
+            InputError: If another process holds the record, or has put something else here.
+            FingerprintError: If another process has begun other work here.
+        """
+        make_ours(self.journals)
+        try:
+            lock = hold_lock(self.journals / "claim.lock", timeout=CLAIM_SECONDS)
+        except Timeout:
+            raise InputError(
+                f"{self.path}: another process holds its record; wait for it, or choose another "
+                f"--out"
+            ) from None
+        try:
+            if self.recorded:
+                self._require_asked()
+            else:
+                self._require_free()
+                self._record_asked()
+        finally:
+            lock.release()
+
+    def set_aside(self) -> None:
+        """Keep the journals of finished work, of which some images could not be read."""
+        remove_ours(self.path / KEPT)
+        self.journals.rename(self.path / KEPT)
+
+    def take_up(self) -> None:
+        """Go on with what was set aside, if something was; processes may do so at once.
+
+        Raises:
+            InputError: If another process has begun something here.
+        """
+        try:
+            (self.path / KEPT).rename(self.journals)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            raise InputError(
+                f"{self.path}: another process is at work on it; wait for it"
+            ) from None
+
+    def leave(self) -> None:
+        """Remove what :meth:`claim` made, where another process had finished meanwhile."""
+        remove_ours(self.journals)
+
+    def clear(self) -> None:
+        """Remove the journals, in one step: never do only some of them remain."""
+        remove_gathered(self.journals)
+
+    def clear_left(self) -> None:
+        """Remove what a process that was killed in :meth:`clear` left."""
+        remove_left_gathered(self.journals)
+
+    def _require_ours(self) -> None:
+        """Refuse a folder of other work, or of none with files of the same names."""
+        recorded = self.recorded
+        if recorded:
+            self._require_asked()
+        else:
+            self._require_free()
+        for folder in (self.journals, self.path / KEPT):
+            require_ours(folder, recorded=recorded)
+
+    @abstractmethod
+    def _require_asked(self) -> None:
+        """Refuse a folder whose record asks for other work."""
+
+    @abstractmethod
+    def _require_free(self) -> None:
+        """Refuse a folder without a record that has files that the work would write."""
+
+    @abstractmethod
+    def _record_asked(self) -> None:
+        """Write the record."""
 
 
 def require_ours(folder: Path, *, recorded: bool) -> None:

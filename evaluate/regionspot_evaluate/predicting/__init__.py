@@ -1,0 +1,1 @@
+"""Naming the regions of pictures that no annotations tell of."""

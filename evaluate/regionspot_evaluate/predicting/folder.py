@@ -1,0 +1,110 @@
+"""The folder of the predictions for several pictures: what was asked for, and how far it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regionspot_core import __version__
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import InputError
+from regionspot_core.fingerprint import require_equal
+from regionspot_core.support.files import file_sha256, write_json
+from regionspot_evaluate.config import AUTOMATIC, PredictConfig
+from regionspot_evaluate.folder.folder import RUN_RECORD, weights_sha256
+from regionspot_evaluate.folder.journal_folder import JournalledFolder
+from regionspot_evaluate.folder.json_records import read_json_record
+
+PREDICT_RECORD = "predict.json"
+PREDICTIONS = "predictions.json"
+PICTURES = "pictures"
+
+
+class PredictFolder(JournalledFolder):
+    """A folder of predictions that is new, or was asked for the same.
+
+    Args:
+        config: Settings of the command.
+        names: The pictures' names.
+        classes: The classes.
+        regions: Source of the regions.
+
+    Raises:
+        FingerprintError: If the folder is of other pictures or settings; the fields are named.
+        InputError: If its record cannot be read, or it is of something else.
+        CheckpointError: If the head has no weights.
+    """
+
+    def __init__(
+        self, config: PredictConfig, names: Sequence[str], classes: Vocabulary, regions: str
+    ) -> None:
+        super().__init__(config.out, PREDICT_RECORD)
+        self._asked = _asked(config, names, classes, regions)
+        self._require_ours()
+
+    @property
+    def results(self) -> Path:
+        """Return the path of the predictions."""
+        return self.path / PREDICTIONS
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all pictures are named and their file is written."""
+        return self.recorded and not self.has_journals and self.results.exists()
+
+    def _record_asked(self) -> None:
+        write_json(self.path / PREDICT_RECORD, {"asked": self._asked, "version": __version__})
+
+    def _require_free(self) -> None:
+        for name in (PREDICTIONS, PICTURES, RUN_RECORD, "zarr.json"):
+            if os.path.lexists(self.path / name):
+                raise InputError(
+                    f"--out {self.path}: expected a new folder, or one of the same predictions; "
+                    f"this one has {name} and no {PREDICT_RECORD}. Choose another"
+                )
+
+    def _require_asked(self) -> None:
+        path = self.path / PREDICT_RECORD
+        before = read_json_record(path).get("asked")
+        if not isinstance(before, dict):
+            raise InputError(
+                f"{path}: expected what predictions were asked for; choose another --out"
+            )
+        require_equal(
+            self._asked,
+            before,
+            what=f"{self.path} was asked for other predictions than these",
+            advice="Go on with what it was asked for, or choose another --out",
+        )
+
+
+def _asked(
+    config: PredictConfig, names: Sequence[str], classes: Vocabulary, regions: str
+) -> dict[str, Any]:
+    """Return the values that decide the predictions; paths and devices do not."""
+    models = config.backbones.to_json()
+    return {
+        "pictures": {"count": len(names), "names": _digest(names)},
+        "head": weights_sha256(config.head),
+        "classes": _digest(classes.names),
+        "bank": None if config.bank is None else file_sha256(config.bank),
+        "proposals": regions,
+        "propose": config.propose.to_json() if regions == AUTOMATIC else None,
+        "overlap": config.overlap if regions == AUTOMATIC else None,
+        "models": {
+            name: models[name] for name in ("sam", "clip", "sam_input", "clip_input", "precision")
+        },
+        "batch_images": config.batch_images,
+        "top": config.top,
+        "least": config.least,
+        "segmentation": config.segmentation,
+        "drawn": config.draw,
+    }
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()

@@ -1,0 +1,156 @@
+"""Which pictures are meant: files, folders, archives, patterns and lists of these."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath, PurePosixPath
+
+from regionspot_core.errors import ImageError, InputError
+from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.sources import ImageSource, open_images
+from regionspot_core.imaging.sources.folder import FolderImages
+from regionspot_core.imaging.transforms import RGBImage
+from regionspot_core.support.input_files import kind_of, read_lines
+from regionspot_core.support.terminal import printable
+
+ARCHIVES = (".tar", ".zip")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, wherever it lies."""
+
+    name: str
+    """Path from the list's root, with ``/``; a result calls the picture so."""
+    source: ImageSource
+    file: str
+    """Name in the source."""
+
+    def read(self, max_pixels: int) -> RGBImage:
+        """Decode it, turned as viewers show it.
+
+        Raises:
+            ImageError: If it cannot be read; the message begins with its name, not its folder.
+        """
+        try:
+            return self.source.read(self.file, max_pixels=max_pixels)
+        except ImageError as error:
+            # The folder may move between a run and its resumption: keep it out of the record.
+            text = str(error).replace(str(self.source.place(self.file)), self.name, 1)
+            raise ImageError(printable(text)) from None
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """Pictures in the order in which they are named."""
+
+    root: Path
+    """Folder, or archive, that the names start from."""
+    pictures: tuple[Picture, ...]
+    alone: Path | None
+    """The picture, where one file is all that was asked for."""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the pictures' names."""
+        return [picture.name for picture in self.pictures]
+
+    @cached_property
+    def drawn_names(self) -> list[str]:
+        """Return a name for each drawn picture: its own, with another ending if that is free."""
+        names = [str(PurePosixPath(name).with_suffix(".png")) for name in self.names]
+        times = Counter(names)
+        return [
+            png if times[png] == 1 else f"{name}.png"
+            for png, name in zip(names, self.names, strict=True)
+        ]
+
+    def alone_pixels(self, max_pixels: int) -> RGBImage:
+        """Decode the one picture that was asked for.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        assert self.alone is not None
+        return read_image(self.alone, max_pixels=max_pixels)
+
+
+def list_pictures(arguments: Sequence[Path], *, leave_out: Path | None = None) -> PictureList:
+    """Find the pictures that arguments mean; each is listed once.
+
+    Args:
+        arguments: Picture files; folders, zips and tars of pictures; patterns of such paths; and
+            ``@FILE`` with one of all these a line, meant from the current folder.
+        leave_out: A folder whose pictures are not meant: those that were drawn before.
+
+    Raises:
+        InputError: If an argument or a line is nothing of these, or there is no picture.
+    """
+    paths = [path for argument in arguments for path in _expanded(argument)]
+    only = paths[0] if len(arguments) == len(paths) == 1 else None
+    alone = only if only == arguments[0] and only.is_file() and not _is_archive(only) else None
+    root = _root(paths, only)
+    found: dict[str, Picture] = {}
+    folders: dict[Path, ImageSource] = {}
+    for path in paths:
+        absolute = _absolute(path)
+        if path.is_dir() or _is_archive(path):
+            source = open_images(path)
+            files: Sequence[str] = source.names()
+        else:
+            absolute = absolute.parent
+            source = folders.setdefault(absolute, FolderImages(path.parent))
+            files = [path.name]
+        below = absolute.relative_to(root)
+        for file in files:
+            if leave_out is None or not (absolute / file).is_relative_to(_absolute(leave_out)):
+                name = (below / file).as_posix()
+                found.setdefault(name, Picture(name, source, file))
+    if not found:
+        shown = ", ".join(map(str, arguments[:3])) + (", …" if len(arguments) > 3 else "")
+        raise InputError(f"{shown}: expected pictures, found none (.jpg, .png, .webp, …)")
+    return PictureList(root, tuple(found.values()), alone)
+
+
+def _expanded(argument: Path) -> Iterator[Path]:
+    text = str(argument)
+    if argument.exists():
+        yield argument
+    elif text.startswith("@"):
+        for number, line in read_lines(Path(text[1:]), what="one picture a line"):
+            yield from _matching(Path(line), f"{text[1:]}: line {number}")
+    else:
+        yield from _matching(argument, "PICTURE")
+
+
+def _matching(path: Path, place: str) -> list[Path]:
+    if path.exists():
+        return [path]
+    found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - of any folder
+    if not found:
+        kind = "no match" if glob.has_magic(str(path)) else kind_of(path)
+        raise InputError(
+            f"{place} {path}: expected a picture, or a folder or archive of them, found {kind}"
+        )
+    return [Path(each) for each in found]
+
+
+def _root(paths: Sequence[Path], only: Path | None) -> Path:
+    """Return the nearest folder above all pictures; an archive where it is all that is asked."""
+    if only is not None and _is_archive(only):
+        return _absolute(only)
+    bases = [_absolute(path if path.is_dir() else path.parent) for path in paths]
+    return Path(os.path.commonpath(bases))
+
+
+def _absolute(path: PurePath) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - `..` is taken out, links stay
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() in ARCHIVES and path.is_file()

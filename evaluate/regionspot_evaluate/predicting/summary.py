@@ -1,0 +1,121 @@
+"""What `evaluate predict` prints: one picture's regions, or the classes of several pictures'."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.tables import counted, show
+from regionspot_evaluate.predicting.coco_file import Predictions
+from regionspot_evaluate.predicting.named_regions import NamedRegion
+from regionspot_evaluate.reports.printing import titled_table
+from regionspot_evaluate.scoring.report import percent
+
+CLASSES_SHOWN = 20
+FAILED_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """Classified regions of one picture, and the files they were written to."""
+
+    name: str
+    size: Size
+    regions: tuple[NamedRegion, ...]
+    left_out: int
+    """Regions whose best name was not probable enough."""
+    overlapping: int
+    """Regions that SAM found by itself and that overlapped a surer one."""
+    json_file: Path
+    picture_file: Path
+
+
+@dataclass(frozen=True)
+class PicturesReport:
+    """Classified regions of several pictures, and the files they were written to."""
+
+    predictions: Predictions
+    root: Path
+    json_file: Path
+    drawn: Path | None
+    """Folder of the drawn pictures; None where none were asked for."""
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a picture could not be read."""
+        return bool(self.predictions.not_read)
+
+
+def print_prediction(report: PredictReport) -> None:
+    """Print one picture's regions, and the files they were written to."""
+    height, width = report.size
+    table = titled_table(f"{report.name}, {width} × {height}")
+    for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
+        right = column in ("", "%", "SAM's IoU")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for number, region in enumerate(report.regions, 1):
+        (name, probability), *next_best = region.names
+        table.add_row(
+            str(number),
+            name,
+            percent(probability),
+            ", ".join(f"{other} {percent(share)}" for other, share in next_best),
+            " ".join(f"{value:.0f}" for value in region.box),
+            f"{region.predicted_iou:.2f}",
+        )
+    if report.regions:
+        show(table)
+    elif not report.left_out:
+        show(f"{report.name}: no region found; try a lower --iou-threshold or more "
+             "--points-per-side")  # fmt: skip
+    if report.left_out:
+        show(f"{counted(report.left_out, 'region')} left out: no name so probable")
+    if report.overlapping:
+        show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
+    files = [file for file in (report.json_file, report.picture_file) if file.exists()]
+    show(f"written: {', '.join(map(str, files))}")
+
+
+def print_predictions(report: PicturesReport) -> None:
+    """Print how often each class was named, what could not be read, and the files."""
+    found = report.predictions
+    pictures, regions = len(found.images), len(found.annotations)
+    show(_classes_table(found, f"{counted(pictures, 'picture')}, {counted(regions, 'region')}"))
+    info = found.info
+    if info["left_out"]:
+        show(f"{counted(info['left_out'], 'region')} left out: no name so probable")
+    if info["overlapping"]:
+        show(f"{counted(info['overlapping'], 'region')} left out: a surer one overlaps (--overlap)")
+    if found.not_read:
+        show(f"{counted(len(found.not_read), 'picture')} could not be read:")
+        show(*(f"  {each.reason}" for each in found.not_read[:FAILED_SHOWN]))
+        if len(found.not_read) > FAILED_SHOWN:
+            show(f"  and {len(found.not_read) - FAILED_SHOWN:,} more, all in {report.json_file}")
+    written = [str(report.json_file), *([f"{report.drawn}/"] if report.drawn else [])]
+    show(f"written: {', '.join(written)}")
+
+
+def _classes_table(found: Predictions, title: str) -> Table:
+    """Return a table of the classes that were named most often."""
+    regions = Counter(each.category_id for each in found.annotations)
+    pictures = Counter(c for c, _ in {(e.category_id, e.image_id) for e in found.annotations})
+    names = {each.id: each.name for each in found.categories}
+    table = titled_table(title)
+    table.add_column("name", overflow="fold")
+    for column in ("regions", "pictures"):
+        table.add_column(column, justify="right")
+    for number, count in regions.most_common(CLASSES_SHOWN):
+        table.add_row(names[number], f"{count:,}", f"{pictures[number]:,}")
+    rest = regions.most_common()[CLASSES_SHOWN:]
+    if rest:
+        table.add_row(f"{counted(len(rest), 'other name')}", f"{_total(rest):,}", "")
+    return table
+
+
+def _total(counts: Iterable[tuple[int, int]]) -> int:
+    return sum(count for _, count in counts)

@@ -1,0 +1,96 @@
+"""A detector's boxes for pictures that have names and no annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from regionspot_core.datasets.checks import LONGEST_SIDE
+from regionspot_core.datasets.image_names import ImageNames
+from regionspot_core.datasets.reading import read_annotations
+from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.errors import AnnotationError
+from regionspot_evaluate.config import WHOLE_PICTURE
+from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.proposals.files import FORMAT, read_proposals
+from regionspot_evaluate.scoring.detections_file import DetectionsFile
+
+_DATA_SET_KEYS = frozenset({"info", "images", "annotations", "categories", "licenses"})
+
+
+def read_picture_proposals(path: Path, root: Path, names: Sequence[str]) -> list[Proposals]:
+    """Return the boxes of every picture, in the pictures' order; they may reach out of it.
+
+    Args:
+        path: COCO results, or boxes by image id, as :func:`read_proposals` takes them; an image id
+            is a picture's name, or the number that the name is. Or an annotation file, whose
+            images are known by their file names and whose boxes have the score 1.
+        root: Folder that the names start from, for messages.
+        names: The pictures' names.
+
+    Raises:
+        AnnotationError: If the file is missing, malformed, of other pictures, or without a box.
+    """
+    pictures = _as_annotations(root, names)
+    if not path.exists():
+        raise AnnotationError(
+            f"--proposals {path}: neither auto, {WHOLE_PICTURE} nor a file that exists"
+        )
+    found = _annotated(path, pictures) if _is_data_set(path) else read_proposals(path, pictures)
+    if not any(len(each.boxes) for each in found):
+        raise AnnotationError(
+            f"--proposals {path}: expected boxes to name, got none for any of the pictures "
+            f"({names[0]}, …)"
+        )
+    return found
+
+
+def _as_annotations(root: Path, names: Sequence[str]) -> AnnotationSet:
+    """Return a set of images without boxes, whose sizes are not known yet."""
+    stems = [PurePosixPath(name).stem for name in names]
+    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else -1 for stem in stems]
+    # COCO's and LVIS's files are called by their ids. Others get ids that no file gives.
+    numbered = len({*numbers}) == len(numbers) and max(numbers) < 2**63
+    ids = numbers if numbered and min(numbers) >= 0 else range(-len(names), 0)
+    count, nothing = len(names), np.zeros(0, dtype=np.int64)
+    return AnnotationSet(
+        path=root,
+        sha256="",
+        vocabulary=Vocabulary.from_names(["any"]),
+        image_id=np.array(ids, dtype=np.int64),
+        image_size=np.full((count, 2), LONGEST_SIDE, dtype=np.int32),
+        image_file=tuple(names),
+        region_start=np.zeros(count + 1, dtype=np.int64),
+        box=np.zeros((0, 4), dtype=np.float32),
+        class_index=nothing.astype(np.int32),
+        annotation_id=nothing,
+        dropped={},
+    )
+
+
+def _is_data_set(path: Path) -> bool:
+    """Return whether a path is of an annotation file, and not of a detector's."""
+    if path.is_dir() or path.suffix.lower() != ".json":
+        return True
+    with DetectionsFile(path, expected=FORMAT) as file:
+        if file.opening() != "{":
+            return False
+        return next(iter(file.stream().members()), None) in _DATA_SET_KEYS
+
+
+def _annotated(path: Path, pictures: AnnotationSet) -> list[Proposals]:
+    """Return an annotation file's boxes; those of images that are none of the pictures stay out."""
+    annotations = read_annotations(path)
+    ids = ImageNames(annotations.image_id, annotations.image_file)
+    position = {image_id: place for place, image_id in enumerate(annotations.image_id.tolist())}
+    nothing = Proposals(
+        np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=int)
+    )
+    found = map(ids.find, pictures.image_file)
+    return [
+        nothing if each is None else Proposals.from_annotations(annotations, position[each])
+        for each in found
+    ]
