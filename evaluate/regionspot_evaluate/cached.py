@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
+from regionspot_core.scoring.training_groups import group_precision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import progress_line
 from regionspot_core.text.alike import warn_of_alike
@@ -88,7 +89,10 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
                     config, config.out, names, cache.image_ids[scored]
                 )  # before anything there gets its name
         report = CachedReport(
-            heads={name: tally.figures(scorer) for name, tally in zip(names, tallies, strict=True)},
+            heads={
+                name: tally.figures(scorer, read_record(head).training_counts())
+                for name, head, tally in zip(names, config.heads, tallies, strict=True)
+            },
             cache=_absolute(config.cache),
             annotations=_absolute(config.annotations),
             images=int(scored.sum()),
@@ -300,13 +304,23 @@ class _Tally:
                 )
             )
 
-    def figures(self, scorer: TableScorer | None) -> HeadFigures:
-        """Return the figures, scored by the annotation file, or else by the cache."""
+    def figures(self, scorer: TableScorer | None, counts: Mapping[str, int] | None) -> HeadFigures:
+        """Return the figures, scored by the annotation file, or else by the cache.
+
+        Args:
+            scorer: Scorer of the annotation file.
+            counts: Training regions of the head by class name; None where it does not say.
+        """
         region = self._naming.figures()
         if self._precision is not None:
             (protocol,) = self._precision.plan.protocols
-            return HeadFigures(self._precision.figures(), region, PROTOCOL_TITLES[protocol])
+            found = self._precision.figures()
+            groups = counts and group_precision(self._vocabulary.names, found.class_ap_K, counts)
+            return HeadFigures(found.values, region, PROTOCOL_TITLES[protocol], groups or None)
         assert scorer is not None
         assert self._results is not None
-        ((score,),) = (each.values() for each in scorer.score(self._results.path).values())
-        return HeadFigures(score.values, region, score.protocol)
+        scores = scorer.score(self._results.path)
+        ((protocol, of_ious),) = scores.items()
+        of_groups = scorer.groups(scores, counts).get(protocol, {})
+        score = of_ious["bbox"]
+        return HeadFigures(score.values, region, score.protocol, of_groups.get("bbox"))

@@ -13,6 +13,7 @@ from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.usable import require_usable
 from regionspot_core.distributed.shares import Shard
+from regionspot_core.heads.checkpoint import read_record
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.progress import ShowProgress, progress_line, say
@@ -261,11 +262,16 @@ def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
     baselines = {name: scorer.score(folder.path / results_file(name)) for name in config.baselines}
     reports = {}
-    for name in evaluation.names:
+    for name, head in zip(evaluation.names, config.heads, strict=True):
         own = folder.of_head(name)
         images = evaluation.image_list(name)
+        scores = scorer.score(own / DETECTIONS)
         reports[name] = EvaluationReport(
-            head=Figures(scorer.score(own / DETECTIONS), images.naming.figures()),
+            head=Figures(
+                scores,
+                images.naming.figures(),
+                scorer.groups(scores, read_record(head).training_counts()),
+            ),
             baselines={
                 baseline: Figures(found, images.baselines[baseline].figures())
                 for baseline, found in baselines.items()

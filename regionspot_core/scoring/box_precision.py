@@ -13,7 +13,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.table import Obstacles
 from regionspot_core.scoring.figures import DETECTIONS
-from regionspot_core.scoring.lvis import NamedBoxes, best_pairs, score_boxes
+from regionspot_core.scoring.lvis import Measured, NamedBoxes, best_pairs, score_boxes
 from regionspot_core.scoring.plan import LVIS, Protocol, ScoringPlan, plan_scoring
 
 
@@ -100,8 +100,8 @@ class BoxPrecision:
                 )
             )
 
-    def figures(self) -> dict[str, float | None]:
-        """Return the box figures of all images; None where there is nothing to measure on."""
+    def figures(self) -> Measured:
+        """Return the box figures of all images, and each class's average precision."""
         # As an annotation file's images are scored, which decides between equal scores.
         detections = sorted(self._detections, key=lambda each: each.image_id)
         images = [each.image for each in detections]

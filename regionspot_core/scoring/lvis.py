@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hotcoco import COCO, COCOeval
@@ -50,6 +50,32 @@ def named_figures(
     return {name: None if values[name] < 0 else values[name] for name in names}
 
 
+class Measured(NamedTuple):
+    """Figures of one scoring, and the classes' own average precision."""
+
+    values: dict[str, float | None]
+    """Figures by name, 0 to 1; None where nothing is annotated."""
+    class_ap_K: NDArray[np.float64]
+    """(K,) by rising class id; NaN for a class without an annotated region."""
+
+    @classmethod
+    def of(
+        cls, found: Mapping[str, float], precision: NDArray[np.floating], names: Sequence[str]
+    ) -> Measured:
+        """Return the figures ``names`` of a scorer.
+
+        Args:
+            found: Its figures, -1 for None.
+            precision: (T, R, K, A) or (T, R, K, A, M), at T IoUs and R recalls; the first of the A
+                ranges is all areas, the last of the M limits the one of average precision.
+            names: Figures that are kept.
+        """
+        precision_TRK = precision[:, :, :, 0] if precision.ndim == 4 else precision[:, :, :, 0, -1]
+        # A class without regions has -1 everywhere, any other has a precision everywhere.
+        class_ap_K = np.asarray(precision_TRK, dtype=np.float64).mean(axis=(0, 1))
+        return cls(named_figures(found, names), np.where(class_ap_K < 0, np.nan, class_ap_K))
+
+
 @dataclass(frozen=True)
 class NamedBoxes:
     """N boxes with a class each."""
@@ -72,8 +98,8 @@ def score_boxes(
     vocabulary: Vocabulary,
     negative: ClassLists | None = None,
     not_exhaustive: ClassLists | None = None,
-) -> dict[str, float | None]:
-    """Return box figures by hotcoco, from 0 to 1; None where nothing is annotated.
+) -> Measured:
+    """Return box figures by hotcoco, and each class's average precision.
 
     Areas are the boxes', where an annotation file has its masks' areas. That decides which boxes
     are small, medium and large, and so the figures of these, and no other figure.
@@ -123,4 +149,9 @@ def score_boxes(
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summary_lines()  # which makes the figures; `summarize` would print them as well
-    return named_figures(evaluation.get_results(), COCO_METRICS if negative is None else METRICS)
+    assert evaluation.eval is not None
+    return Measured.of(
+        evaluation.get_results(),
+        np.asarray(evaluation.eval["precision"]),
+        COCO_METRICS if negative is None else METRICS,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.table import Table
@@ -18,6 +19,7 @@ from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.lvis import Measured
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.folder.detections import image_detections
@@ -78,9 +80,9 @@ def test_the_reference_may_score(
 ) -> None:
     asked: list[tuple[str, str]] = []
 
-    def score(_: object, __: object, *, iou: str, protocol: str) -> dict[str, float]:
+    def score(_: object, __: object, *, iou: str, protocol: str) -> Measured:
         asked.append((iou, protocol))
-        return dict.fromkeys(METRICS, 0.25)
+        return Measured(dict.fromkeys(METRICS, 0.25), np.zeros(5))
 
     monkeypatch.setattr(ReferenceScorer, "score", score)
     report = run_evaluation(config(place, scored[0], protocol="lvis-fixed", scorer="reference"))

@@ -57,7 +57,7 @@ class Set:
             "negative": self.negative,
             "not_exhaustive": self.not_exhaustive,
         }
-        return score_boxes(self.truth, self.found, self.scores, **{**given, **changes})
+        return score_boxes(self.truth, self.found, self.scores, **{**given, **changes}).values
 
     def annotations(self, negative: ClassLists, not_exhaustive: ClassLists) -> dict[str, Any]:
         """The same as LVIS's file has it, ids and all."""
@@ -160,7 +160,7 @@ def test_sure_and_right_boxes_score_one(seed: int) -> None:
         vocabulary=VOCABULARY,
         negative=made.negative,
         not_exhaustive=made.not_exhaustive,
-    )
+    ).values
     assert found.keys() == set(METRICS)
     assert found["AP"] == pytest.approx(1)
 

@@ -86,7 +86,7 @@ def naive(
         negative=cache.negative,
         not_exhaustive=cache.not_exhaustive,
     )
-    return figures, [k for _, _, k in boxes], ranks
+    return figures.values, [k for _, _, k in boxes], ranks
 
 
 def trained(folder: Path, name: str, seed: int, split: Split | None) -> np.ndarray:
@@ -321,6 +321,37 @@ def test_an_own_folder_is_written_again(place: Path, tmp_path: Path) -> None:
     run_cached_evaluation(asked)
     (tmp_path / "out" / "cached.json").unlink()  # earlier versions left none
     run_cached_evaluation(asked)
+
+
+def test_groups_by_regions_in_training(
+    place: Path, tmp_path: Path, regionspot: Callable[..., Any]
+) -> None:
+    """By the store and by a file of the same boxes; a head that does not say has no groups."""
+    vocabulary = FeatureCache(place / "store").vocabulary
+    regions = [(0, 1, 10, 11)[k % 4] for k in range(len(vocabulary))]
+    classes = {
+        "names": [name.replace(" ", "_").upper() for name in vocabulary.names],
+        "ids": vocabulary.ids, "frequencies": [""] * len(vocabulary), "regions": regions,
+    }  # fmt: skip
+    make_head(tmp_path / "counted", 1, {"step": 1, "caches": [{"classes": classes}]})
+    annotations = federated_file(tmp_path, FeatureCache(place / "store"))
+    words = ["evaluate", "cached", "--cache", place / "store", "--head", tmp_path / "counted"]
+    words += ["--head", place / "second"]
+    found = []
+    for more in ([], ["--annotations", annotations]):
+        out = tmp_path / f"out{len(more)}"
+        done = regionspot(*map(str, [*words, *more, "--out", out]))
+        assert done.returncode == 0, done.stderr
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        assert "AP × 100 by a class's regions in training" in done.stdout
+        assert json.loads((out / "second" / "metrics.json").read_text())["training_groups"] == {}
+        metrics = json.loads((out / "counted" / "metrics.json").read_text())
+        found.append(metrics["training_groups"]["lvis"]["bbox"])
+    assert found[0] == found[1]
+    assert all(group["classes"] for group in found[0].values())
+    total = sum(group["ap"] * group["classes"] for group in found[0].values())
+    mean = total / sum(group["classes"] for group in found[0].values())
+    assert mean == pytest.approx(metrics["scores"]["lvis"]["bbox"]["metrics"]["AP"])
 
 
 def test_several_heads_leave_others_files(place: Path, tmp_path: Path) -> None:

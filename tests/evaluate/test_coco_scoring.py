@@ -51,6 +51,7 @@ def test_coco_is_pycocotools(seed: int, images: int, found: int, tmp_path: Path)
         for score in (fast[iou], reference[iou]):
             assert [score[name] for name in COCO_METRICS] == pytest.approx(expected, abs=1e-6)
             assert score.counts.judged == score.counts.kept
+        assert fast[iou].class_ap_K == pytest.approx(reference[iou].class_ap_K, nan_ok=True)
         assert fast[iou].counts == reference[iou].counts
         assert fast[iou]["AP"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
+from numpy.typing import NDArray
 from pycocotools import mask as codec
 
 from regionspot_core.scoring.figures import METRICS
@@ -32,6 +33,12 @@ def scores_of(scorer: LvisScorer, found: Path, protocol: Protocol) -> dict[Iou, 
     return scorer.score_all(found, ious=BOTH, protocols=(protocol,))[protocol]
 
 
+def rare_ap(score: Score, rare_K: NDArray[np.bool_]) -> float | None:
+    assert score.class_ap_K is not None
+    found = score.class_ap_K[rare_K & ~np.isnan(score.class_ap_K)]
+    return float(found.mean()) if len(found) else None
+
+
 def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "lvis") -> list[Score]:
     """``fast``'s scores of boxes and masks, after they were held against the reference's."""
     truth, found = made.write(folder)
@@ -42,6 +49,9 @@ def both_scorers(made: LvisSet, folder: Path, protocol: Protocol = "lvis") -> li
         assert largest_difference(score.values, reference[iou].values) <= TOLERANCE, iou
         assert reference[iou].scorer == "reference"
         assert score.counts == reference[iou].counts
+        assert score.class_ap_K == pytest.approx(reference[iou].class_ap_K, nan_ok=True)
+        rare = np.array([category["frequency"] == "r" for category in made.categories])
+        assert rare_ap(score, rare) == pytest.approx(score["APr"])
     return list(fast.values())
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from lvis_sets import LvisSet, random_set
 
 from regionspot_core.errors import AnnotationError
 from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.lvis import Measured
 from regionspot_evaluate.scoring.figures import largest_difference
 from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
 
@@ -74,7 +76,8 @@ def test_a_difference_is_said(
     regionspot: Regionspot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "regionspot_evaluate.scoring.scorer.score_fast", lambda *_, **__: dict.fromkeys(METRICS, 0)
+        "regionspot_evaluate.scoring.scorer.score_fast",
+        lambda *_, **__: Measured(dict.fromkeys(METRICS, 0), np.zeros(5)),
     )
     done = regionspot(*COMMAND, "--check", cwd=folder)
     assert done.returncode == 1

@@ -128,7 +128,7 @@ def naive_precision(run: Path, store: Path) -> dict[str, float | None]:
         vocabulary=cache.vocabulary,
         negative=cache.negative,
         not_exhaustive=cache.not_exhaustive,
-    )
+    ).values
 
 
 def test_average_precision_is_that_of_the_head(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from regionspot_bench.score.config import ScoreBenchConfig, Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, LVIS, MemoryFigures, ScoreBenchReport
 from regionspot_core.datasets.reading import read_table
-from regionspot_core.scoring.lvis import named_figures
 from regionspot_core.support.progress import say
 from regionspot_evaluate.scoring.figures import BOTH, LVIS_PROTOCOLS, Iou, largest_difference
 from regionspot_evaluate.scoring.reference import ReferenceScorer
@@ -55,9 +54,8 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
 
     def reference(_: int) -> None:
         entries = json.loads(detections.read_bytes())
-        values[LVIS] = named_figures(
-            ReferenceScorer(read_table(truth).truth(federated=True)).score(entries, iou="bbox")
-        )
+        scorer = ReferenceScorer(read_table(truth).truth(federated=True))
+        values[LVIS] = scorer.score(entries, iou="bbox").values
 
     times = take_turns(
         {FAST: fast, LVIS: reference},

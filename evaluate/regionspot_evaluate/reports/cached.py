@@ -9,8 +9,9 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.scoring.plan import ScoringPlan
+from regionspot_core.scoring.training_groups import TrainingGroups
 from regionspot_core.support.tables import counted
-from regionspot_evaluate.reports.printing import naming_tables
+from regionspot_evaluate.reports.printing import groups_json, naming_tables, training_group_tables
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent
@@ -25,6 +26,8 @@ class HeadFigures:
     region: RegionFigures
     protocol: str
     """Title of the protocol."""
+    groups: TrainingGroups | None = None
+    """Average precision by how often the head saw the classes; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class CachedReport:
                 protocol: {"bbox": {"protocol": figures.protocol, "metrics": figures.box}}
                 for protocol in self.plan.protocols
             },
+            "training_groups": {
+                protocol: {"bbox": groups_json(figures.groups)}
+                for protocol in self.plan.protocols
+                if figures.groups is not None
+            },
             "naming": figures.region.to_json(),
             "images": self.images,
             "regions": self.regions,
@@ -68,7 +76,9 @@ class CachedReport:
         table = metrics_table(f"Box × 100, {first.protocol}", shown)
         for name, each in self.heads.items():
             table.add_row(name, *(percent(each.box[figure]) for figure in shown))
-        return [table, *naming_tables({name: each.region for name, each in self.heads.items()})]
+        groups = {name: each.groups for name, each in self.heads.items() if each.groups}
+        named = {name: each.region for name, each in self.heads.items()}
+        return [table, *training_group_tables(groups), *naming_tables(named)]
 
     def remarks(self) -> list[str]:
         """Return remarks on the tables, a line each."""

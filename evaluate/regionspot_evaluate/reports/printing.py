@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.scoring.plan import LVIS_FIXED, ScoringPlan
+from regionspot_core.scoring.training_groups import GROUP_REGIONS, TrainingGroups
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
@@ -28,6 +29,8 @@ class Figures:
     """Scores of its detections."""
     region: RegionFigures
     """Figures of the proposals whose classes are known."""
+    groups: dict[Protocol, dict[Iou, TrainingGroups]] = field(default_factory=dict)
+    """Average precision by how often the head saw the classes; empty where it does not say."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; figures are shares of 1, null where not measurable."""
@@ -35,6 +38,10 @@ class Figures:
             "scores": {
                 protocol: {iou: score.to_json() for iou, score in scores.items()}
                 for protocol, scores in self.scores.items()
+            },
+            "training_groups": {
+                protocol: {iou: groups_json(groups) for iou, groups in of_ious.items()}
+                for protocol, of_ious in self.groups.items()
             },
             "naming": self.region.to_json(),
         }
@@ -113,7 +120,13 @@ def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | s
     output: list[Table | str] = []
     for protocol in first.head.scores:
         output += _precision_tables(protocol, rows)
-        output += [*_protocol_remarks(protocol, rows, first), ""]
+        groups = {
+            f"{name} {kind.lower()}": figures.groups[protocol][iou]
+            for name, figures in rows.items()
+            for iou, kind in KINDS.items()
+            if iou in figures.groups.get(protocol, {})
+        }
+        output += [*training_group_tables(groups), *_protocol_remarks(protocol, rows, first), ""]
     named = {name: figures.region for name, figures in rows.items()}
     return [*output, *naming_tables(named), *first.remarks()]
 
@@ -177,6 +190,25 @@ def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
         shares = [figures.top1.get(group) for group in groups]
         shares += [figures.top5.get("all"), figures.class_mean.get("all")]
         table.add_row(label, *map(percent, shares))
+    return [table]
+
+
+def groups_json(groups: TrainingGroups) -> dict[str, Any]:
+    """Return plain values of groups of classes."""
+    return {name: group.to_json() for name, group in groups.items()}
+
+
+def training_group_tables(rows: Mapping[str, TrainingGroups]) -> list[Table]:
+    """Return average precision by regions in training, a row a head; empty if none is known."""
+    if not rows:
+        return []
+    table = titled_table("AP × 100 by a class's regions in training (number of classes)")
+    table.add_column("", overflow="fold")
+    for name, regions in GROUP_REGIONS.items():
+        table.add_column(f"{name}, {regions}", justify="right")
+    for label, groups in rows.items():
+        cells = (f"{percent(each.ap)} ({each.classes:,})" for each in groups.values())
+        table.add_row(label, *cells)
     return [table]
 
 

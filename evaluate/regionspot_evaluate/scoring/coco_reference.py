@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from regionspot_core.datasets.truth import Truth
+from regionspot_core.scoring.lvis import Measured
 from regionspot_evaluate.scoring.figures import COCO_METRICS, Iou
 from regionspot_evaluate.scoring.package_data import package_annotations
 
@@ -20,8 +21,8 @@ class CocoReference:
     def __init__(self, truth: Truth) -> None:
         self._coco = _indexed(package_annotations(truth))
 
-    def score(self, detections: list[dict[str, Any]], *, iou: Iou) -> dict[str, float | None]:
-        """Return COCO's figures of detections; the package adds to them."""
+    def score(self, detections: list[dict[str, Any]], *, iou: Iou) -> Measured:
+        """Return COCO's figures of detections, and each class's; the package adds to them."""
         with redirect_stdout(io.StringIO()):
             # `loadRes` cannot take an empty list.
             found = (
@@ -33,8 +34,8 @@ class CocoReference:
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        figures = zip(COCO_METRICS, evaluation.stats.tolist(), strict=True)
-        return {name: None if value < 0 else value for name, value in figures}
+        found = dict(zip(COCO_METRICS, evaluation.stats.tolist(), strict=True))
+        return Measured.of(found, evaluation.eval["precision"], COCO_METRICS)
 
 
 def _indexed(dataset: dict[str, Any]) -> COCO:

@@ -12,7 +12,7 @@ from pycocotools import mask as codec
 
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.scoring.figures import COCO_METRICS, DETECTIONS, METRICS
-from regionspot_core.scoring.lvis import named_figures
+from regionspot_core.scoring.lvis import Measured
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.image_splits import ImageSplits
 from regionspot_evaluate.scoring.results import Results
@@ -48,12 +48,14 @@ def departure_of_truth(truth: Truth) -> str | None:
     return None
 
 
-def score_fast(
-    truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou
-) -> dict[str, float | None]:
+def score_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Measured:
     """Return the figures of the detections that are ``kept``, (N,): LVIS's, or COCO's."""
-    found = evaluate_fast(truth, results, kept, iou=iou).get_results()
-    return named_figures(found, METRICS if truth.federated else COCO_METRICS)
+    evaluation = evaluate_fast(truth, results, kept, iou=iou)
+    return Measured.of(
+        evaluation.get_results(),
+        np.asarray(evaluation.eval["precision"]),
+        METRICS if truth.federated else COCO_METRICS,
+    )
 
 
 def evaluate_fast(truth: Truth, results: Results, kept: NDArray[np.bool_], *, iou: Iou) -> Any:  # noqa: ANN401 - a hotcoco.LVISEval; the package is untyped

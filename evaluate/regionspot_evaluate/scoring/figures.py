@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from regionspot_core.scoring.figures import COCO_DETECTIONS, DETECTIONS, METRICS
 from regionspot_core.scoring.figures import COCO_METRICS as COCO_METRICS
@@ -12,6 +12,10 @@ from regionspot_core.scoring.plan import BOTH as BOTH
 from regionspot_core.scoring.plan import COCO, LVIS, LVIS_FIXED
 from regionspot_core.scoring.plan import Iou as Iou
 from regionspot_core.scoring.plan import Protocol as Protocol
+
+if TYPE_CHECKING:  # which a wrong argument need not wait for
+    import numpy as np
+    from numpy.typing import NDArray
 
 Package = Literal["fast", "reference"]
 """Package that scores: hotcoco where it agrees with the protocol's own one, or that one."""
@@ -72,6 +76,9 @@ class Score:
     counts: Counts
     fallback: str | None = None
     """Reason why ``fast`` let ``reference`` score; None where it did not."""
+    class_ap_K: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    """Average precision of each class, by rising id; NaN where it has no annotated region. None
+    from a scorer that does not say."""
 
     def __getitem__(self, name: str) -> float | None:
         return self.values[name]

@@ -20,6 +20,8 @@ import numpy as np
 from lvis import LVIS, LVISEval, LVISResults
 
 from regionspot_core.datasets.truth import Truth
+from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.lvis import Measured
 from regionspot_evaluate.scoring.figures import FIXED_DETECTIONS, Protocol
 from regionspot_evaluate.scoring.package_data import package_annotations
 
@@ -79,8 +81,8 @@ class ReferenceScorer:
 
     def score(
         self, detections: list[dict[str, Any]], *, iou: str, protocol: Protocol = "lvis"
-    ) -> dict[str, float]:
-        """Return all of the LVIS API's figures by its own names; -1 where nothing is annotated.
+    ) -> Measured:
+        """Return the LVIS API's figures, and each class's average precision.
 
         Args:
             detections: Entries of LVIS results JSON, one or more; the package adds to them.
@@ -96,10 +98,11 @@ class ReferenceScorer:
                 results = LVISResults(self._truth, entries, max_dets=NO_LIMIT)
             evaluation = _Evaluation(self._truth, results, iou)
             evaluation.run()
-        return {
+        found = {
             name.replace(f"@{NO_LIMIT}", "@300"): float(value)
             for name, value in evaluation.get_results().items()
         }
+        return Measured.of(found, evaluation.eval["precision"], METRICS)
 
 
 def best_of_each_class(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.table import AnnotationTable
-from regionspot_core.scoring.lvis import named_figures
+from regionspot_core.scoring.lvis import Measured
 from regionspot_core.scoring.plan import COCO, LVIS
 from regionspot_evaluate.scoring.coco_reference import CocoReference
 from regionspot_evaluate.scoring.fast import departure, score_fast
@@ -26,8 +26,6 @@ from regionspot_evaluate.scoring.package_data import package_detections
 from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.selection import count_detections, kept_detections
-
-Values = dict[str, float | None]
 
 
 class ResultsScorer(ABC):
@@ -105,15 +103,16 @@ class ResultsScorer(ABC):
         why = departure(self.truth, results, kept) if self._scorer == "fast" else None
         # LVIS's package fails on no detections, where nothing can differ.
         fast = (self._scorer == "fast" and why is None) or not len(results.image)
-        values = (
+        found = (
             {iou: score_fast(self.truth, results, kept, iou=iou) for iou in ious}
             if fast
-            else self._reference_values(results, ious, protocol)
+            else self._by_reference(results, ious, protocol)
         )
         return {
             iou: Score(
                 iou=iou,
-                values=values[iou],
+                values=found[iou].values,
+                class_ap_K=found[iou].class_ap_K,
                 protocol=PROTOCOL_TITLES[protocol],
                 scorer="fast" if fast else "reference",
                 package="hotcoco" if fast else self.reference,
@@ -124,9 +123,9 @@ class ResultsScorer(ABC):
         }
 
     @abstractmethod
-    def _reference_values(
+    def _by_reference(
         self, results: Results, ious: Sequence[Iou], protocol: Protocol
-    ) -> dict[Iou, Values]:
+    ) -> dict[Iou, Measured]:
         """Return the figures that the rules' own package finds."""
 
 
@@ -137,15 +136,13 @@ class LvisScorer(ResultsScorer):
     protocols = (LVIS,)
     reference = "lvis"
 
-    def _reference_values(
+    def _by_reference(
         self, results: Results, ious: Sequence[Iou], protocol: Protocol
-    ) -> dict[Iou, Values]:
+    ) -> dict[Iou, Measured]:
         entries = read_entries(results.path, self.truth, ious=ious)
         return {
             # A copy, since the package adds to the entries.
-            iou: named_figures(
-                self._reference.score([*map(dict, entries)], iou=iou, protocol=protocol)
-            )
+            iou: self._reference.score([*map(dict, entries)], iou=iou, protocol=protocol)
             for iou in ious
         }
 
@@ -161,9 +158,9 @@ class CocoScorer(ResultsScorer):
     protocols = (COCO,)
     reference = "pycocotools"
 
-    def _reference_values(
+    def _by_reference(
         self, results: Results, ious: Sequence[Iou], protocol: Protocol
-    ) -> dict[Iou, Values]:
+    ) -> dict[Iou, Measured]:
         entries = package_detections(self.truth, results)
         return {iou: self._reference.score([*map(dict, entries)], iou=iou) for iou in ious}
 

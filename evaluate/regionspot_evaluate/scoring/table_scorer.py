@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.scoring.plan import plan_scoring
+from regionspot_core.scoring.training_groups import TrainingGroups, group_precision
 from regionspot_evaluate.scoring.figures import Iou, Package, Protocol, Score
 from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
 
@@ -34,6 +35,8 @@ class TableScorer:
         ious: Sequence[Iou] | None = None,
         package: Package = "fast",
     ) -> None:
+        classes = sorted(zip(table.classes.ids, table.classes.names, strict=True))
+        self._names = [name for _, name in classes]
         self.plan = plan_scoring(table.obstacles, what=table.path, protocols=protocols, ious=ious)
         of_entry: dict[int, list[Protocol]] = defaultdict(list)  # one scorer may have several
         for name in self.plan.protocols:
@@ -59,3 +62,24 @@ class TableScorer:
         for scorer, protocols in self._scorers:
             scores |= scorer.score_all(detections, ious=self.plan.ious, protocols=protocols)
         return {name: scores[name] for name in self.plan.protocols}
+
+    def groups(
+        self, scores: dict[Protocol, dict[Iou, Score]], counts: Mapping[str, int] | None
+    ) -> dict[Protocol, dict[Iou, TrainingGroups]]:
+        """Return average precision by how often a head saw the classes in its training.
+
+        Args:
+            scores: Scores of :meth:`score`.
+            counts: Training regions by class name. None, and then there are no groups: the head
+                does not say.
+        """
+        if counts is None:
+            return {}
+        return {
+            protocol: {
+                iou: group_precision(self._names, score.class_ap_K, counts)
+                for iou, score in of_ious.items()
+                if score.class_ap_K is not None
+            }
+            for protocol, of_ious in scores.items()
+        }

@@ -217,7 +217,7 @@ class _Tally:
         predicted, true = np.concatenate(self._predicted), np.concatenate(self._true)
         measured: dict[str, Any] = {}
         if self._precision is not None:
-            precision = self._precision.figures()
+            precision = self._precision.figures().values
             measured = {ours: precision.get(theirs) for ours, theirs in PRECISION.items()}
         return replace(accuracy(step, predicted, true, self._frequencies), **measured)
 
