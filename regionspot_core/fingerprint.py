@@ -48,6 +48,11 @@ def require_equal(expected: Fingerprint, actual: Fingerprint, *, what: str, advi
         raise FingerprintError(f"{what}: {'; '.join(fields)}. {advice}")
 
 
+def is_labelled(fingerprint: Fingerprint) -> bool:
+    """Return whether a store's regions have classes: those from proposals have none."""
+    return fingerprint.get("dataset", {}).get("labelled", True) is not False
+
+
 def _flatten(value: Fingerprint, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
         if isinstance(item, dict):

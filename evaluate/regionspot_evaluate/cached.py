@@ -61,6 +61,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     if config.out is not None:
         _require_place(config.out, names)
     cache = FeatureCache(config.cache)
+    cache.require_labels("score by")
     if not cache.region_counts.any():
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)

@@ -1,4 +1,4 @@
-"""`regionspot extract`: weights, check, text, plan, run, info, verify, export, import, merge."""
+"""`regionspot extract`: every command, from weights to merge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from regionspot_core.support.commands import Commands
 from regionspot_core.support.options import takes
 from regionspot_extract.commands.arguments import AsJson, Store
 from regionspot_extract.commands.exchange import export, import_, merge
-from regionspot_extract.config import CheckConfig, ExtractConfig, TextBankConfig, WeightRequest
+from regionspot_extract.config import (
+    CheckConfig,
+    ExtractConfig,
+    ProposalsConfig,
+    TextBankConfig,
+    WeightRequest,
+)
 
 app = Commands("Run the frozen models over the images once and keep their tokens.")
 
@@ -53,6 +59,29 @@ def check(as_json: AsJson = False, *, values: dict[str, Any]) -> None:
     from regionspot_extract.commands.print_check import print_check
 
     print_check(config, check_dataset(config), as_json=as_json)
+
+
+@app.add
+@takes(
+    ProposalsConfig,
+    without=tuple(f"backbones.{name}" for name in ("clip", "clip_pretrained", "clip_input",
+                                                   "compile")),
+)  # fmt: skip
+def propose(values: dict[str, Any]) -> None:
+    """Have SAM find regions by itself, into a file that `extract run --proposals` takes.
+
+    Interrupted, the same command goes on where it stopped. The exit code is 1
+    if an image could not be read.
+    """
+    config = ProposalsConfig.parse(values, source="regionspot extract propose")
+
+    from regionspot_extract.commands.printing import print_proposals
+    from regionspot_extract.propose import write_proposals
+
+    report = write_proposals(config)
+    print_proposals(config.out, report)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 @app.add
@@ -156,7 +185,9 @@ def verify(
     """
     from regionspot_core.errors import InputError
 
-    missing = [f"--{name}" for name in ("images", "annotations") if name not in values]
+    missing = [] if "images" in values else ["--images"]
+    if not {"annotations", "proposals"} & values.keys():
+        missing.append("--annotations (or --proposals)")
     if repair and missing:
         raise InputError(
             f"--repair needs {' and '.join(missing)} as well, and the other options that the "

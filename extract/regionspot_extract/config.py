@@ -14,11 +14,17 @@ from pydantic import (
     model_validator,
 )
 
-from regionspot_core.backbones.config import BackboneConfig, check_before_torch
+from regionspot_core.backbones.config import BackboneConfig, ProposeConfig, check_before_torch
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
-from regionspot_core.datasets.settings import Annotations, Names, Strict, VocabularyFile
+from regionspot_core.datasets.settings import (
+    Annotations,
+    Names,
+    OptionalAnnotations,
+    Strict,
+    VocabularyFile,
+)
 from regionspot_core.distributed.ray_cluster import (
     RAY,
     RayOptions,
@@ -49,7 +55,10 @@ class ExtractConfig(Config):
     images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
     """Folder that the annotations' file names start from, or a zip or tar of it; several as
     `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
-    annotations: Annotations
+    annotations: OptionalAnnotations = None
+    proposals: Annotated[Path | None, Flag(metavar="FILE", check=existing_file)] = None
+    """Instead of annotations: boxes of `extract propose` or of a detector, as regions without
+    classes. COCO results, or {image_id: {boxes, scores}} with xyxy boxes."""
     out: Annotated[Location, Flag(metavar="STORE")]
     """The store: a folder, or a URL such as `s3://bucket/path` or `gs://bucket/path`."""
     bank: Annotated[
@@ -101,6 +110,16 @@ class ExtractConfig(Config):
         checked: Self = check_before_torch(values, handler)
         return checked
 
+    @model_validator(mode="after")
+    def _has_regions(self) -> Self:
+        if (self.annotations is None) == (self.proposals is None):
+            raise ValueError(
+                "expected either --annotations, or --proposals for regions without classes, got "
+                f"{'neither' if self.annotations is None else 'both'}; `regionspot extract "
+                "propose` finds regions where there are none"
+            )
+        return self
+
     @field_validator("engine")
     @classmethod
     def _models_fit(cls, engine: str, info: ValidationInfo) -> str:
@@ -144,6 +163,31 @@ class CheckConfig(Config):
     strict: Strict = False
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Largest image that a run would read, in pixels."""
+
+
+class ProposalsConfig(Config):
+    """Regions that SAM finds by itself in images: images in, one file of proposals out."""
+
+    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
+    """Folder of images, or a zip or tar of them; several as for `extract run`."""
+    out: Annotated[Path, Flag(metavar="FILE.json")]
+    """The file to write: COCO results without classes, with SAM's masks and predicted IoU."""
+    propose: ProposeConfig = ProposeConfig()
+    backbones: BackboneConfig = BackboneConfig()
+    batch_images: Annotated[int, Flag(name="--batch")] = Field(
+        default=8, ge=1, le=MOST_BATCH_IMAGES
+    )
+    """Images that SAM encodes together; an interrupted run loses one batch at most."""
+    workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
+    """Threads that decode and resize images."""
+    max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    """Largest image that is read, in pixels: a small file may stand for gigabytes."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        checked: Self = check_before_torch(values, handler)
+        return checked
 
 
 class TextBankConfig(Config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -17,6 +17,7 @@ from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.unlabelled import read_unlabelled
 from regionspot_core.datasets.usable import require_usable
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.sources import ImageSource, open_images
@@ -64,7 +65,7 @@ def prepare(
     for device_name in config.devices:
         require_device(device_name)
     images = open_images(config.images)
-    annotations = read_annotations(config.annotations, images=images)
+    annotations = _read_regions(config, images)
     require_usable(annotations, images, strict=config.strict)
     backbones = backbones or load_backbones(config.backbones)
     keep = config.keep
@@ -91,6 +92,17 @@ def prepare(
     return Extraction(
         config, images, annotations, backbones, pictures, encoder, plan, device, clock, seconds
     )
+
+
+def _read_regions(config: ExtractConfig, images: ImageSource) -> AnnotationSet:
+    """Read the annotations; or the proposals, with the classes of the bank that is given."""
+    if config.annotations is not None:
+        return read_annotations(config.annotations, images=images)
+    assert config.proposals is not None
+    regions = read_unlabelled(config.proposals, images)
+    if config.bank is None:
+        return regions
+    return replace(regions, vocabulary=ClassBank.load(config.bank).vocabulary)
 
 
 class Ingredients(TypedDict):

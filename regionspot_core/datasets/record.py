@@ -36,7 +36,7 @@ class AnnotationSet:
     box: NDArray[np.float32]
     """(R, 4): xyxy, original pixels, clipped to the image."""
     class_index: NDArray[np.int32]
-    """(R,): position in the vocabulary."""
+    """(R,): position in the vocabulary; -1 where there are no labels."""
     annotation_id: NDArray[np.int64]
     """(R,)"""
     dropped: dict[str, int]
@@ -48,6 +48,9 @@ class AnnotationSet:
     """LVIS: the classes that are known to be absent from an image; None where no image says."""
     not_exhaustive: ClassLists | None = None
     """LVIS: the classes of which an image may show more than are annotated; None likewise."""
+
+    labelled: bool = True
+    """Whether regions have classes; without, every ``class_index`` is -1."""
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -62,8 +65,9 @@ class AnnotationSet:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what tells this annotation file from another, as plain values."""
-        return {
+        facts = {
             "annotations_sha256": self.sha256,
             "images": len(self),
             "regions": len(self.box),
         }
+        return facts if self.labelled else facts | {"labelled": False}

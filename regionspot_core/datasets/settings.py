@@ -10,6 +10,9 @@ from pydantic import Field
 from regionspot_core.support.arguments import existing_path
 from regionspot_core.support.options import Flag
 
+_FORMATS = (
+    "COCO, LVIS, Objects365 or V3Det (JSON), CSV of boxes, Pascal VOC, YOLO, OpenImages or ODinW."
+)
 Names = Annotated[
     str | None,
     Flag(metavar="A,B,C"),
@@ -23,10 +26,12 @@ VocabularyFile = Annotated[
 Annotations = Annotated[
     Path,
     Flag(metavar="FILE|DIR", check=existing_path),
-    Field(
-        description="COCO, LVIS, Objects365 or V3Det (JSON), CSV of boxes, Pascal VOC, YOLO, "
-        "OpenImages or ODinW."
-    ),
+    Field(description=_FORMATS),
+]
+OptionalAnnotations = Annotated[
+    Path | None,
+    Flag(metavar="FILE|DIR", check=existing_path),
+    Field(description=_FORMATS),
 ]
 Strict = Annotated[
     bool,

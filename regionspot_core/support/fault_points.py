@@ -11,6 +11,7 @@ happens unless a test has given a function by :func:`at_points`.
 | train step | a head takes a step | the step |
 | sweep step | the heads of a sweep take a step | the batch |
 | recognise batch | the frozen models encode a batch of an evaluation | how many images |
+| proposed batch | after a batch's regions are added to the unfinished proposals | how many images |
 | record batch | a batch's results are added to the evaluation's journal | the batch |
 """
 

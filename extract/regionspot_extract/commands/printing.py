@@ -14,6 +14,7 @@ from regionspot_core.cache.layout.schema import FLIPPED, stored_bytes
 from regionspot_core.cache.maintenance.damage import HitImage
 from regionspot_core.cache.maintenance.verify import Verification
 from regionspot_core.cache.storage.markers import FailedImage
+from regionspot_core.fingerprint import is_labelled
 from regionspot_core.support.tables import (
     counted,
     facts_table,
@@ -29,12 +30,14 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.maintenance.merge import MergeReport
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
+    from regionspot_extract.propose import ProposalsReport
     from regionspot_extract.run import ExtractionReport
     from regionspot_extract.stores.exchange import ExportReport
     from regionspot_extract.stores.repair import Repair
     from regionspot_extract.text import TextReport
     from regionspot_extract.weights import WeightFile, WeightRequest
 
+UNLABELLED = "none: regions without labels, from proposals"
 FAILURES_SHOWN = 5
 DAMAGES_SHOWN = 20
 IMAGES_SHOWN = 4
@@ -49,7 +52,7 @@ def print_plan(extraction: Extraction, forecast: Forecast | None) -> None:
         "images": f"{plan.image_count:,}",
         "parts": f"{plan.part_count:,}, {counted(plan.part_images, 'image')} each",
         "regions": f"{len(annotations.box):,}",
-        "classes": f"{len(annotations.vocabulary):,}",
+        "classes": f"{len(annotations.vocabulary):,}" if annotations.labelled else UNLABELLED,
     }
     left_out = _left_out(annotations.dropped)
     if left_out:
@@ -115,6 +118,19 @@ def print_report(store: str, report: ExtractionReport) -> None:
         show(f"{which} left out before this run; --retry-failed tries again")
 
 
+def print_proposals(path: Path, report: ProposalsReport) -> None:
+    """Print what a file of proposals holds."""
+    resumed = f", {report.resumed:,} already there" if report.resumed else ""
+    regions, images = counted(report.regions, "region"), counted(report.images, "image")
+    show(f"{path}: {regions} in {images}{resumed}")
+    if report.failed:
+        show(f"{counted(len(report.failed), 'image')} could not be read and left out:")
+        for failure in report.failed[:FAILURES_SHOWN]:
+            show(f"  {failure}")
+        if len(report.failed) > FAILURES_SHOWN:
+            show("  …")
+
+
 def print_bank(path: Path, report: TextReport) -> None:
     """Print what a class bank holds."""
     bank, text = report.bank, report.bank.text
@@ -142,7 +158,7 @@ def print_info(info: StoreInfo, *, as_json: bool) -> None:
         "part": counted(info.part_images, "image"),
         "images": f"{info.images_written:,} of {info.images:,}",
         "regions": f"{info.regions_written:,} of {info.regions:,}",
-        "classes": f"{info.classes:,}",
+        "classes": f"{info.classes:,}" if is_labelled(info.fingerprint) else UNLABELLED,
         **_shapes(info.shape, info.keep),
         "disk": f"{format_bytes(info.disk_bytes)} in {counted(info.files, 'file')}",
         "SAM": _model(backbones["region_encoder"]),

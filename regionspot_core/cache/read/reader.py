@@ -19,7 +19,7 @@ from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.storage.store import open_store
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
-from regionspot_core.errors import InputError
+from regionspot_core.errors import CacheError, InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.text.class_bank import ClassBank
 
@@ -60,6 +60,22 @@ class FeatureCache:
     def fingerprint(self) -> Fingerprint:
         """Origin of the (first) store: models, weights, annotations."""
         return self.stores[0].fingerprint
+
+    def require_labels(self, use: str) -> None:
+        """Refuse stores whose regions have no classes.
+
+        Args:
+            use: What the labels are needed for: ``learn from``.
+
+        Raises:
+            CacheError: If a store was extracted without annotations.
+        """
+        for store in self.stores:
+            if not store.labelled:
+                raise CacheError(
+                    f"{store.store}: its regions have no labels to {use}, as it was extracted from "
+                    f"--proposals; extract with --annotations instead"
+                )
 
     @property
     def plan(self) -> CachePlan:

@@ -45,7 +45,7 @@ from regionspot_core.cache.storage.store import FolderStore, Store
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheDamagedError
-from regionspot_core.fingerprint import Fingerprint
+from regionspot_core.fingerprint import Fingerprint, is_labelled
 from regionspot_core.imaging.boxes import mirror
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.error_text import first_line
@@ -82,6 +82,11 @@ class StoreReader:
 
     def __len__(self) -> int:
         return len(self._positions)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its regions have classes; without, they were extracted from proposals."""
+        return is_labelled(self.fingerprint)
 
     @property
     def image_ids(self) -> NDArray[np.int64]:

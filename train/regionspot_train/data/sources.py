@@ -103,6 +103,7 @@ def require_labels(sources: Sequence[Source], loss: LossConfig) -> None:
 
 def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
     cache = FeatureCache(store)
+    cache.require_labels("learn from")
     images = np.flatnonzero(cache.region_counts > 0)
     if not len(images):
         what = "it holds no image" if not len(cache) else "no image has a region"

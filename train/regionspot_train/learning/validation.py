@@ -108,6 +108,7 @@ class ValidationSet:
     ) -> None:
         self.config = config
         self._cache = FeatureCache(store)
+        self._cache.require_labels("validate on")
         require_equal(
             backbones,
             self._cache.fingerprint["backbones"],
