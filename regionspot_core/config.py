@@ -88,7 +88,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MOST_TOML_BYTES + 1)
         if len(content) > MOST_TOML_BYTES:
             raise ConfigError(f"{path}: expected a TOML file of at most {MOST_TOML_BYTES:,} bytes")
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
         if _ENDLESS_KEY.search(text):
             raise ConfigError(f"{path}: expected keys of at most {MOST_KEY_PARTS} parts, got more")
         return tomllib.loads(text)

@@ -150,7 +150,7 @@ def _look_at_size(
     if annotated not in (None, header.size):
         is_turned = annotated == header.turned()
         (findings.turned if is_turned else findings.other_size).append(name)
-    elif header.orientation != 1 and (annotated is None or header.turned() == annotated):
+    elif header.is_ambiguous(annotated):
         findings.not_turned.append(name)
 
 

@@ -70,6 +70,7 @@ def do_parts(
     for index in worker.alone if worker else ():
         attempt([part for part in parts if part.index == index])
     retry_held(parts, attempt, what=None if worker else "extract")
+    extraction.pictures.say_ambiguous()
     return done
 
 

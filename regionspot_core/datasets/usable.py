@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
 from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.imaging.sources import ImageSource
-from regionspot_core.support.progress import say_once
+from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
 
 SHOWN = 3
@@ -41,7 +41,7 @@ def require_usable(annotations: AnnotationSet, images: ImageSource, *, strict: b
     )
     if strict:
         raise InputError(f"{found}; leave out --strict to go on with the others")
-    say_once(f"{found}; going on with the others")
+    say(f"{found}; going on with the others")
 
 
 def require_regions(annotations: AnnotationSet) -> None:

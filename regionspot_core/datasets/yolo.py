@@ -68,7 +68,7 @@ def read_yolo(
     data = _DataFile.read(path)
     source = images or open_images(data.folder)
     builder, digest = AnnotationBuilder(path, masks=masks), hashlib.sha256()
-    builder.note_no_federation("YOLO's text files")
+    builder.note_no_federation("YOLO's format")
     digest.update("\n".join(data.names.values()).encode())
     names = _image_names(path, data, source)
     for number, name in enumerate(names, 1):

@@ -46,6 +46,18 @@ class ImageHeader(NamedTuple):
         """Return height, width of the picture as viewers show it."""
         return self.size[::-1] if self.orientation >= 5 else self.size
 
+    def is_ambiguous(self, annotated: Size | None) -> bool:
+        """Return whether an annotated size fits the picture both as stored and as viewers show it.
+
+        Then nobody can tell which of them was annotated. None, no size, fits both.
+        """
+        fits_both = self.size == annotated == self.turned()
+        return self.orientation != 1 and (annotated is None or fits_both)
+
+
+OnHeader = Callable[[ImageHeader], None]
+"""Function that is told of an image's header."""
+
 
 def read_header(image: Image.Image) -> ImageHeader:
     """Return the header of an image that is open."""
@@ -64,7 +76,12 @@ def read_image(path: Path, *, size: Size | None = None, max_pixels: int = MAX_PI
 
 
 def decode_image(
-    open_file: OpenFile, place: Path, *, size: Size | None = None, max_pixels: int = MAX_PIXELS
+    open_file: OpenFile,
+    place: Path,
+    *,
+    size: Size | None = None,
+    max_pixels: int = MAX_PIXELS,
+    on_header: OnHeader | None = None,
 ) -> RGBImage:
     """Decode an image file to uint8 (H, W, 3) RGB.
 
@@ -78,6 +95,7 @@ def decode_image(
         place: Where it is, for messages, which begin with it.
         size: Annotated height and width.
         max_pixels: The largest number of pixels.
+        on_header: Told of the header of an image that is decoded.
 
     Raises:
         ImageError: The file is missing, truncated, no regular file, not an image of 8 or 16 bits,
@@ -93,8 +111,11 @@ def decode_image(
             )
         file.load()
         image = _to_rgb(file)
-        if (image.height, image.width) != size:
-            turn = _TURNS.get(_orientation(file))
+        header = ImageHeader((file.height, file.width), _orientation(file))
+        if on_header is not None:
+            on_header(header)
+        if header.size != size:
+            turn = _TURNS.get(header.orientation)
             image = image if turn is None else image.transpose(turn)
         if size not in (None, (image.height, image.width)):
             raise _other_size((image.height, image.width), size)

@@ -127,7 +127,7 @@ def json_object(
         RegionSpotError: ``error``, which names ``source``, if it is not such an object.
     """
     try:
-        values = json.loads(content.decode("utf-8"))
+        values = json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise error(f"{source}: cannot be read as JSON (nested too deep)") from None
     except ValueError as problem:

@@ -34,7 +34,7 @@ def load(tmp_path: Path, toml: str | None, *overrides: str) -> Run:
 
 
 def test_defaults_file_and_overrides_in_that_order(tmp_path: Path) -> None:
-    toml = 'out = "a"\nsteps = 20\n[rate]\nlr = 0.5\nmilestones = [3, 4]\n'
+    toml = '\ufeffout = "a"\nsteps = 20\n[rate]\nlr = 0.5\nmilestones = [3, 4]\n'
     run = load(tmp_path, toml, "rate.lr=0.25", "kind=softmax", "rate.lr = 0.125")
     assert run == Run(
         out=Path("a"), steps=20, kind="softmax", rate=Rate(lr=0.125, milestones=(3, 4))

@@ -12,6 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from regionspot.cli import app
+from regionspot_core.backbones.loading import Backbones
+from regionspot_extract.config import ExtractConfig
+from regionspot_extract.run import run_extraction
 
 SIZES = {"a": (40, 30), "b": (30, 40), "c": (60, 60), "huge": (200, 100), "flag": (40, 30)}
 FLAGS = {"b": 6, "c": 6, "flag": 3}
@@ -110,6 +113,20 @@ def test_what_a_run_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> No
     assert "1 of 7 images is missing (gone.jpg)" in str(result.exception)
     (tmp_path / "a.csv").write_text("file,x1\n")
     assert "expected a header with file" in str(check(tmp_path, file="a.csv").exception)
+
+
+def test_a_run_says_which_orientations_nothing_confirms(
+    dataset: Path, tmp_path: Path, backbones: Backbones, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ExtractConfig(
+        images=dataset, annotations=dataset / "coco.json", out=tmp_path / "store.zarr"
+    )
+    report = run_extraction(config, backbones=backbones)
+    assert {each.file for each in report.failed} == {"a.jpg", "broken.jpg", "gone.jpg"}
+    said = capsys.readouterr().err
+    assert "1 of 7 images is missing (gone.jpg); going on with the others" in said
+    assert "2 images with an EXIF orientation that the annotated size does not tell of" in said
+    assert "(c.jpg, flag.jpg): pixels were taken as stored" in said
 
 
 def test_no_model_library_is_loaded(dataset: Path) -> None:

@@ -35,7 +35,7 @@ def _contents(report: DatasetReport) -> dict[str, str]:
         "regions": f"{report.regions:,}",
         "masks": f"{report.masks:,}" if report.masks else "none",
         "classes": f"{report.classes:,}" + (f", {unused:,} without regions" if unused else ""),
-        "largest": ", ".join(f"{each.file} ({each.width:,} × {each.height:,})" for each in largest),
+        "largest": "\n".join(f"{each.width:,} × {each.height:,}: {each.file}" for each in largest),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.cache.storage.markers import FailedImage
-from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
+from regionspot_core.datasets.usable import examples_of
 from regionspot_core.errors import ImageError
+from regionspot_core.imaging.images import ImageHeader
 from regionspot_core.imaging.sources import ImageSource
+from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.prefetch import map_ahead
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted
 from regionspot_core.support.terminal import printable
 from regionspot_extract.encoding.stages import READ, Clock, no_clock
 from regionspot_extract.encoding.transfer import DeviceTransfer
@@ -57,6 +63,16 @@ class PictureReader:
         self._max_pixels = max_pixels
         self._transfer = transfer
         self._clock = clock
+        self._ambiguous: list[str] = []
+
+    def say_ambiguous(self) -> None:
+        """Say how many of the images that were read have an orientation that nothing confirms."""
+        if self._ambiguous:
+            say(
+                f"{counted(len(self._ambiguous), 'image')} with an EXIF orientation that the "
+                f"annotated size does not tell of ({examples_of(sorted(self._ambiguous))}): pixels "
+                f"were taken as stored; extract check --pictures shows whether boxes fit"
+            )
 
     def read(
         self,
@@ -92,7 +108,12 @@ class PictureReader:
             if planned_bytes is not None:
                 self._require_bytes(name, int(planned_bytes[position]))
             size = self._annotations.size(position)
-            image = self._images.read(name, size=size, max_pixels=self._max_pixels)
+            image = self._images.read(
+                name,
+                size=size,
+                max_pixels=self._max_pixels,
+                on_header=partial(self._note_orientation, name, size),
+            )
         except ImageError as error:
             # The folder may move between a run and its resumption: keep it out of the store.
             reason = str(error).replace(f"{self._images.place(name)}: ", "", 1)
@@ -101,6 +122,12 @@ class PictureReader:
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
         return Picture(position, tuple(self._transfer.pin(view) for view in views))
+
+    def _note_orientation(self, name: str, size: Size, header: ImageHeader) -> None:
+        # Where sizes were taken from the images, they tell nothing of how these were annotated.
+        has_size = NOT_READABLE not in self._annotations.dropped
+        if header.is_ambiguous(size if has_size else None):
+            self._ambiguous.append(name)
 
     def _require_bytes(self, name: str, planned: int) -> None:
         now = self._images.file_bytes(name)

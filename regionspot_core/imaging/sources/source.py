@@ -9,7 +9,13 @@ from posixpath import splitext
 from typing import BinaryIO
 
 from regionspot_core.errors import InputError
-from regionspot_core.imaging.images import ImageHeader, decode_image, opened_image, read_header
+from regionspot_core.imaging.images import (
+    ImageHeader,
+    OnHeader,
+    decode_image,
+    opened_image,
+    read_header,
+)
 from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
 
@@ -67,7 +73,12 @@ class ImageSource(ABC):
         """
 
     def read(
-        self, name: str, *, size: Size | None = None, max_pixels: int = MAX_PIXELS
+        self,
+        name: str,
+        *,
+        size: Size | None = None,
+        max_pixels: int = MAX_PIXELS,
+        on_header: OnHeader | None = None,
     ) -> RGBImage:
         """Decode an image to uint8 (H, W, 3) RGB, as ``decode_image`` of `imaging/images.py` does.
 
@@ -81,6 +92,7 @@ class ImageSource(ABC):
             self.place(name),
             size=size,
             max_pixels=max_pixels,
+            on_header=on_header,
         )
 
     def size(self, name: str) -> Size:

@@ -36,7 +36,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
     with ExitStack() as stack:
         files = [stack.enter_context(DetectionsFile(run.results)) for run in runs]
         masks = images is not None or any(file.has_masks() for file in files)
-        table = _table(config, runs[0], masks=masks)
+        table = _table(config, runs[0], images, masks=masks)
         truth, annotations = table.truth(federated=True), table.regions()
         if not len(annotations.box):
             raise AnnotationError(f"{table.path}: expected annotated boxes to measure on, got none")
@@ -88,30 +88,35 @@ def _images(config: ReportConfig, run: Run) -> ImageSource | None:
     return next((open_images(place) for place in places if holds_images(place)), None)
 
 
-def _table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
+def _table(
+    config: ReportConfig, run: Run, images: ImageSource | None, *, masks: bool
+) -> AnnotationTable:
     """Read the annotations of the images that the run was scored on."""
-    table = _whole_table(config, run, masks=masks)
+    table = _whole_table(config, run, images, masks=masks)
     scored = run.record.scored_images
     return table if scored is None else table.only(np.isin(table.image_id, scored))
 
 
-def _whole_table(config: ReportConfig, run: Run, *, masks: bool) -> AnnotationTable:
+def _whole_table(
+    config: ReportConfig, run: Run, images: ImageSource | None, *, masks: bool
+) -> AnnotationTable:
     """Read the annotations that are given, or the file that the run was scored on.
 
     A file that has their name and another SHA-256 is refused.
     """
     if config.annotations is not None:
-        return read_table(config.annotations, masks=masks)
+        return read_table(config.annotations, images=images, masks=masks)
     places = run.recorded_places("annotations")
     if not places:
         raise InputError(
             f"{run.path}: it does not say which annotations it was scored on; give --annotations"
         )
-    files = [path for path in places if path.is_file()]
+    files = [path for path in places if path.exists()]
     expected = run.record.annotations
     if len(files) > 1 and expected is not None:
-        files = [path for path in files if file_sha256(path) == expected] or files[:1]
-    table = read_table(files[0], masks=masks) if files else None
+        same = (path for path in files if path.is_file() and file_sha256(path) == expected)
+        files = [*same, *files][:1]
+    table = read_table(files[0], images=images, masks=masks) if files else None
     if table is not None and expected in (None, table.sha256):
         return table
     problem = (
