@@ -7,10 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
-def measure(name: str, command: Sequence[str]) -> None:
-    """Print a command's wall time and peak memory, as the system counts them.
+class Measured(NamedTuple):
+    """Cost of one process."""
+
+    seconds: float
+    """Wall time."""
+    processor_seconds: float
+    bytes: int
+    """Peak of resident memory."""
+
+
+def measure(name: str, command: Sequence[str]) -> Measured:
+    """Print and return a command's time and peak memory, as the system counts them.
 
     The system counts a child's peak from before it becomes the command, so what calls this should
     itself be small.
@@ -21,5 +32,11 @@ def measure(name: str, command: Sequence[str]) -> None:
     if status:
         raise SystemExit(f"{name}: exit code {os.waitstatus_to_exitcode(status)}")
     # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    mebibytes = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    print(f"== {name}: {time.perf_counter() - began:.1f} s, {mebibytes:,.0f} MiB peak", flush=True)
+    peak = usage.ru_maxrss * (1024 if sys.platform == "linux" else 1)
+    measured = Measured(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, peak)
+    print(
+        f"== {name}: {measured.seconds:.1f} s ({measured.processor_seconds:.1f} of processor), "
+        f"{peak / 1024**2:,.0f} MiB peak",
+        flush=True,
+    )
+    return measured

@@ -1,5 +1,6 @@
 """The whole demo at tiny scale: the three stages, live against cached, and what they write."""
 
+import gzip
 import json
 from collections.abc import Callable
 from itertools import product
@@ -97,7 +98,7 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
 
 
 def test_detections_are_lvis_results(demo: Path) -> None:
-    entries = json.loads((demo / "results" / "detections.json").read_text())
+    entries = json.loads(gzip.decompress((demo / "results" / "detections.json.gz").read_bytes()))
     truth = LVIS(str(demo / "world" / "val.json"))
     assert {entry["image_id"] for entry in entries} == set(truth.get_img_ids())
     per_image = np.unique([entry["image_id"] for entry in entries], return_counts=True)[1]

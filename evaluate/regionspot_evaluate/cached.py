@@ -31,7 +31,12 @@ from regionspot_core.support.progress import progress_line
 from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.config import CachedConfig
-from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile, image_detections
+from regionspot_evaluate.folder.detections import (
+    DETECTIONS,
+    ResultsFile,
+    image_detections,
+    results_names,
+)
 from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RUN_RECORD
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
@@ -44,7 +49,7 @@ from regionspot_evaluate.scoring.table_scorer import TableScorer
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
 """Files of a store, or of a folder of `evaluate run`."""
-_OWN = (DETECTIONS, METRICS)
+_OWN = (*results_names(), METRICS)
 """Files that `evaluate cached` writes for each head."""
 
 

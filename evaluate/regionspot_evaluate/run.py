@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
+from pathlib import Path
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
@@ -21,7 +22,7 @@ from regionspot_core.support.tables import counted
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.detections import DETECTIONS, find_results
 from regionspot_evaluate.folder.folder import IMAGES, METRICS, RunFolder
 from regionspot_evaluate.folder.gather import ImageList, gather, read_image_list
 from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
@@ -35,6 +36,7 @@ from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
+from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
 from regionspot_evaluate.scoring.table_scorer import TableScorer
 
 
@@ -260,12 +262,16 @@ def _load_classifiers(evaluation: _Evaluation, backbones: Backbones | None) -> C
 def _score(evaluation: _Evaluation) -> dict[str, EvaluationReport]:
     """Score every head's files, and put its figures beside them."""
     config, folder, scorer = evaluation.config, evaluation.folder, evaluation.scorer
-    baselines = {name: scorer.score(folder.path / results_file(name)) for name in config.baselines}
+
+    def score(own: Path, name: str) -> dict[Protocol, dict[Iou, Score]]:
+        return scorer.score(find_results(own, name) or own / name)
+
+    baselines = {name: score(folder.path, results_file(name)) for name in config.baselines}
     reports = {}
     for name, head in zip(evaluation.names, config.heads, strict=True):
         own = folder.of_head(name)
         images = evaluation.image_list(name)
-        scores = scorer.score(own / DETECTIONS)
+        scores = score(own, DETECTIONS)
         reports[name] = EvaluationReport(
             head=Figures(
                 scores,

@@ -81,7 +81,7 @@ UNREACHABLE = {
 }
 """Right values of these start a cluster: they get wrong ones alone."""
 
-_FOUND = "{place}/out/detections.json"
+_FOUND = "{place}/out/detections.json.gz"
 _TRAIN = "{place}/world/train.json"
 GOOD: dict[str, list[str]] = {
     "demo": ["--quick", "--out", "out"],

@@ -171,8 +171,8 @@ def _bank(place: Place, folder: Path) -> list[str]:
 
 def _cached(place: Place, folder: Path, words: list[str]) -> list[str]:
     ended = place.forks.command(*words, cwd=folder)
-    whole = (place.folder / "out" / "detections.json").read_bytes()
-    found = folder / "out" / "detections.json"
+    whole = (place.folder / "out" / "detections.json.gz").read_bytes()
+    found = folder / "out" / "detections.json.gz"
     return _refused_or_equal(say(words), ended, found.exists() and found.read_bytes() == whole)
 
 
@@ -206,7 +206,7 @@ def _evaluated(place: Place, folder: Path, out: str) -> list[str]:
 
 
 def _results(found: Contents) -> Contents:
-    names = ("detections.json", "images.jsonl", "baseline_clip_pool.json", "metrics.json")
+    names = ("detections.json.gz", "images.jsonl", "baseline_clip_pool.json.gz", "metrics.json")
     return {name: found.get(name) for name in names}
 
 

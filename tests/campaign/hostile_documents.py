@@ -15,7 +15,7 @@ def annotations(rng: random.Random, place: Path, outside: str) -> Words:
     document["categories"] = document["categories"][:40]
     Path("bad.json").write_bytes(as_json(rng, mutated(rng, document, outside)))
     bad = ["--annotations", "bad.json"]
-    found = "{place}/out/detections.json"
+    found = "{place}/out/detections.json.gz"
     return rng.choice((
         ["extract", "plan", "--images", "{place}/world/train", *bad],
         ["extract", "text", "--vocabulary", "bad.json", "--templates", "simple", "--out", "out",
@@ -49,7 +49,7 @@ def openimages(rng: random.Random, place: Path, outside: str) -> Words:
 
 
 def results(rng: random.Random, place: Path, outside: str) -> Words:
-    write_json(rng, place / "out/detections.json", "bad.json", outside)
+    write_json(rng, place / "out/detections.json.gz", "bad.json", outside)
     annotations = ["--annotations", "{place}/world/train.json"]
     scorer = rng.choice((["--scorer", "fast"], ["--scorer", "reference"], ["--check"], []))
     return rng.choice((

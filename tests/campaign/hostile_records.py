@@ -123,11 +123,11 @@ def run_record(rng: random.Random, place: Path, outside: str) -> Words:
 def evaluation_record(rng: random.Random, place: Path, outside: str) -> Words:
     bad = copied(place, rng.choice(("results", "half-results")), "bad")
     names = sorted(
-        path.name for path in bad.glob("*.json") if path.name != "baseline_clip_pool.json"
+        path.name for path in bad.glob("*.json") if path.name != "baseline_clip_pool.json.gz"
     )
     name = rng.choice(names)
     write_json(rng, bad / name, f"bad/{name}", outside)
-    if rng.random() < 0.5 and (bad / "detections.json").exists():
+    if rng.random() < 0.5 and (bad / "detections.json.gz").exists():
         return ["evaluate", "report", "bad", "--out", "out.html", "--annotations",
                 "{place}/world/train.json", "--images", "{place}/world/train"]  # fmt: skip
     return [*EVALUATE, "--out", "bad"]

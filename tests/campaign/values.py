@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
@@ -153,8 +154,10 @@ def _text(value: Any) -> str:
 
 def write_json(rng: random.Random, good: Path, to: str, outside: str) -> None:
     """Write a good JSON file, mutated."""
-    document = json.loads(good.read_bytes())
-    Path(to).write_bytes(as_json(rng, mutated(rng, document, outside)))
+    packed = good.suffix == ".gz"
+    content = gzip.decompress(good.read_bytes()) if packed else good.read_bytes()
+    bad = as_json(rng, mutated(rng, json.loads(content), outside))
+    Path(to).write_bytes(gzip.compress(bad) if packed and rng.random() < 0.5 else bad)
 
 
 def copied(place: Path, name: str, to: str) -> Path:

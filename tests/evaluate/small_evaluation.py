@@ -1,5 +1,7 @@
 """A small evaluation: a world of a few images, one of them broken, and two heads."""
 
+import gzip
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from regionspot_evaluate.recognition.baselines.names import BASELINES, results_f
 IMAGES, BATCH = 11, 2
 BATCHES = 6
 BROKEN = 4
-FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+FILES = ("detections.json.gz", "metrics.json", "images.jsonl", "predictions.png")
 BASELINE_FILES = tuple(results_file(name) for name in BASELINES)
 QUICK_BASELINE = ("clip-pool",)
 QUICK_FILES = (*FILES, *map(results_file, QUICK_BASELINE))
@@ -51,6 +53,12 @@ def write_place(folder: Path, backbones: Backbones) -> Path:
     broken = sorted((folder / "world" / "val").iterdir())[BROKEN]
     broken.write_bytes(broken.read_bytes()[:100])
     return folder
+
+
+def results_in(path: Path) -> list[dict[str, Any]]:
+    """The entries of a packed results file."""
+    entries: list[dict[str, Any]] = json.loads(gzip.decompress(path.read_bytes()))
+    return entries
 
 
 def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_evaluation import results_in
 
 Regionspot = Callable[..., Any]
 
@@ -51,7 +52,7 @@ def test_boxes_alone_are_scored_by_coco_everywhere(
     assert metrics["plan"]["protocols"] == ["coco"]
     assert list(metrics["scores"]) == ["coco"]
     assert list(metrics["scores"]["coco"]) == ["bbox"]
-    assert "segmentation" in json.loads((out / "detections.json").read_text())[0]
+    assert "segmentation" in results_in(out / "detections.json.gz")[0]
 
     command("extract", "run", *data, *bank, "--out", store, "--device", "cpu")
     cached = ("evaluate", "cached", "--cache", store, *head, "--device", "cpu")

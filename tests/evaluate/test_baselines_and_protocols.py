@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rich.table import Table
-from small_evaluation import BASELINE_FILES, IMAGES, config
+from small_evaluation import BASELINE_FILES, IMAGES, config, results_in
 from stepping import numbers_at
 
 from regionspot_core.backbones.loading import Backbones
@@ -62,7 +62,7 @@ def test_a_finished_evaluation_is_scored_by_another_protocol(
     written = json.loads((out / "metrics.json").read_bytes())
     scorer = LvisScorer(place / "world" / "val.json")
     for figures, told, file in (
-        (report.head, written, "detections.json"),
+        (report.head, written, "detections.json.gz"),
         (report.baselines["clip-pool"], written["baselines"]["clip-pool"], BASELINE_FILES[2]),
     ):
         assert list(figures.scores) == ["lvis-fixed", "lvis"]
@@ -106,8 +106,8 @@ def test_baselines_answer_for_the_heads_own_regions(
         place / "first", backbones, ClassBank.load(place / "bank.h5"), device=torch.device("cpu")
     )
     by_image = {}
-    for name in ("detections.json", *BASELINE_FILES):
-        for entry in json.loads((out / name).read_bytes()):
+    for name in ("detections.json.gz", *BASELINE_FILES):
+        for entry in results_in(out / name):
             by_image.setdefault((name, entry["image_id"]), []).append(entry)
     for i in (0, 5):
         pixels = read_image(place / "world" / "val" / annotations.image_file[i])

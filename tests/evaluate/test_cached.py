@@ -211,7 +211,7 @@ def test_all_heads_score_one_read(
         out = tmp_path / name
         alone = run_cached_evaluation(config(place, name, batch_images=3, out=out))
         assert alone.heads[name] == both.heads[name]
-        for file in ("metrics.json", "detections.json"):
+        for file in ("metrics.json", "detections.json.gz"):
             written = (tmp_path / "both" / name / file).read_bytes()
             assert written == (out / file).read_bytes()
     metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
@@ -304,7 +304,7 @@ def test_no_backbone_is_needed(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "images.jsonl", "zarr.json", "detections.json", "metrics.json"]
+    "name", ["run.json", "images.jsonl", "zarr.json", "detections.json.gz", "metrics.json"]
 )
 def test_a_folder_of_something_else_is_left_alone(place: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
@@ -356,10 +356,10 @@ def test_groups_by_regions_in_training(
 
 def test_several_heads_leave_others_files(place: Path, tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
-    (tmp_path / "second" / "detections.json").write_text("mine")
+    (tmp_path / "second" / "detections.json.gz").write_text("mine")
     with pytest.raises(InputError, match=r"this one has second/detections\.json"):
         run_cached_evaluation(config(place, "first", "second", out=tmp_path))
-    assert (tmp_path / "second" / "detections.json").read_text() == "mine"
+    assert (tmp_path / "second" / "detections.json.gz").read_text() == "mine"
 
 
 def test_without_lists_of_absent_classes_it_is_not_lvis(

@@ -1,6 +1,5 @@
 """Detections: the best pairs against a plain sort, and a results file that is whole or absent."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from small_evaluation import results_in
 
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.scoring.lvis import best_pairs
@@ -96,12 +96,12 @@ def test_no_proposals_no_detections() -> None:
     ],
 )
 def test_the_file_is_json_of_all_entries(batches: list[list[dict]], tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "results.json.gz"
     with ResultsFile.written(path) as results:
         for batch in batches:
             results.add(batch)
             assert not path.exists()
-    assert json.loads(path.read_text(encoding="utf-8")) == [e for batch in batches for e in batch]
+    assert results_in(path) == [e for batch in batches for e in batch]
     assert results.count == sum(map(len, batches))
     assert list(tmp_path.iterdir()) == [path]
 
@@ -114,7 +114,7 @@ def add_and_stop(path: Path) -> None:
 
 @pytest.mark.parametrize("before", [None, "[]\n"])
 def test_after_an_error_no_file_takes_the_name(before: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "results.json.gz"
     if before is not None:
         path.write_text(before)
     with pytest.raises(KeyboardInterrupt):
@@ -123,19 +123,19 @@ def test_after_an_error_no_file_takes_the_name(before: str | None, tmp_path: Pat
 
 
 def test_the_next_run_starts_afresh(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "results.json.gz"
     with pytest.raises(KeyboardInterrupt):
         add_and_stop(path)
     with ResultsFile.written(path) as results:
         results.add([{"new": 1}])
-    assert json.loads(path.read_text()) == [{"new": 1}]
+    assert results_in(path) == [{"new": 1}]
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_figures_json_cannot_say_are_refused(figure: float, tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "results.json.gz"
     with (
-        pytest.raises(ValueError, match="not JSON compliant"),
+        pytest.raises(ValueError, match="not finite"),
         ResultsFile.written(path) as results,
     ):
         results.add([{"score": figure}])

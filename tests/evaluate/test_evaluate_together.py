@@ -26,7 +26,7 @@ from regionspot_evaluate.shares import evaluate_together
 
 pytestmark = pytest.mark.slow
 
-FILES = ("detections.json", "metrics.json", "images.jsonl", "predictions.png")
+FILES = ("detections.json.gz", "metrics.json", "images.jsonl", "predictions.png")
 
 
 def arguments(out: Path) -> list[str]:
@@ -57,7 +57,9 @@ def test_torchrun(place: Path, evaluated: tuple[Path, EvaluationReport], tmp_pat
     done = torchrun(place, *arguments(tmp_path / "out"))
     assert done.returncode == 1, done.stderr  # the first tells that an image cannot be read
     assert done.stdout.count("1 image could not be read") == 1
-    assert_same(tmp_path / "out", evaluated[0], "detections.json", "metrics.json", "images.jsonl")
+    assert_same(
+        tmp_path / "out", evaluated[0], "detections.json.gz", "metrics.json", "images.jsonl"
+    )
 
 
 def test_a_share_of_a_share_is_refused(

@@ -1,13 +1,12 @@
 """A full disk ends an evaluation with one sentence; with room the same command goes on."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bad_disk import Done, Step, can_mount, run_steps
 from lvis_runs import make_annotations, make_detections, write_annotations, write_run
-from small_evaluation import write_place
+from small_evaluation import results_in, write_place
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.testing import SHAPE, TEXT_WIDTH, make_cache
@@ -110,7 +109,7 @@ def test_what_is_written_once_is_whole_or_absent(place: Path, tmp_path: Path) ->
     commands = [
         ["cached", *cached, "--out", f"{disk}/out"],
         ["report", str(run), *annotations, "--out", f"{disk}/page.html"],
-        ["score", "--detections", str(run / "detections.json"), *annotations,
+        ["score", "--detections", str(run / "detections.json.gz"), *annotations,
          "--json", f"{disk}/score.json"],
     ]  # fmt: skip
     steps: list[Step] = []
@@ -133,12 +132,12 @@ def test_no_two_writers_share_a_file_aside(tmp_path: Path) -> None:
     """Two results of one name: the last whole one stays, and neither mixes with the other."""
     from regionspot_evaluate.folder.detections import ResultsFile
 
-    path = tmp_path / "detections.json"
+    path = tmp_path / "detections.json.gz"
     with ResultsFile.written(path) as one:
         one.add([{"image_id": 1}])
         with ResultsFile.written(path) as other:
             other.add([{"image_id": 2}])
-        assert json.loads(path.read_text()) == [{"image_id": 2}]
+        assert results_in(path) == [{"image_id": 2}]
         one.add([{"image_id": 1}])
-    assert json.loads(path.read_text()) == [{"image_id": 1}, {"image_id": 1}]
-    assert [each.name for each in tmp_path.iterdir()] == ["detections.json"]
+    assert results_in(path) == [{"image_id": 1}, {"image_id": 1}]
+    assert [each.name for each in tmp_path.iterdir()] == ["detections.json.gz"]

@@ -67,8 +67,8 @@ def write(path: Path, text: str = "mine") -> None:
     "name",
     [
         "parts", "parts/notes.txt", "parts/1-of-1.jsonl", "parts.kept/1-of-1.jsonl",
-        "parts.kept/2024.txt", "detections.json", "images.jsonl", "metrics.json",
-        "predictions.png", "baseline_clip_pool.json", "zarr.json",
+        "parts.kept/2024.txt", "detections.json.gz", "images.jsonl", "metrics.json",
+        "predictions.png", "baseline_clip_pool.json.gz", "zarr.json",
     ],
 )  # fmt: skip
 def test_files_that_are_not_ours_are_left_and_named(
@@ -83,7 +83,7 @@ def test_files_that_are_not_ours_are_left_and_named(
     assert (tmp_path / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["first/run.json", "second/detections.json", "parts/x/y"])
+@pytest.mark.parametrize("name", ["first/run.json", "second/detections.json.gz", "parts/x/y"])
 def test_folders_of_several_heads_are_looked_into(
     place: Path, annotations: AnnotationSet, tmp_path: Path, name: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_folders_of_several_heads_are_looked_into(
         run_folder(asked, annotations)
 
 
-@pytest.mark.parametrize("name", ["parts", "parts.kept", "run.json", "baseline_clip_pool.json"])
+@pytest.mark.parametrize("name", ["parts", "parts.kept", "run.json", "baseline_clip_pool.json.gz"])
 def test_heads_named_as_an_evaluations_files_are_refused(
     place: Path, annotations: AnnotationSet, tmp_path: Path, name: str
 ) -> None:

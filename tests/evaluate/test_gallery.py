@@ -97,5 +97,5 @@ def test_a_picture_that_cannot_be_made_stops_no_evaluation(
     (line,) = [each for each in capsys.readouterr().err.splitlines() if "the picture could" in each]
     assert "predictions.png: the picture could not be made" in line
     assert "no such image file" in line
-    assert (out / "detections.json").is_file()
+    assert (out / "detections.json.gz").is_file()
     assert not (out / "predictions.png").exists()

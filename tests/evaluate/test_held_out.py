@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_evaluation import IMAGES, quick_config
+from small_evaluation import IMAGES, quick_config, results_in
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.reading import read_table
@@ -34,7 +34,7 @@ def test_images_that_were_held_out_are_evaluated_and_reported(
     )  # fmt: skip
     report = run_evaluation(asked, backbones=backbones)
     assert f"scoring the {len(held)} of {IMAGES} images" in capsys.readouterr().err
-    found = json.loads((out / "detections.json").read_text())
+    found = results_in(out / "detections.json.gz")
     assert sorted({each["image_id"] for each in found}) == held
     assert json.loads((out / "run.json").read_text())["scored_images"] == held
 

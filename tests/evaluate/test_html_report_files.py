@@ -150,7 +150,7 @@ def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="several runs; name one: first"):
         open_run(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"with detections\.json in it"):
+    with pytest.raises(InputError, match=r"with detections\.json\.gz in it"):
         open_run(tmp_path / "empty")
     (folder / "metrics.json").write_text("{")
     with pytest.raises(InputError, match=r"metrics\.json: cannot be read as JSON"):
@@ -497,7 +497,7 @@ def test_a_pipe_for_a_record_or_results_is_refused_at_once(world: dict[str, Path
     (world["run"] / "run.json").unlink()
     (world["run"] / "detections.json").unlink()
     os.mkfifo(world["run"] / "detections.json")
-    with pytest.raises(InputError, match=r"with detections\.json in it"):
+    with pytest.raises(InputError, match=r"with detections\.json\.gz in it"):
         report(world, "run")
 
 

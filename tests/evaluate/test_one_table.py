@@ -36,7 +36,7 @@ def opens(regionspot: Callable[..., Any]) -> Opens:
         with watched(opened.append):
             done = regionspot(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
-        return Counter(Path(path).name for path in opened if path.endswith(".json"))
+        return Counter(Path(path).name for path in opened if path.endswith((".json", ".json.gz")))
 
     return count
 
@@ -74,9 +74,9 @@ def test_run_opens_the_annotations_and_each_results_file_once(
     found = opens(tmp_path, *words)
     assert found["val.json"] == 1
     assert found["boxes.json"] == 2  # once for its boxes, and once for its digest
-    assert (tmp_path / "out" / "baseline_clip_crop.json").exists()
-    assert len(list((tmp_path / "out").glob("*/detections.json"))) == 2
-    assert (found["baseline_clip_crop.json"], found["detections.json"]) == (1, 2)
+    assert (tmp_path / "out" / "baseline_clip_crop.json.gz").exists()
+    assert len(list((tmp_path / "out").glob("*/detections.json.gz"))) == 2
+    assert (found["baseline_clip_crop.json.gz"], found["detections.json.gz"]) == (1, 2)
 
 
 def read_lines(path: Path, *, images: ImageSource | None, masks: bool) -> AnnotationTable:

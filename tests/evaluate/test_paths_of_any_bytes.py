@@ -48,11 +48,11 @@ def test_a_whole_evaluation_in_a_folder_that_is_not_utf8(
     assert "d\\xff/out/report.html" in "".join(page.stdout.split())
     scored = regionspot(
         "evaluate", "score", "--annotations", f"{place}/world/val.json",
-        "--detections", f"{place}/out/detections.json", "--json", f"{place}/score.json",
+        "--detections", f"{place}/out/detections.json.gz", "--json", f"{place}/score.json",
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     told = json.loads((place / "score.json").read_text(encoding="utf-8"))
-    assert told["detections"] == f"{place}/out/detections.json"
+    assert told["detections"] == f"{place}/out/detections.json.gz"
 
     missing = regionspot(*arguments[:-4], "--out", f"{place}/new", "--head", f"{place}/none")
     assert missing.returncode == 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from small_evaluation import results_in
 from typer.testing import CliRunner
 
 from regionspot.cli import app
@@ -96,13 +97,13 @@ def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert "Third name" in printed
     assert "highest score" in printed
-    detections = out / "baseline_constant.json"
+    detections = out / "baseline_constant.json.gz"
     annotations = read_annotations(world / "val.json")
-    best = [entry for entry in read_json(detections) if entry["score"] == 1]
+    best = [entry for entry in results_in(detections) if entry["score"] == 1]
     assert {entry["category_id"] for entry in best} == {annotations.vocabulary.ids[2]}
     assert len(best) == len(annotations.box)
     metrics = read_json(out / "metrics.json")
-    highest = max(entry["score"] for entry in read_json(out / "detections.json"))
+    highest = max(entry["score"] for entry in results_in(out / "detections.json.gz"))
     for figures, expected in ((metrics, highest), (metrics["baselines"]["constant"], 1)):
         for iou in ("bbox", "segm"):
             assert figures["scores"]["highest"][iou]["metrics"] == {"highest": expected}
@@ -110,7 +111,7 @@ def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> No
     assert metrics["baselines"]["constant"]["naming"]["top1"]["all"] == pytest.approx(share)
 
     scored = tmp_path / "scored.json"
-    words = ("--annotations", world / "val.json", "--detections", out / "detections.json")
+    words = ("--annotations", world / "val.json", "--detections", out / "detections.json.gz")
     command("score", *words, "--protocol", "highest", "--json", scored)
     assert read_json(scored)["bbox"] == {"highest": highest}
     assert read_json(scored)["scorer"] == "tests"
@@ -135,7 +136,7 @@ def test_a_store_is_scored_by_a_scorer_from_outside(place: Path, tmp_path: Path)
         tmp_path / "out",
     )
     assert "highest score" in printed
-    highest = max(entry["score"] for entry in read_json(tmp_path / "out" / "detections.json"))
+    highest = max(entry["score"] for entry in results_in(tmp_path / "out" / "detections.json.gz"))
     scores = read_json(tmp_path / "out" / "metrics.json")["scores"]["highest"]["bbox"]
     assert scores == {"protocol": "highest score", "metrics": {"highest": highest}}
     # COCO's scorer goes the same way.

@@ -1,5 +1,6 @@
 """Results files: read in blocks; what cannot be scored is counted and refused."""
 
+import gzip
 import json
 from array import array
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.json_blocks import list_blocks
+from regionspot_evaluate.scoring.packed_file import FREE_BYTES
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
@@ -316,3 +318,33 @@ def test_run_lengths_are_told_from_noise(drawn: tuple[list[bytes], list[int]]) -
     joined = np.frombuffer(b"".join(strings) or b"", dtype=np.uint8)
     found = are_run_lengths(joined, start, np.array(pixels, dtype=np.int64))
     assert found.tolist() == [good(*pair) for pair in zip(strings, pixels, strict=True)]
+
+
+def test_a_packed_file_is_read_as_it_was(made: LvisSet, truth: Truth, tmp_path: Path) -> None:
+    """By its bytes, whatever its name; in several members too, as other tools may write it."""
+    _, path = made.write(tmp_path)
+    expected = read_results(path, truth, ious=BOTH)
+    content = path.read_bytes()
+    path.write_bytes(gzip.compress(content[:500]) + gzip.compress(content[500:]))
+    with DetectionsFile(path, block_bytes=700) as file:
+        assert file.has_masks()
+        assert same(Results.read(file, truth, ious=BOTH), expected)
+        wanted = {n: made.detections[n]["segmentation"] for n in (0, 7, COUNT - 1)}
+        assert file.segmentations(wanted) == wanted
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: raw[:-20], lambda raw: raw[:90] + b"?" + raw[91:]])
+def test_damaged_packed_files_are_refused(
+    spoil: Callable[[bytes], bytes], made: LvisSet, truth: Truth, tmp_path: Path
+) -> None:
+    _, path = made.write(tmp_path)
+    path.write_bytes(spoil(gzip.compress(path.read_bytes())))
+    assert "expected whole gzip data" in refused(truth, path)
+
+
+def test_a_packed_file_that_fills_the_memory_is_refused(truth: Truth, tmp_path: Path) -> None:
+    path = tmp_path / "zeros.json.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(FREE_BYTES // 2**20 + 1):
+            file.write(b" " * 2**20)
+    assert "is more than 200 times as large" in refused(truth, path)

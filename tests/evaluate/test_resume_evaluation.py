@@ -112,7 +112,7 @@ def test_a_killed_evaluation_goes_on(
 ) -> None:
     asked = quick_config(place, tmp_path / "out")
     run_killed(asked, backbones, after, torn)
-    assert not (tmp_path / "out" / "detections.json").exists()
+    assert not (tmp_path / "out" / "detections.json.gz").exists()
     encoded.clear()
     report = run_evaluation(asked, backbones=backbones)
     assert len(encoded) == BATCHES - after  # none of the finished batches again
@@ -138,7 +138,7 @@ def killed_at_file(out: Path, pattern: str, nth: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("file", "nth"),
     [
-        pytest.param(r"detections\.json\..*", 1, id="results are begun"),
+        pytest.param(r"detections\.json\.gz\..*", 1, id="results are begun"),
         pytest.param(r"predictions\.png\..*", 1, id="results are whole", marks=pytest.mark.slow),
         pytest.param(r"images\.jsonl\..*", 2, id="but the list of images"),
         pytest.param(r"parts\.gathered.*", 2, id="parts are removed"),
@@ -189,7 +189,7 @@ def test_kill_9(
     assert again.returncode == 1, again.stderr  # an image cannot be read
     assert "4 of 11 images are there already" in again.stderr
     assert len(encoded) == BATCHES - 2
-    same = ("detections.json", "metrics.json", "images.jsonl", *BASELINE_FILES)
+    same = ("detections.json.gz", "metrics.json", "images.jsonl", *BASELINE_FILES)
     assert_same(tmp_path / "out", evaluated[0], *same)
 
 
@@ -306,7 +306,7 @@ def test_shares_give_the_files_of_one_process(
         assert report.images == (3 if index == 3 else 4)
         again = run_share(quick_config(place, out, shard=share))  # nothing is left to do
         assert again == report
-    assert not (out / "detections.json").exists()
+    assert not (out / "detections.json.gz").exists()
     left = {1: 0, 2: 3, 3: 0}[len(order)] if len(order) == 3 else IMAGES - 4
     assert report.images_left == left if len(order) == 1 else not report.images_left
     assert len(encoded) == 2 * len(order)
@@ -359,7 +359,7 @@ def test_several_heads_share_the_frozen_models(
     assert_same(tmp_path / "both" / "first", unbroken[0], *FILES)
     assert_same(tmp_path / "both" / "second", tmp_path / "alone", *FILES)
     assert_same(tmp_path / "both", unbroken[0], *set(QUICK_FILES).difference(FILES))
-    assert not (tmp_path / "both" / "detections.json").exists()
+    assert not (tmp_path / "both" / "detections.json.gz").exists()
     for name, alone in (("first", unbroken[0]), ("second", tmp_path / "alone")):
         records = [
             json.loads((folder / "run.json").read_text())

@@ -18,7 +18,7 @@ from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
-from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.detections import results_names
 from regionspot_evaluate.folder.journal_folder import JOURNALS, JournalledFolder
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.recognition.baselines.names import results_file
@@ -119,10 +119,11 @@ class RunFolder(JournalledFolder):
         """Yield the files of an evaluation, below ``path``, but not its record or journals."""
         for name in self._names:
             own = self.of_head(name).relative_to(self.path)
-            yield from (own / file for file in (DETECTIONS, METRICS, IMAGES, GALLERY))
+            yield from (own / file for file in (*results_names(), METRICS, IMAGES, GALLERY))
             if len(self._names) > 1:
                 yield own / RUN_RECORD
-        yield from (Path(results_file(name)) for name in self._config.baselines)
+        for name in self._config.baselines:
+            yield from map(Path, results_names(results_file(name)))
 
     def _require_names(self) -> None:
         """Refuse heads whose folders would have the name of something else of an evaluation's."""

@@ -15,6 +15,7 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import kind_of
 from regionspot_evaluate.scoring.entry_reader import EntryReader
 from regionspot_evaluate.scoring.json_blocks import BLOCK_BYTES, list_blocks
+from regionspot_evaluate.scoring.packed_file import open_packed
 
 SLOW_BLOCK = 8_192
 """Entries that are checked together where they are read one by one."""
@@ -24,7 +25,7 @@ class DetectionsFile:
     """A results file that is opened once: for its columns, and then for single masks.
 
     Args:
-        path: A JSON list of detections.
+        path: A JSON list of detections, packed with gzip or not.
         expected: Words for the file's form in errors.
         block_bytes: Size of the pieces that are read.
         block_rows: Number of entries that are checked together where they are read one by one.
@@ -56,7 +57,7 @@ class DetectionsFile:
                 f"{self.path}: expected {self._expected}, got {kind_of(self.path)}"
             )
         try:
-            self._file = self.path.open("rb")
+            self._file = open_packed(self.path)
         except FileNotFoundError:
             raise AnnotationError(f"{self.path}: no such results file") from None
         except OSError as error:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import locate, view
-from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.imaging.boxes import without_negative_sides
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
@@ -100,10 +99,9 @@ def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[
 
     They are in one form, and in memory together.
     """
-    with path.open("rb") as file:
-        stream = JsonStream(file, path, expected="LVIS results JSON")
-        stream.opening()
-        return [as_json(parse_entry(value, ious, truth)) for value in stream.elements()]
+    with DetectionsFile(path) as file:
+        entries = file.stream().elements()
+        return [as_json(parse_entry(value, ious, truth)) for value in entries]
 
 
 class _ResultsReader(EntryReader):

@@ -39,9 +39,9 @@ def _are_codes(counts: NDArray[np.uint8], start: Integers) -> NDArray[np.bool_]:
     owner = np.repeat(np.arange(len(length)), length)
     good[owner[(counts < 48) | (counts >= 112)]] = False
     goes_on = ((counts - 48) & 32 != 0).astype(np.int64)
-    # How many characters that go on stand in a row, up to each place.
+    # How many characters of a string that go on stand in a row, up to each place.
     place = np.arange(len(counts))
-    row = place - np.maximum.accumulate(np.where(goes_on == 0, place, -1))
+    row = place - np.maximum.accumulate(np.where(goes_on == 0, place, start[owner] - 1))
     good[owner[row >= LONGEST_VALUE]] = False
     return good
 

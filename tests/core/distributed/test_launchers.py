@@ -50,7 +50,7 @@ def test_a_new_launcher_evaluates(tmp_path: Path, backbones: Backbones) -> None:
     alone = run_evaluations(quick_config(place, tmp_path / "alone"), backbones=backbones)
     together = evaluate_together(quick_config(place, tmp_path / "together"), launcher=Threads())
     assert together == alone
-    for name in ("detections.json", "metrics.json", "images.jsonl", "run.json"):
+    for name in ("detections.json.gz", "metrics.json", "images.jsonl", "run.json"):
         assert (tmp_path / "together" / name).read_bytes() == (
             tmp_path / "alone" / name
         ).read_bytes()

@@ -63,4 +63,4 @@ def baseline_label(name: BaselineName) -> str:
 
 def results_file(name: BaselineName) -> str:
     """Return the name of a baseline's detections file."""
-    return f"baseline_{name.replace('-', '_')}.json"
+    return f"baseline_{name.replace('-', '_')}.json.gz"

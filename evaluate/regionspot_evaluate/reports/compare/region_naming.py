@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.checks import locate
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.detections import results_names
 from regionspot_evaluate.folder.folder import IMAGES
 from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, results_file
 from regionspot_evaluate.scoring.classification import FIRST, FIRST_FIVE
@@ -65,8 +65,9 @@ def naming_beside(results: Path, truth: Truth) -> RegionNaming | None:
     Raises:
         AnnotationError: If ``evaluate run`` writes no such file, or it is of other annotations.
     """
-    baseline = next((each for each in BASELINE_TABLE if results_file(each) == results.name), None)
-    if baseline is None and results.name != DETECTIONS:
+    own = (each for each in BASELINE_TABLE if results.name in results_names(results_file(each)))
+    baseline = next(own, None)
+    if baseline is None and results.name not in results_names():
         return None
     # The baselines of several heads lie beside the heads' folders, each of which lists them.
     path = results.with_name(IMAGES)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regionspot_core.errors import InputError
-from regionspot_evaluate.folder.detections import DETECTIONS
-from regionspot_evaluate.reports.html.read_run import open_run
+from regionspot_evaluate.folder.detections import find_results
+from regionspot_evaluate.reports.html.read_run import heads_below, open_run
 
 
 def find_rows(runs: Sequence[str]) -> dict[str, Path]:
@@ -43,10 +43,9 @@ def _name_and_path(text: str) -> tuple[str | None, Path]:
 
 
 def _results_of(name: str | None, path: Path) -> dict[str, Path]:
-    several = path.is_dir() and not (path / DETECTIONS).is_file()
-    heads = sorted(each.parent for each in path.glob(f"*/{DETECTIONS}")) if several else []
+    heads = heads_below(path) if path.is_dir() and find_results(path) is None else {}
     if heads:
         prefix = "" if name is None else f"{name} "
-        return {prefix + head.name: head / DETECTIONS for head in heads}
+        return {prefix + head: results for head, results in heads.items()}
     run = open_run(path)
     return {name or run.name: run.results}

@@ -22,7 +22,7 @@ from regionspot_core.imaging.boxes import xywh_to_xyxy
 from regionspot_core.scoring.figures import DETECTIONS as LIMIT
 from regionspot_core.support.records import Record
 from regionspot_evaluate.config import GROUND_TRUTH
-from regionspot_evaluate.folder.detections import DETECTIONS
+from regionspot_evaluate.folder.detections import DETECTIONS, PACKED, find_results, results_names
 from regionspot_evaluate.folder.folder import CACHED_RECORD, METRICS, RUN_RECORD
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.scoring.figures import Iou
@@ -165,11 +165,14 @@ def open_run(path: Path) -> Run:
             are damaged.
     """
     if path.is_file():
-        return Run(path, path.stem, path, Metrics(), RunRecord(), {})
+        return Run(
+            path, Path(path.name.removesuffix(PACKED)).stem, path, Metrics(), RunRecord(), {}
+        )
     if not path.exists():
         raise InputError(f"{path}: no such run; expected a folder that `evaluate run` wrote")
-    if not (path / DETECTIONS).is_file():
-        heads = sorted(each.parent.name for each in path.glob(f"*/{DETECTIONS}"))
+    results = find_results(path)
+    if results is None or not results.is_file():
+        heads = heads_below(path)
         if heads:
             raise InputError(f"{path}: it holds several runs; name one: {', '.join(heads)}")
         raise InputError(
@@ -183,7 +186,13 @@ def open_run(path: Path) -> Run:
     told = {key: value for key, value in measured.items() if key not in figures}
     left_out = {"left out": measured["left_out"]} if "left_out" in figures else {}
     name = path.resolve().name
-    return Run(path, name, path / DETECTIONS, metrics, record, told | left_out | asked)
+    return Run(path, name, results, metrics, record, told | left_out | asked)
+
+
+def heads_below(folder: Path) -> dict[str, Path]:
+    """Return the results files of several heads' folders, by the heads' names."""
+    found = (path for name in results_names()[::-1] for path in folder.glob(f"*/{name}"))
+    return dict(sorted((path.parent.name, path) for path in found))
 
 
 def _parsed(path: Path, kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
