@@ -1,10 +1,12 @@
 """Every option that takes a path, given the wrong thing: one line that names it, code 2.
 
-The wrong things: nothing there, an empty file, a file of text, a folder where a file belongs, and
-a file where a folder belongs.
+The wrong things: nothing there, an empty file, a folder, and a file of every kind that lies about.
+The options are the commands' own, so that a new one is tried by itself.
 """
 
 import json
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer.main
 from PIL import Image
+from safetensors.torch import save_file
 
+from regionspot import cli
 from regionspot_core.heads.checkpoint import HeadRecord, save_head
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.heads.published import write_published
 from regionspot_core.testing import MODEL, make_cache
+from regionspot_extract.stores.exchange import export_store
 
 TINY = {"region_encoder": {"name": "tiny"}, "image_text_encoder": {"name": "tiny"}}
 SMALL = FusionConfig(region_width=8, image_width=16, text_width=12, ffn_width=8, layers=1)
@@ -48,10 +54,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_head(folder / "own", head, HeadRecord(SMALL, stores, {"imported": {}}))
     write_published(folder / "published.pth", head)
     make_cache(folder / "store", [1])
+    export_store(folder / "store", folder / "store.zip")
+    shutil.copytree(folder / "store", folder / "damaged")
+    (folder / "damaged" / "clip" / "tokens" / "c" / "0" / "0" / "0").write_bytes(b"damaged")
+    (folder / "space.toml").write_text('[space]\n"optimiser.lr" = [1e-4, 1e-3]\n')
+    found = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.9}
+    (folder / "found.json").write_text(json.dumps([found]))
+    (folder / "text").write_text("not what\nyou want\n")
+    make_wrong_things(folder)
+    return folder
+
+
+def make_wrong_things(folder: Path) -> None:
     (folder / "folder").mkdir()
     (folder / "empty").touch()
-    (folder / "text").write_text("not what\nyou want\n")
-    return folder
+    (folder / "text.txt").write_text("not what\nyou want\n")
+    (folder / "table.csv").write_text("name,price\nchair,3.50\ntable,12\n")
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(folder / "picture.png")
+    (folder / "list.json").write_text('[1, {"a": 2}]')
+    (folder / "object.json").write_text('{"name": "chair", "prices": [3.5]}')
+    save_file({"weight": torch.zeros(2, 3)}, folder / "weights.safetensors")
+    (folder / "noise.bin").write_bytes(np.random.default_rng(0).bytes(5_000))
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        archive.writestr("read me.txt", "not what you want")
 
 
 DATA = ["--images", "images", "--annotations", "lvis.json"]
@@ -59,104 +84,123 @@ RUN = ["extract", "run", *DATA, "--out", "out"]
 EVALUATE = ["evaluate", "run", *DATA, "--out", "out"]
 PREDICT = ["evaluate", "predict", "images/a.png", "--head", "head", "--box", "1,1,5,5"]
 
-FILES: dict[str, list[str]] = {
-    "extract plan --annotations": ["extract", "plan", "--images", "images", "--annotations", "@"],
-    "extract run --annotations": [
-        "extract", "run", "--images", "images", "--out", "out", "--annotations", "@",
+GOOD: dict[str, list[str]] = {
+    "extract check": ["--images", "images", "--annotations", "lvis.json"],
+    "extract plan": ["--images", "images", "--annotations", "lvis.json"],
+    "extract run": ["--images", "images", "--annotations", "lvis.json", "--out", "out"],
+    "extract propose": ["--images", "images", "--out", "proposals.json"],
+    "extract text": ["--names", "a", "--templates", "simple", "--out", "bank.h5"],
+    "extract info": ["store"],
+    "extract verify": ["damaged", "--repair", "--images", "images", "--annotations", "lvis.json"],
+    "extract export": ["store", "--out", "out.zip"],
+    "extract import": ["store.zip", "--out", "out"],
+    "extract merge": ["store", "--out", "out"],
+    "train fit": ["--cache", "store", "--out", "out"],
+    "train sweep": [
+        "--cache", "store", "--val", "store", "--space", "space.toml", "--trials", "1",
+        "--out", "out",
     ],
-    "extract run --bank": [*RUN, "--bank", "@"],
-    "extract run --sam-checkpoint": [*RUN, "--sam", "vit_b", "--sam-checkpoint", "@"],
-    "extract run --clip-pretrained": [*RUN, "--clip", "ViT-B-16", "--clip-pretrained", "@"],
-    "extract text --vocabulary": ["extract", "text", "--out", "bank.h5", "--vocabulary", "@.json"],
-    "extract text --templates": [
-        "extract", "text", "--out", "bank.h5", "--names", "a", "--templates", "@",
+    "train import": ["published.pth", "--out", "out"],
+    "train export": ["head", "--out", "out.pth"],
+    "train verify": ["head"],
+    "evaluate run": [
+        "--images", "images", "--annotations", "lvis.json", "--head", "head", "--out", "out",
     ],
-    "train fit --config": ["train", "fit", "--cache", "folder", "--out", "out", "--config", "@"],
-    "train import FILE": ["train", "import", "@", "--out", "out"],
-    "evaluate run --annotations": [
-        "evaluate", "run", "--images", "images", "--head", "head", "--out", "out",
-        "--annotations", "@",
-    ],
-    "evaluate run --proposals": [*EVALUATE, "--head", "head", "--proposals", "@"],
-    "evaluate run --bank": [*EVALUATE, "--head", "head", "--bank", "@"],
-    "evaluate score --annotations": [
-        "evaluate", "score", "--detections", "lvis.json", "--annotations", "@",
-    ],
-    "evaluate score --detections": [
-        "evaluate", "score", "--annotations", "lvis.json", "--detections", "@",
-    ],
-    "evaluate compare --annotations": [
-        "evaluate", "compare", "lvis.json", "--annotations", "@",
-    ],
-    "evaluate predict PICTURE": ["evaluate", "predict", "@", "--head", "head", "--names", "a"],
-    "evaluate predict --vocabulary": [*PREDICT, "--vocabulary", "@.json"],
-    "evaluate predict --bank": [*PREDICT, "--bank", "@"],
-    "evaluate predict --mask": [*PREDICT, "--names", "a", "--mask", "@"],
-    "evaluate cached --annotations": [
-        "evaluate", "cached", "--cache", "store", "--head", "own", "--annotations", "@",
-    ],
-    "evaluate cached --bank": [
-        "evaluate", "cached", "--cache", "store", "--head", "own", "--bank", "@",
-    ],
-    "evaluate report --annotations": ["evaluate", "report", "lvis.json", "--annotations", "@"],
+    "evaluate cached": ["--cache", "store", "--head", "own"],
+    "evaluate predict": ["images/a.png", "--names", "a", "--head", "head"],
+    "evaluate report": ["found.json", "--annotations", "lvis.json", "--out", "out.html"],
+    "evaluate score": ["--annotations", "lvis.json", "--detections", "found.json"],
+    "evaluate compare": ["found.json", "--annotations", "lvis.json"],
 }  # fmt: skip
-"""Where a file belongs; @ stands for it."""
-FOLDERS: dict[str, list[str]] = {
-    "extract plan --images": [
-        "extract", "plan", "--annotations", "lvis.json", "--images", "@",
-    ],
-    "extract run --images": [
-        "extract", "run", "--annotations", "lvis.json", "--out", "out", "--images", "@",
-    ],
-    "extract info STORE": ["extract", "info", "@"],
-    "train fit --cache": ["train", "fit", "--out", "out", "--cache", "@"],
-    "train export HEAD": ["train", "export", "@", "--out", "out"],
-    "evaluate run --images": [
-        "evaluate", "run", "--annotations", "lvis.json", "--head", "head", "--out", "out",
-        "--images", "@",
-    ],
-    "evaluate run --head": [*EVALUATE, "--head", "@"],
-    "evaluate report RUN": ["evaluate", "report", "@", "--annotations", "lvis.json"],
-    "evaluate report --images": [
-        "evaluate", "report", "lvis.json", "--annotations", "lvis.json", "--images", "@",
-    ],
-    "evaluate compare RUN": ["evaluate", "compare", "@", "--annotations", "lvis.json"],
-    "evaluate cached --cache": ["evaluate", "cached", "--head", "head", "--cache", "@"],
-    "evaluate cached --head": ["evaluate", "cached", "--cache", "store", "--head", "@"],
-    "evaluate predict --head": [
-        "evaluate", "predict", "images/a.png", "--names", "a", "--head", "@",
-    ],
-}  # fmt: skip
-"""Where a folder belongs."""
-CASES = [
-    pytest.param(arguments, wrong, id=f"{name} {wrong}")
-    for name, arguments in (FILES | FOLDERS).items()
-    for wrong in ("absent", "empty", "text", "folder")
-    if (name, wrong) != ("train fit --config", "empty")  # asks for nothing but the defaults
-]
+"""What each command is given where nothing is wrong. A new command needs a line."""
+OUTPUTS = {"--out", "--json", "--pictures", "--dir"}
+"""Options that name what is written."""
+READS = ("FILE", "DIR", "STORE", "RUN", "HEAD", "PICTURE")
+"""Words in the placeholders of arguments and options that name what is read."""
+WITH = {
+    "--sam-checkpoint": ["--sam", "vit_b"],
+    "--clip-pretrained": ["--clip", "ViT-B-16"],
+}
+"""Options that another one only matters with."""
+INSTEAD_OF = {"--vocabulary": "--names", "--bank": "--names"}
+"""Options that take another one's place."""
+WRONG = (
+    "absent", "empty", "folder", "text.txt", "table.csv", "picture.png", "list.json",
+    "object.json", "weights.safetensors", "noise.bin", "archive.zip",
+)  # fmt: skip
+"""What is given in place of the right thing: nothing at all, and a file of every common kind."""
+WRONG_AGAIN = ("absent", "folder", "picture.png")
+"""The same for the options of the frozen models where another command has had them: all read these
+alike, and take seconds to."""
+RIGHT = {
+    ("evaluate predict", "PICTURE...", "picture.png"),
+    ("evaluate predict", "--mask", "picture.png"),
+    ("evaluate predict", "--vocabulary", "text.txt"),  # names of classes
+    ("extract text", "--vocabulary", "text.txt"),
+    ("train fit", "--config", "empty"),  # asks for nothing but the defaults
+    ("train sweep", "--config", "empty"),
+}
+"""Of these, what is right after all."""
 
 
-@pytest.mark.parametrize(("arguments", "wrong"), CASES)
-def test_the_wrong_thing_is_one_line(
-    regionspot: Callable[..., Any], place: Path, arguments: list[str], wrong: str
+def inputs() -> list[tuple[str, str]]:
+    """Return every command with each of its arguments and options that name a thing to read."""
+    found = []
+
+    def walk(command: Any, words: tuple[str, ...]) -> None:
+        for name, each in getattr(command, "commands", {}).items():
+            walk(each, (*words, name))
+        for param in () if hasattr(command, "commands") else command.params:
+            if param.opts[0] not in OUTPUTS and any(w in (param.metavar or "") for w in READS):
+                is_argument = param.param_type_name == "argument"
+                found.append((" ".join(words), param.metavar if is_argument else param.opts[0]))
+
+    walk(typer.main.get_command(cli.app), ())
+    return found
+
+
+def with_wrong(command: str, name: str, wrong: str) -> list[str]:
+    """Return a command's good arguments, one of them replaced."""
+    words = list(GOOD[command])
+    if not name.startswith("-"):
+        return [*command.split(), wrong, *words[1:]]
+    dropped = INSTEAD_OF.get(name, name)
+    if command.startswith("extract") and name == "--proposals":
+        dropped = "--annotations"
+    if dropped in words:
+        at = words.index(dropped)
+        del words[at : at + 2]
+    return [*command.split(), *words, *WITH.get(name, []), name, wrong]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [pytest.param(*each, id=" ".join(each)) for each in inputs()]
+)
+def test_the_wrong_thing_is_one_sentence(
+    regionspot: Callable[..., Any], place: Path, command: str, name: str
 ) -> None:
-    # A name that says what kind of file it is gets one.
-    suffixes = [argument[1:] for argument in arguments if argument.startswith("@.")]
-    given = wrong + "".join(suffixes)
-    if suffixes and (place / wrong).is_file():
-        (place / given).write_bytes((place / wrong).read_bytes())
-    elif suffixes and wrong == "folder":
-        (place / given).mkdir(exist_ok=True)
     before = sorted(place.rglob("*"))
-    done = regionspot(*(given if a[:1] == "@" else a for a in arguments), cwd=place)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("regionspot: error: ")
-    assert given in lines[0]
-    assert len(lines[0]) < 400
-    assert done.stdout == ""
-    assert sorted(place.rglob("*")) == before  # nothing is left behind
+    problems = []
+    of_models = name in WITH and command != next(first for first, each in inputs() if each == name)
+    for wrong in WRONG_AGAIN if of_models else WRONG:
+        if (command, name, wrong) in RIGHT:
+            continue
+        done = regionspot(*with_wrong(command, name, wrong), cwd=place)
+        lines = done.stderr.strip().splitlines()
+        if not (
+            done.returncode == 2
+            and done.stdout == ""
+            and len(lines) <= 2  # before it, perhaps how far a store was read
+            and lines[-1].startswith("regionspot: error: ")
+            and wrong in lines[-1]
+            and len(lines[-1]) <= 260
+        ):
+            problems.append((wrong, done))
+        if left := set(place.rglob("*")) - set(before):
+            problems.append((wrong, f"left behind: {left}"))
+            for path in sorted(left, reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+    assert not problems, "\n".join(f"{wrong}: {what}" for wrong, what in problems)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,10 @@ def verify(
     if repair:
         config = ExtractConfig.parse(values | {"out": store}, source="regionspot extract verify")
 
+        from regionspot_extract.stores.repair import require_inputs
+
+        require_inputs(config)
+
     from regionspot_extract.commands.printing import print_repair, print_verification
     from regionspot_extract.stores.verify import verify_store
 

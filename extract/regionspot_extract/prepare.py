@@ -65,7 +65,7 @@ def prepare(
     for device_name in config.devices:
         require_device(device_name)
     images = open_images(config.images)
-    annotations = _read_regions(config, images)
+    annotations = read_regions(config, images)
     require_usable(annotations, images, strict=config.strict)
     backbones = backbones or load_backbones(config.backbones)
     keep = config.keep
@@ -94,7 +94,7 @@ def prepare(
     )
 
 
-def _read_regions(config: ExtractConfig, images: ImageSource) -> AnnotationSet:
+def read_regions(config: ExtractConfig, images: ImageSource) -> AnnotationSet:
     """Read the annotations; or the proposals, with the classes of the bank that is given."""
     if config.annotations is not None:
         return read_annotations(config.annotations, images=images)

@@ -81,6 +81,8 @@ def read_lines(path: Path, *, what: str) -> list[tuple[int, str]]:
         raise InputError(f"{path}: expected {what} in UTF-8, got other bytes") from None
     except OSError as error:
         raise InputError(f"{path}: expected {what}; it cannot be read ({error.strerror})") from None
+    if "\0" in text:  # as in files of numbers, which may be UTF-8 by chance
+        raise InputError(f"{path}: expected {what} in UTF-8, got other bytes")
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise InputError(f"{path}: expected {what}, got an empty file")

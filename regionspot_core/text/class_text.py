@@ -18,6 +18,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.support.input_files import read_lines
 from regionspot_core.support.options import Flag
+from regionspot_core.support.records import shown
 
 PLACE = "{}"
 """Place of the word in a template."""
@@ -91,7 +92,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
         if PLACE not in line:
             raise InputError(
                 f"{path}: line {number}: expected a template with {PLACE} for the name, "
-                f"got {line!r}"
+                f"got {shown(line)}"
             )
     return tuple(line for _, line in lines)
 

@@ -12,8 +12,10 @@ from regionspot_core.cache.storage.claims import LOCKS
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.storage.store import open_store
 from regionspot_core.cache.writer import CacheWriter
+from regionspot_core.imaging.sources import open_images
+from regionspot_core.text.class_bank import ClassBank
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.prepare import ingredients, open_writer, prepare
+from regionspot_extract.prepare import ingredients, open_writer, prepare, read_regions
 from regionspot_extract.run import fill
 from regionspot_extract.stores.verify import verify_store
 
@@ -33,6 +35,17 @@ class Repair:
     """Images that could not be read this time."""
     after: Verification
     """The store as it is now; of its parts, those that were done again were read again."""
+
+
+def require_inputs(config: ExtractConfig) -> None:
+    """Read what a repair is made from, before a store is read for hours only to need it.
+
+    Raises:
+        InputError: If the images, annotations, proposals or class bank cannot be read.
+    """
+    read_regions(config, open_images(config.images))
+    if config.bank is not None:
+        ClassBank.load(config.bank)
 
 
 def repair_store(

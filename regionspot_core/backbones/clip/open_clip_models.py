@@ -23,6 +23,8 @@ from regionspot_core.support.error_text import first_line
 from regionspot_core.support.weight_files import load_strictly
 
 EXAMPLES = ("ViT-B-16", "ViT-L-14", "ViT-L-14-336")
+TAGS_SHOWN = 5
+"""Tags of a model that a message names; some have dozens."""
 
 
 def list_names() -> Sequence[str]:
@@ -93,7 +95,8 @@ def _weight_file(name: str, weights: str) -> Path | None:
     if path.is_file() or (path.exists() and weights not in tags):
         return path
     if weights not in tags:
-        known = ", ".join(tags) or "none"
+        more = f" and {len(tags) - TAGS_SHOWN} more" if len(tags) > TAGS_SHOWN else ""
+        known = f"{', '.join(tags[:TAGS_SHOWN]) or 'none'}{more}"
         raise WeightsError(
             f"--clip-pretrained {weights}: neither a file nor a tag of {name} ({known})"
         )
