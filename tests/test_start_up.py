@@ -59,6 +59,7 @@ WRONG = [
     ["evaluate", "run", *DATA, "--out", "o", "--head", "full", "--pairs", "0"],
     ["evaluate", "run", *DATA, "--out", "o", "--head", "full", "--protocol", "best"],
     ["evaluate", "cached", "--cache", "full", "--head", "full", "--batch", "0"],
+    ["evaluate", "odinw", "--root", "absent", "--out", "o", "--head", "full"],
     ["evaluate", "predict", "a.json", "--head", "full", "--top", "0"],
     ["evaluate", "report", "absent"],
     ["evaluate", "report", "full", "--gallery", "61"],

@@ -1,15 +1,16 @@
-"""`regionspot evaluate`: run, cached, predict, report, score, compare."""
+"""`regionspot evaluate`: run, cached, odinw, predict, report, score, compare."""
 
 from __future__ import annotations
 
 from regionspot_core.support.commands import Commands
 from regionspot_evaluate.commands.cached import cached
 from regionspot_evaluate.commands.compare import compare
+from regionspot_evaluate.commands.odinw import odinw
 from regionspot_evaluate.commands.predict import predict
 from regionspot_evaluate.commands.report import report
 from regionspot_evaluate.commands.run import run
 from regionspot_evaluate.commands.score import score
 
 app = Commands("Put a head back behind the frozen models and score what it says.")
-for command in (run, cached, predict, report, score, compare):
+for command in (run, cached, odinw, predict, report, score, compare):
     app.add(command)

@@ -16,7 +16,7 @@ from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import KINDS, Iou, Protocol, Score, shown_names
-from regionspot_evaluate.scoring.report import percent, scores_table
+from regionspot_evaluate.scoring.report import metrics_table, percent, scores_table
 
 GROUPS = ("all", "frequent", "common", "rare")
 
@@ -202,10 +202,10 @@ def training_group_tables(rows: Mapping[str, TrainingGroups]) -> list[Table]:
     """Return average precision by regions in training, a row a head; empty if none is known."""
     if not rows:
         return []
-    table = titled_table("AP × 100 by a class's regions in training (number of classes)")
-    table.add_column("", overflow="fold")
-    for name, regions in GROUP_REGIONS.items():
-        table.add_column(f"{name}, {regions}", justify="right")
+    table = metrics_table(
+        "AP × 100 by a class's regions in training (number of classes)",
+        [f"{name}, {regions}" for name, regions in GROUP_REGIONS.items()],
+    )
     for label, groups in rows.items():
         cells = (f"{percent(each.ap)} ({each.classes:,})" for each in groups.values())
         table.add_row(label, *cells)

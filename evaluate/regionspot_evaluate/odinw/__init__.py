@@ -1,0 +1,1 @@
+"""ODinW: many small data sets in one evaluation, and the mean over them."""
