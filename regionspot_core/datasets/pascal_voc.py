@@ -91,7 +91,7 @@ def read_voc(
     absent = set() if wanted is None else wanted - {file.stem for file in file_of.values()}
     if absent:
         raise AnnotationError(
-            f"{path}: lists {min(absent)}, of which {ANNOTATIONS} has no XML file"
+            f"{path}: lists {short(min(absent))}, of which {ANNOTATIONS} has no XML file"
         )
     if not class_id:
         raise AnnotationError(f"{path}: expected at least one object, got none")

@@ -6,6 +6,7 @@ supervision's reader is not used: it keeps every mask as pixels, and knows no sp
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -167,8 +168,12 @@ def _data_folder(file: Path, given: object) -> Path:
     Any other ``path`` is of the machine that wrote the file.
     """
     if isinstance(given, str) and not Path(given).is_absolute() and ".." not in Path(given).parts:
-        return file.parent / given if (file.parent / given).is_dir() else file.parent
+        return file.parent / given if _is_folder(file.parent / given) else file.parent
     return file.parent
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where a name is too long
 
 
 def _entries(file: Path, folder: Path, split: str, value: object) -> list[str]:
@@ -252,7 +257,8 @@ def _image_names(path: Path, data: _DataFile, source: ImageSource) -> list[str]:
         listed = source.names() if listed is None else listed
         names.update(name for name in listed if PurePosixPath(name).is_relative_to(entry))
         known = {_label_name(name) for name in names}
-        for file in (data.folder / _label_name(entry)).rglob("*.txt"):
+        folder = data.folder / _label_name(entry)
+        for file in folder.rglob("*.txt") if _is_folder(folder) else ():
             label = file.relative_to(data.folder).as_posix()
             if label not in known and file.name not in NO_LABELS:
                 names.add(_swapped(label.removesuffix(".txt"), LABELS, IMAGES) + ".jpg")
@@ -265,7 +271,7 @@ def _image_names(path: Path, data: _DataFile, source: ImageSource) -> list[str]:
 
 def _read_labels(file: Path) -> bytes | None:
     """Return a file's content; None where there is none."""
-    if not file.exists():
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         return None
     with open_annotations(file) as opened:
         return opened.read()
@@ -309,7 +315,8 @@ def _label(where: str, words: list[str], data: _DataFile) -> _Label:
         raise AnnotationError(f"{where}: expected numbers alone, got {short(words)}") from None
     if number not in data.names:
         raise AnnotationError(
-            f"{where}: class {words[0]} is not among the {len(data.names):,} names of {data.path}"
+            f"{where}: class {short(words[0])} is not among the {len(data.names):,} names of "
+            f"{data.path}"
         )
     # Five values are a box and its confidence.
     is_box = len(values) in (4, 5) or (data.has_key_points and len(values) > 4)

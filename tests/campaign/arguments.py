@@ -86,6 +86,7 @@ _TRAIN = "{place}/world/train.json"
 GOOD: dict[str, list[str]] = {
     "demo": ["--quick", "--out", "out"],
     "extract weights": ["--list"],
+    "extract check": [*DATA, "--pictures", "out.png"],
     "extract plan": [*DATA, "--workers", "1"],
     "extract run": [*EXTRACT[2:], "--out", "out"],
     "extract text": ["--names", "a,b", "--templates", "simple", "--out", "out.h5"],

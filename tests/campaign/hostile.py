@@ -69,5 +69,6 @@ MAKERS: dict[str, Maker] = {
     "space": documents.space,
     "journal": records.journal,
     "openimages": documents.openimages,
+    "labels": documents.labels,
     "study": records.study,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 from campaign.place import CACHED, EVALUATE, SWEEP
@@ -46,6 +47,35 @@ def openimages(rng: random.Random, place: Path, outside: str) -> Words:
     Path("images").mkdir()
     return ["extract", "plan", "--images", "images", "--annotations",
             rng.choice(("set", "set/train-bbox.csv"))]  # fmt: skip
+
+
+def labels(rng: random.Random, place: Path, outside: str) -> Words:
+    """Labelling tools' formats, with one hostile value."""
+    bad = str(nasty(rng, outside))
+    csv = ["file,x1,y1,x2,y2,name", "1.png,1,2,30,40,a thing"]
+    xml = ["<annotation>", "<filename>1.png</filename>", "<object>", "<name>a thing</name>",
+           "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>",
+           "</object>", "</annotation>"]  # fmt: skip
+    data = ["path: .", "train: images", "names:", "  0: a thing"]
+    split, yolo = ["1"], ["0 0.5 0.5 0.25 0.25"]
+    lines = rng.choice((csv, xml, data, split, yolo))
+    row = rng.randrange(len(lines))
+    words = re.split(r"([,:<> ])", lines[row])
+    words[rng.randrange(len(words))] = bad
+    lines[row] = "".join(words)
+    for name, content in (("boxes.csv", csv), ("voc/Annotations/1.xml", xml),
+                          ("voc/ImageSets/Main/val.txt", split), ("yolo/data.yaml", data),
+                          ("yolo/labels/1.txt", yolo)):  # fmt: skip
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes("\n".join(content).encode("utf-8", "surrogatepass"))
+    Path("images").mkdir()
+    given = rng.choice(("boxes.csv", "voc", "voc/ImageSets/Main/val.txt", "yolo", "yolo/labels"))
+    return rng.choice((
+        ["extract", "check", "--images", "images", "--annotations", given],
+        ["extract", "text", "--vocabulary", given, "--templates", "simple", "--out", "out"],
+        ["evaluate", "score", "--annotations", given, "--detections",
+         "{place}/out/detections.json"],
+    ))  # fmt: skip
 
 
 def results(rng: random.Random, place: Path, outside: str) -> Words:

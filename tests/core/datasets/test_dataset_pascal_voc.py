@@ -108,7 +108,7 @@ def test_splits_that_do_not_fit(voc: Path) -> None:
     with pytest.raises(AnnotationError, match="line 1: expected an image's name alone"):
         read_annotations(split)
     split.write_text("b\nz\n")
-    with pytest.raises(AnnotationError, match="lists z, of which Annotations has no XML file"):
+    with pytest.raises(AnnotationError, match="lists 'z', of which Annotations has no XML file"):
         read_annotations(split)
 
 
