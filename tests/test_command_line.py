@@ -95,7 +95,7 @@ MISTAKES = [
     (["extract", "text"], "Missing option '--out'"),
     (["train", "import"], "Missing argument 'FILE.pth'"),
     (["train", "export"], "Missing argument 'HEAD'"),
-    (["evaluate", "predict"], "Missing argument 'PICTURE...'"),
+    (["evaluate", "predict"], "Missing argument 'PICTURE'"),
     (["evaluate", "predict", "images/a.png"], "`train fit` or `train import` wrote, or `demo` as"),
     (["evaluate", "report"], "Missing argument 'RUN [RUN2]'"),
     (["evaluate", "compare"], "Missing argument 'RUN'"),

@@ -272,7 +272,7 @@ class PredictConfig(Config):
     """Pictures whose regions are to be named."""
 
     pictures: Annotated[
-        tuple[Path, ...], Flag(metavar="PICTURE...", check=existing_pictures, argument=True)
+        tuple[Path, ...], Flag(metavar="PICTURE", check=existing_pictures, argument=True)
     ] = Field(min_length=1)
     """Pictures that Pillow reads: files, folders, zips or tars of them, patterns in quotes such as
     `"photos/*.jpg"`, or @FILE with one of these a line."""

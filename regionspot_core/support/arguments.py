@@ -141,4 +141,4 @@ def existing_pictures(param: typer.CallbackParam, value: Any) -> Any:  # noqa: A
 
 def _name(param: typer.CallbackParam) -> str:
     option: str = param.opts[0]
-    return option if option.startswith("-") else str(param.metavar or option).rstrip(".")
+    return option if option.startswith("-") else str(param.metavar or option)

@@ -46,8 +46,10 @@ class _PlainConsole(Console):
 def output(*, error: bool = False) -> Console:
     """Return the console of standard output, or of standard error.
 
-    It is as wide as the terminal; standard output that goes elsewhere is 80 columns wide.
+    It is as wide as the terminal; standard output that goes elsewhere is 80 columns wide. What the
+    output's encoding lacks is replaced, in every process that says something.
     """
+    replace_what_cannot_be_shown()
     console = _PlainConsole(stderr=error, markup=False, emoji=False, highlight=False)
     if not error and not console.is_terminal:
         console.width = WIDTH
@@ -57,6 +59,6 @@ def output(*, error: bool = False) -> Console:
 def replace_what_cannot_be_shown() -> None:
     """Have characters that the output's encoding lacks replaced, where Python would stop."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)  # a test's stream may have none
-        if reconfigure is not None:
+        reconfigure = getattr(stream, "reconfigure", None)  # a notebook's stream has none
+        if reconfigure is not None and stream.errors != "replace":
             reconfigure(errors="replace")

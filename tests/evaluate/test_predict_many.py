@@ -1,6 +1,9 @@
 """Many pictures: where they come from, one result in COCO's layout, and going on after a kill."""
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,3 +318,20 @@ def test_a_hundred_pictures_load_the_models_once(
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     sizes = {each["file_name"]: (each["width"], each["height"]) for each in content["images"]}
     assert sizes[next(name for name in sizes if name.endswith("small.jpg"))] == (50, 31)
+
+
+def test_a_terminal_without_the_letters_is_given_others(place: Path, tmp_path: Path) -> None:
+    """The command ends as ever, whatever the encoding of its output."""
+    pictures = place / "world" / "whole"
+    done = subprocess.run(
+        [sys.executable, "-m", "regionspot.cli", "evaluate", "predict", f"{pictures}/*",
+         "--head", str(place / "first"), "--names", "naïve,猫", "--proposals", "whole",
+         "--out", str(tmp_path / "out"), "--device", "cpu", "--pictures"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    shown = (done.stdout + done.stderr).decode("ascii")
+    assert "na?ve" in shown or "?  " in shown
+    assert "Traceback" not in shown
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in content["categories"]] == ["naïve", "猫"]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import facts_table, show, show_unbroken
-from regionspot_core.support.terminal import printable, replace_what_cannot_be_shown
+from regionspot_core.support.terminal import printable
 
 RED, TITLE, BELL = "\x1b[31mred", "\x1b]0;title\x07", "\a"
 
@@ -59,10 +59,17 @@ def test_every_way_to_print_escapes(name: str, capsys: pytest.CaptureFixture[str
     assert "\a" not in shown
 
 
-def test_a_character_that_the_output_lacks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="ascii"))
-    replace_what_cannot_be_shown()
-    show("box × 100")
-    sys.stdout.flush()
-    assert file.getvalue() == b"box ? 100\n"
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "box ? 100, ?"), ("cp1252", "box × 100, ?")]
+)
+def test_a_character_that_the_output_lacks_is_replaced(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever process something is shown: the command's own, a worker's, a script's."""
+    for name, write in (("stdout", show), ("stderr", say)):
+        file = io.BytesIO()
+        stream = io.TextIOWrapper(file, encoding=encoding, errors="strict")
+        monkeypatch.setattr(sys, name, stream)
+        write("box × 100, 猫")
+        stream.flush()
+        assert file.getvalue().decode(encoding) == f"{shown}\n"
