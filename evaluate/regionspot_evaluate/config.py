@@ -300,7 +300,7 @@ class PredictConfig(Config):
     """Folder for the results: of a single picture a JSON and a picture, of several
     predictions.json."""
     draw: Annotated[bool, Flag(name="--pictures")] = False
-    """Draw several pictures too, into `pictures` in the folder for the results."""
+    """Draw several pictures too, into `predictions` in the folder for the results."""
     segmentation: Annotated[bool, Flag()] = False
     """Write the masks of several pictures too, as run lengths."""
     top: Annotated[int, Flag()] = Field(default=3, ge=1, le=MOST_PAIRS)

@@ -22,8 +22,8 @@ from regionspot_evaluate.config import PredictConfig
 from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
 from regionspot_evaluate.predicting.batches import Namer, draw_named
 from regionspot_evaluate.predicting.coco_file import read_predictions, write_coco
-from regionspot_evaluate.predicting.folder import PICTURES, PredictFolder
-from regionspot_evaluate.predicting.listing import PictureList, list_pictures
+from regionspot_evaluate.predicting.folder import DRAWN, PredictFolder, drawn_before
+from regionspot_evaluate.predicting.listing import PictureList, find_alone, list_pictures
 from regionspot_evaluate.predicting.named_regions import (
     NamedRegion,
     PictureForm,
@@ -55,15 +55,15 @@ def run_prediction(
         CheckpointError: If there is no readable head.
     """
     require_folder_or_nothing(config.out)
-    listed = list_pictures(config.pictures, leave_out=config.out / PICTURES)
+    if config.has_prompts and find_alone(config.pictures) is None:
+        raise InputError(
+            "--box, --point and --mask are in the pixels of one picture: expected one file, got "
+            f"{', '.join(map(str, config.pictures[:3]))}; give --proposals FILE for many"
+        )
     classes = _Classes(config)
+    listed = list_pictures(config.pictures, leave_out=drawn_before(config.out))
     if listed.alone is not None:
         return _predict_one(config, listed, classes, backbones)
-    if config.has_prompts:
-        raise InputError(
-            f"--box, --point and --mask are in the pixels of one picture, got "
-            f"{counted(len(listed.pictures), 'picture')}; give --proposals FILE for many"
-        )
     return _predict_many(config, listed, classes, backbones)
 
 
@@ -140,7 +140,7 @@ def _predict_many(
         read_predictions(folder.results),
         listed.root,
         folder.results,
-        folder.path / PICTURES if config.draw else None,
+        folder.path / DRAWN if config.draw else None,
     )
 
 

@@ -145,7 +145,7 @@ def _log(console: Console, what: str, total: int, unit: str, start: int) -> Iter
         nonlocal done, last, noted
         done += amount
         noted = note or noted
-        if time.monotonic() - last > LOG_SECONDS:
+        if done < total and time.monotonic() - last > LOG_SECONDS:  # the last line comes below
             last = time.monotonic()
             write(line())
 

@@ -20,7 +20,7 @@ from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.progress import Advance
 from regionspot_evaluate.config import PredictConfig
 from regionspot_evaluate.folder.journal import Journal
-from regionspot_evaluate.predicting.folder import PICTURES
+from regionspot_evaluate.predicting.folder import DRAWN
 from regionspot_evaluate.predicting.listing import PictureList
 from regionspot_evaluate.predicting.named_regions import NamedRegion, PictureRecord, named_regions
 from regionspot_evaluate.predicting.regions import FindRegions, FoundRegions, recognise
@@ -100,7 +100,7 @@ class Namer:
         )
 
     def _draw(self, position: int, image: RGBImage, record: PictureRecord) -> None:
-        path = self.config.out / PICTURES / self.listed.drawn_names[position]
+        path = self.config.out / DRAWN / self.listed.drawn_names[position]
         draw_named(path, image, record.regions, self.lettering)
 
 

@@ -21,7 +21,13 @@ from regionspot_evaluate.folder.json_records import read_json_record
 
 PREDICT_RECORD = "predict.json"
 PREDICTIONS = "predictions.json"
-PICTURES = "pictures"
+DRAWN = "predictions"
+"""Folder of the drawn pictures."""
+
+
+def drawn_before(out: Path) -> Path | None:
+    """Return the folder of pictures that predictions in ``out`` drew; None where there are none."""
+    return out / DRAWN if (out / PREDICT_RECORD).exists() else None
 
 
 class PredictFolder(JournalledFolder):
@@ -60,7 +66,7 @@ class PredictFolder(JournalledFolder):
         write_json(self.path / PREDICT_RECORD, {"asked": self._asked, "version": __version__})
 
     def _require_free(self) -> None:
-        for name in (PREDICTIONS, PICTURES, RUN_RECORD, "zarr.json"):
+        for name in (PREDICTIONS, DRAWN, RUN_RECORD, "zarr.json"):
             if os.path.lexists(self.path / name):
                 raise InputError(
                     f"--out {self.path}: expected a new folder, or one of the same predictions; "

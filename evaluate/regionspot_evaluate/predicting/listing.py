@@ -86,14 +86,14 @@ def list_pictures(arguments: Sequence[Path], *, leave_out: Path | None = None) -
     Args:
         arguments: Picture files; folders, zips and tars of pictures; patterns of such paths; and
             ``@FILE`` with one of all these a line, meant from the current folder.
-        leave_out: A folder whose pictures are not meant: those that were drawn before.
+        leave_out: A folder below which no picture is meant, but where an argument is: those that
+            were drawn before.
 
     Raises:
         InputError: If an argument or a line is nothing of these, or there is no picture.
     """
     paths = [path for argument in arguments for path in _expanded(argument)]
     only = paths[0] if len(arguments) == len(paths) == 1 else None
-    alone = only if only == arguments[0] and only.is_file() and not _is_archive(only) else None
     root = _root(paths, only)
     found: dict[str, Picture] = {}
     folders: dict[Path, ImageSource] = {}
@@ -107,14 +107,24 @@ def list_pictures(arguments: Sequence[Path], *, leave_out: Path | None = None) -
             source = folders.setdefault(absolute, FolderImages(path.parent))
             files = [path.name]
         below = absolute.relative_to(root)
+        hidden = None if leave_out is None or _is_below(path, leave_out) else leave_out
         for file in files:
-            if leave_out is None or not (absolute / file).is_relative_to(_absolute(leave_out)):
+            if hidden is None or not _is_below(absolute / file, hidden):
                 name = (below / file).as_posix()
                 found.setdefault(name, Picture(name, source, file))
     if not found:
         shown = ", ".join(map(str, arguments[:3])) + (", …" if len(arguments) > 3 else "")
         raise InputError(f"{shown}: expected pictures, found none (.jpg, .png, .webp, …)")
-    return PictureList(root, tuple(found.values()), alone)
+    return PictureList(root, tuple(found.values()), find_alone(arguments))
+
+
+def find_alone(arguments: Sequence[Path]) -> Path | None:
+    """Return the picture file that is all that arguments mean; None where they mean anything else.
+
+    A folder or a pattern is of several pictures, even where it has one today.
+    """
+    (first, *others) = arguments
+    return first if not others and first.is_file() and not _is_archive(first) else None
 
 
 def _expanded(argument: Path) -> Iterator[Path]:
@@ -146,6 +156,10 @@ def _root(paths: Sequence[Path], only: Path | None) -> Path:
         return _absolute(only)
     bases = [_absolute(path if path.is_dir() else path.parent) for path in paths]
     return Path(os.path.commonpath(bases))
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return _absolute(path).is_relative_to(_absolute(folder))
 
 
 def _absolute(path: PurePath) -> Path:
