@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from regionspot_core.errors import ConfigError
-from regionspot_core.testing import make_cache
+from regionspot_core.testing import SHAPE, make_cache
 from regionspot_train.by_size import (
     LARGE,
+    DataSize,
     choose_settings,
-    images_learnt_from,
     recipe_for,
     repetition_warning,
 )
@@ -28,23 +28,28 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images_are_counted_without_those_held_out(store: Path) -> None:
-    assert images_learnt_from(store, TrainConfig()) == 10
-    assert images_learnt_from([store, store], TrainConfig()) == 20
-    assert images_learnt_from(store, TrainConfig.load(None, ["data.split=0.3"])) == 7
+    assert DataSize.of(store, TrainConfig()) == (10, SHAPE.image_width)
+    assert DataSize.of([store, store], TrainConfig()).images == 20
+    assert DataSize.of(store, TrainConfig.load(None, ["data.split=0.3"])).images == 7
 
 
 @pytest.mark.parametrize("images", [1, 30, 45, 100, 600, 5_000, LARGE - 1])
 def test_no_region_is_seen_thousands_of_times(images: int) -> None:
-    config = TrainConfig.parse(recipe_for(images), source="test")
+    config = TrainConfig.parse(recipe_for(DataSize(images, 768)), source="test")
     assert images == 1 or repetition_warning(config, images) is None
     assert config.optimiser.warmup_steps < config.steps
     assert config.validation.every * 20 <= config.steps
 
 
 def test_more_images_are_learnt_from_for_longer() -> None:
-    steps = [recipe_for(n)["steps"] for n in (30, 100, 600, 5_000, LARGE)]
+    steps = [recipe_for(DataSize(n, 768))["steps"] for n in (30, 100, 600, 5_000, LARGE)]
     assert steps == sorted(steps)
     assert steps[0] < steps[-1]
+
+
+@pytest.mark.parametrize(("width", "rate"), [(16, 1e-3), (128, 1e-3), (256, 5e-4), (768, 1.7e-4)])
+def test_wider_heads_learn_at_a_lower_rate(width: int, rate: float) -> None:
+    assert recipe_for(DataSize(100, width))["optimiser"]["lr"] == rate
 
 
 def test_what_is_set_stays_and_the_rest_follows_from_it(store: Path) -> None:
@@ -88,9 +93,12 @@ def test_the_commands_say_what_was_chosen(
     _, shown, _ = regionspot(*fit, "--dry-run")
     assert "regions, each seen 18 times; 3 images held out" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
+    fit += ["--set=optimiser.lr=1e-30", "--set=validation.patience=2"]  # it never gets better
     for flags in ([], ["--resume"]):
-        code, _, said = regionspot(*fit, "--out", str(tmp_path / "run"), *flags)
+        code, shown, said = regionspot(*fit, "--out", str(tmp_path / "run"), *flags)
         assert code == 0, said
-        assert "a recipe for few images, 7 to learn from: 8 steps of 16 at 0.001" in said
+        assert "3 of 8 in" in shown
+        assert "early: 2 validations brought no better head" in " ".join(shown.split())
+        assert "a recipe for few images, 7 to learn from: 8 steps of 16 at 1e-30" in said
     asked = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
     assert asked["optimiser"]["schedule"] == "cosine"

@@ -79,6 +79,9 @@ def test_they_are_what_the_run_is_validated_on(
     words += ["--config", "demo", "--split", "0.3"]
     done = regionspot(*words, *(f"--set={each}" for each in SETTINGS[:-1]))
     assert done[0] == 0, done[2]
+    regions = cache.region_counts[held].sum()
+    said = f"validating on 3 images with {regions} regions: top-1 may be {0.5 / regions**0.5:.0%}"
+    assert said in done[2]
     lines = (tmp_path / "run/validation.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
     assert json.loads(lines[-1])["top1"] == naive_top1(tmp_path / "run", cache, held)

@@ -16,27 +16,40 @@ LARGE = 20_000
 STEPS_PER_IMAGE = 2
 """Steps of 16 images for each image: it is seen 32 times (benchmarks/LOG.md)."""
 FEWEST_STEPS, MOST_STEPS = 200, 20_000
+RATE, RATE_WIDTH = 1e-3, 128
+"""Learning rate of a head of that width; of a wider one it is in inverse proportion (muP, arXiv
+2203.03466): 1e-3 is too much for 768 (benchmarks/LOG.md)."""
 VALIDATIONS = 20
 """Validations of a run."""
-PATIENCE = 5
-"""Validations without a better one after which it ends."""
+PATIENCE = 10
+"""Validations without a better one after which it ends: of few images, each is much by chance."""
 MANY_TIMES = 1_000
 """Times that each image is seen, from which on a run is told that this is too often."""
 
 
-def images_learnt_from(stores: Location | Sequence[Location], config: TrainConfig) -> int:
-    """Count the images with regions of stores, less those that ``data.split`` holds out.
+class DataSize(NamedTuple):
+    """Size of what a run learns from."""
 
-    Raises:
-        CacheError: If a store is missing or unfinished.
-    """
-    from regionspot_core.cache.read.reader import FeatureCache
+    images: int
+    """Number of images with regions, without those that ``data.split`` holds out."""
+    width: int
+    """Width of the head: of its own, or of the image tokens."""
 
-    several = [stores] if isinstance(stores, Location) else stores
-    images = sum(int((FeatureCache(store).region_counts > 0).sum()) for store in several)
-    return (
-        images if config.data.split is None else images - held_out_count(images, config.data.split)
-    )
+    @classmethod
+    def of(cls, stores: Location | Sequence[Location], config: TrainConfig) -> DataSize:
+        """Measure the stores of a run.
+
+        Raises:
+            CacheError: If a store is missing or unfinished.
+        """
+        from regionspot_core.cache.read.reader import FeatureCache
+
+        several = [stores] if isinstance(stores, Location) else stores
+        caches = [FeatureCache(store) for store in several]
+        images = sum(int((cache.region_counts > 0).sum()) for cache in caches)
+        if config.data.split is not None:
+            images -= held_out_count(images, config.data.split)
+        return cls(images, config.head.width or caches[0].plan.shape.image_width)
 
 
 class ChosenSettings(NamedTuple):
@@ -64,19 +77,19 @@ def choose_settings(
     config = load_settings(name, overrides)  # what is wrong with it is said before data is read
     if name is not None:
         return ChosenSettings(config)
-    images = images_learnt_from(stores, config)
-    if not images or images >= LARGE:
-        return ChosenSettings(config, _reason(config, images, "the paper's rates"))
+    size = DataSize.of(stores, config)
+    if not size.images or size.images >= LARGE:
+        return ChosenSettings(config, _reason(config, size, "the paper's rates"))
     asked = {override.partition("=")[0].strip() for override in overrides}
-    values = recipe_for(images, config.steps if "steps" in asked else None)
+    values = recipe_for(size, config.steps if "steps" in asked else None)
     config = settings_from(values, overrides, source="")
-    return ChosenSettings(config, _reason(config, images, "a recipe for few images"))
+    return ChosenSettings(config, _reason(config, size, "a recipe for few images"))
 
 
-def recipe_for(images: int, steps: int | None = None) -> dict[str, Any]:
+def recipe_for(size: DataSize, steps: int | None = None) -> dict[str, Any]:
     """Return the settings for few images, as plain values; ``steps`` None: chosen too."""
     if steps is None:
-        steps = min(max(FEWEST_STEPS, STEPS_PER_IMAGE * images), MOST_STEPS)
+        steps = min(max(FEWEST_STEPS, STEPS_PER_IMAGE * size.images), MOST_STEPS)
     return {
         "steps": steps,
         "checkpoint_every": max(1, steps // 4),
@@ -84,7 +97,7 @@ def recipe_for(images: int, steps: int | None = None) -> dict[str, Any]:
         "head": {"logit_scale": "learned", "initial_scale": 14.0},
         "loss": {"kind": "softmax", "reduction": "mean"},
         "optimiser": {
-            "lr": 1e-3,
+            "lr": float(f"{RATE * min(1, RATE_WIDTH / size.width):.1e}"),
             "weight_decay": 0.01,
             "warmup_steps": steps // VALIDATIONS,
             "schedule": "cosine",
@@ -118,9 +131,9 @@ def announce(line: str | None) -> None:
         say(f"train: {line}")
 
 
-def _reason(config: TrainConfig, images: int, what: str) -> str:
-    optimiser = config.optimiser
+def _reason(config: TrainConfig, size: DataSize, what: str) -> str:
+    batch, optimiser = config.batch_images, config.optimiser
     return (
-        f"{what}, {images:,} to learn from: {config.steps:,} steps of {config.batch_images:,} at "
+        f"{what}, {size.images:,} to learn from: {config.steps:,} steps of {batch:,} at "
         f"{optimiser.lr:g}, warm-up {optimiser.warmup_steps:,} (--config names another)"
     )

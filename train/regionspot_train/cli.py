@@ -108,7 +108,13 @@ def fit(
         )
         raise typer.Exit(report.stopped)
     before = f", {report.resumed:,} of them before" if report.resumed else ""
-    facts = {"steps": f"{report.steps:,} in {format_seconds(report.seconds)}{before}"}
+    early = report.steps < settings.steps
+    facts = {
+        "steps": f"{report.steps:,}{f' of {settings.steps:,}' if early else ''} in "
+        f"{format_seconds(report.seconds)}{before}"
+    }
+    if early:
+        facts["ended"] = f"early: {settings.validation.patience} validations brought no better head"
     if report.loss is not None:
         facts["loss"] = f"{report.loss:.4g} over the last steps"
     if report.best is not None:

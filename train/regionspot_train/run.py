@@ -59,6 +59,7 @@ def run_training(
     announce(repetition_warning(config, sum(len(source.images) for source in sources)))
     device = local_device(config.device)
     validation = open_validation(config, sources, validate_on, device)
+    announce(validation.note if validation is not None else None)
     with (
         joined(device) as processes,
         claimed(out, resume=resume) if processes.first else nullcontext(),

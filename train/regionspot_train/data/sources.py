@@ -107,7 +107,10 @@ def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
     images = np.flatnonzero(cache.region_counts > 0)
     if not len(images):
         what = "it holds no image" if not len(cache) else "no image has a region"
-        raise CacheError(f"{store}: {what}, so there is nothing to learn from")
+        raise CacheError(
+            f"{store}: {what}, so there is nothing to learn from; `regionspot extract check` says "
+            f"what its annotations hold, and why boxes are dropped"
+        )
     keep = cache.plan.keep
     for wanted, kept, name in (
         (config.jitter, keep.jitter, "jitter"),

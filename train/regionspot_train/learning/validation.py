@@ -25,12 +25,15 @@ from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import TokenChoice, chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.tables import counted
 from regionspot_train.config import TrainConfig, ValidationConfig
 from regionspot_train.data.sources import Source
 
 VALIDATION = "validation.jsonl"
 PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
 """Figures of LVIS that are kept, each with LVIS's own name."""
+MANY_REGIONS = 400
+"""Regions from which on the standard error of top-1 is below 2.5 %."""
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 
@@ -135,6 +138,18 @@ class ValidationSet:
         if self._split is not None:
             dataset = dataset | {"images": len(self._images), "regions": self._regions}
         return {"settings": self.config.to_json(), "dataset": dataset}
+
+    @property
+    def note(self) -> str | None:
+        """One line that says how little is known of few regions; None where they are many."""
+        if self._regions >= MANY_REGIONS:
+            return None
+        error = 0.5 / math.sqrt(self._regions)
+        return (
+            f"validating on {counted(len(self._images), 'image')} with "
+            f"{counted(self._regions, 'region')}: top-1 may be {error:.0%} off by chance, and so "
+            f"may be which head is the best"
+        )
 
     def require_tokens(self, choice: TokenChoice) -> None:
         """Refuse a head that needs tokens which the cache does not keep.

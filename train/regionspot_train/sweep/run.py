@@ -77,6 +77,7 @@ def run_sweep(
     task = SweepTask(config, store, validate_on, out, at_once, stacked, ray_groups or 1)
     inputs = GroupInputs.open(task)
     announce(repetition_warning(config, sum(len(each.images) for each in inputs.sources)))
+    announce(inputs.validation.note)
     facts = run_facts(inputs.sources, inputs.device)
     with claimed(out, resume=resume, sweep=True):
         RunFolder(out, _identity(config, space, inputs), facts, resume=resume)
