@@ -94,15 +94,20 @@ class _Row(NamedTuple):
 
 
 def _read_rows(path: Path, digest: Digest) -> Iterator[_Row]:
+    image_names: dict[str, str] = {}
+    class_names: set[str] = set()
     for line, values in read_columns(path, COLUMNS, digest):
-        file, *corners, name = (value.strip() for value in values)
+        file, *corners, name = map(str.strip, values)
         where = f"{path}: line {line}"
+        if file not in image_names:  # checked once, since a file has many lines
+            image_names[file] = image_name(where, file)
         box: tuple[float, ...] = ()
         if name or any(corners):
-            if not name or not is_text(name):
+            if name not in class_names and not (name and is_text(name)):
                 raise AnnotationError(f"{where}: expected a class as name, got {short(name)}")
+            class_names.add(name)
             box = _box(where, corners)
-        yield _Row(image_name(where, file), name, box)
+        yield _Row(image_names[file], name, box)
 
 
 def _box(where: str, corners: list[str]) -> tuple[float, ...]:
