@@ -38,6 +38,7 @@ from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
 from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
 from regionspot_evaluate.scoring.table_scorer import TableScorer
+from regionspot_evaluate.trained_images import warn_of_trained_images
 
 
 def run_evaluation(
@@ -174,6 +175,7 @@ def _prepare(config: EvaluateConfig) -> _Evaluation:
     annotations = table.regions()
     scorer = TableScorer(table, protocols=config.protocol, package=config.scorer)
     require_usable(annotations, images, strict=config.strict)
+    warn_of_trained_images(config.heads, annotations, images)
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     scored_ids = None if scored.all() else table.image_id

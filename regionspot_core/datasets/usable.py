@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
-from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.errors import AnnotationError, ImageError, InputError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
 
+SAMPLE = 32
+"""Images whose sizes are looked at, of all over the data set."""
+FEWEST = 3
+"""Images of another size from which they are surely others."""
 SHOWN = 3
 """Files that are named as examples."""
 
@@ -30,6 +34,7 @@ def require_usable(annotations: AnnotationSet, images: ImageSource, *, strict: b
     missing = [name for name in annotations.image_file if not images.contains(name)]
     if len(missing) == len(annotations):
         images.require(annotations.image_file)
+    _require_sizes(annotations, images, frozenset(missing))
     unreadable = annotations.dropped.get(NOT_READABLE, 0)
     if not missing and not unreadable:
         return
@@ -42,6 +47,31 @@ def require_usable(annotations: AnnotationSet, images: ImageSource, *, strict: b
     if strict:
         raise InputError(f"{found}; leave out --strict to go on with the others")
     say(f"{found}; going on with the others")
+
+
+def _require_sizes(
+    annotations: AnnotationSet, images: ImageSource, missing: frozenset[str]
+) -> None:
+    """Refuse images of which a sample all have other sizes than annotated: surely others."""
+    there = [place for place, name in enumerate(annotations.image_file) if name not in missing]
+    looked_at, problem = 0, ""
+    for place in there[:: max(1, len(there) // SAMPLE)]:
+        name, size = annotations.image_file[place], annotations.size(place)
+        try:
+            found = images.size(name)
+        except ImageError:
+            continue
+        if found in (size, size[::-1]):  # a picture may be turned by its orientation
+            return
+        looked_at += 1
+        problem = problem or (
+            f"{name} is {found[1]} × {found[0]} pixels, its annotation says {size[1]} × {size[0]}"
+        )
+    if looked_at >= FEWEST:
+        raise InputError(
+            f"--images {images.location}: other images with the same names? {problem}, and none "
+            f"of {looked_at} looked at is of its annotated size; give the annotations' own images"
+        )
 
 
 def require_regions(annotations: AnnotationSet) -> None:

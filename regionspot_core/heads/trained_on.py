@@ -54,6 +54,8 @@ class TrainedCache(Record, extra="allow"):
     annotations_sha256: str | None = None
     split: Split | None = None
     """None: the head learnt from all images of the cache."""
+    files: dict[str, int] | None = None
+    """Bytes of a sample of the image files, by name."""
 
 
 class Training(Record, extra="allow"):
@@ -91,6 +93,16 @@ class Training(Record, extra="allow"):
         if self.started_from is not None:
             learnt |= self.started_from.learnt_from(annotations_sha256, image_ids)
         return learnt
+
+    def files_under_other_annotations(self, annotations_sha256: str) -> list[dict[str, int]]:
+        """Return the samples of image files, bytes by name, of caches of other annotations."""
+        own = [
+            cache.files
+            for cache in self.caches or ()
+            if cache.files and cache.annotations_sha256 != annotations_sha256
+        ]
+        earlier = self.started_from
+        return own + (earlier.files_under_other_annotations(annotations_sha256) if earlier else [])
 
     def counts(self) -> dict[str, int] | None:
         """Return the number of regions that the head learnt from, by the name of their class.

@@ -186,6 +186,8 @@ def test_proposals_are_extracted_as_annotated_boxes_are(
     assert np.array_equal(found.mask, expected.mask)
     assert (found.classes == -1).all()
     assert plain.class_bank().vocabulary == labelled.class_bank().vocabulary
+    sizes = {path.name: path.stat().st_size for path in world.train_images.iterdir()}
+    assert labelled.file_sample() == sizes
     labelled.require_labels("learn from")
     with pytest.raises(CacheError, match="its regions have no labels to learn from"):
         plain.require_labels("learn from")

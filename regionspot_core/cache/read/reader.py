@@ -18,6 +18,7 @@ from regionspot_core.cache.read.store_reader import ReadRequest, StoreReader
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.storage.store import open_store
 from regionspot_core.datasets.class_lists import ClassLists
+from regionspot_core.datasets.file_sample import sample_files
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError, InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
@@ -76,6 +77,11 @@ class FeatureCache:
                     f"{store.store}: its regions have no labels to {use}, as it was extracted from "
                     f"--proposals; extract with --annotations instead"
                 )
+
+    def file_sample(self) -> dict[str, int]:
+        """Return the bytes of a few image files, by name, as they were when planned."""
+        sizes = self.stores[0].file_bytes()
+        return {name: sizes[name] for name in sample_files(sizes)}
 
     @property
     def plan(self) -> CachePlan:

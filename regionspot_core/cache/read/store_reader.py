@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ class StoreReader:
     def labelled(self) -> bool:
         """Whether its regions have classes; without, they were extracted from proposals."""
         return is_labelled(self.fingerprint)
+
+    def file_bytes(self) -> dict[str, int]:
+        """Return the bytes of its image files, by name, as planned; those that are known."""
+        text, start = self._read_small("image/file").tobytes(), self._read_small("image/file_start")
+        sizes = self._read_small("image/bytes").tolist()
+        names = (text[first:last].decode(errors="replace") for first, last in pairwise(start))
+        return {name: size for name, size in zip(names, sizes, strict=True) if size >= 0}
 
     @property
     def image_ids(self) -> NDArray[np.int64]:

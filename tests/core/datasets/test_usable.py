@@ -73,3 +73,15 @@ def test_annotations_of_which_none_is_left_are_refused(
     annotations = read_annotations(write(tmp_path, 2, **annotation))
     with pytest.raises(AnnotationError, match=message):
         require_usable(annotations, open_images(tmp_path), strict=False)
+
+
+def test_other_images_with_the_same_names_are_told_by_their_sizes(tmp_path: Path) -> None:
+    annotations = read_annotations(write(tmp_path, 4))
+    images = open_images(tmp_path)
+    for number in (1, 2, 3):
+        save_png_header(tmp_path / f"00{number}.png", 31, 40)
+    message = r"other images .* 001\.png is 40 × 31 .* says 40 × 30, and none of 3 looked at"
+    with pytest.raises(InputError, match=message):
+        require_usable(annotations, images, strict=False)
+    save_png_header(tmp_path / "003.png", 40, 30)  # may be turned
+    require_usable(annotations, images, strict=False)

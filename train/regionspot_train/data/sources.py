@@ -49,7 +49,12 @@ class Source:
         """The cache's data set and vocabulary, for the record of a head that learnt from it."""
         classes = TrainedClasses.of(self.cache.vocabulary, self.class_regions.tolist())
         dataset = self.cache.fingerprint["dataset"]
-        record = {"store": self.name, **dataset, "classes": classes.model_dump(mode="json")}
+        record = {
+            "store": self.name,
+            **dataset,
+            "classes": classes.model_dump(mode="json"),
+            "files": self.cache.file_sample(),
+        }
         return record if self.split is None else record | {"split": self.split.model_dump()}
 
 
