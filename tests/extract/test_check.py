@@ -94,7 +94,7 @@ def test_the_table_names_what_is_the_matter_within_80_columns(dataset: Path) -> 
     for part in (
         "format COCO", "images 7, 5 without regions", "classes 2, 1 without regions",
         "left out 1 crowd, 1 empty box", "missing 1 image (gone.jpg)", "other size 1 image",
-        "too large 1 image more than --max-pixels 10,000 (huge.jpg)", "(c.jpg, flag.jpg)",
+        "too large 1 image (huge.jpg): above --max-pixels 10,000", "(c.jpg, flag.jpg)",
     ):  # fmt: skip
         assert part in text
 

@@ -44,20 +44,23 @@ def _problems(report: DatasetReport, config: CheckConfig) -> dict[str, str]:
     left_out = ", ".join(
         f"{count:,} {reason}" for reason, count in report.left_out.items() if count
     )
+    clipped = f"{report.clipped:,} box{'es' if report.clipped > 1 else ''} beyond the image"
     rows = {
         "left out": left_out,
-        "clipped": f"{report.clipped:,} to their image" if report.clipped else "",
+        "clipped": clipped if report.clipped else "",
         "missing": _named(files.missing),
         "not readable": _named(files.not_readable),
-        "other size": _named(files.other_size, "than annotated: left out"),
-        "too large": _named(files.too_large, f"more than --max-pixels {config.max_pixels:,}"),
-        "turned": _named(files.turned, "turned by EXIF, as only so the size fits"),
+        "other size": _named(files.other_size, "not as annotated, left out"),
+        "too large": _named(files.too_large, f"above --max-pixels {config.max_pixels:,}"),
+        "turned": _named(files.turned, "by EXIF, since only so the annotated size fits"),
         "not turned": _named(
             files.not_turned,
-            "EXIF would turn them, the size does not tell: pixels are taken as stored; look at "
-            "them with --pictures, and store them upright if boxes are off",
+            "EXIF would turn them, and their size does not tell whether they were annotated so: "
+            "taken as stored; see with --pictures whether boxes fit",
         ),
-        "not listed": f"{counted(report.not_listed, 'file')} there" if report.not_listed else "",
+        "not listed": f"{counted(report.not_listed, 'image')} without an entry"
+        if report.not_listed
+        else "",
     }
     return {name: text for name, text in rows.items() if text}
 
@@ -66,4 +69,5 @@ def _named(files: Sequence[str], about: str = "") -> str:
     """Return a count of files with the first of them; nothing where there is none."""
     if not files:
         return ""
-    return f"{counted(len(files), 'image')}{f' {about}' if about else ''} ({examples_of(files)})"
+    found = f"{counted(len(files), 'image')} ({examples_of(files)})"
+    return f"{found}: {about}" if about else found
