@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,3 +58,21 @@ def hold_lock(path: Path, *, timeout: float) -> HeldLock:
         )
         return HeldLock(None)
     return HeldLock(lock)
+
+
+def has_record_locks(folder: Path) -> bool:
+    """Return whether files of a folder can be locked as SQLite locks them, by POSIX's record locks.
+
+    Raises:
+        OSError: If no file can be made in the folder.
+    """
+    if os.name != "posix":
+        return True
+    import fcntl
+
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in NO_LOCKS
+    return True

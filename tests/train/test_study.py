@@ -1,8 +1,11 @@
 """What a sweep tries: the same whatever interrupts it, nothing twice, in a file of its own."""
 
+import errno
+import fcntl
 import os
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,20 @@ def test_the_study_is_in_its_folder_whatever_its_name(tmp_path: Path, name: str)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert [path.name for path in (tmp_path / name).iterdir()] == [FILE]
     assert len(tried(tmp_path / name, space_of(SMALL), 2)) == 2
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would wait for a lock in vain: here another connection has it for good."""
+    space = space_of(SMALL)
+    tried(tmp_path, space, 2)
+
+    def lockf(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert len(tried(tmp_path, space, 3)) == 3
 
 
 def test_it_is_a_study_of_optunas(tmp_path: Path) -> None:

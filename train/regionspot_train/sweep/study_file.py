@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from regionspot_core.errors import InputError
+from regionspot_core.support.locks import has_record_locks
 from regionspot_train.sweep.space import Space
 
 NAME = "sweep"
@@ -51,12 +52,20 @@ def open_study(
     Raises:
         InputError: If the file is damaged, another program's, or holds heads of another sweep.
     """
+    # Without locks SQLite would wait for one in vain; the sweep's folder is its process's alone.
+    url = path.absolute().as_uri()
+    options = "" if has_record_locks(path.parent) else "&vfs=unix-none"
     if path.exists():
-        _require_optunas(path)
+        # Not mode=ro: what a kill left half-written is then taken back, as SQLite does.
+        _require_optunas(path, f"{url}?mode=rw{options}")
 
     def connect() -> sqlite3.Connection:
-        # Not by a URL: a folder's name may have ?, # and %, or bytes that are no text.
-        return sqlite3.connect(path, timeout=LOCK_SECONDS, check_same_thread=False)
+        return sqlite3.connect(
+            f"{url}?mode=rwc{options}",
+            uri=True,
+            timeout=LOCK_SECONDS,
+            check_same_thread=False,
+        )
 
     try:
         study = optuna.create_study(
@@ -84,15 +93,14 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _require_optunas(path: Path) -> None:
+def _require_optunas(path: Path, url: str) -> None:
     """Refuse a file that is damaged or another program's, before Optuna makes its tables in it."""
     if not path.is_file():
         raise _unreadable(path, "not a file")
     if not path.stat().st_size:
         return  # as a kill leaves it in the moment it is made
     try:
-        # Not mode=ro: what a kill left half-written is then taken back, as SQLite does.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as file:
+        with closing(sqlite3.connect(url, uri=True)) as file:
             (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
             rows = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             tables = {name for (name,) in rows}
