@@ -133,7 +133,7 @@ WRONG_AGAIN = ("absent", "folder", "picture.png")
 """The same for the options of the frozen models where another command has had them: all read these
 alike, and take seconds to."""
 RIGHT = {
-    ("evaluate predict", "PICTURE...", "picture.png"),
+    ("evaluate predict", "PICTURE", "picture.png"),
     ("evaluate predict", "--mask", "picture.png"),
     ("evaluate predict", "--vocabulary", "text.txt"),  # names of classes
     ("extract text", "--vocabulary", "text.txt"),
