@@ -36,6 +36,8 @@ WRONG = [
     ["extract", "run", *DATA, "--out", "s", "--sam", "vit_b", "--batch", "0"],
     ["extract", "text", "--out", "b.h5"],
     ["extract", "text", "--out", "b.h5", "--names", "a,a"],
+    ["extract", "check", "--images", "absent", "--annotations", "a.json"],
+    ["extract", "propose", "--images", "absent", "--out", "p.json"],
     ["extract", "info", "absent"],
     ["extract", "verify", "absent"],
     ["extract", "verify", "full", "--repair"],
