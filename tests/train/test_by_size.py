@@ -33,10 +33,10 @@ def test_images_are_counted_without_those_held_out(store: Path) -> None:
     assert DataSize.of(store, TrainConfig.load(None, ["data.split=0.3"])).images == 7
 
 
-@pytest.mark.parametrize("images", [1, 30, 45, 100, 600, 5_000, LARGE - 1])
+@pytest.mark.parametrize("images", [1, 3, 30, 45, 100, 600, 5_000, LARGE - 1])
 def test_no_region_is_seen_thousands_of_times(images: int) -> None:
     config = TrainConfig.parse(recipe_for(DataSize(images, 768)), source="test")
-    assert images == 1 or repetition_warning(config, images) is None
+    assert repetition_warning(config, images) is None
     assert config.optimiser.warmup_steps < config.steps
     assert config.validation.every * 20 <= config.steps
 
