@@ -15,7 +15,7 @@ from campaign.place import Place
 FAMILIES = {"kills": kills, "damages": damages, "hostile": hostile, "arguments": arguments}
 SIZES = {
     "quick": {"kills": 7, "damages": 12, "hostile": 20, "arguments": 24},
-    "ci": {"kills": 56, "damages": 72, "hostile": 100, "arguments": 96},
+    "ci": {"kills": 28, "damages": 36, "hostile": 60, "arguments": 48},
     "full": {"kills": 700, "damages": 1_000, "hostile": 2_000, "arguments": 2_000},
 }
 
