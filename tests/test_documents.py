@@ -1,9 +1,10 @@
 """Every command of README, docs, recipes and the demo's own advice, run as it is written.
 
 README begins in a fresh folder with `make demo`, which makes a small world here; each page of docs
-in a copy of what README left. bash goes through the commands, and those of `regionspot` run in this
-process, where torch is loaded already; heads are trained for fewer steps than the page says.
-Commands that need data, weights, GPUs or a cluster are marked in the page, and are parsed alone.
+in a copy of what README left, but the page on one's own data beside its example. bash goes through
+the commands, and those of `regionspot` run in this process, where torch is loaded already; heads
+are trained for fewer steps than the page says. Commands that need data, weights, GPUs or a cluster
+are marked in the page, and are parsed alone.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+OWN_DATA = ROOT / "docs" / "your-data.md"
+EXAMPLE = OWN_DATA.with_suffix("")
 RECIPES = sorted((ROOT / "train" / "regionspot_train" / "recipes").glob("*.toml"))
 SCRIPTS = Path(sys.prefix) / "bin"
 DEMO = ("demo", "--quick", "--out", "demo-out")
@@ -144,7 +147,11 @@ def test_readme(readme: Readme) -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=lambda p: p.stem)
 def test_docs(page: Path, readme: Readme, tmp_path: Path) -> None:
-    folder = copied(readme, tmp_path)
+    if page == OWN_DATA:
+        shutil.copytree(EXAMPLE, tmp_path / EXAMPLE.relative_to(ROOT))
+        folder = tmp_path
+    else:
+        folder = copied(readme, tmp_path)
     for block in blocks(page, "toml"):  # a file that the page's commands take
         (folder / re.match(r"# (\S+\.toml)\n", block.text)[1]).write_text(block.text)
     follow(blocks(page, "sh"), folder, SCRIPTS)

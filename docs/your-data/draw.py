@@ -26,6 +26,7 @@ PICTURES, NEW_PICTURES = 60, 6
 def draw(folder: Path) -> None:
     """Write ``photos/``, ``labels.json`` and ``new/`` into ``folder``."""
     id_of = {each.name: each.category_id for each in CLASSES}
+    name_of = {number: name for name, number in id_of.items()}
     rng = np.random.default_rng(2026)
     images, annotations = [], []
     for number in range(PICTURES + NEW_PICTURES):
@@ -40,7 +41,6 @@ def draw(folder: Path) -> None:
             continue
         height, width = scene.image.shape[:2]
         images.append({"id": number + 1, "file_name": name, "width": width, "height": height})
-        names = {each.category_id: each.name for each in CLASSES}
         for (x1, y1, x2, y2), category in zip(
             scene.boxes.tolist(), scene.class_ids.tolist(), strict=True
         ):
@@ -48,7 +48,7 @@ def draw(folder: Path) -> None:
                 {
                     "id": len(annotations) + 1,
                     "image_id": number + 1,
-                    "category_id": LABELLED.index(names[category]) + 1,
+                    "category_id": LABELLED.index(name_of[category]) + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": (x2 - x1) * (y2 - y1),
                     "segmentation": [],
@@ -57,7 +57,7 @@ def draw(folder: Path) -> None:
             )
     categories = [{"id": place + 1, "name": name} for place, name in enumerate(LABELLED)]
     labels = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "labels.json").write_text(json.dumps(labels, indent=None) + "\n", encoding="utf-8")
+    (folder / "labels.json").write_text(json.dumps(labels) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
