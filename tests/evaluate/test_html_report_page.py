@@ -75,6 +75,7 @@ def test_without_images_the_page_says_so(world: dict[str, Path]) -> None:
     assert page_data(page)["gallery"]["pictures"] == {}
 
 
+@pytest.mark.slow
 def test_size_does_not_grow_with_images_and_is_bounded(tmp_path: Path) -> None:
     # What an LVIS report holds most of: 1 203 classes for two runs, and 36 different photographs
     # of a kind that JPEG shrinks badly. Of the images only these are in it.

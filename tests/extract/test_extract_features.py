@@ -110,7 +110,13 @@ class Extracted:
         ]
 
 
-@pytest.fixture(scope="module", params=[(tiny, 60), (small, 50)], ids=["tiny", "small"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((tiny, 60), id="tiny"),
+        pytest.param((small, 50), id="small", marks=pytest.mark.slow),
+    ],
+)
 def extracted(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Extracted:
     build: Callable[[], Models]
     build, long_height = request.param

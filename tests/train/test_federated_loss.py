@@ -201,6 +201,7 @@ def test_a_step_has_the_loss_of_the_cache_s_lists(
     assert float(learner.learn(step).loss) == pytest.approx(np.mean(each_region), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [["loss.kind=softmax", "loss.label_smoothing=0.1"], ["loss.kind=focal", "loss.negatives=2"]],

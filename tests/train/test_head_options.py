@@ -53,7 +53,14 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "options", [ALL, ["head.region_tokens=masks", "head.image_positions=sincos"]], ids=str
+    "options",
+    [
+        ALL,
+        pytest.param(
+            ["head.region_tokens=masks", "head.image_positions=sincos"], marks=pytest.mark.slow
+        ),
+    ],
+    ids=str,
 )
 def test_a_head_with_options_learns_by_heart_and_comes_back(
     store: Path, tmp_path: Path, options: list[str]

@@ -62,6 +62,7 @@ def test_milestones(words: str) -> None:
         TrainConfig.load(None, [f"optimiser.milestones={words}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "number"), LARGEST.items(), ids=list(LARGEST))
 def test_the_largest_that_is_taken_trains(
     store: Path, tmp_path: Path, key: str, number: float

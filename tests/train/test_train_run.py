@@ -37,12 +37,14 @@ def store(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "options",
     [
-        ["loss.kind=softmax"],
-        ["loss.kind=focal"],
-        ["loss.negatives=1"],
-        ["loss.label_smoothing=0.1", "head.norm=pre", "head.activation=gelu"],
+        pytest.param(options, id=" ".join(options), marks=() if first else pytest.mark.slow)
+        for first, options in [
+            (True, ["loss.kind=focal"]),
+            (False, ["loss.kind=softmax"]),
+            (False, ["loss.negatives=1"]),
+            (False, ["loss.label_smoothing=0.1", "head.norm=pre", "head.activation=gelu"]),
+        ]
     ],
-    ids=" ".join,
 )
 def test_a_head_learns_a_small_cache_by_heart(
     store: Path, tmp_path: Path, options: list[str]

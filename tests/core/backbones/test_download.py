@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -176,7 +177,7 @@ def test_a_full_disk_is_no_fault_of_the_network(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("regionspot_core.backbones.weights.download.os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         fetch(server.url, path, sha256=SHA256)
     assert caught.value.filename == str(partial_of(path))
