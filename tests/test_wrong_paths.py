@@ -47,6 +47,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "categories": [{"id": 1, "name": "thing", "frequency": "f"}],
     }
     (folder / "lvis.json").write_text(json.dumps(lvis))
+    (folder / "sets" / "Own" / "valid").mkdir(parents=True)
+    for name, source in (("a.png", "images/a.png"), ("_annotations.coco.json", "lvis.json")):
+        shutil.copy(folder / source, folder / "sets" / "Own" / "valid" / name)
     torch.manual_seed(0)
     head = FusionHead(SMALL)
     save_head(folder / "head", head, HeadRecord(SMALL, TINY, {"imported": {}}))
@@ -106,6 +109,7 @@ GOOD: dict[str, list[str]] = {
     "evaluate run": [
         "--images", "images", "--annotations", "lvis.json", "--head", "head", "--out", "out",
     ],
+    "evaluate odinw": ["--root", "sets", "--head", "head", "--out", "out"],
     "evaluate cached": ["--cache", "store", "--head", "own"],
     "evaluate predict": ["images/a.png", "--names", "a", "--head", "head"],
     "evaluate report": ["found.json", "--annotations", "lvis.json", "--out", "out.html"],

@@ -23,8 +23,9 @@ from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import TokenChoice, chosen_count
-from regionspot_core.scoring.box_precision import BoxPrecision
+from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.progress import say_once
 from regionspot_core.support.tables import counted
 from regionspot_train.config import TrainConfig, ValidationConfig
 from regionspot_train.data.sources import Source
@@ -127,6 +128,8 @@ class ValidationSet:
         bank = self._cache.class_bank()
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
+        if config.ap:
+            say_once(f"validate: {plan_store_scoring(self._cache).line}")
         self._split = split
         self._batch_images = batch_images
         self._device = device
