@@ -168,6 +168,21 @@ def test_the_gallery_shows_what_is_chosen(opened: Open) -> None:
         assert page.locator("#large[open]").count() == 0
 
 
+def test_a_cell_and_a_class_open_their_pictures(opened: Open) -> None:
+    with opened("two") as page:
+        page.locator("#pairs button").first.click()
+        assert "called" in page.inner_text("#part-note")
+        assert page.locator("#gallery .picture").count() >= 1
+        page.locator("#part-note button").click()
+        assert "called" not in page.inner_text("#part-note")
+        cell = page.locator("#chart-matrix g[aria-label=cell] rect").first
+        cell.scroll_into_view_if_needed()
+        box = cell.bounding_box()
+        page.mouse.move(box["x"] + 3, box["y"] + 3)
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+        assert "of this page" in page.inner_text("#part-note")
+
+
 def test_two_runs_stand_side_by_side(opened: Open) -> None:
     with opened("two") as page:
         card = page.locator("#gallery .picture").first

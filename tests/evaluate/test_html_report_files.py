@@ -47,7 +47,7 @@ from regionspot_evaluate.reports.html.read_run import (
 from regionspot_evaluate.reports.html.write import write_html_report
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.results import Results
-from regionspot_evaluate.scoring.scorer import LvisScorer
+from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
 
 
 @pytest.fixture
@@ -141,7 +141,11 @@ def test_a_run_is_a_folder_or_a_results_file(tmp_path: Path) -> None:
     }
     folder = write_run(tmp_path / "first", [GOOD], scores=scores, proposals="gt")
     run = open_run(folder)
-    assert (run.name, run.figures("bbox"), run.figures("segm")) == ("first", {"AP": 0.5}, None)
+    assert (run.name, run.figures("bbox", "lvis"), run.figures("segm", "lvis")) == (
+        "first",
+        {"AP": 0.5},
+        None,
+    )
     assert run.provenance()["proposals"] == "gt"
     alone = open_run(folder / "detections.json")
     assert (alone.name, alone.metrics, alone.told) == ("detections", Metrics(), {})
@@ -297,13 +301,42 @@ def test_wrong_arguments_are_said(world: dict[str, Path], tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"ends in \.html"):
         report(world, "run", out=tmp_path / "report.pdf")
     with pytest.raises(InputError, match="runs"):
-        report(world, "run", "run", "run")
+        report(world, *["run"] * 9)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_annotations_without_lists_are_reported_by_coco(
+    masks: bool, world: dict[str, Path]
+) -> None:
+    """The same page, with COCO's figures, and without mask panels where there are boxes alone."""
     plain = json.loads(world["annotations"].read_text())
     for image in plain["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    for each in plain["annotations"]:
+        each |= {} if masks else {"segmentation": []}
     world["annotations"].write_text(json.dumps(plain))
-    with pytest.raises(AnnotationError, match="image 1 has no neg_category_ids"):
-        report(world, "run")
+    page, *_ = report(world, "run", "run", "run")
+    found, text = page_data(page), page.read_text(encoding="utf-8")
+    scorer = CocoScorer(world["annotations"], ious=("bbox",))
+    for run, name in zip(found["runs"], ("run", "run", "run"), strict=True):
+        assert run["box"] == scorer.score(world[name] / "detections.json", iou="bbox").values
+    assert found["protocol"].startswith("COCO")
+    assert 'id="chart-frequency"' not in text
+    assert ("AP, mask" in text) == masks
+
+
+def test_what_a_reader_clicks_on_has_pictures(world: dict[str, Path]) -> None:
+    """A listed confusion of either run and a class have one, though few are shown at first."""
+    page, *_ = report(world, "run", "other", gallery=4)
+    found = page_data(page)
+    pictures = list(found["gallery"]["pictures"].values())
+    for number, run in enumerate(found["runs"]):
+        called = {
+            pair
+            for picture in pictures
+            for pair in zip(picture["classes"], picture["called"][number], strict=True)
+        }
+        assert {(each["true"], each["said"]) for each in run["confusions"]} <= called
 
 
 def test_an_unreadable_image_is_said_and_left_out(world: dict[str, Path]) -> None:
@@ -522,8 +555,7 @@ def test_annotated_boxes_and_clip_are_told_at_the_top(world: dict[str, Path]) ->
     assert "The boxes are the annotated ones" in header
     table = re.sub(r"<[^>]+>", " ", rest.split("<table>")[1].split("</table>")[0]).split()
     rows = " ".join(table)
-    assert "CLIP crop, box 12.3 – " in rows
-    assert "CLIP crop, mask 7.7 – " in rows
+    assert rows.startswith("box mask CLIP crop box CLIP crop mask AP 24.5 24.2 12.3 7.7 ")
     assert "45.6" in table
     assert "98.7" in table
     told = json.loads(figures.read_text())
@@ -536,7 +568,7 @@ def test_runs_of_annotated_boxes_and_of_proposals_are_not_compared(
 ) -> None:
     _, figures, *_ = report(world, "run", "other")
     (warning,) = json.loads(figures.read_text())["warnings"]
-    assert "run was given the annotated boxes and the other run was not" in warning
+    assert "run was given the annotated boxes and other not" in warning
     _, figures, *_ = report(world, "other")
     assert json.loads(figures.read_text())["warnings"] == []
 

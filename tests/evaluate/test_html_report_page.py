@@ -77,7 +77,7 @@ def test_without_images_the_page_says_so(world: dict[str, Path]) -> None:
 
 @pytest.mark.slow
 def test_size_does_not_grow_with_images_and_is_bounded(tmp_path: Path) -> None:
-    # What an LVIS report holds most of: 1 203 classes for two runs, and 36 different photographs
+    # What an LVIS report holds most of: 1 203 classes for two runs, and 72 different photographs
     # of a kind that JPEG shrinks badly. Of the images only these are in it.
     rng = np.random.default_rng(2)
     made = make_annotations(rng, images=900, classes=1203)
@@ -97,4 +97,4 @@ def test_size_does_not_grow_with_images_and_is_bounded(tmp_path: Path) -> None:
         config = {"runs": runs, "annotations": annotations, "images": images}
         return write_html_report(ReportConfig.parse(config, source="test"))[0].stat().st_size
 
-    assert size(annotations) < 6_000_000
+    assert size(annotations) < 8_000_000

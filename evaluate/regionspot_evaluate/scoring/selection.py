@@ -28,6 +28,11 @@ def kept_detections(results: Results, protocol: Protocol) -> NDArray[np.bool_]:
     return best_of_each(results.class_index, results.score, limit=FIXED_DETECTIONS)
 
 
+def protocol_of(truth: Truth) -> Protocol:
+    """Return the usual protocol of annotations, by whether they were read with LVIS's lists."""
+    return LVIS if truth.federated else COCO
+
+
 def best_of_each(
     group: NDArray[np.integer], scores: NDArray[np.floating], *, limit: int
 ) -> NDArray[np.bool_]:

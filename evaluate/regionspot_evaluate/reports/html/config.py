@@ -12,19 +12,22 @@ from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
 from regionspot_core.support.arguments import existing_images, existing_path
 from regionspot_core.support.options import Flag
 
+MOST_RUNS = 8
+"""Letters and colours that a page has for runs."""
+
 
 class ReportConfig(Config):
-    """One report on one run, or on two side by side."""
+    """One report on one run, or on several side by side."""
 
-    runs: Annotated[
-        tuple[Path, ...], Flag(metavar="RUN [RUN2]", check=existing_path, argument=True)
-    ] = Field(min_length=1, max_length=2)
-    """One or two folders that `evaluate run` wrote, or results files of any detector."""
+    runs: Annotated[tuple[Path, ...], Flag(metavar="RUN …", check=existing_path, argument=True)] = (
+        Field(min_length=1, max_length=MOST_RUNS)
+    )
+    """Folders that `evaluate run` wrote, or results files of any detector; up to eight."""
     annotations: Annotated[
         Path | None,
         Flag(metavar="FILE", check=existing_path, default="what RUN was scored on"),
     ] = None
-    """LVIS annotation JSON."""
+    """Annotation file or folder; its rules follow from it, as for `run`."""
     images: Annotated[
         Path | None,
         Flag(metavar="DIR|ZIP|TAR", check=existing_images, default="RUN's, if it has them"),

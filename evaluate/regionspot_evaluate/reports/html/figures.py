@@ -30,8 +30,15 @@ from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_dete
 from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.fast import departure_of_truth
-from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Iou
+from regionspot_evaluate.scoring.figures import (
+    KINDS,
+    LVIS_PROTOCOLS,
+    PROTOCOL_TITLES,
+    Iou,
+    Protocol,
+)
 from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.selection import protocol_of
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -54,6 +61,7 @@ class Analysis:
     precision: Precision
     masks: MaskPrecision | None
     """None where there are none to measure."""
+    protocol: Protocol
     departure: str | None
     """Reason why the report's figures, by hotcoco, are not LVIS's own; None if they are."""
     naming: Naming
@@ -71,6 +79,7 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
         detections,
         measure_precision(annotations, truth, detections),
         measure_masks(annotations, truth, results) if masks else None,
+        protocol_of(truth),
         departure_of_truth(truth),
         name_regions(annotations, detections),
     )
@@ -79,7 +88,8 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
 def collect(analyses: list[Analysis], annotations: AnnotationSet) -> dict[str, Any]:
     """Return the content of ``report.json``; shares of 1, null where nothing can be measured."""
     return {
-        "protocol": LVIS_PROTOCOLS["lvis"],
+        "protocol": PROTOCOL_TITLES[analyses[0].protocol],
+        "federated": analyses[0].protocol in LVIS_PROTOCOLS,
         "data": {
             "annotations": str(annotations.path),
             "sha256": annotations.sha256,
@@ -101,12 +111,14 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
 
 def _comparison_warnings(analyses: list[Analysis]) -> list[str]:
     """Return reasons why two runs cannot be compared."""
-    given = [each.run for each in analyses if each.run.names_annotated_boxes]
-    if len(given) in (0, len(analyses)):
+    given = [each.run.name for each in analyses if each.run.names_annotated_boxes]
+    others = [each.run.name for each in analyses if not each.run.names_annotated_boxes]
+    if not given or not others:
         return []
+    was = "was" if len(given) == 1 else "were"
     return [
-        f"{given[0].name} was given the annotated boxes and the other run was not: their average "
-        f"precision and recall cannot be compared"
+        f"{' and '.join(given)} {was} given the annotated boxes and {' and '.join(others)} not: "
+        f"their average precision and recall cannot be compared"
     ]
 
 
@@ -119,9 +131,11 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "detections": len(analysis.detections.score),
         "detections_beyond_limit": analysis.detections.beyond,
         "box": precision.figures,
-        "mask": analysis.masks.figures if analysis.masks else analysis.run.figures("segm"),
+        "mask": analysis.masks.figures
+        if analysis.masks
+        else analysis.run.figures("segm", analysis.protocol),
         "top1": analysis.run.metrics.naming.top1.get("all"),
-        "baselines": _baselines(analysis.run),
+        "baselines": _baselines(analysis),
         "annotated_boxes": analysis.run.names_annotated_boxes,
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.predicted == MISSED),
@@ -141,16 +155,16 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
     }
 
 
-def _baselines(run: Run) -> list[dict[str, Any]]:
+def _baselines(analysis: Analysis) -> list[dict[str, Any]]:
     """Return the run's figures of CLIP alone on the same boxes."""
     return [
         {
             "name": baseline_label(name),
-            "box": measured.of("bbox"),
-            "mask": measured.of("segm"),
+            "box": measured.of("bbox", analysis.protocol),
+            "mask": measured.of("segm", analysis.protocol),
             "top1": measured.naming.top1.get("all"),
         }
-        for name, measured in run.metrics.baselines.items()
+        for name, measured in analysis.run.metrics.baselines.items()
     ]
 
 
@@ -167,7 +181,10 @@ def _warnings(analysis: Analysis) -> list[str]:
             f"LVIS's own package, which `evaluate score` gives"
         )
     for iou, figures in measured.items():
-        told, now = (analysis.run.figures(iou) or {}).get("AP"), (figures or {}).get("AP")
+        told, now = (
+            (analysis.run.figures(iou, analysis.protocol) or {}).get("AP"),
+            (figures or {}).get("AP"),
+        )
         if told is not None and now is not None and abs(told - now) > TOLERANCE:
             warnings.append(
                 f"{analysis.run.name}: its record says {KINDS[iou].lower()} AP {100 * told:.2f}, "

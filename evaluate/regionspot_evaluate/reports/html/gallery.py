@@ -56,7 +56,7 @@ class RunToShow:
 def choose_images(
     annotations: AnnotationSet, namings: Sequence[Naming], *, count: int, seed: int = 0
 ) -> list[Choice]:
-    """Choose best, worst and random images of one run; of two, where they differ most.
+    """Choose best, worst and random images of one run; of several, where they differ most.
 
     An image's measure is the share of its annotated regions that are named right. Among equals
     the one with more regions comes first, then the one that is scored more boldly.
@@ -74,6 +74,11 @@ def choose_images(
             Choice("Worst", "the fewest regions named right", worst.tolist()),
             Choice("Best", "the most regions named right", best.tolist()),
         ]
+    elif len(namings) > 2:
+        spread = (np.max(shares, axis=0) - np.min(shares, axis=0)) * number
+        order = seen[np.argsort(-spread[seen], kind="stable")]
+        differ = order[spread[order] > 0][:count].tolist()
+        choices = [Choice("Runs differ", "most regions between the best run and the worst", differ)]
     else:
         gain = (shares[1] - shares[0]) * number
         order = seen[np.argsort(-gain[seen], kind="stable")]
@@ -86,6 +91,48 @@ def choose_images(
     random = np.random.default_rng(seed).permutation(len(annotations))[:count]
     choices.append(Choice("Random", "drawn with a fixed seed", np.sort(random).tolist()))
     return choices
+
+
+def choose_examples(
+    annotations: AnnotationSet,
+    namings: Sequence[Naming],
+    wanted: Sequence[tuple[int, int, int]],
+    *,
+    shown: Sequence[int],
+    most: int,
+) -> list[int]:
+    """Choose images for what a reader can click on and the images ``shown`` do not have.
+
+    Args:
+        annotations: The regions.
+        namings: Predictions of the annotated regions, by run.
+        wanted: Run, true class and what the run calls a region of it, the most important first; for
+            a class alone the number of runs, the class and 0.
+        shown: Images that the page has already.
+        most: Largest number of images.
+    """
+    true = annotations.class_index.astype(np.int64)
+    stride = len(annotations.vocabulary) + 1  # the last is for regions that are missed
+    keys_NR = np.array(
+        [
+            (number * stride + true) * stride + called % stride
+            for number, called in enumerate([*(each.predicted for each in namings), true * 0])
+        ]
+    )
+    owner = np.repeat(np.arange(len(annotations)), np.diff(annotations.region_start))
+    known, first = np.unique(keys_NR, return_index=True)
+    image_of = dict(zip(known.tolist(), owner[first % len(owner)].tolist(), strict=True))
+    has = set(keys_NR[:, np.isin(owner, shown)].ravel().tolist())
+    chosen = list[int]()
+    for number, true_class, called in wanted:
+        key = (number * stride + true_class) * stride + called % stride
+        if key in has or key not in image_of:
+            continue
+        if len(chosen) == most:
+            break
+        chosen.append(image_of[key])
+        has |= set(keys_NR[:, annotations.regions(chosen[-1])].ravel().tolist())
+    return chosen
 
 
 def make_pictures(
@@ -126,6 +173,8 @@ def make_pictures(
                 _said_regions(annotations, image, run, shown[image][n], masks[n], scale)
                 for n, run in enumerate(runs)
             ],
+            "called": [run.naming.predicted[annotations.regions(image)].tolist() for run in runs],
+            "classes": annotations.class_index[annotations.regions(image)].tolist(),
             "right": [
                 [int(run.naming.right[annotations.regions(image)].sum()) for run in runs],
                 int(annotations.region_start[image + 1] - annotations.region_start[image]),

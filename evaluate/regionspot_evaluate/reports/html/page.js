@@ -3,8 +3,8 @@
 (() => {
 const report = JSON.parse(document.getElementById("data").textContent);
 const {runs, classes, gallery} = report;
-const two = runs.length > 1, letters = ["A", "B"];
-const lines = ["var(--line-1)", "var(--line-2)"];
+const two = runs.length > 1, many = runs.length > 2, letters = [..."ABCDEFGH"];
+const lines = letters.map((_, index) => `var(--run-${index})`);
 const groupColour = {all: "var(--ink)", rare: "var(--line-4)", common: "var(--line-5)", frequent: "var(--line-3)"};
 const palette = ["#2f7ed8", "#e8710a", "#8e44ad", "#0f9d8a", "#c2185b", "#7a6a00", "#455a64", "#b71c1c"];
 const byId = id => document.getElementById(id);
@@ -64,7 +64,7 @@ function bars(label, rows, width, {domain, margin = 74, format = percent}) {
   const most = Math.max(0.05, ...rows.map(row => row.value));
   const least = Math.min(0, ...rows.map(row => row.value));
   return plot(label, {
-    width, height: groups.length * (two ? 46 : 34) + 34, marginLeft: margin, marginRight: 44, marginTop: 4,
+    width, height: groups.length * (two ? 14 + 16 * runs.length : 34) + 34, marginLeft: margin, marginRight: 44, marginTop: 4,
     x: {domain: domain || [least, most], label: null, tickFormat: value => Math.round(100 * value * 10) / 10, ticks: Math.max(3, Math.min(6, width / 90)), nice: true},
     y: {axis: null, domain: letters.slice(0, runs.length), paddingInner: 0.08, paddingOuter: two ? 0.35 : 0.16},
     fy: {domain: groups, label: null, padding: 0},   // no gap, so that grid lines are whole
@@ -83,7 +83,7 @@ function precisionBars(names) {
     .map(([key, group]) => ({group, run: index, value: run.box[key], title: `${two ? letters[index] + " " : ""}${group}: ${percent(run.box[key], 2)}`})));
 }
 
-chart(byId("chart-frequency"), width => bars("AP by frequency of class", precisionBars({AP: "all", APr: "rare", APc: "common", APf: "frequent"}), width, {}));
+if (report.federated) chart(byId("chart-frequency"), width => bars("AP by frequency of class", precisionBars({AP: "all", APr: "rare", APc: "common", APf: "frequent"}), width, {}));
 chart(byId("chart-size"), width => bars("AP by size of region", precisionBars({AP: "all", APs: "small", APm: "medium", APl: "large"}), width, {}));
 
 function curves(label, series, width, height) {
@@ -103,8 +103,8 @@ function curves(label, series, width, height) {
 }
 
 chart(byId("chart-curve"), width => {
-  const series = runs.flatMap((run, index) => Object.entries(run.curves[byId("curve").value]).map(([group, values]) => ({
-    name: two ? `${letters[index]} ${group}` : group, colour: groupColour[group], dash: index === 1, values})));
+  const series = runs.flatMap((run, index) => Object.entries(run.curves[byId("curve").value]).filter(([group]) => !many || group === "all").map(([group, values]) => ({
+    name: two ? `${letters[index]} ${group}` : group, colour: many ? lines[index] : groupColour[group], dash: index === 1 && !many, values})));
   byId("names-curve").replaceChildren(...series.map(({name, colour, dash}) =>
     element("li", {style: `--colour: ${colour}; --dash: ${dash ? "dashed" : "solid"}`}, name)));
   return curves("Precision over recall", series, width, Math.min(320, Math.max(230, width * 0.62)));
@@ -156,6 +156,26 @@ byId("tide-terms").append(...Object.entries(tideWords).flatMap(([key, [name, wor
   element("dt", {}, name), element("dd", {}, words),
   element("dd", {class: "count"}, runs.map(run => whole(run.tide.counts[key])).join(" · "))]));
 
+// ---- from a class or a confusion to its pictures ----------------------------------------------
+// `said` is a class, -1 where no detection is near, "another" for any wrong name that is not among
+// `others`, or undefined for the class alone.
+let filter = null;
+function holds(picture, {true: wanted, said, run, others}) {
+  return picture.classes.some((name, index) => {
+    const called = picture.called[run][index];
+    return name === wanted && (said === undefined || (said === "another" ? called >= 0 && !others.includes(called) : called === said));
+  });
+}
+const picturesOf = asked => Object.keys(gallery.pictures).filter(key => holds(gallery.pictures[key], asked));
+const pictured = (name, said, run, others) => picturesOf({true: name, said, run, others}).length > 0;
+const opener = (words, onclick) => element("button", {class: "opener", title: "Show its pictures", onclick}, words);
+function openPictures(name, said, run, others) {
+  filter = {true: name, said, run, others};
+  if (!picturesOf(filter).length) return;
+  showGallery();
+  byId("pictures").scrollIntoView();
+}
+
 // ---- confusions -------------------------------------------------------------------------------
 let matrixRun = 0, pairsRun = 0;
 chart(byId("chart-matrix"), width => {
@@ -184,17 +204,21 @@ chart(byId("chart-matrix"), width => {
     opacity: {type: "identity"},
   });
 });
+byId("chart-matrix").addEventListener("click", () => {
+  const cell = byId("chart-matrix").querySelector("svg")?.value;   // the one below the pointer
+  if (!cell) return;
+  const chosen = runs[matrixRun].matrix.classes;
+  openPictures(cell.true, cell.said === "missed" ? -1 : cell.said, matrixRun, chosen);
+});
 
 function listPairs() {
   const list = runs[pairsRun].confusions.slice(0, 100);
   byId("pairs").tBodies[0].replaceChildren(...list.map(pair => element("tr", {},
-    element("td", {}, breakable(classes[pair.true].name)), element("td", {}, breakable(classes[pair.said].name)),
+    element("td", {}, breakable(classes[pair.true].name)), element("td", {}, pictured(pair.true, pair.said, pairsRun) ? opener(breakable(classes[pair.said].name), () => openPictures(pair.true, pair.said, pairsRun)) : breakable(classes[pair.said].name)),
     element("td", {class: "number"}, whole(pair.count)), element("td", {class: "number wide"}, whole(pair.of)),
     element("td", {class: "number wide"}, percent(pair.score, 0)))));
   if (!list.length) byId("pairs").tBodies[0].append(element("tr", {}, element("td", {colspan: 5}, "None.")));
 }
-listPairs();
-
 function press(buttons, chosen) {
   for (const button of buttons) button.setAttribute("aria-pressed", String(button === chosen));
 }
@@ -203,22 +227,24 @@ for (const [kind, choose] of [["matrix", run => { matrixRun = run; draw(byId("ch
   for (const button of buttons) button.addEventListener("click", () => { press(buttons, button); choose(Number(button.dataset[kind])); });
 }
 
+listPairs();
+
 // ---- classes ----------------------------------------------------------------------------------
 const measured = classes.filter(each => each.runs);
 const PAGE = 40;
 const of = (run, figure) => each => each.runs[run][figure];
-const difference = each => known(each.runs[0].ap) && known(each.runs[1].ap) ? each.runs[1].ap - each.runs[0].ap : null;
+const difference = run => each => known(each.runs[0].ap) && known(each.runs[run].ap) ? each.runs[run].ap - each.runs[0].ap : null;
 const columns = [
   {name: "class", value: each => each.name, text: true},
-  {name: "frequency", value: each => ({rare: 0, common: 1, frequent: 2})[each.frequency] ?? null, show: each => each.frequency || "–", wide: true},
+  ...(report.federated ? [{name: "frequency", value: each => ({rare: 0, common: 1, frequent: 2})[each.frequency] ?? null, show: each => each.frequency || "–", wide: true}] : []),
   {name: "images", value: each => each.images, show: each => whole(each.images), number: true, wide: true},
   {name: "boxes", value: each => each.regions, show: each => whole(each.regions), number: true, wide: two},
   ...runs.flatMap((run, index) => [
     {name: two ? `AP ${letters[index]}` : "AP", value: of(index, "ap"), number: true, bar: index},
     ...(!two && classes.some(each => each.runs && known(each.runs[index].mask_ap)) ? [{name: "mask AP", value: of(index, "mask_ap"), number: true, wide: true}] : []),
-    {name: two ? `right ${letters[index]}` : "named right", value: of(index, "right"), number: true, wide: two},
+    ...(many ? [] : [{name: two ? `right ${letters[index]}` : "named right", value: of(index, "right"), number: true, wide: two}]),
   ]),
-  ...(two ? [{name: "B − A", value: difference, show: each => signed(difference(each)), number: true, signed: true}] : [{name: "AP50", value: of(0, "ap50"), number: true, wide: true}]),
+  ...(two ? runs.slice(1).map((_, index) => ({name: `${letters[index + 1]} − A`, value: difference(index + 1), show: each => signed(difference(index + 1)(each)), number: true, signed: true, wide: index > 0})) : [{name: "AP50", value: of(0, "ap50"), number: true, wide: true}]),
 ];
 let sorted = {column: columns.findIndex(each => each.name === (two ? "B − A" : "AP")), down: false}, all = false;
 
@@ -258,6 +284,7 @@ function toggle(row, each) {
       element("p", {}, `AP ${percent(figures.ap)}, AP50 ${percent(figures.ap50)}${known(figures.mask_ap) ? `, mask AP ${percent(figures.mask_ap)}` : ""}; ${percent(figures.right, 0)} % of ${counted(each.regions, "box", "boxes")} in ${counted(each.images, "image", "images")} named right.`),
       element("p", {}, others.length ? `Also called: ${others.join(", ")}.` : "Never taken for another class."));
   });
+  if (pictured(each.index, undefined, 0)) facts.push(element("p", {}, opener(`Show its ${counted(picturesOf({true: each.index, run: 0}).length, "picture", "pictures")}`, () => openPictures(each.index, undefined, 0))));
   row.after(element("tr", {class: "detail"}, element("td", {colspan: columns.length}, element("div", {class: "inner"},
     element("div", {}, element("h4", {}, "Precision over recall, IoU 0.50"), place), element("div", {}, ...facts)))));
   chart(place, width => curves(`Precision over recall of ${each.name}`, runs.map((run, index) => ({name: two ? letters[index] : each.name, colour: lines[index], values: each.runs[index].curve})), width, 190));
@@ -289,7 +316,7 @@ listClasses();
 if (!gallery.parts.length) return;
 const said = runs.map((run, index) => ({run: index}));
 const layers = [
-  {name: two ? "A and B" : "said", scenes: said},
+  {name: two ? `${letters.slice(0, runs.length - 1).join(", ")} and ${letters[runs.length - 1]}` : "said", scenes: said},
   ...(two ? said.map(scene => ({name: `${letters[scene.run]} says`, scenes: [scene]})) : []),
   {name: "true", scenes: [{}]}, {name: "picture only", scenes: [{none: true}]},
 ];
@@ -305,7 +332,7 @@ function outline(points) {
 }
 
 function overlay(picture, what, width, named) {
-  const unit = picture.width / width, letter = 12 * unit, masks = byId("masks").checked;
+  const unit = picture.width / width, letter = 12 * unit, masks = byId("masks")?.checked;
   const svg = element("svg", {viewBox: `0 0 ${picture.width} ${picture.height}`, "aria-hidden": "true"});
   regionsOf(picture, what).forEach((region, index) => {
     const colour = palette[index % palette.length], [x1, y1, x2, y2] = region.box;
@@ -362,15 +389,22 @@ byId("close").addEventListener("click", () => byId("large").close());
 byId("large").addEventListener("click", event => { if (event.target === byId("large")) byId("large").close(); });
 
 function showGallery() {
-  byId("gallery").replaceChildren(...part.images.map(key => card(key)));
-  byId("part-note").textContent = part.images.length ? `${part.name}: ${part.note}.` : `${part.name}: none.`;
+  const keys = filter ? picturesOf(filter) : part.images;
+  byId("gallery").replaceChildren(...keys.map(key => card(key)));
+  if (!filter) {
+    byId("part-note").textContent = keys.length ? `${part.name}: ${part.note}.` : `${part.name}: none.`;
+    return;
+  }
+  const {true: name, said, run} = filter, word = said === undefined ? "" : said === "another" ? " called by another name" : said < 0 ? " missed" : said === name ? " named right" : ` called ${classes[said].name}`;
+  for (const button of byId("parts").children) button.setAttribute("aria-pressed", "false");
+  byId("part-note").replaceChildren(`${classes[name].name}${word}${two && said !== undefined ? ` by ${letters[run]}` : ""}: ${counted(keys.length, "picture", "pictures")} of this page. `, opener("Back to the gallery", () => { filter = null; press([...byId("parts").children], [...byId("parts").children][gallery.parts.indexOf(part)]); showGallery(); }));
 }
 function choices(place, options, get, set) {
-  const buttons = options.map(option => element("button", {"aria-pressed": String(option === get()), onclick: event => { set(option); press(buttons, event.currentTarget); showGallery(); }}, option.name));
+  const buttons = options.map(option => element("button", {"aria-pressed": String(option === get()), onclick: event => { set(option); press(buttons, event.currentTarget); if (place === "parts") filter = null; showGallery(); }}, option.name));
   byId(place).append(...buttons);
 }
 choices("parts", gallery.parts, () => part, option => { part = option; });
 choices("layers", layers, () => layer, option => { layer = option; });
-byId("masks").addEventListener("change", showGallery);
+byId("masks")?.addEventListener("change", showGallery);
 showGallery();
 })();

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hotcoco import COCO, LVISEval
+from hotcoco import COCO, COCOeval, LVISEval
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.imaging.boxes import xyxy_to_xywh
+from regionspot_core.scoring.figures import COCO_METRICS, METRICS
 from regionspot_core.scoring.lvis import named_figures
 from regionspot_evaluate.reports.html.read_run import Detections
 from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
@@ -43,10 +44,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Precision:
-    """Box average precision by LVIS's protocol and its parts, K classes."""
+    """Box average precision and its parts, K classes."""
 
     figures: dict[str, float | None]
-    """Figures by the names of ``METRICS``."""
+    """Figures by their names: LVIS's, or COCO's."""
     class_ap: NDArray[np.float64]
     """(K,) NaN where the class has no annotated box."""
     class_ap50: NDArray[np.float64]
@@ -66,13 +67,16 @@ class Precision:
 def measure_precision(
     annotations: AnnotationSet, truth: Truth, detections: Detections
 ) -> Precision:
-    """Score detections against one annotation file, read for the report and for scoring."""
+    """Score detections against one annotation file, read for the report and for scoring.
+
+    By LVIS's rules where the annotations are read with its lists, else by COCO's.
+    """
     evaluation = _evaluate(truth, annotations, detections)
     vocabulary = annotations.vocabulary
     precision_TRK = class_precision(evaluation, vocabulary)
     tide, calibration = evaluation.tide_errors(), evaluation.calibration(n_bins=BINS)
     return Precision(
-        figures=named_figures(evaluation.get_results()),
+        figures=named_figures(evaluation.get_results(), metrics_of(truth)),
         class_ap=precision_TRK.mean(axis=(0, 1)),
         class_ap50=precision_TRK[0].mean(axis=0),
         class_curve=precision_TRK[0].T,
@@ -88,6 +92,11 @@ def measure_precision(
     )
 
 
+def metrics_of(truth: Truth) -> tuple[str, ...]:
+    """Return the names of the figures that annotations are scored by."""
+    return METRICS if truth.federated else COCO_METRICS
+
+
 def class_precision(
     evaluation: Any,  # noqa: ANN401 - hotcoco has no types of its own
     vocabulary: Vocabulary,
@@ -95,18 +104,23 @@ def class_precision(
     """Return (T, R, K): precision at ten IoUs and 101 recalls; NaN for classes without regions."""
     by_id = {int(name): place for place, name in enumerate(evaluation.params.cat_ids)}
     order = [by_id[class_id] for class_id in vocabulary.ids]
-    precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, order, 0, 0]
+    precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, order, 0, -1]
     precision[precision < 0] = np.nan
     return precision
 
 
 def _evaluate(truth: Truth, annotations: AnnotationSet, detections: Detections) -> Any:  # noqa: ANN401 - hotcoco has no types of its own
     annotated = COCO(truth_entries(truth))
-    image = np.repeat(annotations.image_id, np.diff(detections.start))
-    class_id = np.array(annotations.vocabulary.ids, dtype=np.int64)[detections.class_index]
-    rows = np.column_stack([image, xyxy_to_xywh(detections.box), detections.score, class_id])
-    rows = rows[rows[:, 3] * rows[:, 4] > 0]  # LVIS's API leaves out those without an area
-    evaluation = LVISEval(annotated, annotated.load_res(rows.astype(np.float64)), "bbox")
+    # Others are let be by LVIS, and hotcoco takes hundreds of bytes for each.
+    judged = np.flatnonzero(detections.judged)
+    image = np.repeat(annotations.image_id, np.diff(detections.start))[judged]
+    class_id = np.array(annotations.vocabulary.ids, dtype=np.int64)[detections.class_index[judged]]
+    box, score = xyxy_to_xywh(detections.box[judged]), detections.score[judged]
+    rows = np.column_stack([image, box, score, class_id]).astype(np.float64)
+    if truth.federated:
+        rows = rows[rows[:, 3] * rows[:, 4] > 0]  # LVIS's API leaves out those without an area
+    scorer = LVISEval if truth.federated else COCOeval
+    evaluation = scorer(annotated, annotated.load_res(rows), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summary_lines()  # which makes the figures; `summarize` would print them as well

@@ -19,14 +19,14 @@ from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import xywh_to_xyxy
-from regionspot_core.scoring.figures import DETECTIONS as LIMIT
 from regionspot_core.support.records import Record
 from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.folder.detections import DETECTIONS, PACKED, find_results, results_names
 from regionspot_evaluate.folder.folder import CACHED_RECORD, METRICS, RUN_RECORD
 from regionspot_evaluate.folder.json_records import read_json_record
-from regionspot_evaluate.scoring.figures import Iou
+from regionspot_evaluate.scoring.figures import Iou, Protocol
 from regionspot_evaluate.scoring.results import Results
+from regionspot_evaluate.scoring.selection import kept_detections, protocol_of
 
 RECORDS = (RUN_RECORD, CACHED_RECORD)
 """Records of a run's settings; not every folder has one."""
@@ -37,8 +37,6 @@ class _Told(Record, extra="ignore", strict=True):
 
 
 class _Scores(_Told):
-    protocol: str = "LVIS"
-    """Title of the protocol; LVIS's where a record has none."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -53,12 +51,10 @@ class Measured(_Told):
     """Scores by protocol, and then for boxes and masks."""
     naming: _Naming = _Naming()
 
-    def of(self, iou: Iou) -> dict[str, float | None] | None:
-        """Return the figures by LVIS's standard protocol; None where there are none."""
-        found = self.scores.get("lvis", {}).get(iou)
-        if found is None or not found.protocol.startswith("LVIS"):
-            return None
-        return found.metrics or None
+    def of(self, iou: Iou, protocol: Protocol) -> dict[str, float | None] | None:
+        """Return the figures by a protocol; None where there are none."""
+        found = self.scores.get(protocol, {}).get(iou)
+        return found.metrics or None if found is not None else None
 
 
 class Metrics(Measured):
@@ -90,8 +86,8 @@ Kind = TypeVar("Kind", bound=_Told)
 class Detections:
     """N detections, by image in the annotations' order and from the highest score down.
 
-    Among equal scores the one that comes first in the file stays first. Of an image's those after
-    LVIS's 300 are left out.
+    Among equal scores the one that comes first in the file stays first. Those beyond the protocol's
+    limit are left out: of an image, or by COCO's rules of a class in an image.
     """
 
     start: NDArray[np.int64]
@@ -104,6 +100,8 @@ class Detections:
     """(N,)"""
     entry: NDArray[np.int64]
     """(N,) their places in the file."""
+    judged: NDArray[np.bool_]
+    """(N,) whether the protocol judges them: LVIS lets those of unknown classes be."""
     beyond: int
     """Number of detections that were left out."""
 
@@ -138,9 +136,9 @@ class Run:
         own = [self.results, *(self.path / name for name in (METRICS, *RECORDS))]
         return [*own, *self.recorded_places("annotations")]
 
-    def figures(self, iou: Iou) -> dict[str, float | None] | None:
-        """Return the figures of ``metrics.json`` by the standard protocol, or None."""
-        return self.metrics.of(iou)
+    def figures(self, iou: Iou, protocol: Protocol) -> dict[str, float | None] | None:
+        """Return the figures of ``metrics.json`` by a protocol, or None."""
+        return self.metrics.of(iou, protocol)
 
     def recorded_places(self, key: Literal["annotations", "images"]) -> list[Path]:
         """Return places of a path that the run's configuration names; empty if it names none.
@@ -215,17 +213,17 @@ def sort_detections(results: Results, truth: Truth, annotations: AnnotationSet) 
     image = locate(annotations.image_id, truth.image_id)[results.image]
     ids = np.array(annotations.vocabulary.ids, dtype=np.int64)
     class_index = locate_all(results.path, "class", ids, truth.class_id[results.class_index])
-    order = np.lexsort([-results.score, image])
-    counts = np.bincount(image, minlength=len(annotations))
-    place_in_image = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    order = order[place_in_image < LIMIT]
-    kept = np.minimum(counts, LIMIT)
+    rows = np.flatnonzero(kept_detections(results, protocol_of(truth)))
+    order = rows[np.lexsort([-results.score[rows], image[rows]])]
+    judged = np.zeros(len(results.score), dtype=bool)
+    judged[results.judged] = True
     return Detections(
-        start=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
+        start=np.searchsorted(image[order], np.arange(len(annotations) + 1)),
         box=np.asarray(xywh_to_xyxy(results.every_box[order]), dtype=np.float64),
         class_index=class_index[order],
         score=results.score[order],
-        entry=order.astype(np.int64),
+        entry=order,
+        judged=judged[order],
         beyond=len(results.score) - len(order),
     )
 

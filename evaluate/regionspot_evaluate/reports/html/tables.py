@@ -17,7 +17,7 @@ def write_tables(report: Path, figures: dict[str, Any]) -> list[Path]:
     """Write ``NAME.classes.csv`` and ``NAME.confusions.csv`` beside ``NAME.html``."""
     runs = [run["name"] for run in figures["runs"]]
     if len(set(runs)) < len(runs):
-        runs = [f"{letter} {name}" for letter, name in zip("AB", runs, strict=False)]
+        runs = [f"{letter} {name}" for letter, name in zip("ABCDEFGH", runs, strict=False)]
     classes, pairs = table_files(report)
     columns = [
         f"{figure} {run}" for run in runs for figure in ("AP", "AP50", "mask AP", "named right")

@@ -16,11 +16,20 @@ from regionspot_core.imaging.sources import ImageSource, holds_images, open_imag
 from regionspot_core.support.files import file_sha256, require_place_for_file, write_json
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.figures import Analysis, analyse, collect
-from regionspot_evaluate.reports.html.gallery import RunToShow, choose_images, make_pictures
+from regionspot_evaluate.reports.html.gallery import (
+    RunToShow,
+    choose_examples,
+    choose_images,
+    make_pictures,
+)
+from regionspot_evaluate.reports.html.naming import MISSED
 from regionspot_evaluate.reports.html.page import write_report_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
+
+EXAMPLES = 3
+"""Pictures for what a reader clicks on, over those of one part of the gallery."""
 
 
 def write_html_report(config: ReportConfig) -> list[Path]:
@@ -37,7 +46,8 @@ def write_html_report(config: ReportConfig) -> list[Path]:
         files = [stack.enter_context(DetectionsFile(run.results)) for run in runs]
         masks = images is not None or any(file.has_masks() for file in files)
         table = _table(config, runs[0], images, masks=masks)
-        truth, annotations = table.truth(federated=True), table.regions()
+        federated = table.obstacles.federated is None
+        truth, annotations = table.truth(federated=federated), table.regions()
         if not len(annotations.box):
             raise AnnotationError(f"{table.path}: expected annotated boxes to measure on, got none")
         if images is not None:
@@ -46,7 +56,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
             analyse(run, file, annotations, truth) for run, file in zip(runs, files, strict=True)
         ]
         figures = collect(analyses, annotations)
-        gallery = _gallery(config, analyses, annotations, images)
+        gallery = _gallery(config, analyses, annotations, images, figures)
     write_report_page(out, figures, gallery)
     write_json(out.with_suffix(".json"), figures)
     return [out, out.with_suffix(".json"), *write_tables(out, figures)]
@@ -132,17 +142,28 @@ def _gallery(
     analyses: list[Analysis],
     annotations: AnnotationSet,
     images: ImageSource | None,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
     if images is None:
         note = _no_pictures(config, analyses[0].run)
         return {"parts": [], "pictures": {}, "note": f"No pictures: {note}."}
-    choices = choose_images(annotations, [each.naming for each in analyses], count=config.gallery)
-    chosen = sorted({image for choice in choices for image in choice.images})
+    namings = [each.naming for each in analyses]
+    choices = choose_images(annotations, namings, count=config.gallery)
+    chosen = {image for choice in choices for image in choice.images}
+    chosen |= set(
+        choose_examples(
+            annotations,
+            namings,
+            _clickable(figures),
+            shown=sorted(chosen),
+            most=EXAMPLES * config.gallery,
+        )
+    )
     pictures, failed = make_pictures(
         annotations,
         images,
         [RunToShow(each.file, each.detections, each.naming) for each in analyses],
-        chosen,
+        sorted(chosen),
         max_pixels=config.max_pixels,
     )
     return {
@@ -155,8 +176,32 @@ def _gallery(
             for choice in choices
         ],
         "pictures": pictures,
+        "masks": any(
+            region["mask"]
+            for picture in pictures.values()
+            for regions in (picture["true"], *picture["said"])
+            for region in regions
+        ),
         "note": f"{len(failed)} could not be read, first: {failed[0]}" if failed else "",
     }
+
+
+def _clickable(figures: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Return what opens pictures, as :func:`choose_examples` takes it: cells, lists, classes."""
+    wanted = list[tuple[int, int, int]]()
+    for number, run in enumerate(figures["runs"]):
+        classes, counts = run["matrix"]["classes"], run["matrix"]["counts"]
+        cells = [
+            (count, true, said)
+            for true, row in zip(classes, counts, strict=True)
+            for said, count in zip([*classes, None, MISSED], row, strict=True)
+            if count and said is not None
+        ]
+        wanted += [(number, true, said) for _, true, said in sorted(cells, reverse=True)]
+        wanted += [(number, each["true"], each["said"]) for each in run["confusions"]]
+    measured = [each for each in figures["classes"] if each["runs"]]
+    weakest = sorted(measured, key=lambda each: each["runs"][0]["ap"] or 0)
+    return wanted + [(len(figures["runs"]), each["index"], 0) for each in weakest]
 
 
 def _no_pictures(config: ReportConfig, run: Run) -> str:
