@@ -20,8 +20,10 @@ from regionspot_core.support.input_files import open_regular
 
 HEADER_BYTES = 1 << 16
 """Bytes from which an image's size is nearly always known."""
+DEFLATE_GROWTH = 8
+"""Deflate makes content longer by an eighth at most: nine bits a byte (RFC 1951, 3.2.6)."""
 DEFLATE_SLACK = 1 << 10
-"""Bytes by which so much content may have grown as it was compressed."""
+"""Bytes that deflate may add to short content besides."""
 NO_CRC = -1
 """Checksum of a file in a tar, which has none."""
 ZIP_HEADER = struct.Struct("<4s22xHH")
@@ -163,7 +165,8 @@ class ArchiveImages(ImageSource):
                 raise ImageError("the archive changed since its files were listed")
             start = entry.start + (_zip_header(descriptor, entry.start) if entry.zipped else 0)
             if entry.deflated:
-                stored = _read_at(descriptor, start, min(entry.stored, count + DEFLATE_SLACK))
+                most = count + count // DEFLATE_GROWTH + DEFLATE_SLACK
+                stored = _read_at(descriptor, start, min(entry.stored, most))
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, count)
             else:
                 content = _read_at(descriptor, start, count)

@@ -23,6 +23,8 @@ EXPECTED = "expected a folder of images, a zip, a tar or a pattern of them"
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_SHARDS = 1_000_000
+_ZIP = (b"PK\3\4", b"PK\5\6")
+"""Beginnings of a zip with files and without; a tar of the folder ``PKLot`` begins with PK too."""
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -122,7 +124,7 @@ def _list_files(path: Path) -> Archive:
                         f"{path}: compressed by {method}, nothing can be read from its middle; "
                         f"unpack it to a plain tar, which for images is hardly larger"
                     )
-            members = zip_members if start.startswith(b"PK") else tar_members
+            members = zip_members if start.startswith(_ZIP) else tar_members
             return Archive(path, tuple(members(path, file)), state)
     except OSError as error:
         raise InputError(f"{path}: {EXPECTED}; it cannot be read ({error.strerror})") from None

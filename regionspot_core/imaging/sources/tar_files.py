@@ -28,7 +28,7 @@ def tar_members(path: Path, file: BinaryIO) -> Iterator[Member]:
                 archive.members.clear()  # type: ignore[attr-defined] # it would keep them all
                 if info.isdir():
                     continue
-                if info.offset_data + info.size > size:
+                if info.size < 0 or info.offset_data + info.size > size:
                     raise _damaged(path, f"it ends within {info.name}")
                 problem = _problem(info)
                 yield Member(info.name, info.offset_data, info.size, info.size, problem=problem)

@@ -153,9 +153,9 @@ def test_zips_side_by_side(folder: Path, tmp_path: Path) -> None:
         source.read("3.bmp")
 
 
-def png(seed: int = 0) -> bytes:
+def png(seed: int = 0, side: int = 9) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels(seed)).save(file, "PNG")
+    Image.fromarray(pixels(seed, height=side, width=side - 2)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -230,6 +230,20 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
         source.read("a.png", max_pixels=1_000)
     with pytest.raises(ImageError, match="no known format"):
         source.size("a.png")
+
+
+def test_content_that_deflate_made_longer_is_read(tmp_path: Path) -> None:
+    path = in_zip(tmp_path / "a.zip", [("a.png", png(0, side=1_202))], zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as archive:
+        (info,) = archive.infolist()
+    assert info.compress_size - info.file_size > 1_024
+    assert np.array_equal(open_images(path).read("a.png"), pixels(0, 1_202, 1_200))
+
+
+def test_a_tar_may_begin_as_a_zip_does(tmp_path: Path) -> None:
+    path = in_tar(tmp_path / "a.tar", [("PKLot/a.png", png(0))])
+    assert path.read_bytes().startswith(b"PKLot/")
+    assert open_images(path).names() == ["PKLot/a.png"]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
