@@ -16,6 +16,8 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import open_input
 
 Number = TypeVar("Number", bound=np.generic)
+MOST_DIGITS = 18
+"""Digits of a number that 64 bits hold whatever it is."""
 LONGEST_SIDE = 2**24
 """Longest side of an image, in pixels: up to it float32, as in boxes, holds every whole number."""
 
@@ -54,6 +56,12 @@ def whole_number(path: Path, what: str, value: object) -> int:
     if not isinstance(value, int) or abs(value) >= 2**63:
         raise AnnotationError(f"{path}: expected a whole number as {what}, got {short(value)}")
     return value
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a text of at most ``MOST_DIGITS`` digits is; None for any other."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return int(text) if is_number else None
 
 
 def image_name(where: str, name: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import open_annotations, short
+from regionspot_core.datasets.checks import number_in, open_annotations, short
 from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.datasets.record import AnnotationSet
@@ -59,11 +59,9 @@ def list_images(images: ImageSource) -> ImageList:
         raise InputError(
             f"--images {images.location}: expected file names in UTF-8, got {odd!r}; rename it"
         )
-    stems = [PurePosixPath(name).stem for name in files]
-    if all(stem.isascii() and stem.isdecimal() and len(stem) <= 18 for stem in stems):
-        numbers = np.array([int(stem) for stem in stems], dtype=np.int64)
-        if len(np.unique(numbers)) == len(numbers):
-            return ImageList(files, numbers, True)
+    numbers = [number_in(PurePosixPath(name).stem) for name in files]
+    if None not in numbers and len(set(numbers)) == len(numbers):
+        return ImageList(files, np.array(numbers, dtype=np.int64), True)
     return ImageList(files, np.arange(1, len(files) + 1), False)
 
 
@@ -115,7 +113,8 @@ class _BoxFile:
         self.first_absent = ""
         self._path = path
         self._names = ImageNames(listed.ids, listed.files)
-        self._ids = frozenset(listed.ids.tolist())
+        # Without numbers in names, ids are ours: a number in a file is of other images.
+        self._ids = frozenset(listed.ids.tolist() if listed.are_numbers else ())
         self._seen = 0
 
     def read(self, stream: JsonStream) -> str:
@@ -154,7 +153,7 @@ class _BoxFile:
         """Return the id of the image that is meant; None, after counting, if it is not there."""
         found = self._names.find(value) if isinstance(value, str) else None
         if found is None:
-            number = int(value) if isinstance(value, str) and value.isdecimal() else value
+            number = number_in(value) if isinstance(value, str) else value
             is_id = isinstance(number, int) and not isinstance(number, bool)
             found = number if is_id and number in self._ids else None
         if found is None:

@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import image_name, open_annotations, short
+from regionspot_core.datasets.checks import image_name, number_in, open_annotations, short
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
@@ -199,8 +199,13 @@ def _class_names(file: Path, value: object) -> dict[int, str]:
         raise AnnotationError(f"{file}: expected the classes as names, got {short(value)}")
     names = {}
     for key, name in given.items():
-        number = int(key) if str(key).isdecimal() else key
-        if not isinstance(number, int) or isinstance(name, dict | list) or not is_text(str(name)):
+        number = number_in(key) if isinstance(key, str) else key
+        if (
+            not isinstance(number, int)
+            or abs(number) >= 2**63
+            or isinstance(name, dict | list)
+            or not is_text(str(name))
+        ):
             raise AnnotationError(
                 f"{file}: expected a number and a text for each of names, got {short({key: name})}"
             )

@@ -212,6 +212,10 @@ def of_image(**changes: object) -> dict[str, object]:
             {"1.5": {"boxes": [], "scores": []}},
             r"image '1\.5': expected as key an image's id, or the name of one",
         ),
+        (
+            {"9" * 5_000: {"boxes": [], "scores": []}},
+            "image '9{40}': expected as key an image's id",
+        ),
         ({"10": [[1, 2, 3, 4]]}, "image '10': expected an object by image id, .*got `array`"),
         ({"10": {"scores": []}}, "required field `boxes`"),
         ({"10": {"boxes": []}}, "required field `scores`"),

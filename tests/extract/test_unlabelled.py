@@ -85,6 +85,8 @@ def test_both_layouts_read_the_same(boxes: object, tmp_path: Path) -> None:
         ([{"image_id": "a", "bbox": [1, 2, 3, 10**400]}], "box 1: expected a box of four numbers"),
         ({"a": [1]}, "expected the boxes of image 'a'"),
         ([{"image_id": "b", "bbox": [1, 2, 3, 4]}], r"none of the images .* \(first: 'b'\)"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], r"none of the images .* \(first: 1\)"),
+        ({"9" * 5_000: {"boxes": [[1, 2, 3, 4]]}}, "none of the images"),
         ([], "none of the images"),
     ],
 )

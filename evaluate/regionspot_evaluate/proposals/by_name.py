@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from regionspot_core.datasets.checks import LONGEST_SIDE
+from regionspot_core.datasets.checks import LONGEST_SIDE, number_in
 from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
@@ -50,11 +50,10 @@ def read_picture_proposals(path: Path, root: Path, names: Sequence[str]) -> list
 
 def _as_annotations(root: Path, names: Sequence[str]) -> AnnotationSet:
     """Return a set of images without boxes, whose sizes are not known yet."""
-    stems = [PurePosixPath(name).stem for name in names]
-    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else -1 for stem in stems]
+    numbers = [number_in(PurePosixPath(name).stem) for name in names]
     # COCO's and LVIS's files are called by their ids. Others get ids that no file gives.
-    numbered = len({*numbers}) == len(numbers) and max(numbers) < 2**63
-    ids = numbers if numbered and min(numbers) >= 0 else range(-len(names), 0)
+    numbered = None not in numbers and len({*numbers}) == len(numbers)
+    ids = numbers if numbered else range(-len(names), 0)
     count, nothing = len(names), np.zeros(0, dtype=np.int64)
     return AnnotationSet(
         path=root,

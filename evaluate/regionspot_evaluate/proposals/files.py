@@ -181,7 +181,8 @@ def _image_id(key: str, reader: _BoxReader) -> int:
     Raises:
         AnnotationError: If it is neither.
     """
-    is_number = key.removeprefix("-").isdecimal() and -(2**63) <= int(key) < 2**63
+    digits = key.removeprefix("-")
+    is_number = digits.isdecimal() and len(digits) < 20 and -(2**63) <= int(key) < 2**63
     if is_number and str(int(key)) == key:
         return int(key)
     found = reader.images.find(key)

@@ -110,6 +110,8 @@ def test_boxes_are_those_of_supervision(yolo: Path) -> None:
         ("data.yaml", "val: images/val", "expected YOLO's data.yaml, got YAML without names"),
         ("data.yaml", "names: []", r"expected the classes as names, got \[\]"),
         ("data.yaml", "names: {a: b}", "expected a number and a text for each of names"),
+        ("data.yaml", f"names: {{{10**20}: b}}", "expected a number and a text for each of names"),
+        ("data.yaml", f"names: {{'{'9' * 30}': b}}", "expected a number and a text for each"),
         ("data.yaml", "names: &a [x]\nval: *a", "without aliases"),
         ("data.yaml", "names: [a]\nval: 3", "expected a folder or a list of images as val, got 3"),
         ("data.yaml", "names: [a]\nval: /etc", "val: file name '/etc' must be relative"),
