@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from regionspot_core.imaging.boxes import xyxy_to_xywh
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.fault_points import reach
-from regionspot_core.support.files import require_place_for_file, written_aside
+from regionspot_core.support.files import require_place_for_file, sync_to_disk, written_aside
 from regionspot_core.support.locks import hold_lock
 from regionspot_core.support.prefetch import in_batches, map_ahead
 from regionspot_core.support.progress import progress_line
@@ -242,7 +241,7 @@ class _Journal:
         with self._path.open("ab") as file:
             file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
             file.flush()
-            os.fsync(file.fileno())
+            sync_to_disk(file.fileno(), self._path)
         self.done += sum("regions" in line for line in lines)
 
     def _require_plan(self, line: bytes, plan: dict[str, Any]) -> None:

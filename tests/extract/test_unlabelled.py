@@ -1,6 +1,8 @@
 """Images without annotations: SAM's own regions or a detector's, as regions without classes."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +157,22 @@ def test_an_interrupted_search_goes_on(
     assert out.read_bytes() == proposals.read_bytes()
     with pytest.raises(InputError, match="this one is there already"):
         write_proposals(settings(few, out), encoder=encoder)
+
+
+def test_a_disk_that_cannot_be_waited_for_takes_the_same_proposals(
+    few: Path,
+    proposals: Path,
+    backbones: Backbones,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sync(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    out = tmp_path / "regions.json"
+    write_proposals(settings(few, out), encoder=backbones.region_encoder)
+    assert out.read_bytes() == proposals.read_bytes()
 
 
 def extract(images: Path, out: Path, world: World, backbones: Backbones, **regions: Path) -> None:
