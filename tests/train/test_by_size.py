@@ -33,6 +33,12 @@ def test_images_are_counted_without_those_held_out(store: Path) -> None:
     assert DataSize.of(store, TrainConfig.load(None, ["data.split=0.3"])).images == 7
 
 
+def test_a_store_without_regions_is_left_for_the_run_to_refuse(tmp_path: Path) -> None:
+    make_cache(tmp_path / "empty", [0, 0])
+    config, _ = choose_settings(None, ["data.split=0.3"], tmp_path / "empty")
+    assert config == TrainConfig.load(None, ["data.split=0.3"])
+
+
 @pytest.mark.parametrize("images", [1, 3, 30, 45, 100, 600, 5_000, LARGE - 1])
 def test_no_region_is_seen_thousands_of_times(images: int) -> None:
     config = TrainConfig.parse(recipe_for(DataSize(images, 768)), source="test")

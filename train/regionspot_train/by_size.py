@@ -47,7 +47,7 @@ class DataSize(NamedTuple):
         several = [stores] if isinstance(stores, Location) else stores
         caches = [FeatureCache(store) for store in several]
         images = sum(int((cache.region_counts > 0).sum()) for cache in caches)
-        if config.data.split is not None:
+        if images and config.data.split is not None:
             images -= held_out_count(images, config.data.split)
         return cls(images, config.head.width or caches[0].plan.shape.image_width)
 
