@@ -22,7 +22,7 @@ from regionspot_core.backbones.config import (
 )
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
-from regionspot_core.datasets.settings import Annotations, Names, Strict, VocabularyFile
+from regionspot_core.datasets.settings import Annotations, Images, Names, Strict, VocabularyFile
 from regionspot_core.distributed.ray_cluster import (
     RAY,
     RayOptions,
@@ -35,7 +35,6 @@ from regionspot_core.scoring.plan import STORE_PROTOCOLS
 from regionspot_core.support.arguments import (
     existing_file,
     existing_head,
-    existing_images,
     existing_path,
     existing_pictures,
     existing_store,
@@ -102,9 +101,7 @@ def absolute_source(proposals: str) -> str:
 class EvaluateConfig(Config):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
-    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
-    """Folder that the annotations' file names start from, or a zip or tar of it; several as
-    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
+    images: Images
     annotations: Annotations
     heads: Heads
     out: Annotated[Path, Flag(metavar="DIR", check=writable_folder)]

@@ -20,6 +20,7 @@ from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
 from regionspot_core.datasets.settings import (
     Annotations,
+    Images,
     Names,
     OptionalAnnotations,
     Strict,
@@ -52,9 +53,7 @@ def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
 class ExtractConfig(Config):
     """One extraction: images and annotations in, one store out."""
 
-    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
-    """Folder that the annotations' file names start from, or a zip or tar of it; several as
-    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
+    images: Images
     annotations: OptionalAnnotations = None
     proposals: Annotated[Path | None, Flag(metavar="FILE", check=existing_file)] = None
     """Instead of annotations: boxes of `extract propose` or of a detector, as regions without
@@ -154,9 +153,7 @@ class ExtractConfig(Config):
 class CheckConfig(Config):
     """One look at a data set, before anything is extracted."""
 
-    images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
-    """Folder that the annotations' file names start from, or a zip or tar of it; several as
-    `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."""
+    images: Images
     annotations: Annotations
     pictures: Annotated[Path | None, Flag(metavar="FILE.png")] = None
     """Draw three images with their boxes and names into this file."""

@@ -18,7 +18,7 @@ from regionspot_core.datasets.checks import (
     view,
 )
 from regionspot_core.datasets.class_lists import ClassLists
-from regionspot_core.datasets.image_headers import NOT_READABLE, read_sizes
+from regionspot_core.datasets.image_headers import NO_SIZE, read_sizes
 from regionspot_core.datasets.masks import MaskColumn
 from regionspot_core.datasets.table import AnnotationTable, Obstacles
 from regionspot_core.datasets.vocabulary import Vocabulary
@@ -79,7 +79,7 @@ class AnnotationBuilder:
         """
         if size is None:
             self._unsized.append(len(self._image_id))
-        height, width = size or NOT_READABLE
+        height, width = size or NO_SIZE
         if size is not None and not all(1 <= side <= LONGEST_SIDE for side in size):
             raise AnnotationError(
                 f"{self._path}: image {image_id} has a height or width that is not 1 to "
@@ -177,7 +177,7 @@ class AnnotationBuilder:
         self._unreadable = np.zeros(len(self._image_id), dtype=np.bool_)
         for position, sides in zip(self._unsized, size.tolist(), strict=True):
             self._image_size[2 * position : 2 * position + 2] = array("q", sides)
-            self._unreadable[position] = tuple(sides) == NOT_READABLE
+            self._unreadable[position] = tuple(sides) == NO_SIZE
         return size.tobytes()
 
     def size(self, position: int) -> Size:

@@ -1,4 +1,4 @@
-"""A sample of a data set's image files, by which a head knows the images it learnt from again."""
+"""A sample of a data set's image files, which a head keeps to recognise its training images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from heapq import nsmallest
 
 SAMPLE = 64
+"""Files of a sample."""
 FEWEST = 3
-"""Files in common from which equal sizes are no chance."""
+"""Files in common, all of the same size, that are no chance."""
 
 
 def sample_files(names: Iterable[str]) -> list[str]:

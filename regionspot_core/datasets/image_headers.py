@@ -13,7 +13,8 @@ from regionspot_core.support.progress import progress_line
 
 THREADS = 8
 FILES_A_TASK = 64
-NOT_READABLE: Size = (0, 0)
+NO_SIZE: Size = (0, 0)
+"""Size of an image that cannot be read."""
 
 
 def read_headers(images: ImageSource, names: Sequence[str]) -> list[ImageHeader | ImageError]:
@@ -37,4 +38,4 @@ def read_headers(images: ImageSource, names: Sequence[str]) -> list[ImageHeader 
 def read_sizes(images: ImageSource, names: Sequence[str]) -> list[Size]:
     """Return height and width of each file as its pixels are stored; 0, 0 if unreadable."""
     headers = read_headers(images, names)
-    return [each.size if isinstance(each, ImageHeader) else NOT_READABLE for each in headers]
+    return [each.size if isinstance(each, ImageHeader) else NO_SIZE for each in headers]

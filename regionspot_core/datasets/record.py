@@ -41,7 +41,7 @@ class AnnotationSet:
     """(R,)"""
     dropped: dict[str, int]
     """Number of annotations left out, by reason: a ``crowd`` (OpenImages: ``group of``) or
-    an ``empty box``, and OpenImages' ``images not readable``."""
+    an ``empty box``; and of images, ``NOT_READABLE`` where sizes were taken from headers."""
     masks: Masks | None = None
     """R masks; None where they were not asked for or the format has none."""
     negative: ClassLists | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from regionspot_core.support.arguments import existing_path
+from regionspot_core.support.arguments import existing_images, existing_path
 from regionspot_core.support.options import Flag
 
 _FORMATS = (
@@ -32,6 +32,14 @@ OptionalAnnotations = Annotated[
     Path | None,
     Flag(metavar="FILE|DIR", check=existing_path),
     Field(description=_FORMATS),
+]
+Images = Annotated[
+    Path,
+    Flag(metavar="DIR|ZIP|TAR", check=existing_images),
+    Field(
+        description="Folder that the annotations' file names start from, or a zip or tar of it; "
+        "several as `'{000..331}.tar'` or `'*.zip'`. Archives are read where they are."
+    ),
 ]
 Strict = Annotated[
     bool,

@@ -51,10 +51,10 @@ class Namer:
             journal.add(number, [self._kept(records[position]) for position in batch])
             advance(len(batch))
 
-    def name_picture(self, image: RGBImage, position: int = 0) -> PictureRecord:
-        """Return the named regions of one picture."""
+    def name_picture(self, image: RGBImage) -> PictureRecord:
+        """Return the named regions of the list's first picture, which is decoded already."""
         read = _ReadPicture(self.backbones.prepare(image))
-        return self._records({position: read})[position]
+        return self._records({0: read})[0]
 
     def _read(self, position: int) -> _ReadPicture:
         """Decode and resize a picture, in a thread."""

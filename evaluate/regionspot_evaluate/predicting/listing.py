@@ -14,11 +14,10 @@ from regionspot_core.errors import ImageError, InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.imaging.sources.folder import FolderImages
+from regionspot_core.imaging.sources.opening import ARCHIVES
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.input_files import kind_of, read_lines
 from regionspot_core.support.terminal import printable
-
-ARCHIVES = (".tar", ".zip")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Validation of a head on another cache, while it is being trained."""
+"""Validation of a head while it is being trained: on another cache, or on images held out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from regionspot_train.data.sources import Source
 
 VALIDATION = "validation.jsonl"
 PRECISION = {"ap": "AP", "ap_r": "APr", "ap_c": "APc", "ap_f": "APf"}
-"""Figures of LVIS that are kept, each with LVIS's own name."""
+"""Figures of average precision that are kept, each with its name at the scorers."""
 MANY_REGIONS = 400
 """Regions from which on the standard error of top-1 is below 2.5 %."""
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
@@ -42,8 +42,9 @@ FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 class Accuracy:
     """Shares of regions whose highest class, of the whole vocabulary, is the true one.
 
-    With ``validation.ap`` also LVIS's box average precision with the annotated boxes as proposals,
-    of all classes and of rare, common and frequent ones. None: not measured, or no such class.
+    With ``validation.ap`` also box average precision with the annotated boxes as proposals, by
+    LVIS's rules or COCO's: of all classes, and by LVIS's of rare, common and frequent ones. None:
+    not measured, or no such class.
     """
 
     step: int
