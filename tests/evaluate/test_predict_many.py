@@ -216,11 +216,8 @@ def as_results(name: Callable[[str], object]) -> object:
     ]
 
 
-def as_data_set() -> object:
-    images = [
-        {"id": 9 - int(key), "file_name": f"deep/00{key}.png", "width": 96, "height": 96}
-        for key in BOXES
-    ]
+def as_data_set(**size: int) -> object:
+    images = [{"id": 9 - int(key), "file_name": f"deep/00{key}.png", **size} for key in BOXES]
     regions = [
         {"id": n, "image_id": 9 - int(key), "category_id": 1, "iscrowd": 0,
          "bbox": [x, y, x2 - x, y2 - y], "area": 1}
@@ -238,9 +235,10 @@ def as_data_set() -> object:
         (as_results(lambda key: f"00{key}"), 0.5),
         (as_results(int), 0.5),
         ({f"00{k}.png": {"boxes": b, "scores": [0.5] * len(b)} for k, b in BOXES.items()}, 0.5),
+        (as_data_set(width=96, height=96), 1),
         (as_data_set(), 1),
     ],
-    ids=["by file", "by stem", "by number", "by key", "annotations"],
+    ids=["by file", "by stem", "by number", "by key", "annotations", "annotations without sizes"],
 )
 def test_a_detectors_boxes_find_their_pictures(
     content: object, score: float, place: Path, backbones: Backbones, tmp_path: Path

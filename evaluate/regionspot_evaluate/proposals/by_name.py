@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from regionspot_core.datasets.checks import LONGEST_SIDE, number_in
-from regionspot_core.datasets.image_names import ImageNames
-from regionspot_core.datasets.reading import read_annotations
+from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
+from regionspot_core.imaging.boxes import xywh_to_xyxy
 from regionspot_evaluate.config import WHOLE_PICTURE
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.files import FORMAT, read_proposals
@@ -81,15 +81,21 @@ def _is_data_set(path: Path) -> bool:
 
 
 def _annotated(path: Path, pictures: AnnotationSet) -> list[Proposals]:
-    """Return an annotation file's boxes; those of images that are none of the pictures stay out."""
-    annotations = read_annotations(path)
-    ids = ImageNames(annotations.image_id, annotations.image_file)
-    position = {image_id: place for place, image_id in enumerate(annotations.image_id.tolist())}
-    nothing = Proposals(
-        np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=int)
-    )
-    found = map(ids.find, pictures.image_file)
-    return [
-        nothing if each is None else Proposals.from_annotations(annotations, position[each])
-        for each in found
-    ]
+    """Return an annotation file's boxes; those of images that are none of the pictures stay out.
+
+    The file need not give sizes: boxes are cut off at the pictures themselves.
+    """
+    truth = read_table(path).truth(federated=False)
+    rows = np.flatnonzero(~truth.crowd)
+    rows = rows[np.argsort(truth.image[rows], kind="stable")]
+    start = np.searchsorted(truth.image[rows], np.arange(len(truth.image_id) + 1))
+    corners = xywh_to_xyxy(truth.box[rows]).astype(np.float32)
+    place_of = {image_id: place for place, image_id in enumerate(truth.image_id.tolist())}
+    found = []
+    for name in pictures.image_file:
+        image_id = truth.image_names.find(name)
+        place = None if image_id is None else place_of[image_id]
+        boxes = corners[:0] if place is None else corners[start[place] : start[place + 1]]
+        unknown = np.full(len(boxes), -1, dtype=np.int64)
+        found.append(Proposals(boxes, np.ones(len(boxes), dtype=np.float32), unknown))
+    return found
