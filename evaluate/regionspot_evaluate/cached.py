@@ -41,7 +41,7 @@ from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RU
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
-from regionspot_evaluate.recognition.held_out import images_to_score
+from regionspot_evaluate.recognition.held_out import images_learnt_from, images_to_score
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES
@@ -170,8 +170,11 @@ def _scorer(
             f"extracted with; {len(missing):,} of the store's {len(cache):,} images are not in it "
             f"(id {missing[0]}, …)"
         )
-    if not scored.all():
-        table = table.only(~np.isin(table.image_id, cache.image_ids[~scored]))
+    if not scored.all():  # images that the store lacks may have been held out, or not
+        sha256 = cache.fingerprint["dataset"]["annotations_sha256"]
+        learnt = images_learnt_from(config.heads, sha256, table.image_id)
+        new: NDArray[np.bool_] = ~np.any(learnt, axis=0)
+        table = table.only(new)
     protocols = None if config.protocol is None else (config.protocol,)
     return TableScorer(table, protocols=protocols, ious=("bbox",), package=config.scorer)
 

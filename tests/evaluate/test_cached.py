@@ -159,6 +159,23 @@ def test_images_that_a_head_learnt_from_are_left_out(
     assert "figures tell what was remembered" in capsys.readouterr().err
 
 
+def test_an_image_that_the_store_lacks_counts_only_if_it_was_held_out(
+    place: Path, tmp_path: Path
+) -> None:
+    cache = FeatureCache(place / "store")
+    split = Split.of(cache.image_ids[np.array(COUNTS) > 0], share=0.6, seed=0)
+    held = trained(place, "most", 6, split)
+    file = federated_file(tmp_path, cache)
+    figures = {}
+    for name, lacking in (("whole", []), ("learnt", [7]), ("held out", [3])):
+        assert all(held[image] == (name == "held out") for image in lacking)
+        make_cache(tmp_path / name, COUNTS, federated=True, failed=lacking)
+        asked = config(place, "most", cache=tmp_path / name, annotations=file)
+        figures[name] = run_cached_evaluation(asked).heads["most"].box["AR"]
+    assert figures["learnt"] == figures["whole"]
+    assert figures["held out"] != figures["whole"]
+
+
 def test_figures_of_images_that_were_learnt_come_with_a_warning(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,7 @@ def images_to_score(
     Raises:
         CheckpointError: If a head's record cannot be read.
     """
-    learnt = [read_record(head).images_learnt_from(annotations_sha256, image_ids) for head in heads]
+    learnt = images_learnt_from(heads, annotations_sha256, image_ids)
     new: NDArray[np.bool_] = ~np.any(learnt, axis=0)
     if new.all():
         return new
@@ -52,3 +52,10 @@ def images_to_score(
         f"--split, or score other images"
     )
     return np.ones(len(new), dtype=bool)
+
+
+def images_learnt_from(
+    heads: Sequence[Path], annotations_sha256: str, image_ids: NDArray[np.int64]
+) -> list[NDArray[np.bool_]]:
+    """Return for each head (I,) whether it learnt from each image of an annotation file."""
+    return [read_record(head).images_learnt_from(annotations_sha256, image_ids) for head in heads]
