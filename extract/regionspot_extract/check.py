@@ -83,7 +83,7 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
     table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
     require_usable(annotations, images, strict=config.strict)
-    files = _look_at_files(table, annotations, images, config.max_pixels)
+    files = _inspect_files(table, annotations, images, config.max_pixels)
     pictures: list[str] = []
     if config.pictures is not None:
         from regionspot_extract.check_pictures import draw_samples
@@ -114,7 +114,7 @@ def _format(config: CheckConfig, table: AnnotationTable) -> str:
     return "LVIS" if name == "COCO" and table.obstacles.federated is None else name
 
 
-def _look_at_files(
+def _inspect_files(
     table: AnnotationTable, annotations: AnnotationSet, images: ImageSource, max_pixels: int
 ) -> ImageFindings:
     lost = table.unreadable_images or ()
@@ -131,12 +131,12 @@ def _look_at_files(
         height, width = header.size
         if height * width > max_pixels:
             findings.too_large.append(name)
-        _look_at_size(findings, name, header, size)
+        _inspect_size(findings, name, header, size)
     findings.largest.extend(_largest(zip(names, headers, strict=True)))
     return findings
 
 
-def _look_at_size(
+def _inspect_size(
     findings: ImageFindings, name: str, header: ImageHeader, annotated: Size | None
 ) -> None:
     """Add a file to what its size and orientation tell.

@@ -53,9 +53,9 @@ def _require_sizes(
     annotations: AnnotationSet, images: ImageSource, missing: frozenset[str]
 ) -> None:
     """Refuse images of which a sample all have other sizes than annotated: surely others."""
-    there = [place for place, name in enumerate(annotations.image_file) if name not in missing]
-    looked_at, problem = 0, ""
-    for place in there[:: max(1, len(there) // SAMPLE)]:
+    present = [place for place, name in enumerate(annotations.image_file) if name not in missing]
+    compared, problem = 0, ""
+    for place in present[:: max(1, len(present) // SAMPLE)]:
         name, size = annotations.image_file[place], annotations.size(place)
         try:
             found = images.size(name)
@@ -63,14 +63,14 @@ def _require_sizes(
             continue
         if found in (size, size[::-1]):  # a picture may be turned by its orientation
             return
-        looked_at += 1
+        compared += 1
         problem = problem or (
             f"{name} is {found[1]} × {found[0]} pixels, its annotation says {size[1]} × {size[0]}"
         )
-    if looked_at >= FEWEST:
+    if compared >= FEWEST:
         raise InputError(
             f"--images {images.location}: other images with the same names? {problem}, and none "
-            f"of {looked_at} looked at is of its annotated size; give the annotations' own images"
+            f"of {compared} looked at is of its annotated size; give the annotations' own images"
         )
 
 

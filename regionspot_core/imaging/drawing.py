@@ -86,22 +86,25 @@ def _annotate(
         mask=np.stack([_at_size(mask, (width, height)) for mask in masks]),
         class_id=np.arange(len(boxes)),
     )
-    look = {"color": sv.ColorPalette.from_hex(list(PALETTE)), "color_lookup": sv.ColorLookup.INDEX}
+    colours = {
+        "color": sv.ColorPalette.from_hex(list(PALETTE)),
+        "color_lookup": sv.ColorLookup.INDEX,
+    }
     letters = max(11, round(max(height, width) / 64))
     line = max(2, letters // 8)
     # Outlines leave the region's own colours as they are: names are often about these. White
     # below a line sets it off from a region of its own colour.
     painters = (
         sv.PolygonAnnotator(color=sv.Color.WHITE, thickness=2 * line),
-        sv.PolygonAnnotator(**look, thickness=line),
-        sv.BoxAnnotator(**look, thickness=max(1, line // 2)),
+        sv.PolygonAnnotator(**colours, thickness=line),
+        sv.BoxAnnotator(**colours, thickness=max(1, line // 2)),
     )
     canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
     for painter in painters:
         canvas = painter.annotate(canvas, detections)
     for font, chosen in lettering.by_file(labels).items():
         names = sv.RichLabelAnnotator(
-            **look,
+            **colours,
             font_path=str(font),
             font_size=letters,
             text_padding=letters // 3,

@@ -79,8 +79,8 @@ def find_sets(root: Path, split: str) -> list[OdinwSet]:
 
 def missing_sets(found: list[OdinwSet], benchmark: str) -> list[str]:
     """Return the names of a benchmark's sets that are not among those found."""
-    there = {each.name for each in found}
-    return [name for name in BENCHMARKS[benchmark] if name not in there]
+    names = {each.name for each in found}
+    return [name for name in BENCHMARKS[benchmark] if name not in names]
 
 
 def _annotation_file(folder: Path, split: str) -> Path | None:
