@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from regionspot_evaluate.scoring.entries import (
     Boxed,
     Entry,
     Masked,
+    Rle,
     as_json,
     parse_entry,
     wanted_keys,
@@ -168,8 +169,9 @@ class _ResultsReader(EntryReader):
         self._require_alike(check, entries, has_box)
         if box is not None:
             check.require_sides(box)
+        masks = [each.segmentation for each in entries if isinstance(each, Masked)]
         if self._masks:
-            self._require_masks(check, entries, image)
+            self._require_masks(check, masks, image)
         if check.bad.any():
             return  # the file is refused in the end, and nothing of it is scored
         known = np.flatnonzero(truth.is_known(image, class_index))
@@ -181,7 +183,7 @@ class _ResultsReader(EntryReader):
             box = without_negative_sides(box if self._every_box else box[known])
             self._box.frombytes(box.tobytes())
         if self._masks:
-            counts, start = _counts([entries[row] for row in known.tolist()])
+            counts, start = _joined([masks[row].counts for row in known.tolist()])
             self._counts_start.frombytes((start[1:] + len(self._counts)).tobytes())
             self._counts += counts
 
@@ -203,26 +205,32 @@ class _ResultsReader(EntryReader):
         )
 
     def _require_masks(
-        self, check: BlockCheck, entries: Sequence[Any], image: NDArray[np.int64]
+        self, check: BlockCheck, masks: Sequence[Rle], image: NDArray[np.int64]
     ) -> None:
-        masks = list(map(attrgetter("segmentation"), entries))
-        size = np.array([mask.size for mask in masks], dtype=np.int64)
+        sizes = chain.from_iterable(mask.size for mask in masks)
+        size = np.fromiter(sizes, np.int64, 2 * len(masks)).reshape(-1, 2)
         expected = self._truth.image_size[np.maximum(image, 0)]
         check.refuse(
             (size != expected).any(axis=1),
             "whose mask is of another size than its image",
             lambda row: f"expected a mask of its image's height and width, got {masks[row].size}",
         )
-        counts, start = _counts(entries)
-        good = are_run_lengths(view(counts, np.uint8), start, expected.prod(axis=1))
+        # A region has its mask once for each of its classes: each is checked once.
+        place = dict[tuple[str, int], int]()
+        pixels = expected.prod(axis=1).tolist()
+        pairs = zip((mask.counts for mask in masks), pixels, strict=True)
+        owner = [place.setdefault(pair, len(place)) for pair in pairs]
+        counts, start = _joined([text for text, _ in place])
+        total = np.array([count for _, count in place], dtype=np.int64)
+        good = are_run_lengths(view(counts, np.uint8), start, total)
         check.refuse(
-            ~good,
+            ~good[owner],
             "whose run lengths do not make a mask",
             lambda row: "expected compressed run lengths that fill the mask as counts",
         )
 
 
-def _counts(entries: Sequence[Any]) -> tuple[bytearray, NDArray[np.int64]]:
-    """Return the masks' run lengths end to end, and where each begins."""
-    texts = [entry.segmentation.counts.encode("utf-8", "replace") for entry in entries]
+def _joined(counts: Sequence[str]) -> tuple[bytearray, NDArray[np.int64]]:
+    """Return masks' run lengths end to end, and where each begins."""
+    texts = [text.encode("utf-8", "replace") for text in counts]
     return bytearray().join(texts), np.cumsum([0, *map(len, texts)]).astype(np.int64)
