@@ -6,6 +6,8 @@ import errno
 
 LONGEST = 200
 """Most characters of another library's message."""
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of writing: no room on the disk, none in a user's share of it, or a broken disk."""
 
 _ADVICE = {
     errno.ENOSPC: "; free some and run the same command again",

@@ -109,7 +109,7 @@ def test_what_is_written_once_is_whole_or_absent(place: Path, tmp_path: Path) ->
     commands = [
         ["cached", *cached, "--out", f"{disk}/out"],
         ["report", str(run), *annotations, "--out", f"{disk}/page.html"],
-        ["score", "--detections", str(run / "detections.json.gz"), *annotations,
+        ["score", "--detections", str(run / "detections.json"), *annotations,
          "--json", f"{disk}/score.json"],
     ]  # fmt: skip
     steps: list[Step] = []

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from regionspot_core.errors import DownloadError
+from regionspot_core.support.error_text import DISK_FAULTS
 from regionspot_core.support.files import file_sha256, sync_to_disk
 from regionspot_core.support.progress import BYTES, progress_line
 
 TIMEOUT_SECONDS = 60.0
 """Longest silence of a server."""
 BLOCK_BYTES = 1 << 20
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Errors of writing, not of the network; they do not name the file."""
 
 
 def fetch(url: str, path: Path, *, sha256: str) -> bool:
@@ -41,7 +39,7 @@ def fetch(url: str, path: Path, *, sha256: str) -> bool:
             _receive(url, partial, path)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError):
-                if error.errno in DISK_FAULTS:
+                if error.errno in DISK_FAULTS:  # which do not name the file
                     raise OSError(error.errno, error.strerror, str(partial)) from None
                 if error.filename is not None:
                     raise
