@@ -23,7 +23,12 @@ from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_j
 from regionspot_evaluate.predicting.batches import Namer, draw_named
 from regionspot_evaluate.predicting.coco_file import read_predictions, write_coco
 from regionspot_evaluate.predicting.folder import DRAWN, PredictFolder, drawn_before
-from regionspot_evaluate.predicting.listing import PictureList, find_alone, list_pictures
+from regionspot_evaluate.predicting.listing import (
+    REGIONS,
+    PictureList,
+    find_alone,
+    list_pictures,
+)
 from regionspot_evaluate.predicting.named_regions import (
     NamedRegion,
     PictureForm,
@@ -85,7 +90,7 @@ def _predict_one(
     else:
         record = namer.name_picture(image)
     config.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{listed.alone.stem}.regions"
+    stem = f"{listed.alone.stem}{REGIONS}"
     report = PredictReport(
         name=listed.alone.name,
         size=record.size,

@@ -136,6 +136,15 @@ def test_pictures_are_listed_once_from_the_folder_above_them(tmp_path: Path) -> 
         listed("@absent")
 
 
+def test_drawings_of_this_command_are_no_pictures(tmp_path: Path) -> None:
+    """They lie beside the picture where `--out` is its folder; asked for by name they are read."""
+    for name in ("1.png", "1.regions.png"):
+        (tmp_path / name).touch()
+    for argument in (tmp_path, tmp_path / "*.png"):
+        assert list_pictures([argument]).names == ["1.png"]
+    assert list_pictures([tmp_path / "1.regions.png"]).names == ["1.regions.png"]
+
+
 def test_drawn_pictures_have_names_of_their_own(tmp_path: Path) -> None:
     for name in ("1.png", "1.jpg", "2.jpg"):
         (tmp_path / name).touch()

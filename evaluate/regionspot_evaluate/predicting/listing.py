@@ -20,6 +20,10 @@ from regionspot_core.support.input_files import kind_of, read_lines
 from regionspot_core.support.terminal import printable
 
 
+REGIONS = ".regions"
+"""Addition to a single picture's name in the names of its results, which may lie beside it."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """One picture, wherever it lies."""
@@ -84,7 +88,8 @@ def list_pictures(arguments: Sequence[Path], *, leave_out: Path | None = None) -
 
     Args:
         arguments: Picture files; folders, zips and tars of pictures; patterns of such paths; and
-            ``@FILE`` with one of all these a line, meant from the current folder.
+            ``@FILE`` with one of all these a line, meant from the current folder. Of a folder, an
+            archive or a pattern, drawings of this command are no pictures.
         leave_out: A folder below which no picture is meant, but where an argument is: those that
             were drawn before.
 
@@ -100,7 +105,7 @@ def list_pictures(arguments: Sequence[Path], *, leave_out: Path | None = None) -
         absolute = _absolute(path)
         if path.is_dir() or _is_archive(path):
             source = open_images(path)
-            files: Sequence[str] = source.names()
+            files: Sequence[str] = [file for file in source.names() if not _is_result(file)]
         else:
             absolute = absolute.parent
             source = folders.setdefault(absolute, FolderImages(path.parent))
@@ -141,6 +146,7 @@ def _matching(path: Path, place: str) -> list[Path]:
     if path.exists():
         return [path]
     found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - of any folder
+    found = [each for each in found if not _is_result(each)]
     if not found:
         kind = "no match" if glob.has_magic(str(path)) else kind_of(path)
         raise InputError(
@@ -163,6 +169,10 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 def _absolute(path: PurePath) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - `..` is taken out, links stay
+
+
+def _is_result(name: str) -> bool:
+    return name.endswith(f"{REGIONS}.png")
 
 
 def _is_archive(path: Path) -> bool:
