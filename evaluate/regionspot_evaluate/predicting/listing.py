@@ -19,7 +19,6 @@ from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.input_files import kind_of, read_lines
 from regionspot_core.support.terminal import printable
 
-
 REGIONS = ".regions"
 """Addition to a single picture's name in the names of its results, which may lie beside it."""
 
