@@ -12,10 +12,11 @@ from regionspot_core.datasets.reading import format_name, read_table
 from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.usable import require_usable
-from regionspot_core.errors import ImageError
+from regionspot_core.errors import ImageError, InputError
 from regionspot_core.imaging.images import ImageHeader
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.tables import counted
 from regionspot_extract.config import CheckConfig
 
 LARGEST_SHOWN = 3
@@ -77,13 +78,15 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
     """Read the annotations and the images' headers, and draw samples if ``config`` asks for them.
 
     Raises:
-        InputError: If an extraction would refuse the data set.
+        InputError: If an extraction would refuse the data set, or could read none of its images.
     """
     images = open_images(config.images)
     table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
     require_usable(annotations, images, strict=config.strict)
     files = _inspect_files(table, annotations, images, config.max_pixels)
+    listed = {*annotations.image_file, *(table.unreadable_images or ())}
+    _require_one(files, listed, images)
     pictures: list[str] = []
     if config.pictures is not None:
         from regionspot_extract.check_pictures import draw_samples
@@ -91,7 +94,6 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
         pictures = draw_samples(config.pictures, annotations, images, config.max_pixels)
     counts = np.diff(annotations.region_start)
     classes = np.bincount(annotations.class_index, minlength=len(annotations.vocabulary))
-    listed = {*annotations.image_file, *(table.unreadable_images or ())}
     return DatasetReport(
         format=_format(config, table),
         images=len(listed),
@@ -106,6 +108,22 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
         files=files,
         pictures=pictures,
     )
+
+
+def _require_one(files: ImageFindings, listed: set[str], images: ImageSource) -> None:
+    """Refuse a data set of which a run could read no image."""
+    faults = {
+        "missing": files.missing,
+        "not readable": files.not_readable,
+        "of another size than annotated": files.other_size,
+        "larger than --max-pixels": files.too_large,
+    }
+    if listed <= set().union(*faults.values()):
+        counts = ", ".join(f"{len(names):,} {fault}" for fault, names in faults.items() if names)
+        raise InputError(
+            f"--images {images.location}: a run could read none of {counted(len(listed), 'image')} "
+            f"({counts}); give the annotations' own images"
+        )
 
 
 def _format(config: CheckConfig, table: AnnotationTable) -> str:

@@ -40,6 +40,7 @@ def draw_samples(
     """
     drawn: list[str] = []
     scenes: list[RGBImage] = []
+    made = False
     with optional_picture(path):
         for image in _candidates(annotations):
             name = annotations.image_file[image]
@@ -54,7 +55,8 @@ def draw_samples(
         if scenes:
             with written_aside(path) as partial:
                 Image.fromarray(_side_by_side(scenes)).save(partial, format="PNG")
-    return drawn
+        made = bool(scenes)
+    return drawn if made else []
 
 
 def _candidates(annotations: AnnotationSet) -> list[int]:

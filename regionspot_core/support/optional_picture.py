@@ -22,4 +22,5 @@ def optional_picture(path: Path) -> Iterator[None]:
     except Exception as error:  # whatever a drawing package or a font raises
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             raise
-        say(f"{path}: the picture could not be made ({one_line(error)}); all else is done")
+        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        say(f"{path}: the picture could not be made ({why}); all else is done")

@@ -51,6 +51,23 @@ def test_table_and_json(regionspot: Regionspot, folder: Path) -> None:
     assert f"{counts['judged']} detections of a class" in done.stdout
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_an_evaluations_results_are_scored_on_its_images(
+    regionspot: Regionspot, folder: Path, own: bool
+) -> None:
+    """As `evaluate run` leaves them where a head had learnt from the other images."""
+    annotations = json.loads((folder / "annotations.json").read_text())
+    ids = [image["id"] for image in annotations["images"]]
+    detections = json.loads((folder / "detections.json").read_text())
+    some = [each for each in detections if each["image_id"] in ids[:4]]
+    (folder / "detections.json").write_text(json.dumps(some))
+    record = {"scored_images": ids[:4], "annotations": None if own else "of others"}
+    (folder / "run.json").write_text(json.dumps(record))
+    done = regionspot(*COMMAND, "--json", "score.json", cwd=folder)
+    assert json.loads((folder / "score.json").read_text())["counts"]["images"] == (4 if own else 6)
+    assert ("scoring the 4 of 6 images that run.json was made of" in done.stderr) == own
+
+
 def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
     done = regionspot(*COMMAND, "--protocol", "lvis-fixed", "--json", "score.json", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from regionspot.cli import app
 from regionspot_core.backbones.loading import Backbones
+from regionspot_core.errors import InputError
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 
@@ -105,6 +106,22 @@ def test_samples_are_drawn(dataset: Path, tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(tmp_path / "samples.png"))
     assert drawn.shape[0] == 640
     assert (drawn != 255).any()
+
+
+def test_a_picture_that_cannot_be_written_is_not_announced(dataset: Path) -> None:
+    result = check(dataset, "--pictures", str(dataset / "no folder" / "out.png"))
+    assert result.exit_code == 0
+    assert "the picture could not be made (No such file or directory)" in result.stderr
+    assert "left to right" not in result.output
+
+
+def test_images_of_which_none_can_be_read_are_refused(dataset: Path) -> None:
+    result = check(dataset, "--max-pixels", "10")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).endswith(
+        "a run could read none of 7 images (1 missing, 1 not readable, 1 of another size than "
+        "annotated, 5 larger than --max-pixels); give the annotations' own images"
+    )
 
 
 def test_what_a_run_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:

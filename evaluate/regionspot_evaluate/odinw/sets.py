@@ -13,6 +13,7 @@ from pathlib import Path
 
 from regionspot_core.datasets.odinw import PREFERRED
 from regionspot_core.errors import InputError
+from regionspot_core.support.progress import say
 
 ODINW_13 = (
     "AerialMaritimeDrone/large", "Aquarium", "CottontailRabbits", "EgoHands/generic",
@@ -64,15 +65,21 @@ def find_sets(root: Path, split: str) -> list[OdinwSet]:
             [each for each in top.iterdir() if each.is_dir()] if top.name in _VARIANTS else [top]
         )
     }
-    found = []
+    found, left_out = [], []
     for name in sorted(places, key=str.lower):
         file = _annotation_file(places[name], split)
-        if file is not None:
+        if file is None:
+            left_out.append(name)
+        else:
             found.append(OdinwSet(name, file))
     if not found:
         raise InputError(
             f"--root {root}: expected folders of data sets, as Aquarium/…/{split}/{PREFERRED[0]}; "
             f"found none"
+        )
+    if left_out:
+        say(
+            f"left out, for want of {split}/{PREFERRED[0]} or {PREFERRED[1]}: {', '.join(left_out)}"
         )
     return found
 

@@ -8,6 +8,7 @@ from regionspot_core.support.files import require_place_for_file, write_json
 from regionspot_evaluate.scoring.config import ScoreConfig
 from regionspot_evaluate.scoring.figures import Iou, Package, Score, largest_difference
 from regionspot_evaluate.scoring.report import ScoreReport
+from regionspot_evaluate.scoring.scored_images import evaluated_images
 from regionspot_evaluate.scoring.table_scorer import TableScorer
 
 
@@ -21,6 +22,7 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
     table = read_table(config.annotations, masks="segm" in config.iou)
+    table = evaluated_images(config.detections, table)
     scorer = _scorer(config.scorer, config, table)
     scores = _scores(scorer, config)
     difference = None
