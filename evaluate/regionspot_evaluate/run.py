@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -89,6 +89,7 @@ def run_evaluations(
                     folder.set_aside()
                 else:
                     folder.clear()
+    evaluation = replace(evaluation, proposals=None)  # scoring needs their memory
     return _score(evaluation)
 
 

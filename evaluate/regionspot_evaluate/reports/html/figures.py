@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ def analyse(run: Run, file: DetectionsFile, annotations: AnnotationSet, truth: T
     ious: tuple[Iou, ...] = ("bbox", "segm") if masks else ("bbox",)
     results = Results.read(file, truth, ious=ious, every_box=True)
     detections = sort_detections(results, truth, annotations)
+    results = replace(results, every_box=None)  # the largest column is not needed any more
     return Analysis(
         run,
         file,
