@@ -97,7 +97,7 @@ MISTAKES = [
     (["train", "export"], "Missing argument 'HEAD'"),
     (["evaluate", "predict"], "Missing argument 'PICTURE'"),
     (["evaluate", "predict", "images/a.png"], "`train fit` or `train import` wrote, or `demo` as"),
-    (["evaluate", "report"], "Missing argument 'RUN [RUN2]'"),
+    (["evaluate", "report"], "Missing argument 'RUN …'"),
     (["evaluate", "compare"], "Missing argument 'RUN'"),
     (["evaluate", "compare", "lvis.json"], "Missing option '--annotations'"),
     (["train", "fit", "--nonsense"], "No such option: --nonsense"),

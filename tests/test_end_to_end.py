@@ -29,6 +29,7 @@ from regionspot_evaluate.folder.detections import image_detections
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS
 from regionspot_evaluate.scoring.scorer import LvisScorer
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
@@ -53,9 +54,9 @@ def test_metrics_have_every_figure(demo: Path) -> None:
     metrics = json.loads((demo / "metrics.json").read_text())
     assert list(metrics["baselines"]) == ["clip-crop", "clip-masked-crop", "clip-pool"]
     for named in (metrics, *metrics["baselines"].values()):
-        for protocol, iou in product(("lvis", "lvis-fixed"), ("bbox", "segm")):
+        for protocol, iou in product(LVIS_PROTOCOLS, ("bbox", "segm")):
             score = named["scores"][protocol][iou]
-            assert score["protocol"].startswith(f"LVIS {protocol}")
+            assert score["protocol"] == LVIS_PROTOCOLS[protocol]
             for name in ("AP", "APr", "APc", "APf"):
                 assert 0 <= score["metrics"][name] <= 1, name
         top1 = named["naming"]["top1"].keys()
@@ -91,9 +92,14 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
     titles = [line.strip() for line in lines if "× 100" in line]
     standard = "LVIS standard, at most 300 detections an image (hotcoco)"
     fixed = "LVIS fixed AP, at most 10,000 detections a class (hotcoco)"
-    assert titles == [f"{k} × 100, {p}" for p in (standard, fixed) for k in ("Box", "Mask")]
-    for label in ("head ", "CLIP crop ", "CLIP masked ", "CLIP pool "):
-        assert sum(line.startswith(label) for line in lines) == 5, label
+    groups = "AP × 100 by a class's regions in training (number of classes)"
+    assert titles == [
+        title
+        for protocol in (standard, fixed)
+        for title in (f"Box × 100, {protocol}", f"Mask × 100, {protocol}", groups)
+    ]
+    for label, rows in {"head ": 9, "CLIP crop ": 5, "CLIP masked ": 5, "CLIP pool ": 5}.items():
+        assert sum(line.startswith(label) for line in lines) == rows, label
     assert "24 of 24 images had more than the 300 detections kept" in " ".join(done.stdout.split())
 
 

@@ -251,7 +251,7 @@ def test_two_processes_resume_one_folder(
     second = subprocess.Popen(command, **pipes)
     try:
         assert second.stderr is not None
-        words = second.stderr.readline()
+        words = next((line for line in second.stderr if "waiting" in line), "nothing")
         assert f"process {first.pid} on" in words, words
         assert f"waiting up to {patience:.0f} s" in words
         if verb == "sweep":
