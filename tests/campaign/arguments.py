@@ -87,6 +87,10 @@ GOOD: dict[str, list[str]] = {
     "demo": ["--quick", "--out", "out"],
     "extract weights": ["--list"],
     "extract check": [*DATA, "--pictures", "out.png"],
+    "extract propose": [
+        "--images", "{place}/world/train", "--points-per-side", "2", "--workers", "1", "--out",
+        "out.json",
+    ],
     "extract plan": [*DATA, "--workers", "1"],
     "extract run": [*EXTRACT[2:], "--out", "out"],
     "extract text": ["--names", "a,b", "--templates", "simple", "--out", "out.h5"],
@@ -102,6 +106,9 @@ GOOD: dict[str, list[str]] = {
     "train verify": ["{place}/run"],
     "evaluate run": [*EVALUATE[2:], "--baseline", "none", "--out", "out"],
     "evaluate cached": [*CACHED[2:], "--head", "{place}/run"],
+    "evaluate odinw": [
+        "--root", "{place}/sets", "--head", "{place}/run", "--workers", "1", "--out", "out",
+    ],
     "evaluate predict": [
         "{place}/world/train/000001.png", "--head", "{place}/run", "--names", "a,b", "--out", "out",
         "--box", "1,1,40,40",
@@ -208,6 +215,8 @@ def _given(words: list[str], folder: Path, code: int, long: bool) -> set[str]:
         for aim in (path, *path.parents):
             if folder / "work" in aim.parents:
                 aims.add(aim.relative_to(folder).as_posix())
+        if value and path == folder / "work":  # results may lie among the user's files
+            aims |= {"work/*.json", "work/*.json.gz"}
     if "evaluate predict" in " ".join(words) and "--out" not in words:
         aims.add("work")
     return aims if not long else {*aims, "work"}

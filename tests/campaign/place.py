@@ -6,6 +6,7 @@ They are made once a session, by the commands themselves, from a tiny world of a
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ SETTINGS = {
     "validation.every": 5,
     "head.layers": 1,
     "head.ffn_width": 16,
+    "head.logit_scale": "clip",
     "optimiser.lr": 0.001,
     "optimiser.warmup_steps": 2,
 }
@@ -111,6 +113,8 @@ def make_place(folder: Path, forks: Forks) -> Place:
         kill_on=f"{SCENES - 1:06}.png",
     )  # fmt: skip
     place.make(*CACHED, "--head", "run")
+    shutil.copytree(folder / "world" / "train", folder / "sets" / "Own" / "valid")
+    shutil.copy(folder / "world" / "train.json", folder / "sets/Own/valid/_annotations.coco.json")
     return place
 
 
