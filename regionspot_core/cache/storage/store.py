@@ -231,20 +231,21 @@ class ObjectStore(Store):
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See :class:`Store`."""
-        with self._explained(keys[0] if keys else ""):
-            pending = [self._objects.read(require_key(key)) for key in keys]
+        names = [require_key(key) for key in keys]  # before the bucket is asked for anything
+        with self._explained(names[0] if names else ""):
+            pending = [self._objects.read(name) for name in names]
             results = [read.result() for read in pending]
         return [bytes(each.value) if each.state == "value" else None for each in results]
 
     def write(self, key: str, pieces: Pieces) -> None:
         """See :class:`Store`."""
-        with self._explained(key):
-            self._objects.write(require_key(key), b"".join(pieces)).result()
+        with self._explained(require_key(key)):
+            self._objects.write(key, b"".join(pieces)).result()
 
     def delete(self, key: str) -> None:
         """See :class:`Store`."""
-        with self._explained(key):
-            self._objects.write(require_key(key), None).result()
+        with self._explained(require_key(key)):
+            self._objects.write(key, None).result()
 
     def keys(self) -> list[str]:
         """See :class:`Store`."""

@@ -193,10 +193,11 @@ def test_no_kind_of_store_takes_a_key_that_leads_out(tmp_path: Path, key: str) -
     stores = [FolderStore(folder), ObjectStore("s3://bucket/store")]
     if key == "a link":
         stores = stores[:1]
+    refused = "store" if key == "a link" else "inside the store"
     for opened in stores:
-        with pytest.raises(CacheError, match="store"):
+        with pytest.raises(CacheError, match=refused):
             opened.write(name, [PAYLOAD])
-        with pytest.raises(CacheError, match="store"):
+        with pytest.raises(CacheError, match=refused):
             opened.delete(name)
         if key != "a link":
             with pytest.raises(CacheError, match="inside the store"):
