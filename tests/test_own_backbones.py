@@ -1,5 +1,6 @@
 """Frozen models of this file's own go through extraction, training and evaluation by name."""
 
+import gzip
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -184,7 +185,9 @@ def test_a_head_of_them_is_trained_and_evaluated(world: World, store: Path, tmp_
     where = ("--images", world.val_images, "--annotations", world.val_annotations)
     options = ("--baseline", "none", "--out", tmp_path / "results")
     run("evaluate", "run", *where, "--head", tmp_path / "run", *options)
-    detections = json.loads(next((tmp_path / "results").glob("*detections*.json")).read_text())
+    detections = json.loads(
+        gzip.decompress((tmp_path / "results" / "detections.json.gz").read_bytes())
+    )
     assert {each["image_id"] for each in detections} == {
         each["id"] for each in json.loads(world.val_annotations.read_text())["images"]
     }
