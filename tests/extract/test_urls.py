@@ -88,7 +88,9 @@ def test_a_public_bucket_needs_no_credentials(
     for name in s3_server.CREDENTIALS:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))  # without ~/.aws
-    with pytest.raises(CacheError, match=r"no permission for .*; it is not public, and no AWS"):
+    # Swift calls a request without a signature malformed.
+    told = "no permission for .*; it is not public, and no AWS" if s3.server == "moto" else url
+    with pytest.raises(CacheError, match=told):
         FeatureCache(url)
     if s3.server == "moto":
         s3_server.publish(s3, [f"public/{key}" for key in keys])
