@@ -51,7 +51,7 @@ class ImageFindings:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a data set holds."""
+    """Contents of a data set, and what a run would leave out of it."""
 
     format: str
     images: int

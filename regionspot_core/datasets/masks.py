@@ -80,7 +80,7 @@ class MaskColumn:
 
     @property
     def has_any(self) -> bool:
-        """Whether an annotation has a mask."""
+        """Return whether an annotation has a mask."""
         return len(self._ring_start) > 1 or len(self._counts) > 0
 
     def append(self, segmentation: object) -> None:

@@ -37,7 +37,7 @@ _SUM_BYTES = len(b', "crc32": "00000000"}\n')
 
 
 class Recorded(Protocol):
-    """What a journal keeps of one image."""
+    """Record that a journal keeps of one image."""
 
     @property
     def failed(self) -> str | None:

@@ -105,7 +105,7 @@ class LocalRows:
 
     @property
     def in_order(self) -> bool:
-        """Whether a chunk is a row; only then :meth:`blocks` gives what was asked for."""
+        """Return whether a chunk is a row; only then :meth:`blocks` gives what was asked for."""
         return self._take is None
 
     @property

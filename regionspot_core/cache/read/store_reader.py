@@ -86,7 +86,7 @@ class StoreReader:
 
     @property
     def labelled(self) -> bool:
-        """Whether its regions have classes; without, they were extracted from proposals."""
+        """Return whether its regions have classes; without, they were extracted from proposals."""
         return is_labelled(self.fingerprint)
 
     def file_bytes(self) -> dict[str, int]:

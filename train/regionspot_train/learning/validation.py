@@ -251,12 +251,12 @@ class Validator:
 
     @property
     def best(self) -> Accuracy | None:
-        """Best validation so far, the first where several are equal."""
+        """Return the best validation so far, the first where several are equal."""
         return max(self.history, key=self.figure, default=None)
 
     @property
     def patience_is_lost(self) -> bool:
-        """Whether the last ``patience`` validations brought no better one."""
+        """Return whether the last ``patience`` validations brought no better one."""
         if self.config.patience is None or self.best is None:
             return False
         return len(self.history) - 1 - self.history.index(self.best) >= self.config.patience
