@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.scoring.figures import METRICS
 from regionspot_evaluate.reports.compare.match_records import AREAS, EVERY_THRESHOLD, MatchRecords
 from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
 from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
@@ -110,9 +111,11 @@ class Source:
         counts[0] = regions[2]
         return MatchRecords(
             images=images,
+            metrics=METRICS,
             frequency=self.frequency,
             image=image[order].astype(np.int32),
             class_index=classes[order].astype(np.int32),
+            rank=np.zeros(len(order), dtype=np.int32),  # LVIS's figures ask for none
             right=by_area[0],
             counts=by_area[1],
             region_image=regions[0].astype(np.int32),

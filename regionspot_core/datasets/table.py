@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.masks import MaskColumn, Masks
 from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
-from regionspot_core.datasets.truth import Truth
+from regionspot_core.datasets.truth import NO_OTHERS, OtherImages, Truth
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import AnnotationError
 
@@ -72,21 +72,27 @@ class AnnotationTable:
     """Images that could not be read; None where sizes are not taken from them."""
     mask_column: MaskColumn | None
     obstacles: Obstacles
+    others: OtherImages = NO_OTHERS
+    """Images that :meth:`only` has left out."""
 
     def only(self, kept_I: NDArray[np.bool_]) -> AnnotationTable:
         """Return the table of some of the images, as if the file had no others."""
-        places = np.flatnonzero(kept_I)
+        places, left_out = np.flatnonzero(kept_I), np.flatnonzero(~kept_I)
         number = np.append(np.where(kept_I, np.cumsum(kept_I) - 1, -1), -1)  # the last for -1
         image = number[self.image]
         return replace(
             self,
             image_id=self.image_id[places],
             image_size=self.image_size[places],
-            image_file=tuple(self.image_file[place] for place in places.tolist()),
+            image_file=self._files(places),
             negative=self.negative and self.negative.taken(places),
             not_exhaustive=self.not_exhaustive and self.not_exhaustive.taken(places),
             image=image,
             crowd=self.crowd & (image >= 0),
+            others=OtherImages(
+                np.concatenate([self.others.image_id, self.image_id[left_out]]),
+                self.others.image_file + self._files(left_out),
+            ),
         )
 
     def regions(self) -> AnnotationSet:
@@ -159,7 +165,7 @@ class AnnotationTable:
             federated=federated,
             image_id=self.image_id[images],
             image_size=self.image_size[images].astype(np.int64),
-            image_file=tuple(self.image_file[place] for place in images.tolist()),
+            image_file=self._files(images),
             class_id=ids[classes],
             frequency=tuple(self.classes.frequencies[place] for place in classes.tolist()),
             negative=negative,
@@ -172,6 +178,7 @@ class AnnotationTable:
             crowd=self.crowd[rows],
             ignored=self.ignored[rows],
             masks=self._masks(kept),
+            others=self.others,
         )
 
     def boxes_beyond_images(self) -> int:
@@ -180,6 +187,9 @@ class AnnotationTable:
         size = self.image_size[self.image][:, ::-1]
         beyond = (box[:, :2] < -0.01) | (box[:, :2] + box[:, 2:] > size + 0.01)
         return int((beyond.any(axis=1) & ~self.crowd & (self.image >= 0)).sum())
+
+    def _files(self, places: NDArray[np.int64]) -> tuple[str, ...]:
+        return tuple(self.image_file[place] for place in places.tolist())
 
     def _require(self, obstacle: str | None) -> None:
         if obstacle is not None:

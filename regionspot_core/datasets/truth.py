@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,18 @@ from regionspot_core.datasets.class_lists import ClassLists
 from regionspot_core.datasets.image_names import ImageNames
 from regionspot_core.datasets.masks import Masks
 from regionspot_core.errors import AnnotationError
+
+
+class OtherImages(NamedTuple):
+    """O images that the file has too and that are not evaluated."""
+
+    image_id: NDArray[np.int64]
+    """(O,)"""
+    image_file: tuple[str, ...]
+    """O paths relative to the image folder."""
+
+
+NO_OTHERS = OtherImages(np.zeros(0, dtype=np.int64), ())
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,14 @@ class Truth:
     ignored: NDArray[np.bool_]
     """(R,) whether regions have a key ``ignore`` that is set, which LVIS's API leaves aside."""
     masks: Masks | None
+    others: OtherImages = NO_OTHERS
+    """Images whose detections are let be."""
 
     @cached_property
     def image_names(self) -> ImageNames:
         """Return the images by the names of their files."""
-        return ImageNames(self.image_id, self.image_file)
+        ids = np.concatenate([self.image_id, self.others.image_id])
+        return ImageNames(ids, self.image_file + self.others.image_file)
 
     @cached_property
     def counts(self) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import pytest
 from lvis_sets import LvisSet, perturbed_sample, random_set
 
 from interval_coverage import Source, study, whole_figures
-from regionspot_core.scoring.figures import METRICS
+from regionspot_core.scoring.figures import COCO_METRICS, METRICS
 from regionspot_evaluate.reports.compare import published
 from regionspot_evaluate.reports.compare.match_records import MatchRecords, match_images
 from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
@@ -20,15 +20,18 @@ from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
 from regionspot_evaluate.scoring import image_splits
 from regionspot_evaluate.scoring.figures import Iou, Protocol
 from regionspot_evaluate.scoring.results import read_results
-from regionspot_evaluate.scoring.scorer import LvisScorer
+from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
 from regionspot_evaluate.scoring.selection import kept_detections
 
 Regionspot = Callable[..., Any]
 COMMAND = ["evaluate", "compare", "--annotations", "annotations.json"]
 
 
+SCORERS = {"lvis": LvisScorer, "lvis-fixed": LvisScorer, "coco": CocoScorer}
+
+
 def records_of(truth: Path, found: Path, iou: Iou, protocol: Protocol = "lvis") -> MatchRecords:
-    scorer = LvisScorer(truth)
+    scorer = SCORERS[protocol](truth)
     results = read_results(found, scorer.truth, ious=(iou,))
     return match_images(scorer.truth, results, kept_detections(results, protocol), iou=iou)
 
@@ -66,34 +69,53 @@ def copied(made: LvisSet, times: list[int]) -> LvisSet:
     return copies
 
 
+@pytest.mark.parametrize("protocol", ["lvis", "coco"])
 @pytest.mark.parametrize("iou", ["bbox", "segm"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_draw_is_what_the_reference_finds_in_copies(seed: int, iou: Iou, tmp_path: Path) -> None:
+def test_a_draw_is_what_the_reference_finds_in_copies(
+    seed: int, iou: Iou, protocol: Protocol, tmp_path: Path
+) -> None:
+    """Crowds and several detections of a class in an image included."""
     made = distinct_in_image(random_set(seed))
-    records = records_of(*made.write(tmp_path), iou)
+    records = records_of(*made.write(tmp_path), iou, protocol)
     times_NI = np.random.default_rng(seed).integers(0, 4, (8, records.images))
     drawn = drawn_figures(records, times_NI)
-    assert set(drawn) == set(METRICS)
+    metrics = COCO_METRICS if protocol == "coco" else METRICS
+    assert tuple(drawn) == metrics
     for n, times in enumerate(times_NI.tolist()):
         copies = copied(made, times)
         if not copies.detections:
             continue
         truth, found = copies.write(tmp_path)
-        expected = LvisScorer(truth, scorer="reference").score(found, iou=iou)
-        for name in METRICS:
+        expected = SCORERS[protocol](truth, scorer="reference").score(found, iou=iou)
+        for name in metrics:
             assert same(expected[name], drawn[name][n]), (n, name)
 
 
-@pytest.mark.parametrize("protocol", ["lvis", "lvis-fixed"])
-@pytest.mark.parametrize("seed", range(3))
-def test_every_image_once_is_the_score(seed: int, protocol: Protocol, tmp_path: Path) -> None:
-    """Ties within an image, zero areas and images without detections included."""
-    truth, found = random_set(seed, found=150).write(tmp_path)
-    scores = LvisScorer(truth).score_all(found, ious=("bbox", "segm"), protocols=(protocol,))
-    for iou, score in scores[protocol].items():
-        records = records_of(truth, found, iou, protocol)
+@pytest.mark.parametrize(
+    ("protocol", "seed", "images", "found"),
+    [
+        *((protocol, seed, 6, 150) for protocol in SCORERS for seed in range(3)),
+        ("coco", 9, 2, 1500),  # of a class in an image more than the hundred that count
+    ],
+)
+def test_every_image_once_is_the_score(
+    protocol: Protocol, seed: int, images: int, found: int, tmp_path: Path
+) -> None:
+    """Ties within an image, areas of all sizes and none, images without detections included."""
+    made = random_set(seed, images=images, found=found)
+    random = np.random.default_rng(seed)
+    for annotation in made.annotations:
+        annotation["area"] *= float(random.choice([1, 20, 200]))
+    truth, detections = made.write(tmp_path)
+    by_protocol = SCORERS[protocol](truth).score_all(
+        detections, ious=("bbox", "segm"), protocols=(protocol,)
+    )
+    for iou, score in by_protocol[protocol].items():
+        records = records_of(truth, detections, iou, protocol)
         once = drawn_figures(records, np.ones((1, records.images), dtype=np.int32))
-        assert all(same(score[name], once[name][0]) for name in METRICS)
+        assert list(once) == list(score.values)
+        assert all(same(value, once[name][0]) for name, value in score.values.items())
 
 
 def test_the_sample_once_is_the_score(lvis_sample: Path, tmp_path: Path) -> None:
@@ -109,6 +131,23 @@ def test_the_sample_once_is_the_score(lvis_sample: Path, tmp_path: Path) -> None
         once = drawn_figures(records, np.ones((1, records.images), dtype=np.int32))
         assert all(same(score[name], once[name][0]) for name in METRICS)
         assert score["APl"]
+
+
+def test_recalls_of_the_first_detections_by_hand(tmp_path: Path) -> None:
+    """The second region is found by the eleventh detection of its class."""
+    made = LvisSet.empty(1, 1)
+    made.annotate(0, 0, [0, 0, 8, 8])
+    made.annotate(0, 0, [16, 0, 8, 8])
+    made.detect(0, 0, [0, 0, 8, 8], 0.99)
+    for number in range(9):
+        made.detect(0, 0, [40, 40, 8, 8], 0.9 - number / 100)
+    made.detect(0, 0, [16, 0, 8, 8], 0.1)
+    records = records_of(*made.write(tmp_path), "bbox", "coco")
+    drawn = drawn_figures(records, np.array([[1], [3]], dtype=np.int32))
+    expected = {"AR1": 0.5, "AR10": 0.5, "AR100": 1}
+    assert {name: drawn[name].tolist() for name in expected} == {
+        name: [value] * 2 for name, value in expected.items()
+    }
 
 
 def test_two_images_by_hand(tmp_path: Path) -> None:
@@ -250,6 +289,7 @@ def test_tables_and_json(regionspot: Regionspot, folder: Path) -> None:
     rows = [re.split(r" {2,}", line)[0] for line in lines[start + 2 : lines.index(titles[1])]]
     assert rows == ["half", "all", "", "bb", "", "bl", ""]  # below the others − half
     assert values["protocol"] == protocol
+    assert values["plan"]["protocols"] == ["lvis"]
     assert values["bootstrap"] == {
         "draws": 200, "of": "half of the images, without replacement", "seed": 0, "level": 0.95,
     }  # fmt: skip
@@ -380,6 +420,91 @@ def test_seed_and_number_of_draws(regionspot: Regionspot, folder: Path) -> None:
     assert intervals("--bootstrap", "0") is None
 
 
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize("bootstrap", [50, 0])
+def test_rules_follow_from_the_annotations(
+    regionspot: Regionspot, folder: Path, masks: bool, bootstrap: int
+) -> None:
+    """Of a file of COCO's layout every figure is that of `evaluate score`, with intervals."""
+    truth = json.loads((folder / "annotations.json").read_text())
+    for image in truth["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    for annotation in truth["annotations"]:
+        if not masks:
+            del annotation["segmentation"]
+    (folder / "annotations.json").write_text(json.dumps(truth))
+    ious = ("bbox", "segm") if masks else ("bbox",)
+    words = ["half.json", "run", "--iou", ",".join(ious), "--bootstrap", str(bootstrap)]
+    done = regionspot(*COMMAND, *words, "--json", "c.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].strip() == "COCO, at most 100 detections a class and image (hotcoco), × 100"
+    assert "scored by COCO's rules" in done.stdout
+    assert "Box, by size, × 100" in done.stdout
+    values = json.loads((folder / "c.json").read_text())
+    assert values["plan"]["protocols"] == ["coco"]
+    row = values["rows"]["bl"]
+    score = ["--detections", "run/bl/detections.json", "--iou", ",".join(ious)]
+    scored = regionspot("evaluate", "score", *COMMAND[2:], *score, "--json", "s.json", cwd=folder)
+    assert scored.returncode == 0, scored.stderr
+    expected = json.loads((folder / "s.json").read_text())
+    for iou in ious:
+        assert row[iou]["metrics"] == pytest.approx(expected[iou], abs=1e-6)
+        assert list(row[iou]["metrics"]) == list(COCO_METRICS)
+        intervals = row[iou]["intervals"]
+        if not bootstrap:
+            assert intervals is None
+            continue
+        low, high = intervals["AR10"]
+        assert low <= row[iou]["metrics"]["AR10"] <= high
+    if not masks:
+        refused = regionspot(*COMMAND, "half.json", "--iou", "segm", cwd=folder)
+        assert refused.returncode == 2
+        assert "masks cannot be scored, since annotation 1 has no mask" in refused.stderr
+
+
+def test_runs_of_some_of_the_images(regionspot: Regionspot, folder: Path) -> None:
+    """Of two heads that held out other images, and a detector of all: those that all have."""
+    truth = json.loads((folder / "annotations.json").read_text())
+    ids = [image["id"] for image in truth["images"]]
+    entries = json.loads((folder / "detections.json").read_text())
+    own = {"bb": ids[:5], "bl": ids[2:]}
+    for head, images in own.items():
+        some = [entry for entry in entries if entry["image_id"] in images]
+        (folder / "run" / head / "detections.json").write_text(json.dumps(some))
+        record = {"scored_images": images, "annotations": "of what it was scored on"}
+        (folder / "run" / head / "run.json").write_text(json.dumps(record))
+        ranks = [{"image_id": image, "ranks": [image % 2]} for image in images]
+        text = "".join(json.dumps(line) + "\n" for line in ranks)
+        (folder / "run" / head / "images.jsonl").write_text(text)
+    done = regionspot(*COMMAND, "run", "detections.json", "--json", "c.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    said = "scoring the 3 of 6 images that run/bb/run.json and run/bl/run.json were made of"
+    assert said in done.stderr
+    rows = json.loads((folder / "c.json").read_text())["rows"]
+    common = ids[2:5]
+    small = LvisSet(
+        [image for image in truth["images"] if image["id"] in common],
+        truth["categories"],
+        [entry for entry in truth["annotations"] if entry["image_id"] in common],
+        [entry for entry in entries if entry["image_id"] in common],
+    )
+    (folder / "small").mkdir()
+    expected = LvisScorer(small.write(folder / "small")[0]).score(
+        folder / "small" / "detections.json", iou="bbox"
+    )
+    for row in rows.values():
+        assert row["bbox"]["metrics"] == expected.values
+    named = sum(image % 2 == 0 for image in common) / 3
+    assert rows["bb"]["regions"]["metrics"]["top1"] == pytest.approx(named)
+
+    (folder / "run" / "bl" / "run.json").write_text(json.dumps({"scored_images": ids[5:]}))
+    none = regionspot(*COMMAND, "run", cwd=folder)
+    assert none.returncode == 2
+    assert "expected evaluations of the same images, got none in common" in none.stderr
+
+
 def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:
     done = regionspot(
         *COMMAND, "half.json", "--protocol", "lvis-fixed", "--bootstrap", "0", cwd=folder
@@ -452,7 +577,6 @@ def test_published_rows(
         (["half.json", "--bootstrap", "-1"], "bootstrap: input should be greater than or equal"),
         (["half.json", "--iou", "box"], "iou.0: input should be 'bbox' or 'segm', got 'box'"),
         (["half.json", "--protocol", "loose"], "expected protocol lvis, lvis-fixed or coco"),
-        (["half.json", "--protocol", "coco"], "expected protocol lvis or lvis-fixed, got coco"),
         (["half.json", "--json", "none/c.json"], "--json none/c.json: expected an existing folder"),
     ],
 )

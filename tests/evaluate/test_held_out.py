@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from lvis_runs import page_data
 from small_evaluation import IMAGES, quick_config, results_in
 
 from regionspot_core.backbones.loading import Backbones
@@ -44,3 +45,24 @@ def test_images_that_were_held_out_are_evaluated_and_reported(
     annotated = table.only(split.held_out(table.image_id)).regions()
     assert page["data"]["regions"] == len(annotated.box)
     assert page["runs"][0]["named_right"]["all"] == report.head.region.top1["all"]
+
+    # A detector's file of all images stands beside it on the same ones.
+    others = [
+        found[0] | {"image_id": image_id}
+        for image_id in table.image_id.tolist()
+        if image_id not in held
+    ]
+    (tmp_path / "detector.json").write_text(json.dumps(others + found))
+    asked = {"runs": [out, tmp_path / "detector.json"], "gallery": 1}
+    both = write_html_report(
+        ReportConfig.parse(asked | {"out": tmp_path / "both.html"}, source="test")
+    )
+    said = capsys.readouterr().err
+    assert f"detector.json: {len(others)} detections of images that are not scored" in said
+    page = page_data(both[0])
+    assert page["data"]["images"] == len(held)
+    first, second = page["runs"]
+    assert first["box"] == second["box"]
+    assert page["gallery"]["pictures"]
+    for picture in page["gallery"]["pictures"].values():
+        assert picture["said"][0] == picture["said"][1]  # masks too

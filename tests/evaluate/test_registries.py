@@ -54,8 +54,9 @@ class HighestScore:
         ious: Sequence[Iou],
         protocols: Sequence[Protocol],
     ) -> dict[Protocol, dict[Iou, Score]]:
-        assert isinstance(detections, Path)
-        results = read_results(detections, self.truth, ious=ious)
+        results = detections
+        if isinstance(results, Path):
+            results = read_results(results, self.truth, ious=ious)
         counts = Counts(1, 1, len(results.score), len(results.score), len(results.score))
         values = {"highest": float(results.score.max())}
         score = {
@@ -115,6 +116,12 @@ def test_a_baseline_and_a_scorer_from_outside(place: Path, tmp_path: Path) -> No
     command("score", *words, "--protocol", "highest", "--json", scored)
     assert read_json(scored)["bbox"] == {"highest": highest}
     assert read_json(scored)["scorer"] == "tests"
+    words = (detections, out, "--annotations", world / "val.json", "--protocol", "highest")
+    printed = command("compare", *words, "--json", scored)
+    assert "without intervals: they are known of LVIS's and COCO's rules alone" in printed
+    rows = read_json(scored)["rows"]
+    assert rows["baseline_constant"]["bbox"]["metrics"] == {"highest": 1}
+    assert rows["out"]["bbox"]["difference_from_first"]["highest"]["value"] == highest - 1
 
 
 @pytest.mark.usefixtures("tables")

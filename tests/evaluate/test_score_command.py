@@ -51,9 +51,9 @@ def test_table_and_json(regionspot: Regionspot, folder: Path) -> None:
     assert f"{counts['judged']} detections of a class" in done.stdout
 
 
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("record", ["own", "of another version of the annotations", "damaged"])
 def test_an_evaluations_results_are_scored_on_its_images(
-    regionspot: Regionspot, folder: Path, own: bool
+    regionspot: Regionspot, folder: Path, record: str
 ) -> None:
     """As `evaluate run` leaves them where a head had learnt from the other images."""
     annotations = json.loads((folder / "annotations.json").read_text())
@@ -61,11 +61,17 @@ def test_an_evaluations_results_are_scored_on_its_images(
     detections = json.loads((folder / "detections.json").read_text())
     some = [each for each in detections if each["image_id"] in ids[:4]]
     (folder / "detections.json").write_text(json.dumps(some))
-    record = {"scored_images": ids[:4], "annotations": None if own else "of others"}
-    (folder / "run.json").write_text(json.dumps(record))
+    content = {"scored_images": ids[:4], "annotations": None if record == "own" else "0" * 64}
+    if record == "damaged":
+        content["scored_images"] = "1"
+    (folder / "run.json").write_text(json.dumps(content))
     done = regionspot(*COMMAND, "--json", "score.json", cwd=folder)
-    assert json.loads((folder / "score.json").read_text())["counts"]["images"] == (4 if own else 6)
-    assert ("scoring the 4 of 6 images that run.json was made of" in done.stderr) == own
+    if record == "damaged":
+        assert done.returncode == 2
+        assert "run.json: scored_images: input should be a valid" in done.stderr
+        return
+    assert json.loads((folder / "score.json").read_text())["counts"]["images"] == 4
+    assert "scoring the 4 of 6 images that run.json was made of" in done.stderr
 
 
 def test_fixed_says_so(regionspot: Regionspot, folder: Path) -> None:

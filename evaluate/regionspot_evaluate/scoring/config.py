@@ -27,20 +27,14 @@ IousOption = Annotated[
     Flag(metavar="bbox,segm", text=True),
     Field(description="What is scored: boxes, masks, or both."),
 ]
-_RULES = (
-    "Rules of scoring: LVIS's with the best 300 detections of an image, LVIS's with the best "
-    "10,000 of a class (fixed AP), or COCO's."
-)
-ProtocolOption = Annotated[
-    KnownProtocol,
-    Flag(metavar="|".join(PROTOCOL_TABLE)),
-    Field(description=_RULES),
-]
 PLANNED = "LVIS's where the annotations have its lists of classes, else COCO's"
 PlannedProtocol = Annotated[
     KnownProtocol | None,
     Flag(metavar="|".join(PROTOCOL_TABLE), default=PLANNED),
-    Field(description=_RULES),
+    Field(
+        description="Rules of scoring: LVIS's with the best 300 detections of an image, LVIS's "
+        "with the best 10,000 of a class (fixed AP), or COCO's."
+    ),
 ]
 ScorerOption = Annotated[
     Package,

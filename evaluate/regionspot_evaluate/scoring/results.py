@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.checks import locate, view
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.imaging.boxes import without_negative_sides
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.entries import (
     Boxed,
@@ -36,10 +38,12 @@ class Results:
     """N detections in the file's order; of the M that LVIS judges, boxes and masks too.
 
     A detection of a class that is neither annotated in its image nor known to be absent there only
-    takes one of the image's places, so 17 bytes of it are enough.
+    takes one of the image's places, so 20 bytes of it are enough.
     """
 
     path: Path
+    entry: NDArray[np.int32]
+    """(N,) places in the file, rising: detections of images that are not scored are left out."""
     image: NDArray[np.int32]
     """(N,) positions in ``Truth.image_id``."""
     class_index: NDArray[np.int32]
@@ -101,8 +105,9 @@ def read_entries(path: Path, truth: Truth, *, ious: Sequence[Iou]) -> list[dict[
     They are in one form, and in memory together.
     """
     with DetectionsFile(path) as file:
-        entries = file.stream().elements()
-        return [as_json(parse_entry(value, ious, truth)) for value in entries]
+        entries = [parse_entry(value, ious, truth) for value in file.stream().elements()]
+    others = set(truth.others.image_id.tolist())
+    return [as_json(entry) for entry in entries if entry.image_id not in others]
 
 
 class _ResultsReader(EntryReader):
@@ -119,7 +124,8 @@ class _ResultsReader(EntryReader):
         self.form = Masked if self._masks else Boxed
         self._boxes: bool | None = True if "bbox" in ious else None
         """Whether detections have a box; None until the first one is read."""
-        self._image, self._class, self._score = array("i"), array("i"), array("d")
+        self._entry, self._score = array("i"), array("d")
+        self._image, self._class = array("i"), array("i")
         self._judged, self._box = array("q"), array("d")
         self._counts, self._counts_start = bytearray(), array("q", [0])
 
@@ -130,11 +136,15 @@ class _ResultsReader(EntryReader):
             AnnotationError: If an entry cannot be scored.
         """
         self.finish()
+        if len(self._entry) < self.seen:
+            left_out = counted(self.seen - len(self._entry), "detection")
+            say(f"{self.path}: {left_out} of images that are not scored are left out")
         judged = view(self._judged, np.int64)
         box = view(self._box, np.float64).reshape(-1, 4) if self._boxes else None
         every_box = box if self._every_box else None
         return Results(
             path=self.path,
+            entry=view(self._entry, np.int32),
             image=view(self._image, np.int32),
             class_index=view(self._class, np.int32),
             score=view(self._score, np.float64),
@@ -151,12 +161,16 @@ class _ResultsReader(EntryReader):
 
     def add(self, entries: Sequence[Entry], numbers: NDArray[np.int64]) -> None:
         """Add detections, whose places are ``numbers``; count those that cannot be scored."""
+        truth = self._truth
+        image_id = column(entries, "image_id", np.int64)
+        if (elsewhere := np.isin(image_id, truth.others.image_id)).any():
+            kept = np.flatnonzero(~elsewhere)
+            entries, numbers = [entries[row] for row in kept.tolist()], numbers[kept]
+            image_id = image_id[kept]
         if not entries:
             return
         if self._boxes is None:
             self._boxes = entries[0].bbox is not None
-        truth = self._truth
-        image_id = column(entries, "image_id", np.int64)
         class_id = column(entries, "category_id", np.int64)
         image, class_index = locate(truth.image_id, image_id), locate(truth.class_id, class_id)
         score = column(entries, "score", np.float64)
@@ -176,6 +190,7 @@ class _ResultsReader(EntryReader):
             return  # the file is refused in the end, and nothing of it is scored
         known = np.flatnonzero(truth.is_known(image, class_index))
         self._judged.frombytes((known + len(self._image)).tobytes())
+        self._entry.frombytes(numbers.astype(np.int32).tobytes())
         self._image.frombytes(image.astype(np.int32).tobytes())
         self._class.frombytes(class_index.astype(np.int32).tobytes())
         self._score.frombytes(score.tobytes())

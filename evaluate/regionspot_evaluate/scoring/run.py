@@ -22,7 +22,7 @@ def run_scoring(config: ScoreConfig) -> ScoreReport:
     if config.json_file is not None:
         require_place_for_file(config.json_file, option="--json")
     table = read_table(config.annotations, masks="segm" in config.iou)
-    table = evaluated_images(config.detections, table)
+    table = evaluated_images([config.detections], table)
     scorer = _scorer(config.scorer, config, table)
     scores = _scores(scorer, config)
     difference = None

@@ -12,6 +12,7 @@ from regionspot_core.scoring.plan import plan_scoring
 from regionspot_core.scoring.training_groups import TrainingGroups, group_precision
 from regionspot_evaluate.scoring.figures import Iou, Package, Protocol, Score
 from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE, Scorer
+from regionspot_evaluate.scoring.results import Results
 
 
 class TableScorer:
@@ -51,8 +52,8 @@ class TableScorer:
         """Annotations that results are scored against."""
         return self._scorers[0][0].truth
 
-    def score(self, detections: Path) -> dict[Protocol, dict[Iou, Score]]:
-        """Return the scores of a results file, which each kind of rules reads once.
+    def score(self, detections: Path | Results) -> dict[Protocol, dict[Iou, Score]]:
+        """Return the scores of a results file, which each kind of rules reads once, or its columns.
 
         Raises:
             AnnotationError: If the file is missing or malformed, or has a detection that cannot be

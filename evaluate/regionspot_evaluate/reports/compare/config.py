@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.support.arguments import existing_path
 from regionspot_core.support.options import Flag
-from regionspot_evaluate.scoring.config import IousOption, JsonFile, ProtocolOption
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Protocol
+from regionspot_evaluate.scoring.config import IousOption, JsonFile, PlannedProtocol
 
 
 class CompareConfig(Config):
@@ -21,9 +20,9 @@ class CompareConfig(Config):
     """Folders that `evaluate run` or `evaluate cached` wrote, or results files of any detector;
     NAME=PATH names the row."""
     annotations: Annotated[Path, Flag(metavar="FILE", check=existing_path)]
-    """LVIS annotation JSON."""
+    """Annotation file or folder; its rules follow from it, as for `run`."""
     iou: IousOption = ("bbox",)
-    protocol: ProtocolOption = "lvis"
+    protocol: PlannedProtocol = None
     bootstrap: Annotated[int, Flag()] = Field(default=200, ge=0, le=5_000)
     """Draws of half of the images for 95 % intervals; 0: none."""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0)
@@ -31,10 +30,3 @@ class CompareConfig(Config):
     published: Annotated[bool, Flag()] = False
     """Show papers' figures beside them, on LVIS v1 val or minival."""
     json_file: JsonFile = None
-
-    @field_validator("protocol")
-    @classmethod
-    def _is_of_lvis(cls, protocol: Protocol) -> Protocol:
-        if protocol not in LVIS_PROTOCOLS:
-            raise ValueError(f"expected protocol {' or '.join(LVIS_PROTOCOLS)}, got {protocol}")
-        return protocol

@@ -1,7 +1,11 @@
-"""What LVIS's matching finds in each image, kept so that any draw of images can be scored.
+"""What matching finds in each image, kept so that any draw of images can be scored.
 
 An image's detections are matched to its own regions only, so drawing images anew changes how often
 a match counts and nothing of the match itself.
+
+LVIS's rules and COCO's match alike, within one class of one image. They differ in what they let be:
+LVIS detections without an area, and wrong ones of classes that are not annotated exhaustively in
+the image; COCO whatever matches a crowd.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hotcoco import COCO, LVISEval
+from hotcoco import COCO, COCOeval, LVISEval
 from numpy.typing import NDArray
 from pycocotools import mask as codec
 
 from regionspot_core.datasets.truth import Truth
+from regionspot_core.scoring.figures import COCO_METRICS, METRICS
 from regionspot_evaluate.scoring.fast import categories, image_batches
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.image_splits import ImageSplits
@@ -27,13 +32,14 @@ AREAS = {
     "medium": (32**2, 96**2),
     "large": (96**2, 1e10),
 }
-"""LVIS's, in square pixels; both ends belong to them."""
+"""Both rules', in square pixels; both ends belong to them."""
 THRESHOLDS = 10
 """IoU 0.50, 0.55 … 0.95."""
 BATCH_IMAGES = 256
 """hotcoco's records are Python objects, so few images have them at a time."""
 EVERY_THRESHOLD = np.uint16((1 << THRESHOLDS) - 1)
-_BITS = (1 << np.arange(THRESHOLDS)).astype(np.uint16)
+BITS = (1 << np.arange(THRESHOLDS)).astype(np.uint16)
+"""(T,)"""
 _Columns = tuple[NDArray[Any], ...]
 
 
@@ -41,16 +47,20 @@ _Columns = tuple[NDArray[Any], ...]
 class MatchRecords:
     """D judged detections by class and then from the highest score down; A areas, K classes.
 
-    Of equal scores the image with the lower id goes first, as in LVIS's scorer.
+    Of equal scores the image with the lower id goes first, as in both rules' scorers.
     """
 
     images: int
+    metrics: tuple[str, ...]
+    """Figures of the rules that the detections were matched by."""
     frequency: NDArray[np.str_]
     """(K,)"""
     image: NDArray[np.int32]
     """(D,) positions of their images."""
     class_index: NDArray[np.int32]
     """(D,) rising."""
+    rank: NDArray[np.int32]
+    """(D,) numbers of detections of the same class and image that stand before them."""
     right: NDArray[np.uint16]
     """(A, D) bit t: matches a region that counts, by IoU threshold t."""
     counts: NDArray[np.uint16]
@@ -85,11 +95,14 @@ def match_images(
         for columns in zip((image, class_index, score, right, counts), wrong, strict=True)
     )
     order = np.lexsort((image, -score, class_index))
+    image, class_index = image[order], class_index[order]
     return MatchRecords(
         images=len(truth.image_id),
+        metrics=METRICS if truth.federated else COCO_METRICS,
         frequency=np.array(truth.frequency),
-        image=image[order],
-        class_index=class_index[order],
+        image=image,
+        class_index=class_index,
+        rank=_ranks(image, class_index),
         right=right[:, order],
         counts=counts[:, order],
         region_image=place[0],
@@ -98,20 +111,33 @@ def match_images(
     )
 
 
+def _ranks(image: NDArray[np.int32], class_index: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return (D,) how many detections of the same class and image come before each, in order."""
+    order = np.lexsort((image, class_index))  # which keeps the order of those alike
+    new = (np.diff(image[order], prepend=-1) != 0) | (np.diff(class_index[order], prepend=-1) != 0)
+    place = np.arange(len(order), dtype=np.int32)
+    rank = np.empty_like(place)
+    rank[order] = place - np.maximum.accumulate(np.where(new, place, 0))
+    return rank
+
+
 def _without_regions(truth: Truth, results: Results, kept: NDArray[np.bool_]) -> _Columns:
     """Return image, class, score, ``right`` and ``counts`` where there is nothing to match.
 
-    All detections are wrong there, but for those that LVIS lets be: outside the sizes that are
-    measured, and of classes that are not annotated exhaustively in the image.
+    All detections are wrong there, but for those that are let be: outside the sizes that are
+    measured, and by LVIS's rules of classes that are not annotated exhaustively in the image.
     """
     rows = np.flatnonzero(kept[results.judged])
     area = _areas(truth, results, rows)
-    rows, area = rows[area > 0], area[area > 0]
+    if truth.federated:
+        rows, area = rows[area > 0], area[area > 0]
     places = results.judged[rows]
     image, class_index = results.image[places], results.class_index[places]
-    pairs = image.astype(np.int64) * len(truth.class_id) + class_index
-    exhaustive = ~np.isin(pairs, truth.not_exhaustive.pairs(len(truth.class_id)))
-    counts = [exhaustive & (area >= low) & (area <= high) for low, high in AREAS.values()]
+    judged = np.ones(len(rows), dtype=bool)
+    if truth.federated:
+        pairs = image.astype(np.int64) * len(truth.class_id) + class_index
+        judged = ~np.isin(pairs, truth.not_exhaustive.pairs(len(truth.class_id)))
+    counts = [judged & (area >= low) & (area <= high) for low, high in AREAS.values()]
     return (
         image,
         class_index,
@@ -139,7 +165,8 @@ def _match(truth: Truth, splits: ImageSplits, batch: Mapping[str, Any], iou: Iou
             "categories": categories(truth),
         }
     )
-    evaluation = LVISEval(annotated, annotated.load_res(_entries(batch)), iou)
+    scorer = LVISEval if truth.federated else COCOeval
+    evaluation = scorer(annotated, annotated.load_res(_entries(batch)), iou)
     evaluation.evaluate()
     area_of = {limits: a for a, limits in enumerate(AREAS.values())}
     by_area: list[list[dict[str, Any]]] = [[] for _ in AREAS]
@@ -168,7 +195,7 @@ def _match(truth: Truth, splits: ImageSplits, batch: Mapping[str, Any], iou: Iou
 def _bits(entries: list[dict[str, Any]]) -> NDArray[np.uint16]:
     """Return (2, D): ``right`` and ``counts`` of some entries' detections end to end."""
     matched, ignored = (_table(entries, key) for key in ("dtMatched", "dtIgnore"))
-    return np.array([_BITS @ (matched & ~ignored), _BITS @ ~ignored], dtype=np.uint16)
+    return np.array([BITS @ (matched & ~ignored), BITS @ ~ignored], dtype=np.uint16)
 
 
 def _table(entries: list[dict[str, Any]], key: str) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""LVIS's figures of an image set in which images count several times or not at all."""
+"""LVIS's or COCO's figures of an image set in which images count several times or not at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.vocabulary import FREQUENCIES
 from regionspot_evaluate.reports.compare.match_records import (
     AREAS,
+    BITS,
     EVERY_THRESHOLD,
     THRESHOLDS,
     MatchRecords,
@@ -19,6 +20,8 @@ from regionspot_evaluate.reports.compare.match_records import (
 RECALLS = np.linspace(0, 1, 101)
 POINTS = {0: "AP50", 5: "AP75"}
 """Figures of one IoU threshold, by its place."""
+RECALL_LIMITS = {"AR1": 1, "AR10": 10}
+"""COCO's recalls of fewer detections of a class in an image than its hundred."""
 CELLS = 4_000_000
 """Detections × draws that are worked on at a time: 32 MB of float64."""
 _TINY = np.spacing(1)
@@ -27,7 +30,7 @@ _TINY = np.spacing(1)
 def drawn_figures(
     records: MatchRecords, times_NI: NDArray[np.integer]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every figure of LVIS, (N,) each, NaN where a draw has nothing to measure on.
+    """Return the rules' every figure, (N,) each, NaN where a draw has nothing to measure on.
 
     They are those of a set in which image i stands ``times_NI[n, i]`` times: nothing is estimated.
     Detections were matched, and the protocol's limit applied, before the draw. The copies of one
@@ -37,7 +40,7 @@ def drawn_figures(
     curves = {name: _Curves.of(records, area) for area, name in enumerate(AREAS)}
     size = max(1, CELLS // max(1, len(records.image)))
     blocks = [
-        _figures(curves, records.frequency, times_NI[begin : begin + size].T.astype(np.float64))
+        _figures(curves, records, times_NI[begin : begin + size].T.astype(np.float64))
         for begin in range(0, len(times_NI), size)
     ]
     return {
@@ -47,26 +50,30 @@ def drawn_figures(
 
 
 def _figures(
-    curves: dict[str, _Curves], frequency: NDArray[np.str_], times_IN: NDArray[np.float64]
+    curves: dict[str, _Curves], records: MatchRecords, times_IN: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     figures: dict[str, NDArray[np.float64]] = {}
     for area, of_area in curves.items():
         regions_KN = of_area.regions(times_IN)
         measured = regions_KN > 0
-        precision, recall = np.zeros((2, *regions_KN.shape))
-        for threshold, (average, found) in enumerate(of_area.measure(times_IN, regions_KN)):
+        precision = np.zeros(regions_KN.shape)
+        for threshold, average in enumerate(of_area.precision(times_IN, regions_KN)):
             precision += average / THRESHOLDS
-            recall += found / THRESHOLDS
             if area == "all" and threshold in POINTS:
                 figures[POINTS[threshold]] = _mean(average, measured)
         letter = "" if area == "all" else area[0]
-        figures[f"AP{letter}"] = _mean(precision, measured)
-        figures[f"AR{letter}"] = _mean(recall, measured)
+        recall = _mean(of_area.recall(times_IN, regions_KN), measured)
+        figures |= {f"AP{letter}": _mean(precision, measured), f"AR{letter}": recall}
         if area == "all":
+            figures["AR100"] = recall  # as COCO, whose limit every detection is within, calls it
             for mark in FREQUENCIES:
-                members = measured & (frequency == mark)[:, None]
+                members = measured & (records.frequency == mark)[:, None]
                 figures[f"AP{mark}"] = _mean(precision, members)
-    return figures
+            for name, limit in RECALL_LIMITS.items():
+                if name in records.metrics:
+                    recall = of_area.recall(times_IN, regions_KN, limit=limit)
+                    figures[name] = _mean(recall, measured)
+    return {name: figures[name] for name in records.metrics}
 
 
 def _mean(values_KN: NDArray[np.float64], members_KN: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -90,6 +97,8 @@ class _Curves:
     """(S,)"""
     class_index: NDArray[np.int32]
     """(S,)"""
+    rank: NDArray[np.int32]
+    """(S,) numbers of detections of the same class and image that stand before them."""
     right: NDArray[np.uint16]
     """(S,) a bit for each threshold, as in the records."""
     counts: NDArray[np.uint16]
@@ -120,6 +129,7 @@ class _Curves:
             classes=len(records.frequency),
             image=records.image[rows],
             class_index=classes[rows],
+            rank=records.rank[rows],
             right=right[rows],
             counts=counts[rows],
             wrong_image=records.image[wrong],
@@ -132,42 +142,55 @@ class _Curves:
 
     def regions(self, times_IN: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the number of regions of each class, (K, N)."""
-        summed = np.zeros((self.classes, times_IN.shape[1]))
-        if len(self.region_image):
-            begin = _begins(self.region_class)
-            weighed = times_IN[self.region_image] * self.region_count[:, None]
-            summed[self.region_class[begin]] = np.add.reduceat(weighed, begin, axis=0)
-        return summed
+        return self._class_sums(self.region_class, times_IN[self.region_image], self.region_count)
 
-    def measure(
+    def recall(
+        self,
+        times_IN: NDArray[np.float64],
+        regions_KN: NDArray[np.float64],
+        *,
+        limit: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the mean recall over the IoU thresholds, (K, N).
+
+        Args:
+            times_IN: Draws of the images.
+            regions_KN: Regions of each class in these.
+            limit: Number of detections of a class in an image that count; None for all.
+        """
+        rows = np.flatnonzero(self.right if limit is None else self.right * (self.rank < limit))
+        share = (self.right[rows, None] & BITS > 0).mean(axis=1)
+        found = self._class_sums(self.class_index[rows], times_IN[self.image[rows]], share)
+        return found / np.maximum(regions_KN, 1)
+
+    def precision(
         self, times_IN: NDArray[np.float64], regions_KN: NDArray[np.float64]
-    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield average precision at 101 recalls, and recall, (K, N) both, by IoU threshold."""
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield average precision at 101 recalls, (K, N), by IoU threshold."""
         wrong = _sums(times_IN[self.wrong_image])
         wrong_before = wrong[self.wrong_end] - wrong[self.wrong_begin]
         times = times_IN[self.image]
-        for threshold in range(THRESHOLDS):
-            bit = np.uint16(1 << threshold)
+        for bit in BITS:
             counted = np.flatnonzero(self.counts & bit)
             right = np.flatnonzero(self.right[counted] & bit)
-            yield self._measure(times[counted], counted, right, wrong_before, regions_KN)
+            yield self._average(times[counted], counted, right, wrong_before, regions_KN)
 
-    def _measure(
+    def _average(
         self,
         times: NDArray[np.float64],
         counted: NDArray[np.int64],
         right: NDArray[np.int64],
         wrong_before: NDArray[np.float64],
         regions_KN: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Measure one threshold: of the detections ``counted`` those at ``right`` match.
+    ) -> NDArray[np.float64]:
+        """Return one threshold's average precision: of those ``counted`` the ones ``right`` match.
 
         Precision falls between two right detections, so its highest values from there on, and all
         steps of recall, are at right ones: only there it is worked out.
         """
-        average, found = np.zeros((2, *regions_KN.shape))
+        average = np.zeros(regions_KN.shape)
         if not len(right):
-            return average, found
+            return average
         class_index = self.class_index[counted]
         right_class = class_index[right]
         seen = _sums(times)
@@ -182,9 +205,21 @@ class _Curves:
         steps[first] = _recalls_reached(hits[first] / regions[first])
         best = self._best_from_here(hits / (seen + _TINY), right_class)
         average[right_class[first]] = np.add.reduceat(best * steps, first, axis=0) / len(RECALLS)
-        last = np.append(first[1:], len(right)) - 1
-        found[right_class[last]] = hits[last] / regions[last]
-        return average, found
+        return average
+
+    def _class_sums(
+        self,
+        class_index: NDArray[np.int32],
+        times: NDArray[np.float64],
+        weight: NDArray[np.floating | np.integer],
+    ) -> NDArray[np.float64]:
+        """Return the sums of rows of ``times`` by their classes, which rise, (K, N)."""
+        summed = np.zeros((self.classes, times.shape[1]))
+        if len(class_index):
+            begin = _begins(class_index)
+            rows = times * weight[:, None]
+            summed[class_index[begin]] = np.add.reduceat(rows, begin, axis=0)
+        return summed
 
     def _best_from_here(
         self, precision: NDArray[np.float64], right_class: NDArray[np.int32]

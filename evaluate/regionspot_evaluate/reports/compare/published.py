@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import InputError
-from regionspot_evaluate.scoring.figures import LVIS_PROTOCOLS, Iou, Protocol
+from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES, Iou, Protocol
 
 IMAGES = {"LVIS v1 val": 19_809, "LVIS minival": 4_809}
 CLASSES = 1_203
@@ -70,6 +70,6 @@ def published_beside(truth: Truth, protocol: Protocol) -> tuple[Published, ...]:
         sets = ", ".join(f"{name} ({IMAGES[name]:,} images) by {way}" for name, way in pairs)
         raise InputError(
             f"--published: figures are known of {sets}; {truth.path} has {found[0]:,} images and "
-            f"{found[1]:,} classes, and the protocol is {LVIS_PROTOCOLS[protocol]}"
+            f"{found[1]:,} classes, and the protocol is {PROTOCOL_TITLES.get(protocol, protocol)}"
         )
     return rows

@@ -78,6 +78,8 @@ def naming_beside(results: Path, truth: Truth) -> RegionNaming | None:
     lines = _read(path)
     if baseline is not None and not any(baseline in line.baseline_ranks for line in lines):
         return None
+    others = set(truth.others.image_id.tolist())
+    lines = [line for line in lines if line.image_id not in others]
     image = locate(truth.image_id, np.array([line.image_id for line in lines], dtype=np.int64))
     if (image < 0).any():
         wrong = lines[int(image.argmin())].image_id

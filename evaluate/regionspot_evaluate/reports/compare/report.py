@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +14,20 @@ from rich.table import Table
 from rich.text import Text
 
 from regionspot_core import __version__
+from regionspot_core.scoring.plan import ScoringPlan
 from regionspot_core.support.tables import counted
 from regionspot_evaluate.reports.compare.config import CompareConfig
 from regionspot_evaluate.reports.compare.published import Published
 from regionspot_evaluate.reports.compare.resampling import CONFIDENCE, interval
-from regionspot_evaluate.scoring.figures import KINDS, SHOWN, Iou, Score, one_protocol
+from regionspot_evaluate.scoring.figures import KINDS, PROTOCOL_TITLES, Iou, Score, one_protocol
 from regionspot_evaluate.scoring.report import NAME_WIDTH, percent
 
 Kind = Literal["bbox", "segm", "regions"]
 """Subject of a figure: detections by boxes or by masks, or the classes of known regions."""
-BY_FREQUENCY = ("APr", "APc", "APf")
-OTHERS = tuple(name for name in SHOWN if name not in ("AP", *BY_FREQUENCY))
+PARTS = {"by frequency": ("APr", "APc", "APf"), "by size": ("APs", "APm", "APl")}
+"""Figures that the second table has, the first that the rules know."""
+NOT_SHOWN = ("ARs", "ARm", "ARl")
+"""Figures that do not fit into 80 columns beside the others."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class CompareReport:
     """Rows by name, in the order given, all by one protocol."""
 
     config: CompareConfig
+    plan: ScoringPlan
     rows: dict[str, Row]
     images: int
     published: tuple[Published, ...] = ()
@@ -84,6 +88,7 @@ class CompareReport:
         """Return plain values: figures are shares of 1, null where nothing is annotated."""
         return {
             "protocol": self.protocol,
+            "plan": self.plan.to_json(),
             "annotations": str(self.config.annotations),
             "bootstrap": {
                 "draws": self.config.bootstrap,
@@ -119,27 +124,31 @@ class CompareReport:
         }
 
     def tables(self) -> list[Group]:
-        """Return tables of 80 columns: the main figures, then frequencies and the rest."""
+        """Return tables of 80 columns: the main figures, then frequencies or sizes, the rest."""
         scores = [score for row in self.rows.values() for score in row.scores.values()]
         scorers = " and ".join(dict.fromkeys(score.package for score in scores))
+        names = list(scores[0].values)
+        first = "AP" if "AP" in names else names[0]
         main: dict[str, tuple[Kind, str]] = {
-            f"{KINDS[iou].lower()} AP": (iou, "AP") for iou in self.config.iou
+            f"{KINDS[iou].lower()} {first}": (iou, first) for iou in self.config.iou
         }
         if any("regions" in row.figures for row in self.rows.values()):
             main["top-1"] = ("regions", "top1")
         tables = [self._table(f"{self.protocol} ({scorers}), × 100", main)]
+        parts = next((part for part, keys in PARTS.items() if {*keys} <= {*names}), "")
+        left_out = (first, *PARTS.get(parts, ()), *NOT_SHOWN)
+        others = [name for name in names if name not in left_out]
         for iou in self.config.iou:
-            columns: dict[str, tuple[Kind, str]] = {name: (iou, name) for name in BY_FREQUENCY}
-            tables.append(self._table(f"{KINDS[iou]}, by frequency, × 100", columns))
-            others = _table_of(OTHERS)
-            for name, row in self.rows.items():
-                others.add_row(name, *(percent(row.scores[iou].values[key]) for key in OTHERS))
-            tables.append(Group(Text(f"{KINDS[iou]}, other figures, × 100", style="bold"), others))
+            if parts:
+                columns: dict[str, tuple[Kind, str]] = {key: (iou, key) for key in PARTS[parts]}
+                tables.append(self._table(f"{KINDS[iou]}, {parts}, × 100", columns))
+            if others:
+                tables.append(self._others(iou, others))
         return tables
 
     def remarks(self) -> list[str]:
         """Return remarks on the tables, a line each."""
-        lines = []
+        lines = [self.plan.line]
         if any(figures.draws for row in self.rows.values() for figures in row.figures.values()):
             draws = counted(self.config.bootstrap, "draw")
             lines.append(
@@ -154,6 +163,8 @@ class CompareReport:
             if why:
                 without = ", without intervals" if self.config.bootstrap else ""
                 lines.append(f"{name}: scored by lvis{without}: {why}")
+        if self.config.bootstrap and self.plan.protocols[0] not in PROTOCOL_TITLES:
+            lines.append("without intervals: they are known of LVIS's and COCO's rules alone")
         return lines
 
     def _table(self, title: str, columns: Mapping[str, tuple[Kind, str]]) -> Group:
@@ -174,6 +185,13 @@ class CompareReport:
             if any(value is not None for value in known):
                 table.add_row(f"{paper.name}, published", *map(percent, known))
         return Group(Text(title, style="bold"), table)
+
+    def _others(self, iou: Iou, names: Sequence[str]) -> Group:
+        """Return a table of figures without intervals."""
+        table = _table_of(names)
+        for name, row in self.rows.items():
+            table.add_row(name, *(percent(row.scores[iou].values[key]) for key in names))
+        return Group(Text(f"{KINDS[iou]}, other figures, × 100", style="bold"), table)
 
     @property
     def _first(self) -> str:

@@ -73,8 +73,6 @@ class RunRecord(_Told):
 
     annotations: str | None = None
     """The SHA-256 of the file that the run was scored on."""
-    scored_images: list[int] | None = None
-    """Ids of the images of that file that were scored; None: all of them."""
     configuration: _Configuration = _Configuration()
 
 
@@ -97,7 +95,7 @@ class Detections:
     """(N,) positions in the vocabulary."""
     score: NDArray[np.float64]
     """(N,)"""
-    entry: NDArray[np.int64]
+    entry: NDArray[np.int32]
     """(N,) their places in the file."""
     judged: NDArray[np.bool_]
     """(N,) whether the protocol judges them: LVIS lets those of unknown classes be."""
@@ -223,7 +221,7 @@ def sort_detections(results: Results, truth: Truth, annotations: AnnotationSet) 
         box=box,
         class_index=class_index[order],
         score=results.score[order],
-        entry=order,
+        entry=results.entry[order],
         judged=judged[order],
         beyond=len(results.score) - len(order),
     )

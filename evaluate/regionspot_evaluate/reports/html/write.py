@@ -6,8 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
@@ -27,6 +25,7 @@ from regionspot_evaluate.reports.html.page import write_report_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
 from regionspot_evaluate.scoring.detections_file import DetectionsFile
+from regionspot_evaluate.scoring.scored_images import evaluated_images
 
 EXAMPLES = 3
 """Pictures for what a reader clicks on, over those of one part of the gallery."""
@@ -46,6 +45,7 @@ def write_html_report(config: ReportConfig) -> list[Path]:
         files = [stack.enter_context(DetectionsFile(run.results)) for run in runs]
         masks = images is not None or any(file.has_masks() for file in files)
         table = _table(config, runs[0], images, masks=masks)
+        table = evaluated_images([run.results for run in runs], table)
         federated = table.obstacles.federated is None
         truth, annotations = table.truth(federated=federated), table.regions()
         if not len(annotations.box):
@@ -99,15 +99,6 @@ def _images(config: ReportConfig, run: Run) -> ImageSource | None:
 
 
 def _table(
-    config: ReportConfig, run: Run, images: ImageSource | None, *, masks: bool
-) -> AnnotationTable:
-    """Read the annotations of the images that the run was scored on."""
-    table = _whole_table(config, run, images, masks=masks)
-    scored = run.record.scored_images
-    return table if scored is None else table.only(np.isin(table.image_id, scored))
-
-
-def _whole_table(
     config: ReportConfig, run: Run, images: ImageSource | None, *, masks: bool
 ) -> AnnotationTable:
     """Read the annotations that are given, or the file that the run was scored on.
