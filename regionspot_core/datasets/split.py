@@ -36,7 +36,7 @@ class Split(Record):
         Raises:
             InputError: If no image would be left to learn from.
         """
-        hashes = np.sort(_hashes(image_ids, seed))
+        hashes = np.sort(seeded_hashes(image_ids, seed))
         count = held_out_count(len(hashes), share)
         if count >= len(hashes):
             raise InputError(
@@ -47,18 +47,15 @@ class Split(Record):
 
     def held_out(self, image_ids: Iterable[int]) -> NDArray[np.bool_]:
         """Return (I,) whether each of these images is held out."""
-        return _hashes(image_ids, self.seed) <= self.below
+        return seeded_hashes(image_ids, self.seed) <= self.below
 
 
-def held_out_count(images: int, share: float) -> int:
-    """Return the number of images that a split holds out: at least one."""
-    return max(1, round(share * images))
+def held_out_count(count: int, share: float) -> int:
+    """Return the number of images, or classes, that a share of them is: at least one."""
+    return max(1, round(share * count))
 
 
-def _hashes(image_ids: Iterable[int], seed: int) -> NDArray[np.int64]:
-    """Return (I,) the hash of the text ``seed image_id`` of each image: BLAKE2b, big-endian."""
-    digests = (
-        blake2b(f"{seed} {image_id}".encode(), digest_size=HASH_BYTES).digest()
-        for image_id in map(int, image_ids)
-    )
+def seeded_hashes(ids: Iterable[int | str], seed: int) -> NDArray[np.int64]:
+    """Return (N,) the hash of the text ``seed id`` of each id or name: BLAKE2b, big-endian."""
+    digests = (blake2b(f"{seed} {each}".encode(), digest_size=HASH_BYTES).digest() for each in ids)
     return np.fromiter((int.from_bytes(digest) for digest in digests), dtype=np.int64)

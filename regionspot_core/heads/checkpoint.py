@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from regionspot_core.errors import CheckpointError, ConfigError
 from regionspot_core.fingerprint import Fingerprint, require_equal
 from regionspot_core.heads.head import Head
+from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.heads.registry import build_head, parse_shape, unallocated_head
 from regionspot_core.heads.shape import HeadShape
 from regionspot_core.heads.trained_on import Training
@@ -83,6 +84,11 @@ class HeadRecord:
         None: the head is imported, or older than this record, or began with a head that is.
         """
         return Training.of(self.training).counts()
+
+    @property
+    def held_out_classes(self) -> HeldOutClasses | None:
+        """Labelled classes that the head learnt nothing of, as they were held out; None: none."""
+        return Training.of(self.training).held_out_classes
 
     def images_learnt_from(
         self, annotations_sha256: str, image_ids: NDArray[np.int64]

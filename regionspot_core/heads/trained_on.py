@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import Field, model_validator
 from regionspot_core.datasets.split import Split
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CheckpointError
+from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.support.records import Record
 
 Count = Annotated[int, Field(ge=0)]
@@ -36,14 +38,13 @@ class TrainedClasses(Record):
         return self
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, regions_K: Sequence[int]) -> TrainedClasses:
-        """Return a vocabulary with the number of regions of each of its classes."""
-        return cls(
-            names=vocabulary.names,
-            ids=vocabulary.ids,
-            frequencies=vocabulary.frequencies,
-            regions=tuple(regions_K),
-        )
+    def of(
+        cls, vocabulary: Vocabulary, regions_K: Sequence[int], learnt_K: Sequence[bool]
+    ) -> TrainedClasses:
+        """Return a vocabulary's learnt classes with the number of regions of each of them."""
+        columns = (vocabulary.names, vocabulary.ids, vocabulary.frequencies, regions_K)
+        names, ids, frequencies, regions = (tuple(compress(each, learnt_K)) for each in columns)
+        return cls(names=names, ids=ids, frequencies=frequencies, regions=regions)
 
 
 class TrainedCache(Record, extra="allow"):
@@ -54,6 +55,8 @@ class TrainedCache(Record, extra="allow"):
     annotations_sha256: str | None = None
     split: Split | None = None
     """None: the head learnt from all images of the cache."""
+    held_out_classes: HeldOutClasses | None = None
+    """None: the head learnt all classes of the cache."""
     files: dict[str, int] | None = None
     """Bytes of a sample of the image files, by name."""
 
@@ -104,11 +107,22 @@ class Training(Record, extra="allow"):
         earlier = self.started_from
         return own + (earlier.files_under_other_annotations(annotations_sha256) if earlier else [])
 
+    @property
+    def held_out_classes(self) -> HeldOutClasses | None:
+        """Classes that training held out; None: none, or the head it began with learnt them."""
+        held = next((cache.held_out_classes for cache in self.caches or ()), None)
+        if held is None or self.started_from is None:
+            return held
+        earlier = self.started_from.counts()
+        learnt = [name for name, count in (earlier or {}).items() if count]
+        return None if earlier is None or held.among(learnt).any() else held
+
     def counts(self) -> dict[str, int] | None:
         """Return the number of regions that the head learnt from, by the name of their class.
 
         Those of all caches, and of the head that it began with, are added up. Classes without a
-        region are there, with 0. None: the record does not say, or not all of it.
+        region are there, with 0; those that were held out are not. None: the record does not say,
+        or not all of it.
         """
         if self.imported is not None or not self.caches:
             return None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.text.class_text import clean_name
+from regionspot_core.text.class_text import name_as_read
 
 FEW = 10
 """Most training regions of a class that has been seen seldom. LVIS's rare classes have at most so
@@ -55,18 +55,14 @@ def group_precision(
     """
     regions = Counter[str]()
     for name, count in counts.items():
-        regions[_as_read(name)] += count
-    group_K = np.array([_group(regions[_as_read(name)]) for name in names])
+        regions[name_as_read(name)] += count
+    group_K = np.array([_group(regions[name_as_read(name)]) for name in names])
     measured_K = ~np.isnan(class_ap_K)
     found = {}
     for group in GROUP_REGIONS:
         ap = class_ap_K[measured_K & (group_K == group)]
         found[group] = GroupPrecision(float(ap.mean()) if len(ap) else None, len(ap))
     return found
-
-
-def _as_read(name: str) -> str:
-    return clean_name(name).lower()
 
 
 def _group(regions: int) -> str:

@@ -81,6 +81,11 @@ def clean_name(name: str) -> str:
     return " ".join(name.replace("_", " ").split())
 
 
+def name_as_read(name: str) -> str:
+    """Return a name as CLIP reads it: ``dining_table`` and ``Dining table`` are one class."""
+    return clean_name(name).lower()
+
+
 def read_templates(path: Path) -> tuple[str, ...]:
     """Read the templates in a text file, one a line; empty lines are left out.
 

@@ -57,7 +57,8 @@ def test_accuracy_equals_the_naive_count(
     pairs: list[tuple[int, int]], frequencies: list[str]
 ) -> None:
     said, true = np.array(pairs, dtype=np.int64).T
-    found = accuracy(5, said, true, tuple(frequencies))
+    held_out = np.array([False, True, False, True])
+    found = accuracy(5, said, true, tuple(frequencies), held_out)
     assert found.top1 == pytest.approx(sum(s == t for s, t in pairs) / len(pairs))
     shares = []
     for k in {t for _, t in pairs}:
@@ -69,6 +70,8 @@ def test_accuracy_equals_the_naive_count(
         assert (name in found.by_frequency) == bool(mine)
         if mine:
             assert found.by_frequency[name] == pytest.approx(sum(mine) / len(mine))
+    mine = [s == t for s, t in pairs if held_out[t]]
+    assert found.held_out == (pytest.approx(sum(mine) / len(mine)) if mine else None)
 
 
 def test_the_figures_are_those_of_the_head(stores: tuple[Path, Path], tmp_path: Path) -> None:

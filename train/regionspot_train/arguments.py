@@ -45,7 +45,21 @@ SplitShare = Annotated[
     ),
 ]
 
+HoldOutClasses = Annotated[
+    float | None,
+    typer.Option(
+        "--hold-out-classes",
+        metavar="SHARE",
+        help="Hold this share of the labelled classes out of training (0.1, say), regions and "
+        "names, to tune on them what is for unseen classes.",
+    ),
+]
 
-def overrides_with(overrides: list[str] | None, split: float | None) -> list[str]:
-    """Return the values of ``--set``, and that of ``--split`` as one of them."""
-    return [*(overrides or []), *([] if split is None else [f"data.split={split}"])]
+
+def overrides_with(
+    overrides: list[str] | None, split: float | None, hold_out_classes: float | None
+) -> list[str]:
+    """Return the values of ``--set``, and those of options that are settings among them."""
+    options = {"data.split": split, "data.hold_out_classes": hold_out_classes}
+    asked = [f"{key}={value}" for key, value in options.items() if value is not None]
+    return [*(overrides or []), *asked]

@@ -16,6 +16,7 @@ from regionspot_core.support.arguments import (
 from regionspot_core.support.commands import Commands
 from regionspot_train.arguments import (
     Cache,
+    HoldOutClasses,
     Overrides,
     SettingsFrom,
     SplitShare,
@@ -51,6 +52,7 @@ def fit(
         ),
     ] = None,
     split: SplitShare = None,
+    hold_out_classes: HoldOutClasses = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -84,7 +86,8 @@ def fit(
         raise InputError(
             "--out is missing: give a new folder for the run, or --dry-run to see what it would be"
         )
-    settings, reason = choose_settings(config, overrides_with(overrides, split), cache)
+    given = overrides_with(overrides, split, hold_out_classes)
+    settings, reason = choose_settings(config, given, cache)
     if dry_run:
         from regionspot_train.forecast import print_forecast
 
@@ -119,9 +122,12 @@ def fit(
         facts["loss"] = f"{report.loss:.4g} over the last steps"
     if report.best is not None:
         precision = "" if report.best.ap is None else f"AP {100 * report.best.ap:.1f}, "
+        held_out = ""
+        if report.best.held_out is not None:
+            held_out = f", held-out classes {100 * report.best.held_out:.1f} %"
         facts["best"] = (
             f"{precision}top-1 {100 * report.best.top1:.1f} %, classes' mean "
-            f"{100 * report.best.class_mean:.1f} %, after step {report.best.step:,}"
+            f"{100 * report.best.class_mean:.1f} %{held_out}, after step {report.best.step:,}"
         )
     facts |= {
         "parameters": f"{report.parameters:,}",

@@ -116,6 +116,11 @@ class DataConfig(Config):
     chosen by their ids. None: train on all."""
     split_seed: int = Field(default=0, ge=0, le=MOST_SEED)
     """Seed of that choice: heads with the same one hold out the same images."""
+    hold_out_classes: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the labelled classes held out of training, regions and names, so that what is for
+    unseen classes can be tuned on them. None: all classes are learnt."""
+    hold_out_seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    """Seed of that choice: heads with the same one hold out the same classes."""
     seed: int | None = Field(default=None, ge=0, le=MOST_SEED)
     """Seed of the order of images and their views. None: the run's."""
     first_batch: int = Field(default=0, ge=0, le=MOST_STEPS)

@@ -14,7 +14,7 @@ from regionspot_core.heads.shape import HeadShape
 from regionspot_core.support.tables import counted, facts_table, format_bytes, show
 from regionspot_train.by_size import repetition_warning, times_seen
 from regionspot_train.config import TrainConfig
-from regionspot_train.data.sources import open_sources, require_labels
+from regionspot_train.data.sources import Source, open_sources, require_labels
 from regionspot_train.learning.learner import head_shape
 
 STATE_BYTES = 16
@@ -28,7 +28,9 @@ class Forecast:
     head: HeadShape
     parameters: int
     classes: tuple[int, ...]
-    """Number of classes of each cache."""
+    """Number of classes of each cache that are learnt."""
+    held_out_classes: int
+    """Number of labelled classes that ``data.hold_out_classes`` holds out."""
     images: int
     """Number of images with regions that are learnt from; others are never read."""
     held_out: int
@@ -67,15 +69,23 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
     return Forecast(
         head=shape,
         parameters=parameters,
-        classes=tuple(len(each.bank.embeddings) for each in sources),
+        classes=tuple(int(each.learnt_classes.sum()) for each in sources),
+        held_out_classes=len(first.held_out_classes.names) if first.held_out_classes else 0,
         images=images,
-        held_out=sum(int((s.cache.region_counts > 0).sum()) for s in sources) - images,
+        held_out=sum(_held_out_images(each) for each in sources),
         regions=regions,
         epochs=times_seen(config, images),
         image_tokens=image_tokens,
         state_bytes=parameters * STATE_BYTES,
         batch_bytes=int(config.batch_images * 4 * seen),
     )
+
+
+def _held_out_images(source: Source) -> int:
+    """Return the number of images with regions that a split holds out."""
+    if source.split is None:
+        return 0
+    return int(source.split.held_out(source.cache.image_ids[source.cache.region_counts > 0]).sum())
 
 
 def settings(values: dict[str, Any], above: str = "") -> dict[str, str]:
@@ -108,7 +118,8 @@ def print_forecast(
         "head": head.summary,
         "sees": _inputs(head, expected.image_tokens),
         "parameters": f"{expected.parameters:,} ({expected.parameters / 1e6:.1f} M)",
-        "classes": " and ".join(f"{count:,}" for count in expected.classes),
+        "classes": " and ".join(f"{count:,}" for count in expected.classes)
+        + (f"; {expected.held_out_classes:,} held out" if expected.held_out_classes else ""),
         "data": f"{expected.images:,} images with {expected.regions:,} regions, each seen "
         f"{times} times"
         + (f"; {counted(expected.held_out, 'image')} held out" if expected.held_out else ""),

@@ -6,6 +6,11 @@ from dataclasses import dataclass, fields
 
 import torch
 
+PER_IMAGE = ("image_tokens", "image_ids", "image_sizes", "negative_classes")
+"""The batch's tensors that have no region axis."""
+FILL = {"classes": -1, "annotation_ids": -1}
+"""Values of padding; other tensors have 0 there."""
+
 
 @dataclass(frozen=True)
 class FeatureBatch:
@@ -37,6 +42,25 @@ class FeatureBatch:
     def images(self, at: slice) -> FeatureBatch:
         """Return a batch of some of its images; R stays."""
         return FeatureBatch(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
+
+    def only(self, kept_BR: torch.Tensor) -> FeatureBatch:
+        """Return the same images with some of their regions, as if they had no others.
+
+        Args:
+            kept_BR: (B, R) bool, True for the regions that stay.
+        """
+        kept = self.mask & kept_BR
+        width = max(1, int(kept.sum(1).max())) if len(kept) else 1
+        place = (~kept).byte().argsort(dim=1, stable=True)[:, :width]
+        image, real = torch.arange(len(kept))[:, None], kept.gather(1, place)
+        values = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in PER_IMAGE:
+                value = value[image, place]
+                value[~real] = FILL.get(field.name, 0)
+            values[field.name] = value
+        return FeatureBatch(**values)
 
     def as_float(self, device: torch.device) -> FeatureBatch:
         """Return the same on a device, its tokens as float32."""

@@ -17,14 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.cache.read.batch import FeatureBatch
+from regionspot_core.cache.read.batch import FILL, PER_IMAGE, FeatureBatch
 from regionspot_core.cache.read.order import BatchOrder, Epoch
 from regionspot_core.errors import InputError
 
-PER_IMAGE = ("image_tokens", "image_ids", "image_sizes", "negative_classes")
-"""The batch's tensors that have no region axis."""
-FILL = {"classes": -1, "annotation_ids": -1}
-"""Class index of padding; other tensors have 0 there."""
 THREAD_NAME = "part-reader"
 
 Read = Callable[[NDArray[np.int64], int], FeatureBatch]

@@ -80,7 +80,14 @@ class FeatureLoader:
         self._count = None if endless else max(0, config.steps - start_step)
         self._mixture = Mixture([source.weight for source in sources], seed)
         self._views = [
-            Views(source.cache, seed=seed, jitter=data.jitter, flip=data.flip) for source in sources
+            Views(
+                source.cache,
+                seed=seed,
+                jitter=data.jitter,
+                flip=data.flip,
+                learnt_K=source.learnt_classes,
+            )
+            for source in sources
         ]
         self._orders = [
             BatchOrder(
@@ -116,7 +123,7 @@ class FeatureLoader:
     def _read(self, request: _BatchRequest) -> TrainBatch:
         images = request.images[self._processes.share]
         features = self._views[request.source].read(images, request.epoch)
-        counts = self._sources[request.source].cache.region_counts[request.images]
+        counts = self._sources[request.source].region_counts[request.images]
         return TrainBatch(request.source, features, int(counts.sum()))
 
     def _in_windows(self) -> Iterator[TrainBatch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.split import Split
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
 from regionspot_core.fingerprint import require_equal
+from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.heads.trained_on import TrainedClasses
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import DataConfig, LossConfig
@@ -31,13 +32,17 @@ class Source:
     images: NDArray[np.int64]
     """(I,) indices of the images with regions that the run learns from."""
     class_regions: NDArray[np.int64]
-    """(K,) regions of each class in these images."""
+    """(K,) regions of each class in these images; 0 of classes that are held out."""
+    region_counts: NDArray[np.int64]
+    """(len(cache),) regions of each image, without those of held-out classes."""
     repeat: NDArray[np.float64] | None
     """(I,) how often each comes an epoch; None: once."""
     weight: float
     """Weight of this cache in the sampling mix."""
     split: Split | None = None
     """Images that are held out of ``images``; None: none are."""
+    held_out_classes: HeldOutClasses | None = None
+    """Classes that are held out of training, regions and names; None: none are."""
 
     @property
     def name(self) -> str:
@@ -45,17 +50,26 @@ class Source:
         return str(self.cache.stores[0].store)
 
     @cached_property
+    def learnt_classes(self) -> NDArray[np.bool_]:
+        """(K,) whether each class is learnt, not held out."""
+        if self.held_out_classes is None:
+            return np.ones(len(self.class_regions), dtype=bool)
+        return ~self.held_out_classes.among(self.cache.vocabulary.names)
+
+    @cached_property
     def record(self) -> dict[str, Any]:
         """The cache's data set and vocabulary, for the record of a head that learnt from it."""
-        classes = TrainedClasses.of(self.cache.vocabulary, self.class_regions.tolist())
-        dataset = self.cache.fingerprint["dataset"]
-        record = {
+        classes = TrainedClasses.of(
+            self.cache.vocabulary, self.class_regions.tolist(), self.learnt_classes.tolist()
+        )
+        held_out = {"split": self.split, "held_out_classes": self.held_out_classes}
+        return {
             "store": self.name,
-            **dataset,
+            **self.cache.fingerprint["dataset"],
             "classes": classes.model_dump(mode="json"),
             "files": self.cache.file_sample(),
+            **{key: each.model_dump(mode="json") for key, each in held_out.items() if each},
         }
-        return record if self.split is None else record | {"split": self.split.model_dump()}
 
 
 def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> tuple[Source, ...]:
@@ -83,8 +97,11 @@ def open_sources(stores: Location | Sequence[Location], config: DataConfig) -> t
             f"--val a store to validate on"
         )
     weights = config.weights or [None] * len(several)
+    labels = [_read_labels(store, config) for store in several]
+    held_out_classes = _held_out_classes(labels, config)
     sources = tuple(
-        _open(store, weight, config) for store, weight in zip(several, weights, strict=True)
+        _source(each, weight, config, held_out_classes)
+        for each, weight in zip(labels, weights, strict=True)
     )
     for other in sources[1:]:
         _require_alike(sources[0], other)
@@ -106,11 +123,22 @@ def require_labels(sources: Sequence[Source], loss: LossConfig) -> None:
             )
 
 
-def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
+class _Labels(NamedTuple):
+    """A cache, and the classes of its regions."""
+
+    cache: FeatureCache
+    bank: ClassBank
+    place: NDArray[np.int64]
+    """(R,) the image of each region."""
+    classes: NDArray[np.int64]
+    """(R,) the class index of each region."""
+
+
+def _read_labels(store: Location, config: DataConfig) -> _Labels:
+    """Open a cache, and refuse one that there is nothing to learn from."""
     cache = FeatureCache(store)
     cache.require_labels("learn from")
-    images = np.flatnonzero(cache.region_counts > 0)
-    if not len(images):
+    if not cache.region_counts.any():
         what = "it holds no image" if not len(cache) else "no image has a region"
         raise CacheError(
             f"{store}: {what}, so there is nothing to learn from; `regionspot extract check` says "
@@ -133,11 +161,43 @@ def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
             f"{store}: expected classes of 0 … {len(bank.embeddings) - 1}, its vocabulary's, found "
             f"{classes.min()} … {classes.max()}; extract it again"
         )
+    return _Labels(cache, bank, place, classes)
+
+
+def _held_out_classes(labels: Sequence[_Labels], config: DataConfig) -> HeldOutClasses | None:
+    """Return the classes that are held out of all caches, chosen among all that are labelled."""
+    if config.hold_out_classes is None:
+        return None
+    labelled = {
+        each.cache.vocabulary.names[index] for each in labels for index in np.unique(each.classes)
+    }
+    return HeldOutClasses.of(labelled, share=config.hold_out_classes, seed=config.hold_out_seed)
+
+
+def _source(
+    labels: _Labels,
+    weight: float | None,
+    config: DataConfig,
+    held_out_classes: HeldOutClasses | None,
+) -> Source:
+    cache, bank, place, classes = labels
+    region_counts = cache.region_counts
     split, learnt = None, np.ones(len(cache), dtype=bool)
     if config.split is not None:
-        split = Split.of(cache.image_ids[images], share=config.split, seed=config.split_seed)
+        annotated = cache.image_ids[region_counts > 0]
+        split = Split.of(annotated, share=config.split, seed=config.split_seed)
         learnt = ~split.held_out(cache.image_ids)
-        images = images[learnt[images]]
+    if held_out_classes is not None:
+        kept = ~held_out_classes.among(cache.vocabulary.names)[classes]
+        place, classes = place[kept], classes[kept]
+        region_counts = np.bincount(place, minlength=len(cache))
+    images = np.flatnonzero(learnt & (region_counts > 0))
+    if not len(images):
+        raise CacheError(
+            f"{cache.stores[0].store}: every region that is not held out as an image's is of a "
+            f"class that is (data.hold_out_classes), which leaves none to learn from; use smaller "
+            f"shares"
+        )
     place, classes = place[learnt[place]], classes[learnt[place]]
     repeat = None
     if config.repeat_threshold is not None:
@@ -147,7 +207,10 @@ def _open(store: Location, weight: float | None, config: DataConfig) -> Source:
         )[number[images]]
     class_regions = np.bincount(classes, minlength=len(bank.embeddings))
     own_weight = len(images) if weight is None else weight
-    return Source(cache, bank, images, class_regions, repeat, float(own_weight), split)
+    return Source(
+        cache, bank, images, class_regions, region_counts, repeat, float(own_weight), split,
+        held_out_classes,
+    )  # fmt: skip
 
 
 def _require_alike(first: Source, other: Source) -> None:

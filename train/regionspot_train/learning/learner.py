@@ -86,6 +86,11 @@ class Learner:
             Classes(torch.from_numpy(each.bank.embeddings).to(device), each.bank.logit_scale)
             for each in sources
         ]
+        self._learnt = [torch.from_numpy(each.learnt_classes).to(device) for each in sources]
+        self._learnt_classes = [
+            whole if learnt.all() else whole.only(learnt)
+            for whole, learnt in zip(self._classes, self._learnt, strict=True)
+        ]
         self.objective = Objective(
             self._learning,
             config.loss,
@@ -153,17 +158,17 @@ class Learner:
             return StepFailure(str(error))
 
     def classes(self, batch: TrainBatch) -> Classes:
-        """Return the classes of a batch's logits: its cache's vocabulary, or some drawn of it."""
+        """Return the classes of a batch's logits: those that are learnt, or some drawn of them."""
         classes, negatives = self._classes[batch.source], self.config.loss.negatives
         if negatives is None:
-            return classes
+            return self._learnt_classes[batch.source]
         present = torch.zeros(len(classes.embeddings_KD), device=self.device)
         present[batch.features.classes[batch.features.mask].to(self.device)] = 1
         present = self._processes.all_reduce_sum(present) > 0
-        among = None
+        among = self._learnt[batch.source]
         if self.config.loss.federated:
             counted = counted_classes(batch.features, len(present)).any(0).to(present)
-            among = self._processes.all_reduce_sum(counted) > 0
+            among = among & (self._processes.all_reduce_sum(counted) > 0)
         return classes.drawn(present, negatives, (self.config.seed, self.step), among_K=among)
 
     def autocast(self) -> torch.autocast:

@@ -36,6 +36,10 @@ class Classes:
         """K, the number of the vocabulary's classes, drawn or not."""
         return len(self.embeddings_KD if self.drawn_K is None else self.drawn_K)
 
+    def only(self, drawn_K: torch.Tensor) -> Classes:
+        """Return some classes of a whole vocabulary, those that (K,) bool ``drawn_K`` marks."""
+        return Classes(self.embeddings_KD[drawn_K], self.clip_scale, drawn_K.cumsum(0) - 1, drawn_K)
+
     def drawn(
         self,
         present_K: torch.Tensor,
@@ -57,7 +61,7 @@ class Classes:
         shuffled = torch.from_numpy(order).to(drawn.device)
         allowed = ~present_K if among_K is None else among_K & ~present_K
         drawn[shuffled[allowed[shuffled]][:negatives]] = True
-        return Classes(self.embeddings_KD[drawn], self.clip_scale, drawn.cumsum(0) - 1, drawn)
+        return self.only(drawn)
 
 
 class Objective(nn.Module):

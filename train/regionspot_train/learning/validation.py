@@ -22,6 +22,7 @@ from regionspot_core.errors import CacheError, CheckpointError, ConfigError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
+from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.region_tokens import TokenChoice, chosen_count
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.support.files import written_aside
@@ -54,6 +55,9 @@ class Accuracy:
     """Mean share over the classes that have regions: rare ones count as much as frequent ones."""
     by_frequency: dict[str, float] = field(default_factory=dict)
     """Share of the regions of LVIS's frequent, common and rare classes, if there are any."""
+    held_out: float | None = None
+    """Share of the regions of classes that ``data.hold_out_classes`` held out of training; None:
+    there are none."""
     ap: float | None = None
     ap_r: float | None = None
     ap_c: float | None = None
@@ -64,10 +68,22 @@ _ACCURACY = TypeAdapter(Accuracy)
 
 
 def accuracy(
-    step: int, predicted: NDArray[np.int64], true: NDArray[np.int64], frequencies: tuple[str, ...]
+    step: int,
+    predicted: NDArray[np.int64],
+    true: NDArray[np.int64],
+    frequencies: tuple[str, ...],
+    held_out_K: NDArray[np.bool_],
 ) -> Accuracy:
-    """Compare predicted class indices (N,) with the true ones; frequencies are (K,)."""
-    right = predicted == true
+    """Compare predicted class indices (N,) with the true ones.
+
+    Args:
+        step: Step of the head.
+        predicted: (N,) class indices.
+        true: (N,) class indices.
+        frequencies: K of LVIS's letters, or empty texts.
+        held_out_K: (K,) classes that are held out of training.
+    """
+    right, held_out = predicted == true, held_out_K[true]
     regions = np.bincount(true, minlength=len(frequencies))
     hits = np.bincount(true, weights=right, minlength=len(frequencies))
     present = regions > 0
@@ -81,6 +97,7 @@ def accuracy(
             for letter, name in FREQUENCIES.items()
             if (group == letter).any()
         },
+        held_out=float(right[held_out].mean()) if held_out.any() else None,
     )
 
 
@@ -95,6 +112,8 @@ class ValidationSet:
         device: Device of the heads.
         split: Split of the training cache's own images, of which those held out are classified;
             None: all images of the store.
+        held_out_classes: Classes that are held out of training, which then have a figure of their
+            own.
 
     Raises:
         CacheError: If the cache is missing, unfinished or has no regions.
@@ -110,6 +129,7 @@ class ValidationSet:
         batch_images: int,
         device: torch.device,
         split: Split | None = None,
+        held_out_classes: HeldOutClasses | None = None,
     ) -> None:
         self.config = config
         self._cache = FeatureCache(store)
@@ -132,6 +152,10 @@ class ValidationSet:
         if config.ap:
             say_once(f"validate: {plan_store_scoring(self._cache).line}")
         self._split = split
+        names = self._cache.vocabulary.names
+        self._held_out_K = np.zeros(len(names), dtype=bool)
+        if held_out_classes is not None:
+            self._held_out_K = held_out_classes.among(names)
         self._batch_images = batch_images
         self._device = device
 
@@ -167,7 +191,9 @@ class ValidationSet:
     @torch.inference_mode()
     def measure(self, heads: Sequence[Head], steps: Sequence[int]) -> list[Accuracy]:
         """Measure each head after its steps; the cache is read once for all of them."""
-        tallies = [_Tally(self._cache, self._images, ap=self.config.ap) for _ in heads]
+        tallies = [
+            _Tally(self._cache, self._images, self._held_out_K, ap=self.config.ap) for _ in heads
+        ]
         training = [head.training for head in heads]
         kept = self._cache.plan.keep.sam_tokens
         for part in np.array_split(self._images, math.ceil(len(self._images) / self._batch_images)):
@@ -215,14 +241,23 @@ def open_validation(
         batch_images=config.batch_images,
         device=device,
         split=split,
+        held_out_classes=sources[0].held_out_classes,
     )
 
 
 class _Tally:
     """Predictions of one head, batch by batch."""
 
-    def __init__(self, cache: FeatureCache, images: NDArray[np.int64], *, ap: bool) -> None:
+    def __init__(
+        self,
+        cache: FeatureCache,
+        images: NDArray[np.int64],
+        held_out_K: NDArray[np.bool_],
+        *,
+        ap: bool,
+    ) -> None:
         self._frequencies = cache.vocabulary.frequencies
+        self._held_out_K = held_out_K
         self._precision = BoxPrecision(cache, images) if ap else None
         self._predicted: list[NDArray[np.int64]] = []
         self._true: list[NDArray[np.int64]] = []
@@ -239,7 +274,8 @@ class _Tally:
         if self._precision is not None:
             precision = self._precision.figures().values
             measured = {ours: precision.get(theirs) for ours, theirs in PRECISION.items()}
-        return replace(accuracy(step, predicted, true, self._frequencies), **measured)
+        measured_by_name = accuracy(step, predicted, true, self._frequencies, self._held_out_K)
+        return replace(measured_by_name, **measured)
 
 
 class Validator:

@@ -22,7 +22,7 @@ def run_facts(sources: Sequence[Source], device: torch.device) -> dict[str, Any]
                 "store": each.name,
                 "images": len(each.images),
                 "regions": int(each.class_regions.sum()),
-                "classes": len(each.bank.embeddings),
+                "classes": int(each.learnt_classes.sum()),
             }
             for each in sources
         ],

@@ -182,6 +182,8 @@ def _tiles(
         at = f"best: step {best.step:,}"
         tiles.append(_Tile("top-1", f"{best.top1:.1%}", at))
         tiles.append(_Tile("classes’ mean", f"{best.class_mean:.1%}", at))
+        if best.held_out is not None:
+            tiles.append(_Tile("held-out classes", f"{best.held_out:.1%}", at))
         if best.ap is not None:
             tiles.append(_Tile("AP", f"{best.ap:.1%}", at))
     if log:

@@ -15,6 +15,8 @@ from regionspot_train.learning.validation import Accuracy
 from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.meter import LogLine
 
+OPTIONAL = ("held_out", "ap", "ap_r", "ap_c", "ap_f")
+"""Figures that not every validation has."""
 TENSORBOARD = "tensorboard"
 WANDB = "wandb.json"
 
@@ -69,10 +71,10 @@ class Trackers:
 
     def validation(self, accuracy: Accuracy) -> None:
         """Send the figures of a validation."""
-        precision = {name: getattr(accuracy, name) for name in ("ap", "ap_r", "ap_c", "ap_f")}
+        optional = {name: getattr(accuracy, name) for name in OPTIONAL}
         figures = {"top1": accuracy.top1, "class_mean": accuracy.class_mean}
         figures |= accuracy.by_frequency
-        figures |= {name: value for name, value in precision.items() if value is not None}
+        figures |= {name: value for name, value in optional.items() if value is not None}
         self._add(accuracy.step, {f"validation/{name}": value for name, value in figures.items()})
 
     def close(self, *, failed: bool) -> None:

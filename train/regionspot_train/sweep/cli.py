@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from regionspot_core.support.arguments import existing_file, existing_store, writable_folder
-from regionspot_train.arguments import Cache, Overrides, SettingsFrom, SplitShare, overrides_with
+from regionspot_train.arguments import (
+    Cache,
+    HoldOutClasses,
+    Overrides,
+    SettingsFrom,
+    SplitShare,
+    overrides_with,
+)
 from regionspot_train.config import load_settings
 from regionspot_train.sweep.space import Space, SweepSize
 
@@ -46,6 +53,7 @@ def sweep(
         ),
     ] = None,
     split: SplitShare = None,
+    hold_out_classes: HoldOutClasses = None,
     config: SettingsFrom = None,
     overrides: Overrides = None,
     at_once: Annotated[
@@ -96,7 +104,7 @@ def sweep(
     tried = Space.load(space)
     size = {"trials": trials, "at_once": at_once, "ray_groups": ray_groups}
     SweepSize.parse(size, source="regionspot train sweep")
-    given = overrides_with(overrides, split)
+    given = overrides_with(overrides, split, hold_out_classes)
     tried.require_allowed(load_settings(config, given))
 
     from regionspot_core.support.tables import facts_table, format_seconds, show
