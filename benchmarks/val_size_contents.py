@@ -30,14 +30,14 @@ from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.cache.writer import CacheWriter
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.distributed.journal import WHOLE, open_journal
+from regionspot_core.distributed.work import image_batches
 from regionspot_core.heads.checkpoint import HeadRecord, save_head
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
 from regionspot_core.testing import make_bank, make_features
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.folder import RunFolder
-from regionspot_evaluate.folder.journal import WHOLE, open_journal
 from regionspot_evaluate.folder.records import Answer, ImageRecord
-from regionspot_evaluate.predictions import image_batches
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 
@@ -219,7 +219,7 @@ def write_journal(config: EvaluateConfig, models: Backbones, variants: list[Vari
     folder.claim()
     with open_journal(folder.journals, WHOLE) as journal:
         journal.start(models.fingerprint)
-        for number, batch in enumerate(image_batches(config, annotations)):
+        for number, batch in enumerate(image_batches(len(annotations), config.batch_images)):
             records = [variants[n % VARIANTS].record(n, baselines=config.baselines) for n in batch]
             journal.add(number, records)
 

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as codec
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_evaluate.reports.html.read_run import Detections, sort_detections
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.results import Results
 
 Annotations = dict[str, list[dict[str, Any]]]

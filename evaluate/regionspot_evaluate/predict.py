@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from regionspot_core.backbones.loading import Backbones, load_backbones
@@ -11,15 +10,15 @@ from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
+from regionspot_core.distributed.journal import Done
+from regionspot_core.distributed.work import Work, image_batches
 from regionspot_core.errors import InputError
 from regionspot_core.support.files import require_folder_or_nothing, write_json
 from regionspot_core.support.lettering import Lettering
-from regionspot_core.support.progress import progress_line, say
-from regionspot_core.support.tables import counted
+from regionspot_core.support.progress import say
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.folder.journal import WHOLE, Done, open_journal, read_journals
 from regionspot_evaluate.predicting.batches import Namer, draw_named
 from regionspot_evaluate.predicting.coco_file import read_predictions, write_coco
 from regionspot_evaluate.predicting.folder import DRAWN, PredictFolder, drawn_before
@@ -126,65 +125,19 @@ def _predict_many(
     folder = PredictFolder(config, listed.names, classes.vocabulary, find.source)
     if config.retry_failed:
         folder.take_up()
-    count, size = len(listed.pictures), config.batch_images
-    form = PictureForm([range(n, min(n + size, count)) for n in range(0, count, size)])
-    if folder.finished:
-        folder.clear_left()
-        say(f"predict: {counted(count, 'picture')} are there already")
-    else:
-        with _named(
-            config, folder, form, lambda: _load(config, listed, classes, find, backbones)
-        ) as done:
-            if done is not None:
-                _write(config, folder, listed, classes.vocabulary, lambda: _records(done, form))
-                if done.failed:  # with --retry-failed these batches are done again
-                    folder.set_aside()
-                else:
-                    folder.clear()
+    form = PictureForm(image_batches(len(listed.pictures), config.batch_images))
+    Work("predict", "picture", folder, form, config.retry_failed).finish(
+        lambda: _load(config, listed, classes, find, backbones),
+        lambda done: _write(
+            config, folder, listed, classes.vocabulary, lambda: _records(done, form)
+        ),
+    )
     return PicturesReport(
         read_predictions(folder.results),
         listed.root,
         folder.results,
         folder.path / DRAWN if config.draw else None,
     )
-
-
-@contextmanager
-def _named(
-    config: PredictConfig, folder: PredictFolder, form: PictureForm, load: Callable[[], Namer]
-) -> Iterator[Done | None]:
-    """Name the pictures that no journal has; what the journals have, held while it is used.
-
-    None where another process finished everything while this one loaded the models.
-    """
-
-    def pending_batches() -> dict[int, range]:
-        done = read_journals(folder.journals).batches
-        return {
-            number: batch
-            for number, batch in enumerate(form.batches)
-            if number not in done or (config.retry_failed and done[number].failed)
-        }
-
-    namer = load() if pending_batches() else None
-    folder.claim()
-    with open_journal(folder.journals, WHOLE) as journal:
-        if folder.finished:
-            folder.leave()
-            yield None
-            return
-        pending = pending_batches()
-        if namer is not None and pending:
-            models = namer.backbones.fingerprint
-            read_journals(folder.journals).require_models(models, what=folder.path)
-            total = form.batches[-1].stop
-            start = total - sum(map(len, pending.values()))
-            if start:
-                say(f"predict: {start:,} of {counted(total, 'picture')} are there already")
-            journal.start(models)
-            with progress_line("predict", total=total, unit="pictures", start=start) as advance:
-                namer.name_batches(pending, journal, advance)
-        yield read_journals(folder.journals)
 
 
 def _records(done: Done, form: PictureForm) -> Iterator[PictureRecord]:

@@ -7,15 +7,16 @@ the images; so a process that dies costs one batch, and the next one goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
 from regionspot_core.distributed.launchers import choose_launcher
-from regionspot_core.distributed.shares import Amount, Job, Launcher, Worker
+from regionspot_core.distributed.shares import Job, Launcher, Worker
 from regionspot_core.distributed.torchrun import own_share, torchrun
 from regionspot_core.errors import ClusterError, ConfigError
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.reports.printing import EvaluationReport
-from regionspot_evaluate.run import images_done, run_evaluations, run_share
+from regionspot_evaluate.run import prepare_evaluation, run_evaluations, run_share
 
 
 def require_one_process(config: EvaluateConfig) -> None:
@@ -54,25 +55,27 @@ def evaluate_together(
     launcher = launcher or choose_launcher(config.engine, config.ray, device) or torchrun(device)
     if launcher is None:
         return run_evaluations(config)
+    prepared = cache(lambda: prepare_evaluation(config))
     launcher.run(
         Job(
             "evaluate",
             run=partial(_run_share, config),
-            amount=lambda: Amount(*images_done(config)),
+            amount=lambda: prepared().amount(),
             reason_to_stop=_reason_to_stop,
         )
     )
     if not launcher.is_main:
         return None
     # Images that failed were tried again by the workers.
-    config = config.model_copy(update={"retry_failed": False})
-    done, total = images_done(config)
-    if done < total:
+    evaluation = replace(prepared(), config=config.model_copy(update={"retry_failed": False}))
+    left = evaluation.amount().left
+    if left:
         raise ClusterError(
-            f"{config.out}: the workers named all images, and of {total - done:,} nothing is to be "
+            f"{config.out}: the workers named all images, and of {left:,} nothing is to be "
             f"seen here; it must be on a disk that all machines of the cluster share"
         )
-    return run_evaluations(config)
+    evaluation.name_images()
+    return evaluation.score()
 
 
 def _run_share(config: EvaluateConfig, worker: Worker) -> None:

@@ -50,6 +50,9 @@ def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
     return Shard.from_text(value) if isinstance(value, str) else value
 
 
+Share = Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)]
+
+
 class ExtractConfig(Config):
     """One extraction: images and annotations in, one store out."""
 
@@ -73,7 +76,7 @@ class ExtractConfig(Config):
     """Images of a part, one shard file: an interruption loses two parts at most."""
     keep: Keep = Keep()
     """Which of the models' outputs are kept, and how."""
-    shard: Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)] = Shard()
+    shard: Share = Shard()
     """Do the I-th of N equal shares of the parts: one task of a job array."""
     strict: Strict = False
     retry_failed: Annotated[bool, Flag()] = False
@@ -175,6 +178,10 @@ class ProposalsConfig(Config):
         default=8, ge=1, le=MOST_BATCH_IMAGES
     )
     """Images that SAM encodes together; an interrupted run loses one batch at most."""
+    shard: Share = Shard()
+    """Do the I-th of N shares of the images; then the same without it writes the file."""
+    retry_failed: Annotated[bool, Flag()] = False
+    """Do batches again with an image that could not be read before."""
     workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize images."""
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)

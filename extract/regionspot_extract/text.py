@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
-from regionspot_core.support.files import write_json
-from regionspot_core.support.locks import hold_lock
-from regionspot_core.support.progress import progress_line, say
+from regionspot_core.support.files import require_place_for_file, write_json
+from regionspot_core.support.locks import wait_for_lock
+from regionspot_core.support.progress import progress_line
 from regionspot_core.support.records import read_json_object
 from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
@@ -54,35 +51,19 @@ def make_bank(
     plan = _plan(vocabulary, text, encoder.fingerprint(), config.backbones.precision)
     if out.exists():
         return _finished(out, plan)
-    with _alone(out):
+    require_place_for_file(out, option="--out")
+    path = out.with_name(f"{out.name}.lock")
+    lock = wait_for_lock(path, waiting=lambda: f"embed: another run makes {out}; waiting for it")
+    try:
         # A run that was waited for has finished the bank.
         if out.exists():
             return _finished(out, plan)
         report = _embed(config, vocabulary, text, encoder, plan)
-    warn_of_alike(report.bank)
-    return report
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the right to make a bank; waits for another run that is making it.
-
-    Raises:
-        InputError: The folder that ``out`` should be in does not exist.
-    """
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
-    path = out.with_name(f"{out.name}.lock")
-    try:
-        lock = hold_lock(path, timeout=0)
-    except Timeout:
-        say(f"embed: another run is making {out}; waiting for it")
-        lock = hold_lock(path, timeout=-1)
-    try:
-        yield
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+    warn_of_alike(report.bank)
+    return report
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> TextReport:

@@ -14,7 +14,6 @@ from regionspot_core.datasets.checks import (
     LONGEST_SIDE,
     locate_all,
     require_unique,
-    short,
     view,
 )
 from regionspot_core.datasets.class_lists import ClassLists
@@ -26,6 +25,7 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.boxes import has_negative_side
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.records import shown
 
 
 class AnnotationBuilder:
@@ -122,7 +122,7 @@ class AnnotationBuilder:
                 self.note_obstacle(
                     "truth",
                     f"annotation {annotation_id}: expected a box whose width and height are not "
-                    f"negative, got {short(list(box))}",
+                    f"negative, got {shown(list(box))}",
                 )
             else:
                 box = (*box[:2], max(box[2], 0), max(box[3], 0))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.vocabulary import is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import open_input
+from regionspot_core.support.records import shown
 
 Number = TypeVar("Number", bound=np.generic)
 MOST_DIGITS = 18
@@ -40,21 +41,12 @@ def open_annotations(path: Path) -> Iterator[BinaryIO]:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def short(value: object) -> str:
-    """Return a value as an error shows it."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # it nests too deeply, or a number has too many digits
-        return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
 def whole_number(path: Path, what: str, value: object) -> int:
     """Return ``value`` if it is a whole number of 64 bits, or refuse it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or abs(value) >= 2**63:
-        raise AnnotationError(f"{path}: expected a whole number as {what}, got {short(value)}")
+        raise AnnotationError(f"{path}: expected a whole number as {what}, got {shown(value)}")
     return value
 
 
@@ -80,7 +72,7 @@ def image_name(where: str, name: str) -> str:
     leaves = path.is_absolute() or windows.drive or ".." in path.parts
     if leaves or not path.parts or not is_text(name):
         raise AnnotationError(
-            f"{where}: file name {short(name)} must be relative and stay inside the image folder"
+            f"{where}: file name {shown(name)} must be relative and stay inside the image folder"
         )
     return str(path)
 

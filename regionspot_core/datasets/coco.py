@@ -18,7 +18,6 @@ from regionspot_core.datasets.checks import (
     image_name,
     open_annotations,
     require_unique,
-    short,
     whole_number,
 )
 from regionspot_core.datasets.dataset_format import DatasetFormat
@@ -28,6 +27,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.records import shown
 
 Entry = dict[str, Any]
 TABLES = ("images", "annotations", "categories")
@@ -125,7 +125,7 @@ def _read_rows(path: Path, stream: JsonStream, key: str, row: Callable[[Entry], 
     for number, entry in enumerate(stream.elements()):
         if not isinstance(entry, dict):
             raise AnnotationError(
-                f"{path}: expected objects in {key}, got {short(entry)} as entry {number}"
+                f"{path}: expected objects in {key}, got {shown(entry)} as entry {number}"
             )
         try:
             row(entry)
@@ -210,7 +210,7 @@ class _Rows:
             return None
         if not isinstance(ids, list):
             raise AnnotationError(
-                f"{self._path}: image {image['id']}: expected a list as {key}, got {short(ids)}"
+                f"{self._path}: image {image['id']}: expected a list as {key}, got {shown(ids)}"
             )
         return [whole_number(self._path, f"an image's {key}", value) for value in ids]
 
@@ -224,13 +224,13 @@ class _Rows:
             self._builder.note_obstacle("regions", f"{expected} None")
             return ""
         if not isinstance(name, str) or not is_text(name):
-            raise AnnotationError(f"{self._path}: {expected} {short(name)}")
+            raise AnnotationError(f"{self._path}: {expected} {shown(name)}")
         name = _OBJECTS365_V2_PREFIX.sub("", name, count=1)
         return image_name(f"{self._path}: image {image['id']}", name)
 
     def _malformed(self, number: int, expected: str, value: object) -> AnnotationError:
         return AnnotationError(
-            f"{self._path}: annotation {number}: expected {expected}, got {short(value)}"
+            f"{self._path}: annotation {number}: expected {expected}, got {shown(value)}"
         )
 
 
@@ -238,7 +238,7 @@ def _is_crowd(path: Path, annotation: Entry) -> bool:
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1, None):
         raise AnnotationError(
-            f"{path}: annotation {annotation['id']}: expected 0 or 1 as iscrowd, got {short(crowd)}"
+            f"{path}: annotation {annotation['id']}: expected 0 or 1 as iscrowd, got {shown(crowd)}"
         )
     return bool(crowd)
 
@@ -317,7 +317,7 @@ class CategoryTable:
         if not isinstance(name, str) or not is_text(name):
             raise AnnotationError(
                 f"{self._path}: category {category['id']}: expected a text as name, got "
-                f"{short(name)}"
+                f"{shown(name)}"
             )
         return name
 
@@ -328,7 +328,7 @@ class CategoryTable:
         ):
             raise AnnotationError(
                 f"{self._path}: category {category['id']}: expected a list of words as synonyms, "
-                f"got {short(words)}"
+                f"got {shown(words)}"
             )
         return tuple(words)
 
@@ -341,11 +341,11 @@ class CategoryTable:
     def _label(self, category: Entry, key: str) -> str:
         """Return a word that a category may have; empty where it has none."""
         value = category.get(key, "")
-        label = value if isinstance(value, str) else short(value)
+        label = value if isinstance(value, str) else shown(value)
         if not is_text(label):
             raise AnnotationError(
                 f"{self._path}: category {category['id']}: expected a text as {key}, got "
-                f"{short(label)}"
+                f"{shown(label)}"
             )
         return label
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import image_name, short
+from regionspot_core.datasets.checks import image_name
 from regionspot_core.datasets.csv_rows import Digest, csv_header, read_columns
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
+from regionspot_core.support.records import shown
 
 COLUMNS = ("file", "x1", "y1", "x2", "y2", "name")
 
@@ -104,7 +105,7 @@ def _read_rows(path: Path, digest: Digest) -> Iterator[_Row]:
         box: tuple[float, ...] = ()
         if name or any(corners):
             if name not in class_names and not (name and is_text(name)):
-                raise AnnotationError(f"{where}: expected a class as name, got {short(name)}")
+                raise AnnotationError(f"{where}: expected a class as name, got {shown(name)}")
             class_names.add(name)
             box = _box(where, corners)
         yield _Row(image_names[file], name, box)
@@ -118,7 +119,7 @@ def _box(where: str, corners: list[str]) -> tuple[float, ...]:
     box = (x1, y1, x2 - x1, y2 - y1)
     if not all(map(math.isfinite, box)):
         raise AnnotationError(
-            f"{where}: expected finite numbers as {', '.join(COLUMNS[1:-1])}, got {short(corners)}"
+            f"{where}: expected finite numbers as {', '.join(COLUMNS[1:-1])}, got {shown(corners)}"
         )
     return box
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import LONGEST_SIDE, locate, short
+from regionspot_core.datasets.checks import LONGEST_SIDE, locate
 from regionspot_core.datasets.csv_rows import Digest, csv_header, read_columns, read_rows
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
@@ -19,6 +19,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary, is_text
 from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.support.records import shown
 
 BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 BOX_NAMES = {"ImageID", "LabelName", "XMin"}
@@ -120,7 +121,7 @@ def _read_classes(
             continue
         if len(row) != 2 or not all(map(is_text, row)):
             raise AnnotationError(
-                f"{path}: line {line}: expected a label and its name, got {short(row)}"
+                f"{path}: line {line}: expected a label and its name, got {shown(row)}"
             )
         labels.append(row[0])
         names.append(row[1])
@@ -128,7 +129,7 @@ def _read_classes(
         raise AnnotationError(f"{path}: expected at least one class, got none")
     if len(set(labels)) < len(labels):
         twice = next(label for place, label in enumerate(labels) if label in labels[:place])
-        raise AnnotationError(f"{path}: labels must differ; {short(twice)} occurs more than once")
+        raise AnnotationError(f"{path}: labels must differ; {shown(twice)} occurs more than once")
     return labels, names
 
 
@@ -142,13 +143,13 @@ def _read_boxes(
         image, label, x1, x2, y1, y2, group = values
         where = f"{path}: line {line}"
         if label not in class_id:
-            raise AnnotationError(f"{where}: label {short(label)} is not in the class descriptions")
+            raise AnnotationError(f"{where}: label {shown(label)} is not in the class descriptions")
         try:
             box = float(x1), float(y1), float(x2), float(y2)
         except ValueError:
             raise AnnotationError(
                 f"{where}: expected numbers as XMin, XMax, YMin, YMax, got "
-                f"{short([x1, x2, y1, y2])}"
+                f"{shown([x1, x2, y1, y2])}"
             ) from None
         builder.add_region(
             number,
@@ -162,7 +163,7 @@ def _read_boxes(
 def _image_id(where: str, name: str) -> int:
     if not _IMAGE_ID.fullmatch(name):
         raise AnnotationError(
-            f"{where}: expected 16 hexadecimal digits as ImageID, got {short(name)}"
+            f"{where}: expected 16 hexadecimal digits as ImageID, got {shown(name)}"
         )
     number = int(name, 16)
     return number - 2**64 if number >= 2**63 else number
@@ -185,7 +186,7 @@ def _listed_sizes(boxes: Path, image_id: NDArray[np.int64], digest: Digest) -> l
         ):
             raise AnnotationError(
                 f"{path}: line {line}: expected whole pixels as Width and Height, got "
-                f"{short([width, height])}"
+                f"{shown([width, height])}"
             )
         listed.append(_image_id(f"{path}: line {line}", name))
         sides.append((int(height), int(width)))

@@ -16,7 +16,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import LONGEST_SIDE, image_name, open_annotations, short
+from regionspot_core.datasets.checks import LONGEST_SIDE, image_name, open_annotations
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
@@ -24,6 +24,7 @@ from regionspot_core.errors import AnnotationError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.input_files import read_lines
+from regionspot_core.support.records import shown
 
 ANNOTATIONS, SPLITS = "Annotations", "ImageSets"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -91,7 +92,7 @@ def read_voc(
     absent = set() if wanted is None else wanted - {file.stem for file in file_of.values()}
     if absent:
         raise AnnotationError(
-            f"{path}: lists {short(min(absent))}, of which {ANNOTATIONS} has no XML file"
+            f"{path}: lists {shown(min(absent))}, of which {ANNOTATIONS} has no XML file"
         )
     if not class_id:
         raise AnnotationError(f"{path}: expected at least one object, got none")
@@ -127,7 +128,7 @@ def _split_names(path: Path) -> Iterator[str]:
     for line, name in read_lines(path, what="one image name a line"):
         if len(name.split()) > 1:
             raise AnnotationError(
-                f"{path}: line {line}: expected an image's name alone, got {short(name)}; VOC's "
+                f"{path}: line {line}: expected an image's name alone, got {shown(name)}; VOC's "
                 f"lists of one class have a second column: give the split's own list"
             )
         yield name
@@ -144,7 +145,7 @@ def _parse(file: Path) -> tuple[bytes, Element]:
     except (ParseError, ValueError, LookupError) as error:
         raise AnnotationError(f"{file}: expected XML ({error})") from None
     if root.tag != "annotation":
-        raise AnnotationError(f"{file}: expected an element annotation, got {short(root.tag)}")
+        raise AnnotationError(f"{file}: expected an element annotation, got {shown(root.tag)}")
     return content, root
 
 
@@ -166,7 +167,7 @@ def _size(file: Path, root: Element) -> Size | None:
     """Return height, width in pixels; None where the file does not say, or says 0."""
     sides = tuple(_number(root.findtext(f"size/{side}") or "0") for side in ("height", "width"))
     if not all(side.is_integer() and 0 <= side <= LONGEST_SIDE for side in sides):
-        raise AnnotationError(f"{file}: expected whole pixels as size, got {short(sides)}")
+        raise AnnotationError(f"{file}: expected whole pixels as size, got {shown(sides)}")
     return (int(sides[0]), int(sides[1])) if all(sides) else None
 
 
@@ -181,16 +182,16 @@ class _Object(NamedTuple):
         where = f"{file}: object {number}"
         name = (element.findtext("name") or "").strip()
         if not name or not is_text(name):
-            raise AnnotationError(f"{where}: expected a class as name, got {short(name)}")
+            raise AnnotationError(f"{where}: expected a class as name, got {shown(name)}")
         difficult = (element.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1"):
-            raise AnnotationError(f"{where}: expected 0 or 1 as difficult, got {short(difficult)}")
+            raise AnnotationError(f"{where}: expected 0 or 1 as difficult, got {shown(difficult)}")
         texts = [element.findtext(f"bndbox/{corner}") or "" for corner in CORNERS]
         x1, y1, x2, y2 = corners = [_number(text) for text in texts]
         if not all(map(math.isfinite, corners)):
             raise AnnotationError(
                 f"{where}: expected a bndbox with numbers as {', '.join(CORNERS)}, got "
-                f"{short(texts)}"
+                f"{shown(texts)}"
             )
         return cls(name, difficult == "1", (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1))
 

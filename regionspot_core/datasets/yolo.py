@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.builder import AnnotationBuilder
-from regionspot_core.datasets.checks import image_name, number_in, open_annotations, short
+from regionspot_core.datasets.checks import image_name, number_in, open_annotations
 from regionspot_core.datasets.dataset_format import DatasetFormat
 from regionspot_core.datasets.table import AnnotationTable
 from regionspot_core.datasets.vocabulary import Vocabulary, is_text
@@ -25,6 +25,7 @@ from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.imaging.sources.source import is_image_name
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.input_files import read_lines
+from regionspot_core.support.records import shown
 
 YAML = (".yaml", ".yml")
 SPLITS = ("train", "val", "test")
@@ -182,7 +183,7 @@ def _entries(file: Path, folder: Path, split: str, value: object) -> list[str]:
     for entry in value if isinstance(value, list) else [value] if value else []:
         if not isinstance(entry, str):
             raise AnnotationError(
-                f"{file}: expected a folder or a list of images as {split}, got {short(entry)}"
+                f"{file}: expected a folder or a list of images as {split}, got {shown(entry)}"
             )
         if Path(entry).is_relative_to(folder.resolve()):
             entry = str(Path(entry).relative_to(folder.resolve()))
@@ -196,7 +197,7 @@ def _entries(file: Path, folder: Path, split: str, value: object) -> list[str]:
 def _class_names(file: Path, value: object) -> dict[int, str]:
     given = dict(enumerate(value)) if isinstance(value, list) else value
     if not isinstance(given, dict) or not given:
-        raise AnnotationError(f"{file}: expected the classes as names, got {short(value)}")
+        raise AnnotationError(f"{file}: expected the classes as names, got {shown(value)}")
     names = {}
     for key, name in given.items():
         number = number_in(key) if isinstance(key, str) else key
@@ -207,7 +208,7 @@ def _class_names(file: Path, value: object) -> dict[int, str]:
             or not is_text(str(name))
         ):
             raise AnnotationError(
-                f"{file}: expected a number and a text for each of names, got {short({key: name})}"
+                f"{file}: expected a number and a text for each of names, got {shown({key: name})}"
             )
         names[number] = str(name)
     return dict(sorted(names.items()))
@@ -317,10 +318,10 @@ def _label(where: str, words: list[str], data: _DataFile) -> _Label:
     try:
         number, *values = map(float, words)
     except ValueError:
-        raise AnnotationError(f"{where}: expected numbers alone, got {short(words)}") from None
+        raise AnnotationError(f"{where}: expected numbers alone, got {shown(words)}") from None
     if number not in data.names:
         raise AnnotationError(
-            f"{where}: class {short(words[0])} is not among the {len(data.names):,} names of "
+            f"{where}: class {shown(words[0])} is not among the {len(data.names):,} names of "
             f"{data.path}"
         )
     # Five values are a box and its confidence.
@@ -333,7 +334,7 @@ def _label(where: str, words: list[str], data: _DataFile) -> _Label:
     values = values[:4] if is_box else values
     if not all(abs(value) <= FARTHEST for value in values):  # NaN too
         raise AnnotationError(
-            f"{where}: expected shares of the image's sides, from 0 to 1, got {short(values)}"
+            f"{where}: expected shares of the image's sides, from 0 to 1, got {shown(values)}"
         )
     if is_box:
         x, y, width, height = values

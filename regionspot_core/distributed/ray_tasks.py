@@ -84,7 +84,7 @@ class RayTasks:
     def run(self, job: Job) -> None:
         """See :class:`Launcher`."""
         amount = job.amount()
-        if amount.done == amount.total:
+        if not amount.left:
             return
         with connected(self._options.address), shown(job, amount) as advance, ray_errors_as_ours():
             crew = Crew.plan(

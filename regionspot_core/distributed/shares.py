@@ -154,6 +154,11 @@ class Amount(NamedTuple):
     done: int
     total: int
 
+    @property
+    def left(self) -> int:
+        """Return the amount that is left."""
+        return self.total - self.done
+
 
 def _reason_to_stop(items: Sequence[int], deaths: int, reason: str) -> str:
     return f"a share of the work was stopped: {deaths} workers died of it ({reason})"
@@ -225,7 +230,7 @@ class Ledger:
 @contextmanager
 def shown(job: Job, images: Amount) -> Iterator[Advance]:
     """Show the progress of all workers in one line, which ends complete: other runs may help."""
-    left = images.total - images.done
+    left = images.left
 
     def count(amount: int = 1, note: str = "") -> None:
         nonlocal left

@@ -19,7 +19,6 @@ Iou = Literal["bbox", "segm"]
 Protocol = str
 """Key of the table of protocols: ``lvis``, ``lvis-fixed``, ``coco``, or a registered one."""
 
-KINDS: dict[Iou, str] = {"bbox": "boxes", "segm": "masks"}
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
 LVIS, LVIS_FIXED, COCO = "lvis", "lvis-fixed", "coco"
 RULES: dict[Protocol, str] = {
@@ -46,7 +45,8 @@ class ScoringPlan:
     def line(self) -> str:
         """Return one line for a terminal: what is scored, by which rules, and why."""
         rules = " and ".join(RULES.get(name, name) for name in self.protocols)
-        kinds = "boxes and masks" if len(self.ious) > 1 else f"{KINDS[self.ious[0]]} alone"
+        alone = "boxes alone" if self.ious == ("bbox",) else "masks alone"
+        kinds = "boxes and masks" if len(self.ious) > 1 else alone
         return f"scored by {rules}, {kinds}: {self.reason}"
 
     def to_json(self) -> dict[str, Any]:

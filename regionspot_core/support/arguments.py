@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,6 +13,7 @@ import typer
 from regionspot_core.errors import InputError
 from regionspot_core.support.files import require_folder_or_nothing
 from regionspot_core.support.input_files import kind_of
+from regionspot_core.support.patterns import is_pattern
 
 INTEGER_LIMIT = 2**63
 """No library below takes larger whole numbers."""
@@ -89,7 +89,7 @@ def existing(
             path = Path(each) if each is not None else None
             if path is None or (url and "://" in str(each)):
                 continue
-            if pattern and not path.exists() and re.search(r"[*?\[{]", str(each)):
+            if pattern and is_pattern(path):
                 continue
             if not ((folder and path.is_dir()) or (file and path.is_file())):
                 raise InputError(f"{_name(param)} {each}: expected {what}, found {kind_of(path)}")
@@ -132,8 +132,7 @@ def existing_pictures(param: typer.CallbackParam, value: Any) -> Any:  # noqa: A
         place = Path(str(path)[1:]) if is_list else path
         if is_list and place.is_file():
             continue
-        is_pattern = glob.has_magic(str(path)) and not path.exists()
-        if is_list or not (is_pattern or path.is_dir() or path.is_file()):
+        if is_list or not (is_pattern(path) or path.is_dir() or path.is_file()):
             what = "a list of pictures" if is_list else "a picture, or a folder or archive of them"
             raise InputError(f"{_name(param)} {path}: expected {what}, found {kind_of(place)}")
     return value

@@ -11,8 +11,8 @@ happens unless a test has given a function by :func:`at_points`.
 | train step | a head takes a step | the step |
 | sweep step | the heads of a sweep take a step | the batch |
 | recognise batch | the frozen models encode a batch of an evaluation | how many images |
-| proposed batch | after a batch's regions are added to the unfinished proposals | how many images |
-| record batch | a batch's results are added to the evaluation's journal | the batch |
+| record batch | a batch's results are added to its journal | the batch |
+| wait for lock | a process waits for a lock that another one holds | this process |
 """
 
 from __future__ import annotations

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from regionspot_core.support.fault_points import reach
 from regionspot_core.support.files import mount_point
-from regionspot_core.support.progress import say_once
+from regionspot_core.support.progress import say, say_once
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 """Error numbers of a file system without locks."""
@@ -58,6 +60,28 @@ def hold_lock(path: Path, *, timeout: float) -> HeldLock:
         )
         return HeldLock(None)
     return HeldLock(lock)
+
+
+def wait_for_lock(path: Path, *, waiting: Callable[[], str], patience: float = -1) -> HeldLock:
+    """Hold the lock on a file; say ``waiting()``, and wait, while another process holds it.
+
+    Args:
+        path: The file.
+        waiting: Makes the line.
+        patience: Seconds to wait; -1: without end.
+
+    Raises:
+        Timeout: filelock's, if another process still holds it.
+        OSError: If the file cannot be made or opened.
+    """
+    try:
+        return hold_lock(path, timeout=0)
+    except Timeout:
+        if not patience:
+            raise
+        say(waiting())
+        reach("wait for lock", os.getpid())
+        return hold_lock(path, timeout=patience)
 
 
 def has_record_locks(folder: Path) -> bool:

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.support.progress import say_once
+from regionspot_core.support.records import shown
 from regionspot_core.text.class_bank import ClassBank
 
 SAME = 1e-5
 """Largest difference of two embeddings of one text: it may have been computed in two batches."""
 _SHOWN = 3
 """Pairs that a message names."""
-_LONGEST = 60
-"""Most characters of a name in a message."""
 
 
 def warn_of_alike(bank: ClassBank) -> None:
@@ -26,7 +25,7 @@ def warn_of_alike(bank: ClassBank) -> None:
     groups = alike(bank.embeddings)
     if not groups:
         return
-    pairs = [f"{_short(names[first])} and {_short(names[other])}" for first, other, *_ in groups]
+    pairs = [f"{shown(names[first])} and {shown(names[other])}" for first, other, *_ in groups]
     more = f"; and {len(groups) - _SHOWN:,} more" if len(groups) > _SHOWN else ""
     say_once(
         f"CLIP cannot tell apart {'; '.join(pairs[:_SHOWN])}{more}: it reads only a text's "
@@ -53,11 +52,3 @@ def alike(embeddings_KD: NDArray[np.float32]) -> list[list[int]]:
                 groups.append(left[~differ].tolist())
             left = left[differ]
     return sorted(groups)
-
-
-def _short(name: str) -> str:
-    """Return a name in quotes; of a long one the beginning and the end."""
-    half = _LONGEST // 2
-    return repr(
-        name if len(name) <= _LONGEST else f"{name[:half].rstrip()} … {name[-half:].lstrip()}"
-    )

@@ -21,7 +21,7 @@ from regionspot_core.errors import ClusterError, ConfigError, FingerprintError, 
 from regionspot_core.support.fault_points import at_points
 from regionspot_evaluate.recognition.baselines.names import BASELINES
 from regionspot_evaluate.reports.printing import EvaluationReport
-from regionspot_evaluate.run import images_done
+from regionspot_evaluate.run import prepare_evaluation
 from regionspot_evaluate.shares import evaluate_together
 
 pytestmark = pytest.mark.slow
@@ -136,7 +136,7 @@ def test_ray(
     assert evaluate_together(asked) == {"first": evaluated[1]}
     assert_same(tmp_path / "out", evaluated[0])
     assert f"evaluate: {IMAGES}/{IMAGES} images" in capfd.readouterr().err
-    assert images_done(asked) == (IMAGES, IMAGES)
+    assert prepare_evaluation(asked).amount() == (IMAGES, IMAGES)
 
 
 def test_an_error_in_a_worker_is_raised_here(cluster: Any, place: Path, tmp_path: Path) -> None:

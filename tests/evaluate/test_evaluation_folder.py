@@ -14,6 +14,8 @@ from lvis_runs import make_annotations, write_annotations
 
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.distributed.journal import WHOLE, open_journal, read_journals
+from regionspot_core.distributed.journal_folder import MARK
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.testing import files_of
@@ -21,10 +23,7 @@ from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import ScoredPairs
 from regionspot_evaluate.folder.folder import RunFolder
 from regionspot_evaluate.folder.gather import read_image_list
-from regionspot_evaluate.folder.journal import WHOLE, open_journal, read_journals
-from regionspot_evaluate.folder.journal_folder import MARK
 from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
-from regionspot_evaluate.predictions import image_batches
 
 IMAGES = 5
 MODELS = {"region_encoder": {"name": "any"}, "image_text_encoder": {"name": "any"}}
@@ -263,7 +262,7 @@ def _all_of(pixels: int) -> str:
 @pytest.fixture(scope="module")
 def form(place: Path, annotations: AnnotationSet) -> RecordForm:
     asked = config(place, place / "out")
-    return RecordForm.create(asked, annotations, image_batches(asked, annotations))
+    return RecordForm.create(asked, annotations)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from lvis_runs import (
 from PIL import Image
 from pycocotools import mask as codec
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.reading import read_annotations, read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import AnnotationError, InputError
@@ -45,7 +46,6 @@ from regionspot_evaluate.reports.html.read_run import (
     open_run,
 )
 from regionspot_evaluate.reports.html.write import write_html_report
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
 

@@ -8,6 +8,7 @@ import pytest
 from lvis import LVIS, LVISEval, LVISResults
 from lvis_runs import Entries, make_annotations, make_detections, write_annotations
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.reading import read_annotations, read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
@@ -15,7 +16,6 @@ from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.reports.html.figures import analyse
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision
 from regionspot_evaluate.reports.html.read_run import open_run
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.reference import _old_names
 
 

@@ -119,6 +119,9 @@ def test_pictures_are_listed_once_from_the_folder_above_them(tmp_path: Path) -> 
     )
     assert listed(str(archive)) == (str(archive), ["in/3.png"])
     assert listed(str(archive), c) == (str(tmp_path), ["z.zip/in/3.png", "c/1.PNG"])
+    assert listed(f"{{{a},{c}}}/1.*") == (str(tmp_path), ["a/1.png", "c/1.PNG"])
+    with pytest.raises(InputError, match=r"/b is not there"):
+        listed(f"{tmp_path}/{{a,b}}")
     # A pattern means files of every kind: what is no picture is told when it is read.
     names = ["c/1.PNG", "c/note.txt", "[x].png"]
     assert listed(f"@{tmp_path}/list") == (str(tmp_path), names)
@@ -143,6 +146,8 @@ def test_drawings_of_this_command_are_no_pictures(tmp_path: Path) -> None:
     for argument in (tmp_path, tmp_path / "*.png"):
         assert list_pictures([argument]).names == ["1.png"]
     assert list_pictures([tmp_path / "1.regions.png"]).names == ["1.regions.png"]
+    with pytest.raises(InputError, match="expected pictures, found none"):
+        list_pictures([tmp_path / "*.regions.png"])
 
 
 def test_drawn_pictures_have_names_of_their_own(tmp_path: Path) -> None:

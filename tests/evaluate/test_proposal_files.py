@@ -89,7 +89,8 @@ def test_boxes_are_clipped_and_those_outside_left_out(
         ([{"image_id": 10, "score": 1}], "entry 0: .*bbox"),
         ([{"image_id": 10, "bbox": [1, 2, 3, 4]}], "entry 0: .*score"),
         ([entry(image_id=99)], "entry 0: image 99 is not in the annotations"),
-        ([entry(image_id="10")], "entry 0: expected as image_id a whole number, or .* got '10'"),
+        ([entry(image_id="1O")], "entry 0: expected as image_id a whole number, or .* got '1O'"),
+        ([entry(image_id="11")], "entry 0: image 11 is not in the annotations"),
         ([entry(image_id="../图 1.png")], "entry 0: .*the name of one of the annotations' images"),
         ([entry(image_id=True)], "entry 0: .*as image_id, got True"),
         ([entry(image_id=[10])], "entry 0: "),
@@ -144,6 +145,9 @@ def test_images_may_be_named_by_their_files(
 ) -> None:
     by_id = load(tmp_path, [entry(), entry(image_id=17)], annotations)
     by_name = load(tmp_path, [entry(image_id=name), entry(image_id=17)], annotations)
+    assert np.array_equal(
+        load(tmp_path, [entry(image_id="10")], annotations)[1].boxes, by_id[1].boxes
+    )
     by_key = load(tmp_path, {name: {"boxes": [[1, 2, 4, 6]], "scores": [0.5]}}, annotations)
     for one, other in zip(by_id, by_name, strict=True):
         assert np.array_equal(one.boxes, other.boxes)
@@ -206,7 +210,7 @@ def of_image(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": [], "annotations": []}, "image 'images': expected an object by image id"),
+        ({"images": [], "annotations": []}, "got an annotation file; give it as --annotations"),
         ({"99": {"boxes": [], "scores": []}}, "image 99 is not in generated.json"),
         (
             {"1.5": {"boxes": [], "scores": []}},
@@ -246,12 +250,12 @@ def test_malformed_images_are_refused_with_their_id(
 @pytest.mark.parametrize("raw", [b"", b"[", b"\xff", b"[" * 100_000])
 def test_files_that_are_no_json(raw: bytes, tmp_path: Path, annotations: AnnotationSet) -> None:
     (tmp_path / "broken.json").write_bytes(raw)
-    with pytest.raises(AnnotationError, match="expected a COCO-results JSON file"):
+    with pytest.raises(AnnotationError, match="expected a detector's boxes"):
         read_proposals(tmp_path / "broken.json", annotations)
 
 
 def test_missing_file_and_folder(tmp_path: Path, annotations: AnnotationSet) -> None:
     with pytest.raises(AnnotationError, match="neither gt, auto nor a file that exists"):
         read_proposals(tmp_path / "absent.json", annotations)
-    with pytest.raises(AnnotationError, match="expected a COCO-results JSON file"):
+    with pytest.raises(AnnotationError, match="expected a detector's boxes"):
         read_proposals(tmp_path, annotations)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lvis_sets import SIDE, Json, LvisSet, rectangle_rle
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
+from regionspot_core.datasets.detections.json_blocks import list_blocks
+from regionspot_core.datasets.detections.packed_file import FREE_BYTES
 from regionspot_core.datasets.masks import decode_runs, encode_runs
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.figures import Iou
-from regionspot_evaluate.scoring.json_blocks import list_blocks
-from regionspot_evaluate.scoring.packed_file import FREE_BYTES
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
@@ -183,9 +183,9 @@ MASK_MISTAKES: list[tuple[object, str, str]] = [
     ({"size": [SIDE, SIDE], "counts": "0"}, "whose run lengths do not make a mask", "that fill"),
     ({"size": [SIDE, SIDE], "counts": ""}, "whose run lengths do not make a mask", "that fill"),
     ({"size": [SIDE, SIDE], "counts": "é"}, "whose run lengths do not make a mask", "that fill"),
-    ({"size": [SIDE, SIDE], "counts": [3, 4]}, "whose segmentation is no mask", "got {'size'"),
+    ({"size": [SIDE, SIDE], "counts": [3, 4]}, "whose segmentation is no mask", "got {'counts'"),
     ({"size": [SIDE, SIDE]}, "whose segmentation is no mask", "got {'size'"),
-    ({"size": SIDE, "counts": "0"}, "whose segmentation is no mask", "got {'size'"),
+    ({"size": SIDE, "counts": "0"}, "whose segmentation is no mask", "got {'counts'"),
     ([], "whose segmentation is no mask", "polygons as segmentation, got []"),
     ([[1, 2, 3, 4]], "whose segmentation is no mask", "got [[1, 2, 3, 4]]"),
     ([[1, 2, 3, 4, 5, "6"]], "whose segmentation is no mask", "got [[1, 2, 3, 4, 5, '6']]"),

@@ -27,11 +27,11 @@ from small_evaluation import (
 from stepping import Killed, killed_at, numbers_at
 
 from regionspot_core.backbones.loading import Backbones
+from regionspot_core.distributed.journal import open_journal
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import ConfigError, FingerprintError, InputError
 from regionspot_core.testing import files_of
 from regionspot_evaluate.config import EvaluateConfig
-from regionspot_evaluate.folder.journal import open_journal
 from regionspot_evaluate.recognition.baselines.names import BASELINES
 from regionspot_evaluate.reports.printing import EvaluationReport
 from regionspot_evaluate.run import run_evaluation, run_evaluations, run_share

@@ -11,10 +11,9 @@ import torch
 
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
-from regionspot_core.support.locks import HeldLock, hold_lock
+from regionspot_core.support.fault_points import at_points
 from regionspot_core.text import embed as text_module
 from regionspot_core.text.class_bank import ClassBank
-from regionspot_extract import text as text_story
 from regionspot_extract.text import TextBankConfig, make_bank
 
 NAMES = Vocabulary.from_names([f"thing {k}" for k in range(25)])
@@ -143,26 +142,24 @@ def test_a_second_run_waits_for_the_first_and_takes_its_bank(
                 assert waiting.wait(30)
             return super().text_embeddings(texts)
 
-    def hold_and_tell(path: Path, *, timeout: float) -> HeldLock:
-        if timeout:
+    def tell(point: str, _: int) -> None:
+        if point == "wait for lock":
             waiting.set()
-        return hold_lock(path, timeout=timeout)
 
     out, second = tmp_path / "b.h5", FakeClip()
-    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+    with ThreadPoolExecutor(2) as pool, at_points(tell):
         first = pool.submit(make_bank, config(out), NAMES, SlowClip())
         assert held.wait(30)
-        patch.setattr(text_story, "hold_lock", hold_and_tell)
         report = pool.submit(make_bank, config(out), NAMES, second).result(60)
         assert first.result(60).resumed == 0
     assert (report.resumed, second.texts) == (25, 0)
     assert np.array_equal(report.bank.embeddings, first.result().bank.embeddings)
     assert [path.name for path in tmp_path.iterdir()] == ["b.h5"]
-    assert f"another run is making {out}" in " ".join(capsys.readouterr().err.split())
+    assert f"another run makes {out}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; make it first"):
+    with pytest.raises(InputError, match="expected an existing folder"):
         make_bank(config(tmp_path / "absent" / "b.h5"), NAMES, FakeClip())
     (tmp_path / "text.h5").write_text("no bank")
     with pytest.raises(InputError, match=r"expected a class bank, .* got another file"):

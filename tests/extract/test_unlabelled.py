@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from stepping import numbers_at
 
 from regionspot_core.backbones.config import BackboneConfig, ProposeConfig
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.datasets.image_list import list_images
 from regionspot_core.datasets.reading import read_annotations
-from regionspot_core.datasets.unlabelled import NOT_THERE, list_images, read_unlabelled
+from regionspot_core.datasets.unlabelled import NOT_THERE, read_unlabelled
+from regionspot_core.distributed.shares import Shard
 from regionspot_core.errors import AnnotationError, CacheError, FingerprintError, InputError
 from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.support.fault_points import at_points
@@ -82,10 +85,13 @@ def test_both_layouts_read_the_same(boxes: object, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({"images": [], "annotations": []}, "give it as --annotations"),
-        ([{"image_id": 1}], "box 1: expected image_id and bbox"),
-        ([{"image_id": "a", "bbox": [1, 2, 3]}], r"box 1: expected a box of four numbers"),
-        ([{"image_id": "a", "bbox": [1, 2, 3, 10**400]}], "box 1: expected a box of four numbers"),
-        ({"a": [1]}, "expected the boxes of image 'a'"),
+        ([{"image_id": 1}], "entry 0: expected an object with image_id, bbox"),
+        ([{"image_id": "a", "bbox": [1, 2, 3]}], "entry 0: expected x, y, width, height as bbox"),
+        ([{"image_id": "a", "bbox": [1, 2, 3, 10**400]}], "entry 0: .*a finite number, got inf"),
+        ([{"image_id": "a", "bbox": [1, 2, -3, 4]}], "entry 0: .*width and height .*not negative"),
+        ([{"image_id": [1], "bbox": [1, 2, 3, 4]}], "entry 0: expected a whole number as image_id"),
+        ({"a": [1]}, "image 'a': expected an object by image id, with boxes"),
+        ({"a": {"boxes": [[3, 2, 1, 4]]}}, "1 of 1 boxes cannot be used"),
         ([{"image_id": "b", "bbox": [1, 2, 3, 4]}], r"none of the images .* \(first: 'b'\)"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], r"none of the images .* \(first: 1\)"),
         ({"9" * 5_000: {"boxes": [[1, 2, 3, 4]]}}, "none of the images"),
@@ -128,9 +134,9 @@ def settings(images: Path, out: Path, **more: Any) -> ProposalsConfig:
 def proposals(few: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("proposals") / "regions.json"
     report = write_proposals(settings(few, out), encoder=backbones.region_encoder)
-    assert (report.images, report.resumed, len(report.failed)) == (5, 0, 1)
+    assert (report.images, report.left, report.written, len(report.failed)) == (5, 0, True, 1)
     assert report.regions == len(json.loads(out.read_text())) > 4
-    assert list(out.parent.iterdir()) == [out]
+    assert report.failed[0].startswith(sorted(few.iterdir())[3].name)
     return out
 
 
@@ -140,23 +146,73 @@ def test_an_interrupted_search_goes_on(
     class StoppedError(Exception):
         pass
 
-    def stop(point: str, _: int) -> None:
-        if point == "proposed batch":
+    def stop(point: str, batch: int) -> None:
+        if (point, batch) == ("record batch", 1):
             raise StoppedError
 
     out, encoder = tmp_path / "regions.json", backbones.region_encoder
     with at_points(stop), pytest.raises(StoppedError):
         write_proposals(settings(few, out), encoder=encoder)
-    unfinished = tmp_path / "regions.json.unfinished"
-    with unfinished.open("ab") as file:
-        file.write(b'{"regions": []}\n{"reg')  # half a batch, half a line
+    (journal,) = (tmp_path / "regions.json.run" / "parts").glob("*.jsonl")
+    with journal.open("ab") as file:
+        file.write(b'{"batch": 1, "fai')
     other = settings(few, out).model_copy(update={"propose": ProposeConfig(points_per_side=2)})
     with pytest.raises(FingerprintError, match="points_per_side"):
         write_proposals(other, encoder=encoder)
-    assert write_proposals(settings(few, out), encoder=encoder).resumed == 2
-    assert out.read_bytes() == proposals.read_bytes()
-    with pytest.raises(InputError, match="this one is there already"):
+    with numbers_at("record batch") as batches:
         write_proposals(settings(few, out), encoder=encoder)
+    assert batches == [1, 2]
+    assert out.read_bytes() == proposals.read_bytes()
+
+
+def test_a_finished_search_is_told(
+    few: Path, proposals: Path, backbones: Backbones, regionspot: Callable[..., Any]
+) -> None:
+    """Without a model; a file of something else is refused, and so are other settings."""
+    with numbers_at("record batch") as batches:
+        report = write_proposals(settings(few, proposals))
+    assert (batches, report.written, len(report.failed)) == ([], True, 1)
+    other = settings(few, proposals).model_copy(update={"batch_images": 3})
+    with pytest.raises(FingerprintError, match="batch_images: expected 3, found 2"):
+        write_proposals(other)
+    words = ["--points-per-side", "3", "--iou-threshold", "0", "--stability-threshold", "0"]
+    again = regionspot(
+        "extract", "propose", "--images", str(few), "--out", str(proposals), "--batch", "2", *words
+    )
+    assert again.returncode == 1, again.stderr  # an image could not be read
+    assert "propose: 5 images are there already" in again.stderr
+    away = proposals.with_name("away")
+    (proposals.parent / "regions.json.run").rename(away)
+    with pytest.raises(InputError, match="this one is there already"):
+        write_proposals(settings(few, proposals), encoder=backbones.region_encoder)
+    away.rename(proposals.parent / "regions.json.run")
+
+
+def test_shares_are_written_together(
+    few: Path, proposals: Path, backbones: Backbones, tmp_path: Path
+) -> None:
+    out, encoder = tmp_path / "regions.json", backbones.region_encoder
+    for index, left in ((2, 3), (1, 0)):
+        share = settings(few, out, shard=Shard(index=index, of=2))
+        report = write_proposals(share, encoder=encoder)
+        assert (report.left, report.written) == (left, False)
+    assert not out.exists()
+    with numbers_at("record batch") as batches:
+        assert write_proposals(settings(few, out)).written
+    assert batches == []
+    assert out.read_bytes() == proposals.read_bytes()
+
+
+def test_a_mended_image_is_searched_again(few: Path, backbones: Backbones, tmp_path: Path) -> None:
+    images, encoder = tmp_path / "images", backbones.region_encoder
+    shutil.copytree(few, images)
+    assert write_proposals(settings(images, tmp_path / "p.json"), encoder=encoder).failed
+    first, *_, broken, _ = sorted(images.iterdir())
+    shutil.copy(first, broken)
+    with numbers_at("record batch") as batches:
+        again = settings(images, tmp_path / "p.json", retry_failed=True)
+        assert not write_proposals(again, encoder=encoder).failed
+    assert batches == [1]
 
 
 def test_a_disk_that_cannot_be_waited_for_takes_the_same_proposals(

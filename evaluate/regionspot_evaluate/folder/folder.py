@@ -13,13 +13,13 @@ from pydantic import BaseModel
 
 from regionspot_core import __version__
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.distributed.journal_folder import JOURNALS, JournalledFolder
 from regionspot_core.errors import CheckpointError, InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.folder.detections import results_names
-from regionspot_evaluate.folder.journal_folder import JOURNALS, JournalledFolder
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.recognition.baselines.names import results_file
 

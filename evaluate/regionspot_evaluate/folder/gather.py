@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.distributed.journal import Done
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.support.files import written_aside
@@ -21,7 +22,6 @@ from regionspot_core.support.progress import say
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import DETECTIONS, ResultsFile
 from regionspot_evaluate.folder.folder import GALLERY, IMAGES, RunFolder
-from regionspot_evaluate.folder.journal import Done
 from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
 from regionspot_evaluate.pictures import Picture, draw_gallery, names_shown, shrunk
 from regionspot_evaluate.recognition.baselines.names import BaselineName, results_file

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.distributed.journal import parse_batch
+from regionspot_core.distributed.work import image_batches
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import ScoredPairs
 from regionspot_evaluate.proposals.boxes import Proposals
@@ -100,10 +102,9 @@ class RecordForm:
     baselines: tuple[BaselineName, ...]
 
     @classmethod
-    def create(
-        cls, config: EvaluateConfig, annotations: AnnotationSet, batches: Sequence[range]
-    ) -> RecordForm:
+    def create(cls, config: EvaluateConfig, annotations: AnnotationSet) -> RecordForm:
         """Return the form of ``config``'s records."""
+        batches = image_batches(len(annotations), config.batch_images)
         return cls(annotations, batches, len(config.heads), config.baselines)
 
     def parse(self, line: bytes, batch: int) -> list[ImageRecord]:
@@ -116,14 +117,7 @@ class RecordForm:
         Raises:
             ValueError: If the line does not have this form, or does not fit the evaluation.
         """
-        try:
-            images = msgspec.json.decode(line, type=_Batch).images
-        except RecursionError:
-            raise ValueError("it nests too deeply") from None
-        expected = self.batches[batch]
-        positions = [image.position for image in images]
-        if positions != list(expected):
-            raise ValueError(f"expected images {expected.start} to {expected.stop - 1}")
+        images = parse_batch(line, _Image, self.batches[batch])
         return [self._record(image) for image in images]
 
     def _record(self, image: _Image) -> ImageRecord:
@@ -178,10 +172,6 @@ class _Image(msgspec.Struct):
     masks: list[_Mask | None] = []
     heads: list[_Answer] = []
     baselines: dict[BaselineName, _Answer] = {}
-
-
-class _Batch(msgspec.Struct):
-    images: list[_Image]
 
 
 def _rle(mask: _Mask) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from regionspot_core.support.progress import say
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.odinw.report import OdinwReport
 from regionspot_evaluate.odinw.sets import OdinwSet, find_sets
-from regionspot_evaluate.run import images_done, run_evaluations
+from regionspot_evaluate.run import prepare_evaluation
 
 FIGURES = "odinw.json"
 SOURCE = "regionspot evaluate odinw"
@@ -40,15 +40,16 @@ def run_odinw(
     out = Path(values["out"])
     require_folder_or_nothing(out)
     sets = find_sets(root, split)
-    configs = [set_config(values, each) for each in sets]
     # All are looked at before any model works: the last set's mistake shows at once.
-    left = [done < total for done, total in map(images_done, configs)]
-    if any(left) and backbones is None:
-        backbones = load_backbones(configs[0].backbones)
+    evaluations = {each.name: prepare_evaluation(set_config(values, each)) for each in sets}
+    left = [evaluation for evaluation in evaluations.values() if evaluation.amount().left]
+    if left and backbones is None:
+        backbones = load_backbones(left[0].config.backbones)
     reports = {}
-    for each, config in zip(sets, configs, strict=True):
-        say(f"{each.name}:")
-        reports[each.name] = run_evaluations(config, backbones=backbones)
+    for name, evaluation in evaluations.items():
+        say(f"{name}:")
+        evaluation.name_images(backbones)
+        reports[name] = evaluation.score()
     report = OdinwReport(split, sets, reports)
     write_json(out / FIGURES, report.to_json())
     return report

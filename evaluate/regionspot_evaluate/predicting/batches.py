@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,19 +11,26 @@ import numpy as np
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.errors import ImageError
+from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.drawing import draw_regions
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.lettering import Lettering
 from regionspot_core.support.optional_picture import optional_picture
-from regionspot_core.support.prefetch import map_ahead
-from regionspot_core.support.progress import Advance
 from regionspot_evaluate.config import PredictConfig
-from regionspot_evaluate.folder.journal import Journal
 from regionspot_evaluate.predicting.folder import DRAWN
 from regionspot_evaluate.predicting.listing import PictureList
 from regionspot_evaluate.predicting.named_regions import NamedRegion, PictureRecord, named_regions
 from regionspot_evaluate.predicting.regions import FindRegions, FoundRegions, recognise
 from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
+
+
+class ReadPicture(NamedTuple):
+    """A picture that was read, or the reason why it could not be."""
+
+    prepared: PreparedImage | None = None
+    image: RGBImage | None = None
+    """Pixels, where the picture is to be drawn."""
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,32 +45,43 @@ class Namer:
     lettering: Lettering
     """Fonts that have the letters of the class names."""
 
-    def name_batches(self, batches: dict[int, range], journal: Journal, advance: Advance) -> None:
-        """Name the regions of the batches' pictures, and draw them where that is asked for.
+    @property
+    def models(self) -> Fingerprint:
+        """Return the fingerprint of the frozen models."""
+        return self.backbones.fingerprint
 
-        A picture that cannot be read is recorded with the reason.
-        """
-        positions = [position for batch in batches.values() for position in batch]
-        read = map_ahead(self._read, positions, workers=self.config.workers)
-        for number, batch in batches.items():
-            records = self._records(dict(zip(batch, islice(read, len(batch)), strict=True)))
-            journal.add(number, [self._kept(records[position]) for position in batch])
-            advance(len(batch))
+    @property
+    def workers(self) -> int:
+        """Return the number of threads that read pictures."""
+        return self.config.workers
 
-    def name_picture(self, image: RGBImage) -> PictureRecord:
-        """Return the named regions of the list's first picture, which is decoded already."""
-        read = _ReadPicture(self.backbones.prepare(image))
-        return self._records({0: read})[0]
-
-    def _read(self, position: int) -> _ReadPicture:
-        """Decode and resize a picture, in a thread."""
+    def read(self, position: int) -> ReadPicture:
+        """Decode and resize a picture; any thread may."""
         try:
             image = self.listed.pictures[position].read(self.config.max_pixels)
         except ImageError as error:
-            return _ReadPicture(failed=str(error))
-        return _ReadPicture(self.backbones.prepare(image), image if self.config.draw else None)
+            return ReadPicture(failed=str(error))
+        return ReadPicture(self.backbones.prepare(image), image if self.config.draw else None)
 
-    def _records(self, read: dict[int, _ReadPicture]) -> dict[int, PictureRecord]:
+    def records(self, read: dict[int, ReadPicture]) -> list[PictureRecord]:
+        """Name the regions of a batch's pictures, and draw them where that is asked for.
+
+        A picture that cannot be read is recorded with the reason; the records have masks only where
+        these are wanted.
+        """
+        named = self._named(read)
+        if self.config.segmentation:
+            return named
+        return [
+            replace(each, regions=tuple(replace(region, mask=None) for region in each.regions))
+            for each in named
+        ]
+
+    def name_picture(self, image: RGBImage) -> PictureRecord:
+        """Return the named regions of the list's first picture, which is decoded already."""
+        return self._named({0: ReadPicture(self.backbones.prepare(image))})[0]
+
+    def _named(self, read: dict[int, ReadPicture]) -> list[PictureRecord]:
         """Return the records of pictures, by position, that the models take together."""
         prepared = {p: each.prepared for p, each in read.items() if each.prepared is not None}
         recognised = recognise(self.recognizer, list(prepared.values()), self.find, prepared)
@@ -75,13 +92,7 @@ class Namer:
             if image is not None:
                 self._draw(position, image, record)
             records[position] = record
-        return records
-
-    def _kept(self, record: PictureRecord) -> PictureRecord:
-        """Return a record as the journal keeps it: without masks where nothing wants them."""
-        if self.config.segmentation:
-            return record
-        return replace(record, regions=tuple(replace(r, mask=None) for r in record.regions))
+        return list(records.values())
 
     def _record(
         self, position: int, found: FoundRegions, recognition: Recognition, size: tuple[int, int]
@@ -118,10 +129,3 @@ def draw_named(
             labels=[f"{region.names[0][0]} {region.names[0][1]:.0%}" for region in regions],
             lettering=lettering,
         )
-
-
-class _ReadPicture(NamedTuple):
-    prepared: PreparedImage | None = None
-    image: RGBImage | None = None
-    """Pixels, where the picture is to be drawn."""
-    failed: str | None = None

@@ -11,12 +11,12 @@ from typing import Any
 
 from regionspot_core import __version__
 from regionspot_core.datasets.vocabulary import Vocabulary
+from regionspot_core.distributed.journal_folder import JournalledFolder
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, PredictConfig
 from regionspot_evaluate.folder.folder import RUN_RECORD, weights_sha256
-from regionspot_evaluate.folder.journal_folder import JournalledFolder
 from regionspot_evaluate.folder.json_records import read_json_record
 
 PREDICT_RECORD = "predict.json"

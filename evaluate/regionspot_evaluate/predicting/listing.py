@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,10 @@ from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.imaging.sources.folder import FolderImages
 from regionspot_core.imaging.sources.opening import ARCHIVES
 from regionspot_core.imaging.transforms import RGBImage
-from regionspot_core.support.input_files import kind_of, read_lines
-from regionspot_core.support.terminal import printable
+from regionspot_core.support.input_files import read_lines
+from regionspot_core.support.patterns import match_pattern
 
+EXPECTED = "a picture, or a folder or archive of them"
 REGIONS = ".regions"
 """Addition to a single picture's name in the names of its results, which may lie beside it."""
 
@@ -42,9 +42,8 @@ class Picture:
         try:
             return self.source.read(self.file, max_pixels=max_pixels)
         except ImageError as error:
-            # The folder may move between a run and its resumption: keep it out of the record.
-            text = str(error).replace(str(self.source.place(self.file)), self.name, 1)
-            raise ImageError(printable(text)) from None
+            reason = self.source.reason(self.file, error)
+            raise ImageError(f"{self.name}: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,7 @@ def find_alone(arguments: Sequence[Path]) -> Path | None:
 
 def _expanded(argument: Path) -> Iterator[Path]:
     text = str(argument)
-    if argument.exists():
-        yield argument
-    elif text.startswith("@"):
+    if text.startswith("@") and not argument.exists():
         for number, line in read_lines(Path(text[1:]), what="one picture a line"):
             yield from _matching(Path(line), f"{text[1:]}: line {number}")
     else:
@@ -142,16 +139,8 @@ def _expanded(argument: Path) -> Iterator[Path]:
 
 
 def _matching(path: Path, place: str) -> list[Path]:
-    if path.exists():
-        return [path]
-    found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - of any folder
-    found = [each for each in found if not _is_result(each)]
-    if not found:
-        kind = "no match" if glob.has_magic(str(path)) else kind_of(path)
-        raise InputError(
-            f"{place} {path}: expected a picture, or a folder or archive of them, found {kind}"
-        )
-    return [Path(each) for each in found]
+    found = match_pattern(path, option=place, expected=EXPECTED)
+    return [each for each in found if each == path or not _is_result(each.name)]
 
 
 def _root(paths: Sequence[Path], only: Path | None) -> Path:
@@ -159,7 +148,7 @@ def _root(paths: Sequence[Path], only: Path | None) -> Path:
     if only is not None and _is_archive(only):
         return _absolute(only)
     bases = [_absolute(path if path.is_dir() else path.parent) for path in paths]
-    return Path(os.path.commonpath(bases))
+    return Path(os.path.commonpath(bases)) if bases else Path()
 
 
 def _is_below(path: Path, folder: Path) -> bool:

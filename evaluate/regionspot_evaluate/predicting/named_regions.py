@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.distributed.journal import parse_batch
 from regionspot_core.imaging.transforms import Size
 from regionspot_evaluate.recognition.recognizer import Recognition
 
@@ -124,17 +125,7 @@ class PictureForm:
         Raises:
             ValueError: If the line does not have this form, or is of other pictures.
         """
-        try:
-            records = msgspec.json.decode(line, type=_Batch).images
-        except RecursionError:
-            raise ValueError("it nests too deeply") from None
-        expected = self.batches[batch]
-        if [record.position for record in records] != list(expected):
-            raise ValueError(f"expected pictures {expected.start} to {expected.stop - 1}")
+        records = parse_batch(line, PictureRecord, self.batches[batch])
         if any(not region.names for record in records for region in record.regions):
             raise ValueError("expected a name for each region")
         return records
-
-
-class _Batch(msgspec.Struct):
-    images: list[PictureRecord]

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.checks import locate, view
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
+from regionspot_core.datasets.detections.entry_problems import BlockCheck
+from regionspot_core.datasets.detections.entry_reader import EntryReader, boxes, column
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.imaging.boxes import without_negative_sides
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.entries import (
     Boxed,
     Entry,
@@ -27,8 +29,6 @@ from regionspot_evaluate.scoring.entries import (
     parse_entry,
     wanted_keys,
 )
-from regionspot_evaluate.scoring.entry_problems import BlockCheck
-from regionspot_evaluate.scoring.entry_reader import EntryReader, boxes, column
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.run_lengths import are_run_lengths
 
@@ -157,7 +157,9 @@ class _ResultsReader(EntryReader):
 
     def parse(self, value: object) -> Entry:
         """Return a detection of any form that the scorers take."""
-        return parse_entry(value, self._ious, self._truth)
+        entry = parse_entry(value, self._ious, self._truth)
+        self.by_file_name |= isinstance(value, dict) and isinstance(value["image_id"], str)
+        return entry
 
     def add(self, entries: Sequence[Entry], numbers: NDArray[np.int64]) -> None:
         """Add detections, whose places are ``numbers``; count those that cannot be scored."""

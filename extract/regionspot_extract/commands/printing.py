@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.maintenance.merge import MergeReport
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
-    from regionspot_extract.propose import ProposalsReport
+    from regionspot_extract.proposals_folder import ProposalsReport
     from regionspot_extract.run import ExtractionReport
     from regionspot_extract.stores.exchange import ExportReport
     from regionspot_extract.stores.repair import Repair
@@ -119,10 +119,15 @@ def print_report(store: str, report: ExtractionReport) -> None:
 
 
 def print_proposals(path: Path, report: ProposalsReport) -> None:
-    """Print what a file of proposals holds."""
-    resumed = f", {report.resumed:,} already there" if report.resumed else ""
+    """Print what a file of proposals holds, or how far it is."""
     regions, images = counted(report.regions, "region"), counted(report.images, "image")
-    show(f"{path}: {regions} in {images}{resumed}")
+    if report.written:
+        show(f"{path}: {regions} in {images}")
+    else:
+        show(
+            f"{path}: {images} done, {report.left:,} left to other shares; then the same command "
+            f"without --shard writes it"
+        )
     if report.failed:
         show(f"{counted(len(report.failed), 'image')} could not be read and left out:")
         for failure in report.failed[:FAILURES_SHOWN]:

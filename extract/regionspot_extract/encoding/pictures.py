@@ -21,7 +21,6 @@ from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
-from regionspot_core.support.terminal import printable
 from regionspot_extract.encoding.stages import READ, Clock, no_clock
 from regionspot_extract.encoding.transfer import DeviceTransfer
 
@@ -115,9 +114,7 @@ class PictureReader:
                 on_header=partial(self._note_orientation, name, size),
             )
         except ImageError as error:
-            # The folder may move between a run and its resumption: keep it out of the store.
-            reason = str(error).replace(f"{self._images.place(name)}: ", "", 1)
-            return FailedImage(position, name, printable(reason))
+            return FailedImage(position, name, self._images.reason(name, error))
         views = [self._backbones.prepare(image)]
         if self._flip:
             views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))

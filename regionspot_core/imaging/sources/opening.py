@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from regionspot_core.errors import InputError
@@ -14,15 +11,13 @@ from regionspot_core.imaging.sources.folder import FolderImages
 from regionspot_core.imaging.sources.source import ImageSource, is_image_name
 from regionspot_core.imaging.sources.tar_files import tar_members
 from regionspot_core.imaging.sources.zip_files import zip_members
-from regionspot_core.support.input_files import kind_of, open_input
+from regionspot_core.support.input_files import open_input
+from regionspot_core.support.patterns import match_pattern
 from regionspot_core.support.prefetch import map_ahead
 
 ARCHIVES = (".tar", ".zip")
 THREADS = 8
-EXPECTED = "expected a folder of images, a zip, a tar or a pattern of them"
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_MOST_SHARDS = 1_000_000
+EXPECTED = "a folder of images, a zip, a tar or a pattern of them"
 _ZIP = (b"PK\3\4", b"PK\5\6")
 """Beginnings of a zip with files and without; a tar of the folder ``PKLot`` begins with PK too."""
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -44,17 +39,18 @@ def open_images(location: Path) -> ImageSource:
         archives = _only_archives(location)
         if not archives:
             return FolderImages(location)
-    elif location.exists():
-        archives = [location]
     else:
-        archives = _matches(location)
+        archives = match_pattern(location, option="--images", expected=EXPECTED)
     listed = map_ahead(_list_files, archives, workers=min(THREADS, len(archives)))
     return ArchiveImages(location, listed)
 
 
 def holds_images(location: Path) -> bool:
     """Return whether there is something at a location that :func:`open_images` may open."""
-    return location.exists() or bool(_expanded(location))
+    try:
+        return bool(match_pattern(location, option="--images", expected=EXPECTED))
+    except InputError:
+        return False
 
 
 def _only_archives(folder: Path) -> list[Path]:
@@ -67,48 +63,6 @@ def _only_archives(folder: Path) -> list[Path]:
             if Path(entry.name).suffix.lower() in ARCHIVES:
                 archives.append(folder / entry.name)
     return sorted(archives)
-
-
-def _matches(location: Path) -> list[Path]:
-    """Return the files that a pattern names; of braces all must be there, of stars any.
-
-    Raises:
-        InputError: There is none, or one is missing.
-    """
-    found = _expanded(location)
-    missing = [path for path in found if not path.is_file()]
-    if not found or missing:
-        raise InputError(
-            f"--images {location}: {EXPECTED}, found {kind_of(location)}"
-            if not missing
-            else f"--images {location}: {missing[0]} is not there"
-        )
-    return found
-
-
-def _expanded(location: Path) -> list[Path]:
-    paths = []
-    for path in _without_braces(str(location)):
-        is_pattern = glob.has_magic(path)
-        paths += sorted(map(Path, glob.glob(path))) if is_pattern else [Path(path)]  # noqa: PTH207 - of any folder
-    return paths if paths != [location] else []
-
-
-def _without_braces(pattern: str) -> Sequence[str]:
-    """Return a pattern's texts: ``{a,b}`` stands for either, ``{00..12}`` for each number."""
-    braces = _BRACES.search(pattern)
-    if braces is None:
-        return [pattern]
-    numbers = _RANGE.fullmatch(braces[1])
-    if numbers:
-        first, last = numbers.groups()
-        if not 0 <= int(last) - int(first) < _MOST_SHARDS:
-            raise InputError(f"{pattern}: expected {{FIRST..LAST}}, got {braces[0]}")
-        choices = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
-    else:
-        choices = braces[1].split(",")
-    before, after = pattern[: braces.start()], pattern[braces.end() :]
-    return [text for choice in choices for text in _without_braces(before + choice + after)]
 
 
 def _list_files(path: Path) -> Archive:
@@ -127,4 +81,6 @@ def _list_files(path: Path) -> Archive:
             members = zip_members if start.startswith(_ZIP) else tar_members
             return Archive(path, tuple(members(path, file)), state)
     except OSError as error:
-        raise InputError(f"{path}: {EXPECTED}; it cannot be read ({error.strerror})") from None
+        raise InputError(
+            f"{path}: expected {EXPECTED}; it cannot be read ({error.strerror})"
+        ) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from posixpath import splitext
 from typing import BinaryIO
 
-from regionspot_core.errors import InputError
+from regionspot_core.errors import ImageError, InputError
 from regionspot_core.imaging.images import (
     ImageHeader,
     OnHeader,
@@ -18,6 +18,7 @@ from regionspot_core.imaging.images import (
 )
 from regionspot_core.imaging.limits import MAX_PIXELS
 from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.support.terminal import printable
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"}
@@ -114,6 +115,13 @@ class ImageSource(ABC):
             lambda: self._open(name, most_bytes=most_bytes), self.place(name)
         ) as file:
             return read_header(file)
+
+    def reason(self, name: str, error: ImageError) -> str:
+        """Return why an image could not be read, without its place.
+
+        The place may move between a run and its resumption: records keep it out.
+        """
+        return printable(str(error).removeprefix(f"{self.place(name)}: "))
 
     def require(self, names: Iterable[str]) -> None:
         """Refuse a place that holds none of a data set's images: surely the wrong one.

@@ -14,8 +14,7 @@ from filelock import Timeout
 from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.checkpoint import RECORD
 from regionspot_core.support.files import require_empty_folder, require_folder_or_nothing
-from regionspot_core.support.locks import HeldLock, hold_lock
-from regionspot_core.support.progress import say
+from regionspot_core.support.locks import HeldLock, wait_for_lock
 from regionspot_core.support.records import read_json_object
 from regionspot_train.config import RUN_RECORD
 from regionspot_train.record.disk import explained_disk_errors
@@ -116,13 +115,13 @@ def _lock(folder: Path, patience: float) -> HeldLock:
     """Take the lock, and write this process's name into its file."""
     path = folder / LOCK
     try:
-        try:
-            lock = hold_lock(path, timeout=0)
-        except Timeout:
-            if not patience:
-                raise
-            say(f"{folder}: {_holder(path)} has it; waiting up to {patience:.0f} s for that to end")
-            lock = hold_lock(path, timeout=patience)
+        lock = wait_for_lock(
+            path,
+            waiting=lambda: (
+                f"{folder}: {_holder(path)} has it; waiting up to {patience:.0f} s for that to end"
+            ),
+            patience=patience,
+        )
     except Timeout:
         has = f"still has it after {patience:.0f} s" if patience else "has it"
         raise CheckpointError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_evaluate.recognition.baselines.names import baseline_label
@@ -28,7 +29,6 @@ from regionspot_evaluate.reports.html.precision import (
 )
 from regionspot_evaluate.reports.html.read_run import Detections, Run, sort_detections
 from regionspot_evaluate.scoring.classification import FREQUENCY_NAMES
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.fast import departure_of_truth
 from regionspot_evaluate.scoring.figures import (
     KINDS,

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
 from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_evaluate.reports.html.naming import LEAST_IOU, MISSED, Naming
 from regionspot_evaluate.reports.html.read_run import Detections
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 
 LONG_SIDE = 480
 """Longest side of a thumbnail, in pixels."""

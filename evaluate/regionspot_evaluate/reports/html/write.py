@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.table import AnnotationTable
@@ -24,7 +25,6 @@ from regionspot_evaluate.reports.html.naming import MISSED
 from regionspot_evaluate.reports.html.page import write_report_page
 from regionspot_evaluate.reports.html.read_run import Run, open_run
 from regionspot_evaluate.reports.html.tables import table_files, write_tables
-from regionspot_evaluate.scoring.detections_file import DetectionsFile
 from regionspot_evaluate.scoring.scored_images import evaluated_images
 
 EXAMPLES = 3

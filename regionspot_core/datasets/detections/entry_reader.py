@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.datasets.detections.entries import FormProblem
+from regionspot_core.datasets.detections.entry_problems import EntryProblems
 from regionspot_core.support.progress import say
-from regionspot_evaluate.scoring.entries import FormProblem
-from regionspot_evaluate.scoring.entry_problems import EntryProblems
 
 
 class EntryReader(ABC):
@@ -60,8 +60,6 @@ class EntryReader(ABC):
                 numbers.append(number)
             except FormProblem as problem:
                 self.problems.count(problem.kind, [(number, problem.detail)])
-            else:
-                self.by_file_name |= isinstance(value, dict) and isinstance(value["image_id"], str)
         self.add(entries, np.array(numbers, dtype=np.int64))
 
     def finish(self) -> None:

@@ -48,6 +48,11 @@ class JournalledFolder(ABC):
         """Return whether work is kept that is not gathered."""
         return any(path.stat().st_size for path in self.journals.glob("*.jsonl"))
 
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Return whether all work is done and its results written."""
+
     def claim(self) -> None:
         """Make the folder, and record what it is for; processes may do so at once.
 
@@ -132,7 +137,7 @@ def require_ours(folder: Path, *, recorded: bool) -> None:
 
     Args:
         folder: Folder for journals.
-        recorded: Whether an evaluation's record lies beside it. Earlier versions left no mark, and
+        recorded: Whether the work's record lies beside it. Earlier versions left no mark, and
             the names of the files are then enough.
 
     Raises:
@@ -143,9 +148,9 @@ def require_ours(folder: Path, *, recorded: bool) -> None:
     foreign = _foreign(folder, recorded=recorded)
     if foreign is not None:
         raise InputError(
-            f"--out {folder.parent}: expected {folder.name} to be free, where an evaluation keeps "
-            f"what is not finished; there is {foreign}, which is not of one. Move it, or choose "
-            f"another --out"
+            f"--out {folder.parent}: expected {folder.name} to be free, where a run keeps what is "
+            f"not finished; there is {foreign}, which is not of one. Move it, or choose another "
+            f"--out"
         )
 
 

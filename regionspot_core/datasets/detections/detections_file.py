@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import numpy as np
 
+from regionspot_core.datasets.detections.entry_reader import EntryReader
+from regionspot_core.datasets.detections.json_blocks import BLOCK_BYTES, list_blocks
+from regionspot_core.datasets.detections.packed_file import open_packed
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError
 from regionspot_core.support.input_files import kind_of
-from regionspot_evaluate.scoring.entry_reader import EntryReader
-from regionspot_evaluate.scoring.json_blocks import BLOCK_BYTES, list_blocks
-from regionspot_evaluate.scoring.packed_file import open_packed
 
 SLOW_BLOCK = 8_192
 """Entries that are checked together where they are read one by one."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from filelock import Timeout
@@ -49,6 +49,16 @@ class Recorded(Protocol):
         ...
 
 
+class HasPosition(Protocol):
+    """Record of the image at a position."""
+
+    @property
+    def position(self) -> int:
+        """Position of the image among all."""
+        ...
+
+
+Placed = TypeVar("Placed", bound=HasPosition)
 Record = TypeVar("Record", bound=Recorded)
 Kept = TypeVar("Kept", bound=Recorded, covariant=True)
 
@@ -64,6 +74,31 @@ class Form(Protocol[Kept]):
     def parse(self, line: bytes, batch: int) -> Sequence[Kept]:
         """Read the records of a batch; raise ``ValueError`` for a line that is not of the work."""
         ...
+
+
+class _Batch(msgspec.Struct, Generic[Placed]):
+    images: list[Placed]
+
+
+def parse_batch(line: bytes, kind: type[Placed], positions: range) -> list[Placed]:
+    """Read the records of one batch from its line.
+
+    Args:
+        line: JSON with ``images``, a list of what the records' ``to_json`` gave.
+        kind: Type of a record.
+        positions: The batch's images.
+
+    Raises:
+        ValueError: If the line does not have this form, or is of other images.
+    """
+    try:
+        content: Any = msgspec.json.decode(line, type=_Batch[kind])  # type: ignore[valid-type]
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+    images: list[Placed] = content.images
+    if [image.position for image in images] != list(positions):
+        raise ValueError(f"expected images {positions.start} to {positions.stop - 1}")
+    return images
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,7 +126,7 @@ class BatchLine:
         """Read its images.
 
         Raises:
-            InputError: If the line is not of this evaluation.
+            InputError: If the line is not of this work.
         """
         with self.path.open("rb") as file:
             file.seek(self.offset)
@@ -136,7 +171,7 @@ class Done:
             require_equal(
                 found,
                 self.models,
-                what=f"{what}: its images were named with other frozen models than these",
+                what=f"{what}: its images were done with other frozen models than these",
                 advice="Go on with the same --sam and --clip and their weights, or choose another "
                 "--out",
             )
@@ -196,8 +231,8 @@ def _read_header(path: Path, line: bytes) -> _Header:
 
 def _damaged(path: Path, number: int, why: str) -> InputError:
     return InputError(
-        f"{path}: line {number} is damaged ({why}); delete the file, and the same command names "
-        f"its images again"
+        f"{path}: line {number} is damaged ({why}); delete the file, and the same command does its "
+        f"images again"
     )
 
 
