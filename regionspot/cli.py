@@ -136,6 +136,8 @@ def main() -> NoReturn:
     except RegionSpotError as error:
         _fail(str(error))
     except UsageError as error:
+        if not str(error):
+            sys.exit(2)  # nothing was asked for, and Typer has printed the help
         _fail(_usage_message(error))
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("regionspot: interrupted; the same command goes on where it can", err=True)

@@ -126,7 +126,7 @@ def _bytes_below(folder: Path) -> int:
 
 def _costs(metrics: dict[str, Any]) -> Table:
     made = dict(zip(metrics["seconds"], metrics["bytes"], strict=True))
-    table = Table(title="Cost", title_justify="left", title_style="bold", box=None)
+    table = Table(title="Cost", box=None)
     table.add_column("stage")
     table.add_column("seconds", justify="right")
     table.add_column("wrote")

@@ -15,6 +15,17 @@ Fingerprint = dict[str, Any]
 SHA256_DIGITS = 64
 LONGEST_SHOWN = 200
 """Characters of a value that a message shows."""
+CONTENT = {
+    "annotations": "another annotation file",
+    "bank": "other class embeddings",
+    "classes": "other classes",
+    "head": "another head",
+    "pictures": "other pictures",
+    "proposals": "other proposals",
+    "templates": "other templates",
+    "weights": "other weights",
+}
+"""What a hash stands for, by a word in its field's name."""
 MOST_SHOWN = 12
 """Fields that a message names: a file of another kind differs in all."""
 
@@ -23,7 +34,7 @@ def differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
     """Return one line a differing field: ``path: expected …, found …``; empty where all agree."""
     left, right = dict(_flatten(expected)), dict(_flatten(actual))
     return [
-        f"{key}: expected {_show(left.get(key))}, found {_show(right.get(key))}"
+        f"{key}: {_contrast(key, left.get(key), right.get(key))}"
         for key in sorted(left.keys() | right.keys())
         if left.get(key) != right.get(key)
     ]
@@ -61,8 +72,31 @@ def _flatten(value: Fingerprint, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", item
 
 
+def _contrast(key: str, expected: object, found: object) -> str:
+    """Return how two values differ; of hashes and long lists, what differs in words."""
+    shown = f"expected {_show(expected)}, found {_show(found)}"
+    if _is_sha256(expected) and _is_sha256(found):
+        content = next((words for part, words in CONTENT.items() if part in key), "another file")
+        return f"{shown} ({content})"
+    if isinstance(expected, list) and isinstance(found, list) and len(shown) > LONGEST_SHOWN:
+        both = zip(expected, found, strict=False)
+        shorter = min(len(expected), len(found))
+        place = next((n for n, (left, right) in enumerate(both) if left != right), shorter)
+        first, other = (_show(each[place] if place < len(each) else None)
+                        for each in (expected, found))  # fmt: skip
+        return (
+            f"expected {len(expected):,}, found {len(found):,}; number {place + 1:,} is the first "
+            f"that differs: expected {first}, found {other}"
+        )
+    return shown
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and len(value) == SHA256_DIGITS and value.isalnum()
+
+
 def _show(value: object) -> str:
     text = "nothing" if value is None else str(value)
-    if len(text) == SHA256_DIGITS and text.isalnum():
+    if _is_sha256(value):
         return f"{text[:12]}…"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

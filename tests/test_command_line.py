@@ -78,6 +78,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("command", [[], ["train"]], ids=" ".join)
+def test_a_command_of_others_alone_shows_its_help(
+    regionspot: Regionspot, command: list[str]
+) -> None:
+    done = regionspot(*command)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "Usage:" in done.stdout
+
+
 EXTRACT = ["extract", "run", "--images", "images", "--out", "out", "--annotations"]
 FIT = ["train", "fit", "--out", "run", "--cache"]
 TEXT = ["extract", "text", "--out", "out"]
@@ -149,6 +158,8 @@ MISTAKES = [
     ([*FIT, "store", "--set", "stepps=3"], "unknown key 'stepps'; expected one of"),
     ([*FIT, "store", "--set", "optimiser.lr=-1"], "optimiser.lr: input should be greater than 0"),
     ([*FIT, "store", "--set", "steps"], "expected key.subkey=value"),
+    ([*FIT, "store", "--split", "20"], "above 0 and below 1 (20 % is 0.2), such as 0.2"),
+    ([*FIT, "store", "--split", "0"], "--split 0: expected a share of the images above 0"),
     ([*EVALUATE, "--head", "missing"], "missing: expected a trained head"),
     ([*EVALUATE, "--head", "images"], "images: expected a trained head"),
     ([*TEXT], "either --names A,B,C or --vocabulary FILE"),

@@ -145,8 +145,11 @@ def test_readme(readme: Readme) -> None:
         assert any(words.startswith(f"regionspot {stage} ") for words in done), stage
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=lambda p: p.stem)
-def test_docs(page: Path, readme: Readme, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "sh") or blocks(p, "python")], ids=lambda p: p.stem
+)
+def test_docs(page: Path, readme: Readme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's Python reads what its commands wrote."""
     if page == OWN_DATA:
         shutil.copytree(EXAMPLE, tmp_path / EXAMPLE.relative_to(ROOT))
         folder = tmp_path
@@ -155,6 +158,14 @@ def test_docs(page: Path, readme: Readme, tmp_path: Path) -> None:
     for block in blocks(page, "toml"):  # a file that the page's commands take
         (folder / re.match(r"# (\S+\.toml)\n", block.text)[1]).write_text(block.text)
     follow(blocks(page, "sh"), folder, SCRIPTS)
+    monkeypatch.chdir(folder)
+    for block in blocks(page, "python"):
+        execute(block)
+
+
+def execute(block: Block) -> None:
+    if block.not_run is None:
+        exec(compile(block.text, block.place, "exec"), {})
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -194,13 +205,10 @@ def test_what_the_demo_says_to_do_next(readme: Readme) -> None:
     ]
 
 
-PYTHON = [block for page in (README, *PAGES) for block in blocks(page, "python")]
-
-
-@pytest.mark.parametrize("block", [b for b in PYTHON if b.not_run is None], ids=lambda b: b.place)
+@pytest.mark.parametrize("block", blocks(README, "python"), ids=lambda b: b.place)
 def test_python(block: Block, readme: Readme, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(readme.demo)
-    exec(compile(block.text, block.place, "exec"), {})
+    execute(block)
 
 
 def test_python_passes_a_strict_type_checker(tmp_path: Path) -> None:

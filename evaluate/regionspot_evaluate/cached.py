@@ -42,10 +42,12 @@ from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_learnt_from, images_to_score
+from regionspot_evaluate.recognition.which_head import say_which_heads
 from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES
 from regionspot_evaluate.scoring.table_scorer import TableScorer
+from regionspot_evaluate.trained_images import warn_of_trained_images
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
 """Files of a store, or of a folder of `evaluate run`."""
@@ -63,6 +65,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         InputError: If another input is wrong.
     """
     names = head_names(config.heads)
+    say_which_heads(config.heads)
     if config.out is not None:
         _require_place(config.out, names)
     cache = FeatureCache(config.cache)
@@ -71,11 +74,11 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)
     heads = [_load(head, cache, bank) for head in config.heads]
-    scored = images_to_score(
-        config.heads,
-        cache.fingerprint["dataset"]["annotations_sha256"],
-        cache.image_ids,
-        all_images=config.all_images,
+    sha256 = cache.fingerprint["dataset"]["annotations_sha256"]
+    scored = images_to_score(config.heads, sha256, cache.image_ids, all_images=config.all_images)
+    file_bytes = cache.stores[0].file_bytes()
+    warn_of_trained_images(
+        config.heads, sha256, file_bytes, file_bytes.get, source=f"--cache {config.cache}"
     )
     images = np.flatnonzero(scored & (cache.region_counts > 0))
     if not len(images):

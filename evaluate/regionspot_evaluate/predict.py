@@ -38,6 +38,7 @@ from regionspot_evaluate.predicting.prompts import read_prompts
 from regionspot_evaluate.predicting.regions import FindRegions, find_regions
 from regionspot_evaluate.predicting.summary import PicturesReport, PredictReport
 from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.recognition.which_head import say_which_heads
 
 
 def run_prediction(
@@ -65,6 +66,7 @@ def run_prediction(
             f"{', '.join(map(str, config.pictures[:3]))}; give --proposals FILE for many"
         )
     classes = _Classes(config)
+    say_which_heads([config.head])
     listed = list_pictures(config.pictures, leave_out=drawn_before(config.out))
     if listed.alone is not None:
         return _predict_one(config, listed, classes, backbones)

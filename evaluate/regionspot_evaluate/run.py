@@ -34,6 +34,7 @@ from regionspot_evaluate.recognition.baselines.names import results_file
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.recognition.which_head import say_which_heads
 from regionspot_evaluate.reports.printing import EvaluationReport, Figures, ShareReport
 from regionspot_evaluate.scoring.figures import Iou, Protocol, Score
 from regionspot_evaluate.scoring.table_scorer import TableScorer
@@ -111,6 +112,7 @@ def prepare_evaluation(config: EvaluateConfig) -> Evaluation:
     """
     require_folder_or_nothing(config.out)
     names = head_names(config.heads)
+    say_which_heads(config.heads)
     images = open_images(config.images)
     table = read_table(config.annotations, images=images, masks=True)
     scored = images_to_score(
@@ -123,7 +125,13 @@ def prepare_evaluation(config: EvaluateConfig) -> Evaluation:
     annotations = table.regions()
     scorer = TableScorer(table, protocols=config.protocol, package=config.scorer)
     require_usable(annotations, images, strict=config.strict)
-    warn_of_trained_images(config.heads, annotations, images)
+    warn_of_trained_images(
+        config.heads,
+        annotations.sha256,
+        annotations.image_file,
+        images.file_bytes,
+        source=f"--images {images.location}",
+    )
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     scored_ids = None if scored.all() else table.image_id

@@ -48,14 +48,25 @@ class ImageFindings:
     """Files with an orientation that the annotated size does not tell of: taken as stored."""
     largest: list[LargeImage]
 
+    def left_out(self) -> dict[str, list[str]]:
+        """Return the files that a run leaves out, by the reason."""
+        return {
+            "missing": self.missing,
+            "not readable": self.not_readable,
+            "of another size than annotated": self.other_size,
+            "larger than --max-pixels": self.too_large,
+        }
+
 
 @dataclass(frozen=True)
 class DatasetReport:
     """Contents of a data set, and what a run would leave out of it."""
 
     format: str
+    images_listed: int
+    """Images of the annotations."""
     images: int
-    """Images that the annotations list."""
+    """Images of these that a run takes."""
     images_without_regions: int
     regions: int
     """Regions that a run takes."""
@@ -81,25 +92,31 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
         InputError: If an extraction would refuse the data set, or could read none of its images.
     """
     images = open_images(config.images)
+    images.kept_headers = {}
     table = read_table(config.annotations, images=images, masks=True)
     annotations = table.regions()
     require_usable(annotations, images, strict=config.strict)
     files = _inspect_files(table, annotations, images, config.max_pixels)
     listed = {*annotations.image_file, *(table.unreadable_images or ())}
-    _require_one(files, listed, images)
+    left_out = files.left_out()
+    _require_one(left_out, listed, images)
     pictures: list[str] = []
     if config.pictures is not None:
         from regionspot_extract.check_pictures import draw_samples
 
         pictures = draw_samples(config.pictures, annotations, images, config.max_pixels)
+    lost = set().union(*left_out.values())
+    taken = np.array([name not in lost for name in annotations.image_file])
     counts = np.diff(annotations.region_start)
-    classes = np.bincount(annotations.class_index, minlength=len(annotations.vocabulary))
+    rows = np.repeat(taken, counts)
+    classes = np.bincount(annotations.class_index[rows], minlength=len(annotations.vocabulary))
     return DatasetReport(
         format=_format(config, table),
-        images=len(listed),
-        images_without_regions=int((counts == 0).sum()),
-        regions=len(annotations.box),
-        masks=int(annotations.masks.present.sum()) if annotations.masks is not None else 0,
+        images_listed=len(listed),
+        images=int(taken.sum()),
+        images_without_regions=int((counts[taken] == 0).sum()),
+        regions=int(rows.sum()),
+        masks=int(annotations.masks.present[rows].sum()) if annotations.masks is not None else 0,
         classes=len(annotations.vocabulary),
         classes_without_regions=int((classes == 0).sum()),
         left_out={why: n for why, n in annotations.dropped.items() if why != NOT_READABLE},
@@ -110,14 +127,8 @@ def check_dataset(config: CheckConfig) -> DatasetReport:
     )
 
 
-def _require_one(files: ImageFindings, listed: set[str], images: ImageSource) -> None:
+def _require_one(faults: dict[str, list[str]], listed: set[str], images: ImageSource) -> None:
     """Refuse a data set of which a run could read no image."""
-    faults = {
-        "missing": files.missing,
-        "not readable": files.not_readable,
-        "of another size than annotated": files.other_size,
-        "larger than --max-pixels": files.too_large,
-    }
     if listed <= set().union(*faults.values()):
         counts = ", ".join(f"{len(names):,} {fault}" for fault, names in faults.items() if names)
         raise InputError(

@@ -13,7 +13,9 @@ from regionspot_core.imaging.drawing import drawn_regions
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.files import written_aside
+from regionspot_core.support.lettering import Lettering
 from regionspot_core.support.optional_picture import optional_picture
+from regionspot_core.support.progress import say
 
 SAMPLES = 3
 TRIED = 12
@@ -41,6 +43,9 @@ def draw_samples(
     drawn: list[str] = []
     scenes: list[RGBImage] = []
     made = False
+    lettering = Lettering.of(annotations.vocabulary.names)
+    if lettering.advice:
+        say(lettering.advice)
     with optional_picture(path):
         for image in _candidates(annotations):
             name = annotations.image_file[image]
@@ -48,7 +53,7 @@ def draw_samples(
                 pixels = images.read(name, size=annotations.size(image), max_pixels=max_pixels)
             except ImageError:
                 continue
-            scenes.append(_at_height(_scene(annotations, image, pixels)))
+            scenes.append(_at_height(_scene(annotations, image, pixels, lettering)))
             drawn.append(name)
             if len(drawn) == SAMPLES:
                 break
@@ -68,7 +73,9 @@ def _candidates(annotations: AnnotationSet) -> list[int]:
     return [spread[place] for first in range(step) for place in range(first, count, step)]
 
 
-def _scene(annotations: AnnotationSet, image: int, pixels: RGBImage) -> RGBImage:
+def _scene(
+    annotations: AnnotationSet, image: int, pixels: RGBImage, lettering: Lettering
+) -> RGBImage:
     regions = annotations.regions(image)
     rows = range(regions.start, regions.stop)
     names = annotations.vocabulary.names
@@ -77,6 +84,7 @@ def _scene(annotations: AnnotationSet, image: int, pixels: RGBImage) -> RGBImage
         boxes=annotations.box[regions],
         masks=[annotations.masks.rle(row) if annotations.masks else None for row in rows],
         labels=[names[index] for index in annotations.class_index[regions]],
+        lettering=lettering,
     )
 
 

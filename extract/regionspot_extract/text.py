@@ -156,6 +156,7 @@ def _plan(
     classes = json.dumps([vocabulary.to_json(), text.words]).encode()
     return {
         "classes": len(vocabulary),
+        "names": list(vocabulary.names),
         "classes_sha256": hashlib.sha256(classes).hexdigest(),
         "text": text.recipe(),
         "clip": clip,

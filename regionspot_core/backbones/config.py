@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, NamedTuple, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -94,16 +94,35 @@ def check_before_torch(values: Any, handler: Callable[[Any], Any]) -> Any:  # no
 PROPOSING = "Regions that SAM finds by itself"
 
 
+class Thresholds(NamedTuple):
+    """Least values of a mask that is kept; segment-anything's by default."""
+
+    iou: float = 0.88
+    """Predicted IoU"""
+    stability: float = 0.95
+    """IoU of the mask with itself when the logits' threshold moves by one"""
+
+
+SAM_THRESHOLDS = Thresholds()
+TINY_THRESHOLDS = Thresholds(iou=0.5, stability=0.7)
+"""The tiny SAM's masks are less sure than a real one's: these find nearly every object."""
+
+
 class ProposeConfig(Config):
     """Settings of SAM's own search for regions. A threshold of None is the model's own."""
 
     points_per_side: Annotated[int, Flag(panel=PROPOSING)] = Field(default=32, ge=1, le=256)
     """Points on a side of the grid that SAM is asked about."""
-    iou_threshold: Annotated[float | None, Flag(panel=PROPOSING, default="the model's, 0.88")] = (
-        Field(default=None, ge=0, le=1)
-    )
+    iou_threshold: Annotated[
+        float | None,
+        Flag(panel=PROPOSING, default=f"{SAM_THRESHOLDS.iou}, of tiny {TINY_THRESHOLDS.iou}"),
+    ] = Field(default=None, ge=0, le=1)
     """Least predicted IoU of a mask that is kept."""
     stability_threshold: Annotated[
-        float | None, Flag(panel=PROPOSING, default="the model's, 0.95")
+        float | None,
+        Flag(
+            panel=PROPOSING,
+            default=f"{SAM_THRESHOLDS.stability}, of tiny {TINY_THRESHOLDS.stability}",
+        ),
     ] = Field(default=None, ge=0, le=1)
     """Least stability of a mask: its IoU with itself when the logits' threshold moves."""

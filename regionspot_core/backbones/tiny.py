@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.clip.towers import resize_tower
+from regionspot_core.backbones.config import TINY_THRESHOLDS
 from regionspot_core.backbones.registry import TINY, Entry
 from regionspot_core.backbones.runtime import Runtime, hash_weights
 from regionspot_core.backbones.sam.encoder import SamEncoder
 from regionspot_core.backbones.sam.input import resize_sam_input
-from regionspot_core.backbones.sam.proposals import Thresholds
 from regionspot_core.errors import InputError
-
-PROPOSING = Thresholds(iou=0.5, stability=0.7)
-"""Its masks are less sure than a real SAM's: these find nearly every object."""
 
 
 def load_tiny_region_encoder(
@@ -30,7 +27,9 @@ def load_tiny_region_encoder(
     trained = hash_weights(model)
     if input_size is not None:
         resize_sam_input(model, input_size, name=name)
-    return SamEncoder(model, name=name, runtime=runtime, weight_hash=trained, thresholds=PROPOSING)
+    return SamEncoder(
+        model, name=name, runtime=runtime, weight_hash=trained, thresholds=TINY_THRESHOLDS
+    )
 
 
 def load_tiny_image_text_encoder(

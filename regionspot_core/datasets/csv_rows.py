@@ -72,6 +72,7 @@ def read_columns(
     if missing:
         raise AnnotationError(
             f"{path}: expected a header with {', '.join(columns)}; {', '.join(missing)} missing"
+            f"{_separator_hint(header, columns)}"
         )
     places = [header.index(name) for name in columns]
     for line, row in rows:
@@ -81,3 +82,11 @@ def read_columns(
             )
         if row:
             yield line, [row[place] for place in places]
+
+
+def _separator_hint(header: list[str], columns: tuple[str, ...]) -> str:
+    """Return what to do about a header with another separator; empty where it has commas."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and columns[0] in map(str.strip, header[0].split(separator)):
+            return f". Its values are separated by {name}; save it with commas"
+    return ""

@@ -18,21 +18,23 @@ NO_SIZE: Size = (0, 0)
 
 
 def read_headers(images: ImageSource, names: Sequence[str]) -> list[ImageHeader | ImageError]:
-    """Return each file's header, or why it cannot be read."""
+    """Return each file's header, or why it cannot be read; those that are kept are not read."""
 
-    def read(name: str) -> ImageHeader | ImageError:
+    def read(name: str) -> tuple[str, ImageHeader | ImageError]:
         try:
-            return images.header(name)
+            return name, images.header(name)
         except ImageError as error:
-            return error
+            return name, error
 
-    found: list[ImageHeader | ImageError] = []
-    with progress_line("headers", total=len(names), unit="images") as advance:
-        batches = in_batches(names, FILES_A_TASK)
-        for batch in map_ahead(lambda b: list(map(read, b)), batches, workers=THREADS):
-            found += batch
-            advance(len(batch))
-    return found
+    found = {} if images.kept_headers is None else images.kept_headers
+    unread = [name for name in names if name not in found]
+    if unread:
+        with progress_line("headers", total=len(unread), unit="images") as advance:
+            batches = in_batches(unread, FILES_A_TASK)
+            for batch in map_ahead(lambda b: list(map(read, b)), batches, workers=THREADS):
+                found.update(batch)
+                advance(len(batch))
+    return [found[name] for name in names]
 
 
 def read_sizes(images: ImageSource, names: Sequence[str]) -> list[Size]:

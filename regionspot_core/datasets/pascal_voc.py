@@ -34,7 +34,15 @@ def find_voc(path: Path) -> Path | None:
     """Return ``path`` itself if it is VOC's: a folder of XML files, or one above it, or a split.
 
     A split is a list of images, ``ImageSets/Main/val.txt`` beside the folder ``Annotations``.
+
+    Raises:
+        AnnotationError: If it is one of the XML files.
     """
+    if path.suffix.lower() == ".xml" and path.is_file():
+        raise AnnotationError(
+            f"{path}: expected Pascal VOC's folder, got the XML file of one image; give the folder "
+            f"of all XML files, {path.parent}"
+        )
     if path.suffix.lower() == ".txt" and path.parent.parent.name == SPLITS:
         return path if (path.parents[2] / ANNOTATIONS).is_dir() else None
     return path if path.is_dir() and any(_folder(path).glob("*.xml")) else None

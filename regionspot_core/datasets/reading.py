@@ -80,6 +80,6 @@ def _find(path: Path) -> _FormatFile:
         if file is not None:
             return _FormatFile(file, dataset_format)
     raise AnnotationError(
-        f"{path}: expected an annotation file, got a folder without one (a CSV of boxes, Pascal "
-        f"VOC's Annotations, or the JSON of an ODinW data set)"
+        f"{path}: expected an annotation file, got a folder without one (COCO's JSON, YOLO's "
+        f"data.yaml, Pascal VOC's Annotations, or a CSV of boxes)"
     )

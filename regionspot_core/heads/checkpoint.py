@@ -35,6 +35,8 @@ from regionspot_core.support.weight_files import state_problems
 FORMAT = "regionspot head 2"
 UNSEALED_FORMAT = "regionspot head 1"
 """Format of heads that were written before they had checksums."""
+BEST = "best"
+"""Folder of the best head of a validated run, or of a sweep, inside the run's."""
 WEIGHTS = "head.safetensors"
 RECORD = "head.json"
 STARTS = ("dropout", "initial_scale", "initial_bias")
@@ -322,9 +324,11 @@ def _described(folder: Path) -> _Described:
         content = read_small(path, error=CheckpointError)
     except (FileNotFoundError, NotADirectoryError) as error:
         found = "none" if isinstance(error, FileNotFoundError) else "a file"
+        best = folder / BEST
+        hint = f"; its best head so far is {best}" if (best / RECORD).is_file() else ""
         raise CheckpointError(
             f"{folder}: expected a trained head (a folder with {RECORD}, written by "
-            f"`regionspot train fit` or `train import`), found {found}"
+            f"`regionspot train fit` or `train import`), found {found}{hint}"
         ) from None
     values = json_object(content, str(path), error=CheckpointError)
     if values.get("format") not in (FORMAT, UNSEALED_FORMAT):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as rle_codec
 
 from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.label_places import place_labels
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.lettering import Lettering, as_one_line
@@ -102,21 +103,43 @@ def _annotate(
     canvas = np.ascontiguousarray(scene[..., ::-1])  # supervision paints BGR
     for painter in painters:
         canvas = painter.annotate(canvas, detections)
-    for font, chosen in lettering.by_file(labels).items():
-        names = sv.RichLabelAnnotator(
-            **colours,
-            font_path=str(font),
-            font_size=letters,
-            text_padding=letters // 3,
-            smart_position=True,
+    image = Image.fromarray(np.ascontiguousarray(canvas[..., ::-1]))
+    _write_labels(image, boxes, labels, lettering, letters)
+    return np.asarray(image)
+
+
+def _write_labels(
+    image: Image.Image,
+    boxes: FloatArray,
+    labels: Sequence[str],
+    lettering: Lettering,
+    letters: int,
+) -> None:
+    """Write labels of ``letters`` pixels in boxes of the regions' colours, none over another."""
+    padding = letters // 3
+    fonts = {
+        region: ImageFont.truetype(str(file), letters)
+        for file, chosen in lettering.by_file(labels).items()
+        for region in chosen
+    }
+    height = letters + 2 * padding
+    sizes = [
+        (height, round(fonts[region].getlength(label)) + 2 * padding)
+        for region, label in enumerate(labels)
+    ]
+    places = place_labels(boxes, sizes, (image.height, image.width))
+    paint = ImageDraw.Draw(image)
+    for region, (x, y) in enumerate(places.tolist()):  # a line to the box, below all labels
+        middle = x + sizes[region][1] / 2, y + height / 2
+        x1, y1, x2, y2 = boxes[region].tolist()
+        end = min(max(middle[0], x1), x2), min(max(middle[1], y1), y2)
+        paint.line([middle, end], fill=PALETTE[region % len(PALETTE)], width=2)
+    for region, (x, y) in enumerate(places.tolist()):
+        right, bottom = x + sizes[region][1] - 1, y + height - 1
+        paint.rectangle((x, y, right, bottom), fill=PALETTE[region % len(PALETTE)])
+        paint.text(
+            (x + padding, y + height / 2), labels[region], "white", fonts[region], anchor="lm"
         )
-        canvas = names.annotate(
-            canvas,
-            detections[chosen],
-            labels=[labels[region] for region in chosen],
-            custom_color_lookup=np.array(chosen),
-        )
-    return np.ascontiguousarray(canvas[..., ::-1])
 
 
 def _at_size(rle: dict[str, Any] | None, size: tuple[int, int]) -> NDArray[np.bool_]:

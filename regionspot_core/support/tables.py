@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 from rich.table import Table
 
@@ -19,7 +20,7 @@ def titled_table(title: str, first: str = "", figures: Sequence[str] = ()) -> Ta
         first: Heading of the column of names.
         figures: Headings of the columns of figures, which are right-aligned.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table = Table(title=title, box=None)
     table.add_column(first, style="cyan", no_wrap=True)
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
@@ -28,9 +29,7 @@ def titled_table(title: str, first: str = "", figures: Sequence[str] = ()) -> Ta
 
 def facts_table(title: str, facts: dict[str, str]) -> Table:
     """Return a table of two columns, name and value, without lines."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, show_header=False
-    )
+    table = Table(title=title, box=None, show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
@@ -41,10 +40,15 @@ def facts_table(title: str, facts: dict[str, str]) -> Table:
 def show(*renderables: object) -> None:
     """Print on standard output, as wide as the terminal, 80 columns where there is none.
 
-    Text is shown as it is: brackets in a file's name are not taken as rich's markup.
+    Text is shown as it is: brackets in a file's name are not taken as rich's markup. A table's
+    title has a line of its own: rich would fold it to the width of the table.
     """
     console = output()
     for renderable in renderables:
+        if isinstance(renderable, Table) and renderable.title:
+            console.print(renderable.title, style="bold")
+            renderable = copy(renderable)
+            renderable.title = None
         console.print(renderable)
 
 

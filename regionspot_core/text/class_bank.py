@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, Json
 
 from regionspot_core.datasets.vocabulary import Vocabulary
-from regionspot_core.errors import FingerprintError, InputError
+from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.files import written_aside
@@ -114,13 +114,13 @@ class ClassBank:
         wanted, found = (
             {"names": list(v.names), "ids": list(v.ids)} for v in (vocabulary, self.vocabulary)
         )
-        if wanted != found:
-            raise FingerprintError(
-                f"{what}: expected the annotations' {len(vocabulary)} classes "
-                f"({vocabulary.names[0]}, …), found {len(self.vocabulary)} "
-                f"({self.vocabulary.names[0]}, …) or others in between; make it again with "
-                f"`regionspot extract text --vocabulary` and this annotation file"
-            )
+        require_equal(
+            wanted,
+            found,
+            what=f"{what} is of other classes than the annotations",
+            advice="Make it again with `regionspot extract text --vocabulary` and this annotation "
+            "file",
+        )
 
     @classmethod
     def load(cls, file: Path | BinaryIO, *, name: str = "") -> ClassBank:

@@ -6,6 +6,7 @@ from regionspot_core.errors import FingerprintError
 from regionspot_core.fingerprint import MOST_SHOWN, differences, require_equal
 
 SHA = "0123456789abcdef" * 4
+NAMES = [f"name {number}" for number in range(100)]
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,31 @@ SHA = "0123456789abcdef" * 4
         ({"a": 1}, {"b": 1}, ["a: expected 1, found nothing", "b: expected nothing, found 1"]),
         ({"a": SHA}, {"a": "x"}, [f"a: expected {SHA[:12]}…, found x"]),
         ({"a": "x" * 300}, {"a": 1}, [f"a: expected {'x' * 200}…, found 1"]),
+        (
+            {"data": {"annotations_sha256": SHA}},
+            {"data": {"annotations_sha256": SHA[::-1]}},
+            [
+                f"data.annotations_sha256: expected {SHA[:12]}…, found {SHA[::-1][:12]}… (another "
+                f"annotation file)"
+            ],
+        ),
+        ({"a": ["b"]}, {"a": ["c"]}, ["a: expected ['b'], found ['c']"]),
+        (
+            {"names": NAMES},
+            {"names": [*NAMES[:70], "cat", "dog"]},
+            [
+                "names: expected 100, found 72; number 71 is the first that differs: expected "
+                "name 70, found cat"
+            ],
+        ),
+        (
+            {"names": NAMES},
+            {"names": NAMES[:-1]},
+            [
+                "names: expected 100, found 99; number 100 is the first that differs: expected "
+                "name 99, found nothing"
+            ],
+        ),
     ],
 )
 def test_each_field_that_differs_is_a_line(

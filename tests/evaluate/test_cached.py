@@ -274,7 +274,8 @@ def test_annotations_of_other_images_are_refused_at_once(
     [
         (["a/run"], ["run"]),
         (["a/run", "a/other"], ["run", "other"]),
-        (["a/best", "b/best", "b/run"], ["a-best", "b-best", "b-run"]),
+        (["a/best"], ["a-best"]),
+        (["a/best", "b/best", "b/run"], ["a-best", "b-best", "run"]),
         (["x/a/best", "y/a/best"], ["x-a-best", "y-a-best"]),
     ],
 )

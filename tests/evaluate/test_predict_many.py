@@ -188,10 +188,10 @@ def test_a_finished_folder_is_told_and_another_request_refused(
     assert (encoded, report.failed) == ([], True)
     assert "predict: 11 pictures are there already" in capsys.readouterr().err
     for changes, field in (
-        ({"names": "a,b"}, "classes"),
+        ({"names": "a,b"}, r"classes: expected \['a', 'b'\], found \['solid red star', 'price"),
         ({"proposals": "auto"}, "proposals"),
         ({"top": 1}, "top"),
-        ({"head": place / "second"}, "head"),
+        ({"head": place / "second"}, r"head: expected \w+…, found \w+… \(another head\)"),
         ({"pictures": [place / "world" / "train"]}, "pictures.count"),
     ):
         with pytest.raises(FingerprintError, match=field):
@@ -333,6 +333,22 @@ def test_a_hundred_pictures_load_the_models_once(
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     sizes = {each["file_name"]: (each["width"], each["height"]) for each in content["images"]}
     assert sizes[next(name for name in sizes if name.endswith("small.jpg"))] == (50, 31)
+
+
+@pytest.mark.parametrize(("threshold", "empty"), [("1", IMAGES), ("0", 0)])
+def test_pictures_without_regions_are_told_what_to_try(
+    threshold: str, empty: int, place: Path, tmp_path: Path, regionspot: Callable[..., Done]
+) -> None:
+    done = regionspot(
+        "evaluate", "predict", str(place / "world" / "whole"), "--head", str(place / "first"),
+        "--names", NAMES, "--points-per-side", "2", "--iou-threshold", threshold,
+        "--stability-threshold", "0", "--out", str(tmp_path), "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    hint = "of them; try a lower --iou-threshold or more --points-per-side"
+    assert (f"no region found in {empty} {hint}" in shown) == bool(empty)
+    assert (hint in shown) == bool(empty)
 
 
 def test_a_terminal_without_the_letters_is_given_others(place: Path, tmp_path: Path) -> None:

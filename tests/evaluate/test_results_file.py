@@ -267,12 +267,17 @@ def wrapped(text: str) -> str:
     return '{"annotations": ' + text + "}"
 
 
+def predicted(text: str) -> str:
+    return '{"images": [], "annotations": ' + text + "}"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (cut, "expected LVIS results JSON"),
         (trailed, "expected LVIS results JSON (extra data"),
         (wrapped, "expected a list of detections (COCO results), got JSON of another kind"),
+        (predicted, "got a data set in COCO's layout, such as `evaluate predict` writes"),
         (lambda text: "", "expected LVIS results JSON"),
         (lambda text: "\x00\x01", "expected LVIS results JSON"),
     ],

@@ -39,10 +39,17 @@ def test_the_files_of_training_with_other_annotations_are_noticed(
     files[NAMES[-1]] += not same
     torch.manual_seed(0)
     head = FusionHead(FusionConfig(region_width=8, image_width=8, text_width=8, layers=1, heads=2))
-    for name, sha256 in (("other", "0" * 64), ("own", annotations.sha256)):
-        training = {"caches": [{"annotations_sha256": sha256, "files": files}]}
+    above = {f"photos/{name}": size for name, size in files.items()}
+    for name, sha256, learnt in (
+        ("other", "0" * 64, files),
+        ("from above", "0" * 64, above),
+        ("own", annotations.sha256, files),
+    ):
+        training = {"caches": [{"annotations_sha256": sha256, "files": learnt}]}
         save_head(tmp_path / name, head, HeadRecord(head.config, {}, training))
-    warn_of_trained_images([tmp_path / "own"], annotations, open_images(tmp_path))
-    assert not capsys.readouterr().err
-    warn_of_trained_images([tmp_path / "other"], annotations, open_images(tmp_path))
-    assert ("is it the wrong folder?" in capsys.readouterr().err) == same
+    file_bytes, source = open_images(tmp_path).file_bytes, f"--images {tmp_path}"
+    for name, told in (("own", False), ("other", same), ("from above", same)):
+        warn_of_trained_images(
+            [tmp_path / name], annotations.sha256, NAMES, file_bytes, source=source
+        )
+        assert ("is it the wrong folder?" in capsys.readouterr().err) == told

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from regionspot.cli import app
 from regionspot_core.backbones.loading import Backbones
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
@@ -42,6 +43,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"image_id": 2, "bbox": [50, 50, 30, 5]},
         {"image_id": 3, "bbox": [1, 1, 0, 5]},
         {"image_id": 3, "bbox": [1, 1, 9, 5], "iscrowd": 1},
+        {"image_id": 6, "bbox": [1, 1, 5, 5]},
     ]
     for i, box in enumerate(boxes):
         box |= {"id": i, "category_id": 1}
@@ -62,8 +64,9 @@ def test_everything_is_counted(dataset: Path) -> None:
     report = json.loads(result.stdout)
     assert report == {
         "format": "COCO",
-        "images": 7,
-        "images_without_regions": 5,
+        "images_listed": 7,
+        "images": 3,
+        "images_without_regions": 1,
         "regions": 2,
         "masks": 1,
         "classes": 2,
@@ -93,11 +96,27 @@ def test_the_table_names_what_is_the_matter_within_80_columns(dataset: Path) -> 
     assert max(map(len, result.stdout.splitlines())) <= 80
     text = " ".join(result.stdout.split())
     for part in (
-        "format COCO", "images 7, 5 without regions", "classes 2, 1 without regions",
+        "format COCO", "images 3 of 7, 1 without regions", "classes 2, 1 without regions",
         "left out 1 crowd, 1 empty box", "missing 1 image (gone.jpg)", "other size 1 image",
         "too large 1 image (huge.jpg): above --max-pixels 10,000", "(c.jpg, flag.jpg)",
     ):  # fmt: skip
         assert part in text
+
+
+def test_headers_that_sizes_came_from_are_not_read_again(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text("file,x1,y1,x2,y2,name\na.png,1,1,9,9,猫\n")
+    result = check(tmp_path, file="a.csv")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("headers: 1/1") == 1
+
+
+def test_letters_that_no_font_has_are_said(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text("file,x1,y1,x2,y2,name\na.png,1,1,9,9,\U00013000x\n")
+    result = check(tmp_path, "--pictures", str(tmp_path / "samples.png"), file="a.csv")
+    assert result.exit_code == 0, result.output
+    assert "no installed font has" in result.stderr
 
 
 def test_samples_are_drawn(dataset: Path, tmp_path: Path) -> None:
@@ -138,7 +157,11 @@ def test_a_run_says_which_orientations_nothing_confirms(
     config = ExtractConfig(
         images=dataset, annotations=dataset / "coco.json", out=tmp_path / "store.zarr"
     )
+    counted = json.loads(check(dataset, "--json").stdout)
+    capsys.readouterr()
     report = run_extraction(config, backbones=backbones)
+    counts = FeatureCache(config.out).region_counts
+    assert (counted["images"], counted["regions"]) == (len(counts), counts.sum())
     assert {each.file for each in report.failed} == {"a.jpg", "broken.jpg", "gone.jpg"}
     said = capsys.readouterr().err
     assert "1 of 7 images is missing (gone.jpg); going on with the others" in said

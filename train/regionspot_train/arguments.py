@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
+from regionspot_core.errors import InputError
 from regionspot_core.support.arguments import existing_store
+
+
+def share_of_images(value: float | None) -> float | None:
+    """Refuse a share that is none, as the callback of ``--split``.
+
+    Raises:
+        InputError: If it is not between 0 and 1; a number of per cent is told what to write.
+    """
+    if value is None or 0 < value < 1:
+        return value
+    hint = f" ({value:g} % is {value / 100:g})" if 1 <= value < 100 else ""
+    raise InputError(
+        f"--split {value:g}: expected a share of the images above 0 and below 1{hint}, such as "
+        f"0.2; leave it out to learn from all of them"
+    )
+
 
 Cache = Annotated[
     list[str],
@@ -39,6 +56,7 @@ SplitShare = Annotated[
     float | None,
     typer.Option(
         "--split",
+        callback=share_of_images,
         metavar="SHARE",
         help="In place of --val: hold this share of the images out of training (0.2, say), and "
         "validate on them.",

@@ -96,6 +96,7 @@ def fit(
     assert out is not None
     announce(reason)
 
+    from regionspot_core.heads.checkpoint import BEST
     from regionspot_core.support.tables import facts_table, format_seconds, show
     from regionspot_train.run import run_training
 
@@ -129,6 +130,10 @@ def fit(
             f"{precision}top-1 {100 * report.best.top1:.1f} %, classes' mean "
             f"{100 * report.best.class_mean:.1f} %{held_out}, after step {report.best.step:,}"
         )
+        if report.best.step < report.steps:
+            facts["head"] = (
+                f"--head {out} is that of the last step, --head {out / BEST} the best one"
+            )
     facts |= {
         "parameters": f"{report.parameters:,}",
         "written": "report.html, head.safetensors, head.json, run.json, metrics.jsonl, loss.png"

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regionspot_core.errors import CheckpointError, ConfigError, InputError
-from regionspot_core.heads.checkpoint import RECORD, WEIGHTS, read_beside, read_record, verify_head
+from regionspot_core.heads.checkpoint import (
+    BEST,
+    RECORD,
+    WEIGHTS,
+    read_beside,
+    read_record,
+    verify_head,
+)
 from regionspot_core.heads.registry import unallocated_head
 from regionspot_core.support.records import read_json_object
 from regionspot_core.support.tables import facts_table, show
 from regionspot_train.config import RUN_RECORD, TrainConfig
-from regionspot_train.record.folder import BEST, CHECKPOINTS, STATE, checkpoint_step
+from regionspot_train.record.folder import CHECKPOINTS, STATE, checkpoint_step
 from regionspot_train.record.state import read_state
 from regionspot_train.sweep.slots import TRIALS
 

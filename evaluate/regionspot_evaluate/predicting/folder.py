@@ -84,7 +84,7 @@ class PredictFolder(JournalledFolder):
             self._asked,
             before,
             what=f"{self.path} was asked for other predictions than these",
-            advice="Go on with what it was asked for, or choose another --out",
+            advice="Give the same pictures, names, head and options again, or choose another --out",
         )
 
 
@@ -96,7 +96,7 @@ def _asked(
     return {
         "pictures": {"count": len(names), "names": _digest(names)},
         "head": weights_sha256(config.head),
-        "classes": _digest(classes.names),
+        "classes": list(classes.names),
         "bank": None if config.bank is None else file_sha256(config.bank),
         "proposals": regions,
         "propose": config.propose.to_json() if regions == AUTOMATIC else None,

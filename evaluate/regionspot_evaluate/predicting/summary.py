@@ -11,12 +11,14 @@ from rich.table import Table
 
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.tables import counted, show
+from regionspot_evaluate.config import AUTOMATIC
 from regionspot_evaluate.predicting.coco_file import Predictions
 from regionspot_evaluate.predicting.named_regions import NamedRegion
 from regionspot_evaluate.reports.printing import titled_table
 from regionspot_evaluate.scoring.report import percent
 
 CLASSES_SHOWN = 20
+TRY = "try a lower --iou-threshold or more --points-per-side"
 FAILED_SHOWN = 5
 
 
@@ -71,8 +73,7 @@ def print_prediction(report: PredictReport) -> None:
     if report.regions:
         show(table)
     elif not report.left_out:
-        show(f"{report.name}: no region found; try a lower --iou-threshold or more "
-             "--points-per-side")  # fmt: skip
+        show(f"{report.name}: no region found; {TRY}")
     if report.left_out:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
     if report.overlapping:
@@ -85,8 +86,12 @@ def print_predictions(report: PicturesReport) -> None:
     """Print how often each class was named, what could not be read, and the files."""
     found = report.predictions
     pictures, regions = len(found.images), len(found.annotations)
-    show(_classes_table(found, f"{counted(pictures, 'picture')}, {counted(regions, 'region')}"))
+    title = f"{counted(pictures, 'picture')}, {counted(regions, 'region')}"
+    show(_classes_table(found, title) if regions else title)
     info = found.info
+    empty = pictures - len({each.image_id for each in found.annotations})
+    if empty and info["proposals"] == AUTOMATIC and not info["left_out"]:
+        show(f"no region found in {empty:,} of them; {TRY}")
     if info["left_out"]:
         show(f"{counted(info['left_out'], 'region')} left out: no name so probable")
     if info["overlapping"]:

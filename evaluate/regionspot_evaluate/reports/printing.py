@@ -115,7 +115,7 @@ class ShareReport:
 def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
     """Return tables and remarks of one or several heads: a row each, and one for each baseline."""
     first = next(iter(reports.values()))
-    rows = {name if len(reports) > 1 else "head": report.head for name, report in reports.items()}
+    rows = {name: report.head for name, report in reports.items()}
     rows |= {baseline_label(name): figures for name, figures in first.baselines.items()}
     output: list[Table | str] = []
     for protocol in first.head.scores:
@@ -220,6 +220,4 @@ def _failed_line(failed: tuple[str, ...]) -> list[str]:
 
 def titled_table(title: str) -> Table:
     """Return an empty table without a frame."""
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
-    )
+    return Table(title=title, box=None, padding=(0, 1, 0, 0))

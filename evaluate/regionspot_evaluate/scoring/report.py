@@ -100,14 +100,7 @@ def scores_table(
 
 def metrics_table(title: str, names: Sequence[str]) -> Table:
     """Return a table of figures without its rows: the first cell of each is its name."""
-    table = Table(
-        title=title,
-        min_width=len(title),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", max_width=NAME_WIDTH)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

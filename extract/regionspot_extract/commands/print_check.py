@@ -31,7 +31,9 @@ def _contents(report: DatasetReport) -> dict[str, str]:
     largest = report.files.largest
     return {
         "format": report.format,
-        "images": f"{report.images:,}" + (f", {without:,} without regions" if without else ""),
+        "images": f"{report.images:,}"
+        + (f" of {report.images_listed:,}" if report.images < report.images_listed else "")
+        + (f", {without:,} without regions" if without else ""),
         "regions": f"{report.regions:,}",
         "masks": f"{report.masks:,}" if report.masks else "none",
         "classes": f"{report.classes:,}" + (f", {unused:,} without regions" if unused else ""),

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.config import SAM_THRESHOLDS, Thresholds
 from regionspot_core.backbones.protocols import (
     ProposeConfig,
     ProposedRegions,
@@ -29,7 +30,7 @@ from regionspot_core.backbones.sam.decoder import TwoWayTransformer
 from regionspot_core.backbones.sam.image_encoder import SamImageEncoder
 from regionspot_core.backbones.sam.input import resize_sam_input
 from regionspot_core.backbones.sam.prompts import SamPromptEncoder
-from regionspot_core.backbones.sam.proposals import Thresholds, propose_regions
+from regionspot_core.backbones.sam.proposals import propose_regions
 from regionspot_core.backbones.weights.official import or_fetch_again, sam_file
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import FloatArray
@@ -63,7 +64,7 @@ class SamEncoder:
         name: str,
         runtime: Runtime,
         weight_hash: str | None = None,
-        thresholds: Thresholds = Thresholds(),  # noqa: B008 - immutable
+        thresholds: Thresholds = SAM_THRESHOLDS,
     ) -> None:
         """Take a loaded model.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from regionspot_core.backbones.config import Thresholds
 from regionspot_core.backbones.protocols import ProposedRegions
 from regionspot_core.backbones.runtime import masks_at_once
 from regionspot_core.imaging.boxes import clip_to_image, xywh_to_xyxy
@@ -15,15 +16,6 @@ from regionspot_core.imaging.transforms import Resize, Size
 POINTS_AT_ONCE = 16
 MASKS_A_POINT = 3
 """SAM's answers to one point: part, subpart and whole."""
-
-
-class Thresholds(NamedTuple):
-    """Least values of a mask that is kept; segment-anything's by default."""
-
-    iou: float = 0.88
-    """Predicted IoU"""
-    stability: float = 0.95
-    """IoU of the mask with itself when the logits' threshold moves by one"""
 
 
 def propose_regions(

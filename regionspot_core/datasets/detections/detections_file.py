@@ -148,10 +148,16 @@ class DetectionsFile:
         """Read the entries that are not yet read one by one, in any form that can be scored."""
         stream = self.stream()
         if stream.opening() != "[":
-            stream.value()
+            found = stream.value()
+            is_dataset = isinstance(found, dict) and {"images", "annotations"} <= found.keys()
             raise AnnotationError(
-                f"{self.path}: expected a list of {reader.noun} (COCO results), got JSON of "
-                f"another kind"
+                f"{self.path}: expected a list of {reader.noun} (COCO results), got "
+                + (
+                    "a data set in COCO's layout, such as `evaluate predict` writes: its ids are "
+                    "its own; `evaluate run` makes results of annotated images, and scores them"
+                    if is_dataset
+                    else "JSON of another kind"
+                )
             )
         entries = enumerate(stream.elements())
         for _ in islice(entries, reader.seen):

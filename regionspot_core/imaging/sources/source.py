@@ -46,6 +46,8 @@ class ImageSource(ABC):
 
     def __init__(self, location: Path) -> None:
         self.location = location
+        self.kept_headers: dict[str, ImageHeader | ImageError] | None = None
+        """Headers by name, for whoever reads them twice; None: they are not kept."""
 
     @abstractmethod
     def names(self) -> Sequence[str]:

@@ -57,5 +57,5 @@ def test_a_folder_of_several_data_sets_names_the_first_few(tmp_path: Path) -> No
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="got a folder without one"):
+    with pytest.raises(AnnotationError, match=r"without one \(COCO's JSON, YOLO's data"):
         read_annotations(tmp_path)

@@ -112,6 +112,12 @@ def test_splits_that_do_not_fit(voc: Path) -> None:
         read_annotations(split)
 
 
+def test_the_file_of_one_image_alone(voc: Path) -> None:
+    with pytest.raises(AnnotationError, match="the XML file of one image; give the folder") as told:
+        read_annotations(voc / "Annotations/b.xml")
+    assert str(told.value).endswith(f" {voc / 'Annotations'}")
+
+
 def test_two_files_of_one_image(voc: Path) -> None:
     (voc / "Annotations/a.png.xml").write_text(xml())
     with pytest.raises(AnnotationError, match=r"names the image a\.png, as a\.xml does"):

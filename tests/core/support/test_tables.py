@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.support.tables import UNITS, facts_table, format_bytes, format_seconds, show
+from regionspot_core.support.tables import (
+    UNITS,
+    facts_table,
+    format_bytes,
+    format_seconds,
+    show,
+    titled_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,15 @@ def test_facts_are_shown_whole_where_there_is_no_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.count("w") for line in lines) == 200
+
+
+def test_a_title_is_one_line_however_narrow_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    title = "The whole title of a table of two letters"
+    table = titled_table(title)
+    table.add_row("a")
+    show(table, table)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line] == [title, "a"] * 2
 
 
 @pytest.mark.parametrize("name", ["cats [old]", "a[/b].jpg", "[bold]", "x :cat: y", "[1, 2]"])

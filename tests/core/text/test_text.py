@@ -92,7 +92,7 @@ def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path:
     ):
         load_class_bank(tmp_path / "foreign.h5", encoder)
     others = Vocabulary(names=VOCABULARY.names[::-1], ids=VOCABULARY.ids)
-    with pytest.raises(FingerprintError, match="expected the annotations' 2 classes"):
+    with pytest.raises(FingerprintError, match=r"than the annotations: names: expected \["):
         load_class_bank(tmp_path / "own.h5", encoder, others)
 
 

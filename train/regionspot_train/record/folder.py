@@ -15,6 +15,7 @@ import torch
 from regionspot_core.errors import CheckpointError, ConfigError
 from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import (
+    BEST,
     RECORD,
     HeadRecord,
     read_beside,
@@ -37,7 +38,6 @@ from regionspot_train.record.disk import explained_disk_errors
 from regionspot_train.record.state import read_state
 
 CHECKPOINTS = "checkpoints"
-BEST = "best"
 STATE = "state.pt"
 _STEP = re.compile(r"step_([0-9]{7,18})")
 

@@ -12,12 +12,12 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from regionspot_core.heads.checkpoint import BEST
 from regionspot_core.support.csv_cells import write_csv
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.optional_picture import optional_picture
 from regionspot_train.config import load_settings
 from regionspot_train.learning.validation import Validator
-from regionspot_train.record.folder import BEST
 from regionspot_train.record.log import CURVE, draw_curve, read_lines
 from regionspot_train.record.report import Ending, write_report
 from regionspot_train.sweep.slots import trial_folder
@@ -88,7 +88,7 @@ class SweepReport:
         names = _short_names(self.settings)
         more = f" of {len(self.trials)}" if len(self.trials) > SHOWN else ""
         title = f"The best {min(SHOWN, len(self.trials))}{more}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=None)
+        table = Table(title=title, box=None)
         table.add_column("head", justify="right", style="cyan", no_wrap=True)
         table.add_column("best", justify="right", no_wrap=True)
         table.add_column("steps", justify="right", no_wrap=True)
