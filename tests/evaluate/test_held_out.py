@@ -14,6 +14,7 @@ from regionspot_core.heads.checkpoint import HeadRecord, load_head, read_record,
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.write import write_html_report
 from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.scoring.scored_images import evaluated_images
 
 
 def test_images_that_were_held_out_are_evaluated_and_reported(
@@ -42,6 +43,13 @@ def test_images_that_were_held_out_are_evaluated_and_reported(
     write_html_report(ReportConfig.parse({"runs": [out], "gallery": 0}, source="test"))
     page = json.loads((out / "report.json").read_text())
     assert page["data"]["images"] == report.images == len(held)
+    assert "learnt from" not in capsys.readouterr().err
+    (tmp_path / "all").mkdir()
+    of_run = {"configuration": {"head": str(tmp_path / "split")}}
+    (tmp_path / "all" / "run.json").write_text(json.dumps(of_run))
+    assert evaluated_images([tmp_path / "all" / "detections.json"], table) is table
+    learnt = f"its head learnt from {IMAGES - len(held)} of these {IMAGES} images"
+    assert learnt in capsys.readouterr().err
     annotated = table.only(split.held_out(table.image_id)).regions()
     assert page["data"]["regions"] == len(annotated.box)
     assert page["runs"][0]["named_right"]["all"] == report.head.region.top1["all"]
