@@ -10,7 +10,7 @@ from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
-from regionspot_core.distributed.journal import Done
+from regionspot_core.distributed.journal import BatchForm, Done
 from regionspot_core.distributed.work import Work, image_batches
 from regionspot_core.errors import InputError
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -30,7 +30,6 @@ from regionspot_evaluate.predicting.listing import (
 )
 from regionspot_evaluate.predicting.named_regions import (
     NamedRegion,
-    PictureForm,
     PictureRecord,
     named_regions,
 )
@@ -127,7 +126,7 @@ def _predict_many(
     folder = PredictFolder(config, listed.names, classes.vocabulary, find.source)
     if config.retry_failed:
         folder.take_up()
-    form = PictureForm(image_batches(len(listed.pictures), config.batch_images))
+    form = BatchForm(PictureRecord, image_batches(len(listed.pictures), config.batch_images))
     Work("predict", "picture", folder, form, config.retry_failed).finish(
         lambda: _load(config, listed, classes, find, backbones),
         lambda done: _write(
@@ -142,7 +141,7 @@ def _predict_many(
     )
 
 
-def _records(done: Done, form: PictureForm) -> Iterator[PictureRecord]:
+def _records(done: Done, form: BatchForm[PictureRecord]) -> Iterator[PictureRecord]:
     for number in range(len(form.batches)):
         yield from done.batches[number].records(form)
 

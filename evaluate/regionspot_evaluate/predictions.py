@@ -28,7 +28,7 @@ class ReadImage:
     prepared: PreparedImage | None = None
     """Inputs of the frozen models; None for an image that could not be read."""
     pixels: RGBImage | None = None
-    """Kept where baselines need them."""
+    """Kept where something needs them."""
     failed: str | None = None
 
 

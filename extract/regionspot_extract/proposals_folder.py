@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
@@ -12,7 +11,7 @@ import msgspec
 
 from regionspot_core import __version__
 from regionspot_core.datasets.image_list import ImageList
-from regionspot_core.distributed.journal import Done, parse_batch
+from regionspot_core.distributed.journal import BatchForm, Done
 from regionspot_core.distributed.journal_folder import JournalledFolder
 from regionspot_core.errors import InputError
 from regionspot_core.fingerprint import require_equal
@@ -37,19 +36,7 @@ class ImageProposals:
         return values
 
 
-@dataclass(frozen=True)
-class ProposalForm:
-    """Form of the records of one list of images."""
-
-    batches: Sequence[range]
-
-    def parse(self, line: bytes, batch: int) -> list[ImageProposals]:
-        """Read the records of a batch.
-
-        Raises:
-            ValueError: If the line does not have this form, or is of other images.
-        """
-        return parse_batch(line, ImageProposals, self.batches[batch])
+ProposalForm = BatchForm[ImageProposals]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from regionspot_core.backbones.protocols import ImageEmbeddings, RegionEncoder
 from regionspot_core.backbones.registry import load_region_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.image_list import ImageList, list_images
-from regionspot_core.distributed.journal import WHOLE
+from regionspot_core.distributed.journal import WHOLE, BatchForm
 from regionspot_core.distributed.work import Work, image_batches
 from regionspot_core.errors import ImageError
 from regionspot_core.fingerprint import Fingerprint
@@ -29,7 +29,6 @@ from regionspot_core.support.files import require_place_for_file
 from regionspot_extract.config import ProposalsConfig
 from regionspot_extract.proposals_folder import (
     ImageProposals,
-    ProposalForm,
     ProposalsFolder,
     ProposalsReport,
 )
@@ -60,7 +59,7 @@ def write_proposals(
     folder = ProposalsFolder(config, listed)
     if config.retry_failed:
         folder.take_up()
-    form = ProposalForm(image_batches(len(listed.files), config.batch_images))
+    form = BatchForm(ImageProposals, image_batches(len(listed.files), config.batch_images))
     work = Work("propose", "image", folder, form, config.retry_failed)
     load = partial(_load, config, images, listed, encoder)
     if config.shard == WHOLE or folder.finished:

@@ -80,25 +80,29 @@ class _Batch(msgspec.Struct, Generic[Placed]):
     images: list[Placed]
 
 
-def parse_batch(line: bytes, kind: type[Placed], positions: range) -> list[Placed]:
-    """Read the records of one batch from its line.
+@dataclass(frozen=True)
+class BatchForm(Generic[Placed]):
+    """Form of records whose type says all that a record must hold."""
 
-    Args:
-        line: JSON with ``images``, a list of what the records' ``to_json`` gave.
-        kind: Type of a record.
-        positions: The batch's images.
+    kind: type[Placed]
+    batches: Sequence[range]
+    """Positions of each batch's images."""
 
-    Raises:
-        ValueError: If the line does not have this form, or is of other images.
-    """
-    try:
-        content: Any = msgspec.json.decode(line, type=_Batch[kind])  # type: ignore[valid-type]
-    except RecursionError:
-        raise ValueError("it nests too deeply") from None
-    images: list[Placed] = content.images
-    if [image.position for image in images] != list(positions):
-        raise ValueError(f"expected images {positions.start} to {positions.stop - 1}")
-    return images
+    def parse(self, line: bytes, batch: int) -> list[Placed]:
+        """Read the records of a batch, equal to the last bit to those that were written.
+
+        Raises:
+            ValueError: If the line does not have this form, or is of other images.
+        """
+        try:
+            content: Any = msgspec.json.decode(line, type=_Batch[self.kind])  # type: ignore[name-defined]
+        except RecursionError:
+            raise ValueError("it nests too deeply") from None
+        images: list[Placed] = content.images
+        expected = self.batches[batch]
+        if [image.position for image in images] != list(expected):
+            raise ValueError(f"expected images {expected.start} to {expected.stop - 1}")
+        return images
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):

@@ -243,7 +243,8 @@ def test_what_sam_finds_keeps_the_masks_it_was_found_by(
     recognizer: Recognizer, scene: Scene
 ) -> None:
     (encoded,) = recognizer.encode([scene.image])
-    found = recognizer.recognize_everything(encoded, ProposeConfig(points_per_side=8))
+    segmented = recognizer.segment_everything(encoded, ProposeConfig(points_per_side=8))
+    (found,) = recognizer.classify([encoded], [segmented])
     again = recognizer.recognize(encoded, BoxPrompts(found.boxes))
     assert np.array_equal(found.logits, again.logits)
     assert len(found.masks) == len(again.masks) > 0

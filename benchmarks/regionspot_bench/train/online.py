@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, Protocol
@@ -38,10 +37,6 @@ class OnlineClip(Protocol):
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return tokens (B, T, C) of normalised pixels (B, 3, side, side)."""
         ...
-
-
-MakeClip = Callable[[str, Precision], OnlineClip]
-"""Builds an image tower by its architecture's name, since training imports no backbone."""
 
 
 @dataclass(frozen=True)

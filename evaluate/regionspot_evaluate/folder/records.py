@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
-from regionspot_core.distributed.journal import parse_batch
+from regionspot_core.distributed.journal import BatchForm
 from regionspot_core.distributed.work import image_batches
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.detections import ScoredPairs
@@ -117,7 +117,7 @@ class RecordForm:
         Raises:
             ValueError: If the line does not have this form, or does not fit the evaluation.
         """
-        images = parse_batch(line, _Image, self.batches[batch])
+        images = BatchForm(_Image, self.batches).parse(line, batch)
         return [self._record(image) for image in images]
 
     def _record(self, image: _Image) -> ImageRecord:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from regionspot_core.backbones.loading import Backbones, PreparedImage
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.errors import ImageError
 from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.imaging.drawing import draw_regions
@@ -21,16 +20,8 @@ from regionspot_evaluate.predicting.folder import DRAWN
 from regionspot_evaluate.predicting.listing import PictureList
 from regionspot_evaluate.predicting.named_regions import NamedRegion, PictureRecord, named_regions
 from regionspot_evaluate.predicting.regions import FindRegions, FoundRegions, recognise
+from regionspot_evaluate.predictions import ReadImage
 from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
-
-
-class ReadPicture(NamedTuple):
-    """A picture that was read, or the reason why it could not be."""
-
-    prepared: PreparedImage | None = None
-    image: RGBImage | None = None
-    """Pixels, where the picture is to be drawn."""
-    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +46,15 @@ class Namer:
         """Return the number of threads that read pictures."""
         return self.config.workers
 
-    def read(self, position: int) -> ReadPicture:
+    def read(self, position: int) -> ReadImage:
         """Decode and resize a picture; any thread may."""
         try:
             image = self.listed.pictures[position].read(self.config.max_pixels)
         except ImageError as error:
-            return ReadPicture(failed=str(error))
-        return ReadPicture(self.backbones.prepare(image), image if self.config.draw else None)
+            return ReadImage(failed=str(error))
+        return ReadImage(self.backbones.prepare(image), image if self.config.draw else None)
 
-    def records(self, read: dict[int, ReadPicture]) -> list[PictureRecord]:
+    def records(self, read: dict[int, ReadImage]) -> list[PictureRecord]:
         """Name the regions of a batch's pictures, and draw them where that is asked for.
 
         A picture that cannot be read is recorded with the reason; the records have masks only where
@@ -79,16 +70,16 @@ class Namer:
 
     def name_picture(self, image: RGBImage) -> PictureRecord:
         """Return the named regions of the list's first picture, which is decoded already."""
-        return self._named({0: ReadPicture(self.backbones.prepare(image))})[0]
+        return self._named({0: ReadImage(self.backbones.prepare(image))})[0]
 
-    def _named(self, read: dict[int, ReadPicture]) -> list[PictureRecord]:
+    def _named(self, read: dict[int, ReadImage]) -> list[PictureRecord]:
         """Return the records of pictures, by position, that the models take together."""
         prepared = {p: each.prepared for p, each in read.items() if each.prepared is not None}
         recognised = recognise(self.recognizer, list(prepared.values()), self.find, prepared)
         records = {p: PictureRecord(p, failed=each.failed) for p, each in read.items()}
         for position, (regions, recognition) in zip(prepared, recognised, strict=True):
             record = self._record(position, regions, recognition, prepared[position].size)
-            image = read[position].image
+            image = read[position].pixels
             if image is not None:
                 self._draw(position, image, record)
             records[position] = record

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regionspot_core.distributed.journal import parse_batch
 from regionspot_core.imaging.transforms import Size
 from regionspot_evaluate.recognition.recognizer import Recognition
 
@@ -25,7 +24,7 @@ class NamedRegion:
     """xyxy, original pixels"""
     predicted_iou: float
     """SAM's estimate of the mask's IoU."""
-    names: tuple[tuple[str, float], ...]
+    names: Annotated[tuple[tuple[str, float], ...], msgspec.Meta(min_length=1)]
     """The best names and their probabilities among the vocabulary's, best first."""
     mask: dict[str, Any] | None
     """COCO run-length encoding; None where it is not asked for."""
@@ -111,21 +110,3 @@ class PictureRecord:
         """Return plain values, with every digit."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         return values
-
-
-@dataclass(frozen=True)
-class PictureForm:
-    """Form of the records of one list of pictures."""
-
-    batches: Sequence[range]
-
-    def parse(self, line: bytes, batch: int) -> list[PictureRecord]:
-        """Read the records of a batch, equal to the last bit to those that were written.
-
-        Raises:
-            ValueError: If the line does not have this form, or is of other pictures.
-        """
-        records = parse_batch(line, PictureRecord, self.batches[batch])
-        if any(not region.names for record in records for region in record.regions):
-            raise ValueError("expected a name for each region")
-        return records

@@ -212,10 +212,6 @@ class Recognizer:
         """
         return self.classify([image], [self.segment(image, prompts)])[0]
 
-    def recognize_everything(self, image: EncodedImage, options: ProposeConfig) -> Recognition:
-        """Segment and classify the regions that SAM finds by itself."""
-        return self.classify([image], [self.segment_everything(image, options)])[0]
-
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Return COCO's compressed run-length encodings, ``counts`` as text so that JSON takes them."""

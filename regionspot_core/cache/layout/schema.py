@@ -166,11 +166,6 @@ def part_arrays(plan: CachePlan) -> dict[str, PartArray]:
     return {array.name: array for array in arrays}
 
 
-def written_arrays(plan: CachePlan, part: Part) -> list[PartArray]:
-    """Return the arrays that a part has a file of."""
-    return [each for each in part_arrays(plan).values() if part.rows or not each.of_regions]
-
-
 def is_planned_file(key: str) -> bool:
     """Return whether any plan has a file of this name: an array's, metadata, the class bank.
 
@@ -184,11 +179,6 @@ def is_planned_file(key: str) -> bool:
     return kind is not None and bool(
         re.fullmatch(r"(0|[1-9][0-9]{0,9})" + "/0" * len(kind.trailing), place)
     )
-
-
-def is_part_array(name: str) -> bool:
-    """Return whether any plan has a part array of this name."""
-    return name in _all_part_arrays()
 
 
 def groups_of(names: Iterable[str]) -> set[str]:
