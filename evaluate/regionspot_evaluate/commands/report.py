@@ -10,7 +10,7 @@ from regionspot_evaluate.reports.html.config import ReportConfig
 
 @takes(ReportConfig)
 def report(values: dict[str, Any]) -> None:
-    """Write one HTML page on a run, or on two side by side; JSON and CSV beside it.
+    """Write one HTML page on a run, or on several side by side; JSON and CSV beside it.
 
     It opens offline: average precision in parts, curves, calibration, errors,
     confusions, every class, and pictures.
