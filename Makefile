@@ -28,8 +28,8 @@ BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(INSTALLED)
 	$(BIN)/pytest $(BY_FILE) -m "not slow"
 
-test-all: campaign
-	$(BIN)/pytest $(BY_FILE) --ignore tests/campaign --durations 25
+test-all: $(INSTALLED)
+	$(BIN)/pytest $(BY_FILE) --size ci --durations 25
 
 campaign: $(INSTALLED)
 	$(BIN)/pytest -n 2 tests/campaign --size ci

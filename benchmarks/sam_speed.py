@@ -15,16 +15,22 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from segment_anything import sam_model_registry
 
 from regionspot_core.backbones.precision import Precision
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.backbones.sam import image_encoder as ours
 from regionspot_core.backbones.sam.decoder import TwoWayTransformer
+from regionspot_core.backbones.sam.image_encoder import (
+    SamImageEncoder,
+    attend_folded,
+    attend_in_products,
+    attend_with_bias,
+)
 
-WAYS = ("attend_folded", "attend_with_bias", "attend_in_products")
+WAYS = (attend_folded, attend_with_bias, attend_in_products)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 Work = Callable[[], torch.Tensor]
 
@@ -61,22 +67,9 @@ def encoders(model: torch.nn.Module, device: str) -> dict[tuple[str, Precision],
         runtime = Runtime.create(device, precision)
         works["segment-anything", precision] = under(runtime, lambda: model.image_encoder(pixels))
         for way in WAYS:
-            works[way, precision] = under(runtime, with_way(model.image_encoder, way, pixels))
+            encode = partial(SamImageEncoder(model.image_encoder, way), pixels)
+            works[way.__name__, precision] = under(runtime, encode)
     return works
-
-
-def with_way(encoder: torch.nn.Module, way: str, pixels: torch.Tensor) -> Work:
-    """Return our image encoder with a given way, whatever the device would choose."""
-    wrapped, chosen = ours.SamImageEncoder(encoder), ours.choose_attention
-
-    def work() -> torch.Tensor:
-        ours.choose_attention = lambda device, dtype: getattr(ours, way)
-        try:
-            return wrapped(pixels)
-        finally:
-            ours.choose_attention = chosen
-
-    return work
 
 
 def decoders(

@@ -107,9 +107,9 @@ def demo(
     """Run all three stages on the embedded tiny world, with nothing to download."""
     require_empty_folder(out)  # before PyTorch is imported
 
-    from regionspot.demo import run_demo
+    from regionspot.demo import FULL, QUICK, run_demo
 
-    run_demo(out, seed=seed, quick=quick)
+    run_demo(out, seed=seed, size=QUICK if quick else FULL)
 
 
 class _AnnounceLoading:

@@ -51,14 +51,13 @@ QUICK = DemoSize(
 )
 
 
-def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
+def run_demo(out: Path, *, seed: int = 0, size: DemoSize = FULL) -> None:
     """Run world, extract, train and evaluate into the new folder ``out``; print the figures.
 
     Raises:
         InputError: ``out`` is not empty.
     """
     require_empty_folder(out)
-    size = QUICK if quick else FULL
     world, store, run, results = (out / name for name in ("world", "store.zarr", "run", "results"))
     clock = _Clock()
     with clock("world"):
@@ -93,7 +92,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
         "seconds": clock.seconds,
         "bytes": {p.name: _bytes_below(p) for p in (world, store, run, results)},
         "seed": seed,
-        "quick": quick,
+        "quick": size != FULL,
     }
     write_json(out / "metrics.json", metrics)
     (results / "predictions.png").replace(out / "predictions.png")
@@ -104,7 +103,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False) -> None:
         _costs(metrics),
         "",
     )
-    show_unbroken(next_steps(out, quick=quick))
+    show_unbroken(next_steps(out, quick=size != FULL))
 
 
 class _Clock:

@@ -258,6 +258,7 @@ def _create(
     """Build the store aside, so that a store that exists is a whole one."""
     with created_aside(store) as folder:
         build_plan_files(folder, plan, annotations, image_bytes, bank, fingerprint)
+        reach("built store", plan.part_count)
 
 
 def build_plan_files(
@@ -313,9 +314,11 @@ def _upload(built: FolderStore, store: Store) -> None:
     """
     if store.read(GROUP) is not None:
         return
-    for key in sorted(built.keys(), key=lambda key: key == GROUP):
+    keys = sorted(built.keys(), key=lambda key: key == GROUP)
+    for key in keys:
         store.write(key, [built.read(key) or b""])
-    mixed = [key for key in sorted(built.keys()) if store.read(key) != built.read(key)]
+    reach("uploaded store", len(keys))
+    mixed = [key for key in sorted(keys) if store.read(key) != built.read(key)]
     if mixed:
         raise CacheError(
             f"{store}: another run made the store at the same moment, on another kind of machine, "

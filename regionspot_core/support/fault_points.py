@@ -8,6 +8,9 @@ happens unless a test has given a function by :func:`at_points`.
 | encode part | a part's features are computed | the part |
 | encode batch | a batch of a part goes to the models | its first image's position |
 | write part, wrote part | a part is written; after it is committed | the part |
+| built store | a new store is put in its place | how many parts |
+| uploaded store | after that, where its place is at a URL | how many files |
+| read images | images of a finished store are read | how many images |
 | train step | a head takes a step | the step |
 | sweep step | the heads of a sweep take a step | the batch |
 | recognise batch | the frozen models encode a batch of an evaluation | how many images |

@@ -1,8 +1,10 @@
 """`bench extract`: what it derives from its measurements, and that a wrong fast path fails it."""
 
 import json
+import time
 from dataclasses import replace
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +155,6 @@ def test_a_stages_seconds_add_up() -> None:
 
 
 def test_the_matrix_rate_counts_two_operations_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    from regionspot_bench.extract import matrix_rate as module
-
-    monkeypatch.setattr(module, "SIDES", {"cpu": 10})
-    monkeypatch.setattr(module, "timed", lambda work: 0.5)
-    assert matrix_rate(torch.device("cpu"), "float32") == 2 * 10**3 / 0.5
+    seconds = count(step=0.5)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    assert matrix_rate(torch.device("cpu"), "float32", side=10) == 2 * 10**3 / 0.5

@@ -1,7 +1,6 @@
 """`regionspot bench score` on small files. Nothing here looks at how fast it was."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,16 @@ from typing import Any
 import pytest
 from lvis import LVIS, LVISResults
 
+from regionspot_bench.benchmark import run_benchmark
 from regionspot_bench.child import run_children
 from regionspot_bench.measure import Times
-from regionspot_bench.score import config as config_module
-from regionspot_bench.score import contents as contents_module
 from regionspot_bench.score import run as story
-from regionspot_bench.score.config import Sizes
+from regionspot_bench.score.config import ScoreBenchConfig, Sizes
 from regionspot_bench.score.contents import Contents
 from regionspot_bench.score.report import FAST, MemoryFigures, ScoreBenchReport
 from regionspot_bench.score.report import LVIS as OTHER
 from regionspot_core.errors import WorkerError
+from regionspot_core.support.tables import show
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
 TINY = Sizes(
@@ -41,17 +40,26 @@ REPORT = ScoreBenchReport(
 )
 
 
-def test_the_command(
-    regionspot: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class TinyConfig(ScoreBenchConfig):
+    """Settings under which less is measured than `bench score --quick` does, in seconds."""
+
+    @property
+    def sizes(self) -> Sizes:
+        return TINY
+
+
+def test_a_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(config_module, "QUICK", TINY)
+    monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "work").mkdir()
-    done = regionspot(
-        "bench", "score", "--quick", "--dir", "work", "--json", "score.json", cwd=tmp_path
-    )
+    config = TinyConfig(quick=True, dir=tmp_path / "work", json_file=tmp_path / "score.json")
+    report = run_benchmark(config, story.measure)
+    show(*report.tables())
+    printed = capsys.readouterr().out
     values = json.loads((tmp_path / "score.json").read_text())
-    assert done.returncode == (0 if values["all_met"] else 1)
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert ("NOT met" in printed) is not values["all_met"]
+    assert max(map(len, printed.splitlines())) <= 80
     assert list((tmp_path / "work").iterdir()) == []
     assert values["speedup_vs_lvis"] == pytest.approx(
         values["lvis_seconds"] / values["fast_seconds"]
@@ -71,27 +79,23 @@ def test_what_is_required() -> None:
     assert not replace(REPORT, memory=replace(MEMORY, peak_bytes=2**30 + 1)).all_met
 
 
-def test_all_figures_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("protocol", ["lvis", "lvis-fixed"])
+@pytest.mark.parametrize("iou", ["bbox", "segm"])
+def test_all_figures_are_compared(protocol: str, iou: str, tmp_path: Path) -> None:
     """The largest difference of boxes, masks and both protocols is the one that is told."""
-    scored: list[tuple[str, str]] = []
-    honest = LvisScorer.score_all
 
-    def watched(self: LvisScorer, found: Path, *, ious: Any, protocols: Any) -> Any:
-        scores = honest(self, found, ious=ious, protocols=protocols)
-        scored.extend((iou, protocol) for protocol in scores for iou in scores[protocol])
-        if self._scorer == "fast":
-            scores["lvis-fixed"]["segm"].values["APc"] = 0.75
-        return scores
+    class Wrong(LvisScorer):
+        def score_all(self, *given: Any, **named: Any) -> Any:
+            scores = super().score_all(*given, **named)
+            scores[protocol][iou].values["APc"] = 0.75
+            return scores
 
-    monkeypatch.setattr(LvisScorer, "score_all", watched)
-    assert story._compare(tmp_path / "masks", TINY) > 0.1
-    assert set(scored) == {(i, p) for i in ("bbox", "segm") for p in ("lvis", "lvis-fixed")}
+    assert story.compare(tmp_path / "masks", TINY, scorer=Wrong) > 0.1
 
 
-def test_generated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_files(tmp_path: Path) -> None:
     """The lvis package reads them; images beyond the variants are these again, by other ids."""
-    monkeypatch.setattr(contents_module, "VARIANTS", 2)
-    contents = Contents(images=5, detections=30, classes=40, masks=True)
+    contents = Contents(images=5, detections=30, classes=40, masks=True, variants=2)
     truth, found = contents.write(tmp_path / "set")
     annotated = LVIS(str(truth))
     results = LVISResults(annotated, str(found))

@@ -1,19 +1,19 @@
 """`regionspot bench train` on tiny stores. Nothing here looks at how fast it was."""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from stepping import numbers_at
 
 from regionspot_bench.measure import Times
-from regionspot_bench.train import run as story
-from regionspot_bench.train import slow_cache, sweep
+from regionspot_bench.train import sweep
 from regionspot_bench.train.config import CLASSES, TINY, TINY_CLIP
 from regionspot_bench.train.memory import MemoryFigures, Peak
 from regionspot_bench.train.memory_child import is_mapped
@@ -24,12 +24,11 @@ from regionspot_bench.train.stores import write_store
 from regionspot_bench.train.sweep import HEADS, Ran, SweepFigures, SweepRound
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import CheckpointError
+from regionspot_core.support.tables import show
 from regionspot_core.testing import make_cache, shard_path
-from regionspot_train.config import TrainConfig
+from regionspot_train.config import TrainConfig, recipe_or_file
 from regionspot_train.data.loader import TrainBatch
 from regionspot_train.data.sources import Source, open_sources
-from regionspot_train.learning.learner import StepFailure
-from regionspot_train.record import meter
 from regionspot_train.record.meter import LogLine, Meter
 
 KEYS = {
@@ -49,7 +48,7 @@ KEYS = {
 
 
 class Clock:
-    """Stands in for the module ``time``: sleeping passes its time at once."""
+    """A time that sleeping passes at once."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -64,8 +63,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (slow_cache, meter):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
     return clock
 
 
@@ -131,17 +130,14 @@ def test_the_figures_are_the_ratios_of_what_was_measured() -> None:
     ],
     ids=str,
 )
-def test_a_missed_requirement_is_exit_code_1(
-    missed: dict[str, Any],
-    regionspot: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_missed_requirement_is_shown(
+    missed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = made_report(**missed)
     assert [each.met for each in report.requirements].count(False) == 1
-    monkeypatch.setattr(story, "measure", lambda config, folder: report)
-    done = regionspot("bench", "train", "--quick")
-    assert done.returncode == 1
-    assert done.stdout.count("NOT met") == 1
+    assert not report.all_met
+    show(*report.tables())
+    assert capsys.readouterr().out.count("NOT met") == 1
 
 
 def test_memory_is_not_compared_where_files_are_mapped() -> None:
@@ -211,37 +207,23 @@ def test_a_sweep_is_one_group_on_the_batches_of_one_run(tmp_path: Path) -> None:
     assert figures.steps == TINY.sweep_steps
 
 
-def test_a_group_lets_every_head_learn_from_every_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learnt: list[tuple[int, int]] = []
-
-    def learner(config: TrainConfig, *_: object) -> SimpleNamespace:
-        return SimpleNamespace(
-            try_to_learn=lambda batch: learnt.append((config.seed, len(batch.features)))
-        )
-
-    monkeypatch.setattr(sweep, "Learner", learner)
+def test_a_group_lets_every_head_learn_from_every_batch(tmp_path: Path) -> None:
     make_cache(tmp_path / "store", [2, 1, 3])
     configs = [sweep.sweep_config(number, 2, 2) for number in range(2)]
     sources = open_sources(tmp_path / "store", configs[0].data)
     batches = [TrainBatch(0, sources[0].cache.read(each), 3) for each in ([0, 1], [2])]
-    sweep.train_in_lockstep(configs, sources, batches)
-    assert learnt == [(0, 2), (1, 2), (0, 1), (1, 1)]
+    with numbers_at("train step") as steps:
+        sweep.train_in_lockstep(configs, sources, batches)
+    assert steps == [0, 0, 1, 1]
 
 
-def test_a_head_that_fails_ends_the_benchmark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def learner(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(try_to_learn=lambda batch: StepFailure("not finite"))
-
-    monkeypatch.setattr(sweep, "Learner", learner)
+def test_a_head_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
     make_cache(tmp_path / "store", [2, 1, 3])
-    config = sweep.sweep_config(0, 2, 2)
+    config = TrainConfig.load(recipe_or_file("demo"), ["optimiser.lr=1e30"])
     sources = open_sources(tmp_path / "store", config.data)
+    batches = [TrainBatch(0, sources[0].cache.read([0, 1, 2]), 3)] * 20
     with pytest.raises(CheckpointError, match="not finite"):
-        sweep.train_in_lockstep([config], sources, [TrainBatch(0, sources[0].cache.read([0]), 2)])
+        sweep.train_in_lockstep([config], sources, batches)
 
 
 def test_generated_stores_have_a_real_vocabulary(tmp_path: Path) -> None:

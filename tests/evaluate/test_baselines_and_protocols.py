@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from rich.table import Table
@@ -18,8 +17,6 @@ from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.reading import read_annotations
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
-from regionspot_core.scoring.figures import METRICS
-from regionspot_core.scoring.lvis import Measured
 from regionspot_core.testing import files_of
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.folder.detections import image_detections
@@ -31,7 +28,6 @@ from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation
 from regionspot_evaluate.scoring.figures import BOTH
-from regionspot_evaluate.scoring.reference import ReferenceScorer
 from regionspot_evaluate.scoring.scorer import LvisScorer
 
 Evaluated = tuple[Path, EvaluationReport]
@@ -75,21 +71,15 @@ def test_a_finished_evaluation_is_scored_by_another_protocol(
 
 
 @pytest.mark.usefixtures("no_models")
-def test_the_reference_may_score(
-    place: Path, scored: Evaluated, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def score(_: object, __: object, *, iou: str, protocol: str) -> Measured:
-        asked.append((iou, protocol))
-        return Measured(dict.fromkeys(METRICS, 0.25), np.zeros(5))
-
-    monkeypatch.setattr(ReferenceScorer, "score", score)
-    report = run_evaluation(config(place, scored[0], protocol="lvis-fixed", scorer="reference"))
-    for figures in (report.head, *report.baselines.values()):
+def test_the_reference_may_score(place: Path, scored: Evaluated) -> None:
+    out, _ = scored
+    report = run_evaluation(config(place, out, protocol="lvis-fixed", scorer="reference"))
+    scorer = LvisScorer(place / "world" / "val.json", scorer="reference")
+    found = out / "detections.json.gz"
+    assert report.head.scores == scorer.score_all(found, ious=BOTH, protocols=("lvis-fixed",))
+    for figures in report.baselines.values():
         (scores,) = figures.scores.values()
-        assert all(s.scorer == "reference" and s["APr"] == 0.25 for s in scores.values())
-    assert set(asked) == {("bbox", "lvis-fixed"), ("segm", "lvis-fixed")}
+        assert {score.scorer for score in scores.values()} == {"reference"}
 
 
 def test_baselines_answer_for_the_heads_own_regions(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lvis_runs import make_annotations, write_annotations
+from stepping import numbers_at
 
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.split import Split
@@ -209,21 +210,12 @@ def test_the_figures_are_those_of_a_plain_loop(
         assert found.region.top1.keys() == {"all", "rare", "common", "frequent"}
 
 
-def test_all_heads_score_one_read(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = FeatureCache.read
-    asked: list[int] = []
-
-    def counting(self: FeatureCache, indices: Any, **named: Any) -> Any:
-        asked.extend(indices)
-        return read(self, indices, **named)
-
-    monkeypatch.setattr(FeatureCache, "read", counting)
-    both = run_cached_evaluation(
-        config(place, "first", "second", batch_images=3, out=tmp_path / "both")
-    )
-    assert asked == [i for i, count in enumerate(COUNTS) if count]
+def test_all_heads_score_one_read(place: Path, tmp_path: Path) -> None:
+    with numbers_at("read images") as read:
+        both = run_cached_evaluation(
+            config(place, "first", "second", batch_images=3, out=tmp_path / "both")
+        )
+    assert read == [3, 3, 1]  # of eight images one has no region
     for name in ("first", "second"):
         out = tmp_path / name
         alone = run_cached_evaluation(config(place, name, batch_images=3, out=out))
@@ -259,14 +251,13 @@ def test_what_cannot_be_scored(place: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "o").iterdir())
 
 
-def test_annotations_of_other_images_are_refused_at_once(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_annotations_of_other_images_are_refused_at_once(place: Path, tmp_path: Path) -> None:
     made = make_annotations(np.random.default_rng(0), images=3)
-    monkeypatch.setattr(FeatureCache, "read", None)
     asked = config(place, "first", annotations=write_annotations(tmp_path, made))
-    with pytest.raises(InputError, match=r"7 of the store's 8 images are not in it \(id \d+, …"):
+    absent = r"7 of the store's 8 images are not in it \(id \d+, …"
+    with numbers_at("read images") as read, pytest.raises(InputError, match=absent):
         run_cached_evaluation(asked)
+    assert read == []
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,9 @@ from lvis_sets import LvisSet, perturbed_sample, random_set
 
 from interval_coverage import Source, study, whole_figures
 from regionspot_core.scoring.figures import COCO_METRICS, METRICS
-from regionspot_evaluate.reports.compare import published
 from regionspot_evaluate.reports.compare.match_records import MatchRecords, match_images
 from regionspot_evaluate.reports.compare.precision_curves import drawn_figures
 from regionspot_evaluate.reports.compare.resampling import draw_halves, interval
-from regionspot_evaluate.scoring import image_splits
 from regionspot_evaluate.scoring.figures import Iou, Protocol
 from regionspot_evaluate.scoring.results import read_results
 from regionspot_evaluate.scoring.scorer import CocoScorer, LvisScorer
@@ -45,7 +43,7 @@ def distinct_in_image(made: LvisSet) -> LvisSet:
     seen: dict[int, int] = {}
     for entry in made.detections:
         seen[entry["image_id"]] = seen.get(entry["image_id"], 0) + 1
-        entry["score"] = 1 - seen[entry["image_id"]] / 100
+        entry["score"] = 1 - seen[entry["image_id"]] / 1_000
     return made
 
 
@@ -526,13 +524,28 @@ def test_what_hotcoco_cannot_match_has_no_intervals(regionspot: Regionspot, fold
     assert "(lvis)" in text
 
 
-def test_published_rows(
-    regionspot: Regionspot, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def pad(annotations: Path, *, images: int, classes: int = 1_203) -> None:
+    """Add images and classes of which nothing is said, up to so many."""
+    content = json.loads(annotations.read_text())
+    image = content["images"][-1] | {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    numbers = range(len(content["images"]), images)
+    content["images"] += [image | {"id": 1_000 + n} for n in numbers]
+    numbers = range(len(content["categories"]), classes)
+    content["categories"] += [{"id": 1_000 + n, "name": str(n), "frequency": "f"} for n in numbers]
+    annotations.write_text(json.dumps(content))
+
+
+def test_published_rows(regionspot: Regionspot, folder: Path) -> None:
     """Of the same images and by the same protocol only: the two are never mixed."""
-    monkeypatch.setattr(published, "IMAGES", {"LVIS v1 val": 6, "LVIS minival": 3})
-    monkeypatch.setattr(published, "CLASSES", 5)
-    command = [*COMMAND, "half.json", "--published", "--json", "c.json"]
+    pad(folder / "annotations.json", images=4_809)
+    command = [*COMMAND, "half.json", "--published", "--bootstrap", "2", "--json", "c.json"]
+    small = regionspot(*command, "--protocol", "lvis-fixed", cwd=folder)
+    assert "GroundingDINO-L, published" in small.stdout
+    wrong = regionspot(*command, cwd=folder)
+    assert wrong.returncode == 2
+    named = "has 4,809 images and 1,203 classes, and the protocol is LVIS standard"
+    assert named in wrong.stderr
+    pad(folder / "annotations.json", images=19_809)
     done = regionspot(*command, "--iou", "bbox,segm", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -552,13 +565,7 @@ def test_published_rows(
     assert fixed.returncode == 0, fixed.stderr
     named = [line.split()[0] for line in fixed.stdout.splitlines() if ", published" in line]
     assert named == ["GLIP-L,"] * 2  # box AP, and by frequency
-    monkeypatch.setattr(published, "IMAGES", {"LVIS v1 val": 3, "LVIS minival": 6})
     assert list(json.loads((folder / "c.json").read_text())["published"]) == ["GLIP-L"]
-    small = regionspot(*command, "--protocol", "lvis-fixed", cwd=folder)
-    assert "GroundingDINO-L, published" in small.stdout
-    wrong = regionspot(*command, cwd=folder)
-    assert wrong.returncode == 2
-    assert "has 6 images and 5 classes, and the protocol is LVIS standard" in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -590,14 +597,15 @@ def test_mistakes(arguments: list[str], message: str, regionspot: Regionspot, fo
 
 
 @pytest.mark.parametrize("iou", ["bbox", "segm"])
-def test_images_of_more_than_hotcoco_takes_have_intervals_too(
-    iou: Iou, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = distinct_in_image(random_set(1))
-    files = made.write(tmp_path)
-    times = np.random.default_rng(0).integers(0, 3, (20, len(made.images)))
-    expected = drawn_figures(records_of(*files, iou, "lvis-fixed"), times)
-    monkeypatch.setattr(image_splits, "DETECTIONS", 4)
-    found = drawn_figures(records_of(*files, iou, "lvis-fixed"), times)
-    for name in METRICS:
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)
+def test_images_of_more_than_hotcoco_takes_have_intervals_too(iou: Iou, tmp_path: Path) -> None:
+    """It takes 300 detections an image. Two images have 400 each here."""
+    made = distinct_in_image(random_set(1, images=3, classes=8, found=800))
+    records = records_of(*made.write(tmp_path), iou, "lvis-fixed")
+    times_NI = np.array([[1, 1, 1], [0, 2, 1], [1, 0, 3]], dtype=np.int32)
+    drawn = drawn_figures(records, times_NI)
+    for n, times in enumerate(times_NI.tolist()):
+        truth, found = copied(made, times).write(tmp_path)
+        scorer = LvisScorer(truth, scorer="reference")
+        expected = scorer.score(found, iou=iou, protocol="lvis-fixed")
+        for name in METRICS:
+            assert same(expected[name], drawn[name][n]), (n, name)

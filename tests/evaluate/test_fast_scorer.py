@@ -3,6 +3,7 @@
 import codecs
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as codec
 
 from regionspot_core.scoring.figures import METRICS
-from regionspot_evaluate.scoring import fast as fast_scorer
-from regionspot_evaluate.scoring import image_splits
 from regionspot_evaluate.scoring.figures import (
     BOTH,
     Iou,
@@ -71,10 +70,19 @@ def test_the_lvis_sample(seed: int, protocol: Protocol, lvis_sample: Path, tmp_p
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_generated_sets(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crowd, boxes without an area, ties, all lists, an image with nothing, in two batches."""
-    monkeypatch.setattr(fast_scorer, "BATCH_IMAGES", 4)
+def test_generated_sets(seed: int, tmp_path: Path) -> None:
+    """Crowd, boxes without an area, ties, all lists, an image with nothing."""
     for score in both_scorers(random_set(seed), tmp_path):
+        assert score.scorer == "fast"
+        assert score["AP"]
+
+
+def test_more_images_than_a_batch(tmp_path: Path) -> None:
+    """hotcoco is given 1,024 at a time. Of six images with regions three are among the first."""
+    made = random_set(0)
+    nothing = made.images[0] | {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    made.images += [nothing | {"id": -number} for number in range(1_021)]
+    for score in both_scorers(made, tmp_path):
         assert score.scorer == "fast"
         assert score["AP"]
 
@@ -155,16 +163,18 @@ def test_more_than_three_hundred_of_several_classes_by_fixed_ap(tmp_path: Path) 
         assert score["AP"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("limit", [3, 5, 7])
-@pytest.mark.parametrize("seed", range(3))
-def test_images_of_more_than_hotcoco_takes(
-    seed: int, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Shared out among so many images, the figures stay; hotcoco itself would take them all."""
-    monkeypatch.setattr(image_splits, "DETECTIONS", limit)
-    assert {score.scorer for score in both_scorers(random_set(seed), tmp_path, "lvis-fixed")} == {
-        "fast"
-    }
+@pytest.mark.parametrize("crowd", [45, 100, 250])
+@pytest.mark.parametrize("seed", range(2))
+def test_images_of_more_than_hotcoco_takes(seed: int, crowd: int, tmp_path: Path) -> None:
+    """It takes 300 an image: so many more of each class are shared out among several."""
+    random = np.random.default_rng(seed)
+    made = random_set(seed, images=3, classes=8)
+    for image, category, _ in product(range(3), range(8), range(crowd)):
+        box = [float(value) for value in random.integers(1, 9, 4) * 4]
+        made.detect(image, category, box, float(random.integers(0, 9)) / 8)
+    for score in both_scorers(made, tmp_path, "lvis-fixed"):
+        assert score.scorer == "fast"
+        assert score.counts.kept == 60 + 3 * 8 * crowd
 
 
 def test_more_than_three_hundred_of_a_class_in_an_image_by_fixed_ap(tmp_path: Path) -> None:

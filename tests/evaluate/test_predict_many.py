@@ -1,8 +1,7 @@
 """Many pictures: where they come from, one result in COCO's layout, and going on after a kill."""
 
+import io
 import json
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -351,17 +350,22 @@ def test_pictures_without_regions_are_told_what_to_try(
     assert (hint in shown) == bool(empty)
 
 
-def test_a_terminal_without_the_letters_is_given_others(place: Path, tmp_path: Path) -> None:
+def test_a_terminal_without_the_letters_is_given_others(
+    place: Path, regionspot: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command ends as ever, whatever the encoding of its output."""
-    pictures = place / "world" / "whole"
-    done = subprocess.run(
-        [sys.executable, "-m", "regionspot.cli", "evaluate", "predict", f"{pictures}/*",
-         "--head", str(place / "first"), "--names", "naïve,猫", "--proposals", "whole",
-         "--out", str(tmp_path / "out"), "--device", "cpu", "--pictures"],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=120,
-        check=True,
+    printed = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+    for name, stream in zip(("stdout", "stderr"), printed, strict=True):
+        monkeypatch.setattr(sys, name, stream)
+    done = regionspot(
+        "evaluate", "predict", f"{place}/world/whole/*", "--head", str(place / "first"),
+        "--names", "naïve,猫", "--proposals", "whole", "--out", str(tmp_path / "out"),
+        "--device", "cpu", "--pictures",
     )  # fmt: skip
-    shown = (done.stdout + done.stderr).decode("ascii")
+    assert done.returncode == 0
+    for stream in printed:
+        stream.flush()
+    shown = b"".join(stream.buffer.getvalue() for stream in printed).decode("ascii")
     assert "na?ve" in shown or "?  " in shown
     assert "Traceback" not in shown
     content = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))

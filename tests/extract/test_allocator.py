@@ -1,12 +1,12 @@
 """What glibc is told, and that it is told the opposite afterwards."""
 
 import ctypes
+import sys
 from typing import Any
 
 import pytest
 import torch
 
-from regionspot_extract.encoding import allocator
 from regionspot_extract.encoding.allocator import freed_memory_kept
 
 
@@ -30,7 +30,7 @@ class Libc:
 def libc(monkeypatch: pytest.MonkeyPatch) -> Libc:
     made = Libc()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: made)
-    monkeypatch.setattr(allocator.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     return made
 
 
@@ -76,7 +76,7 @@ def test_other_systems_are_left_alone(
     monkeypatch: pytest.MonkeyPatch, platform: str, library: Any
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    monkeypatch.setattr(allocator.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     with freed_memory_kept(torch.device("cpu")):
         pass
     assert getattr(library, "calls", []) == []

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,9 @@ import open_clip
 import pytest
 from typer.testing import CliRunner
 
-from regionspot_core.backbones.weights import official as official_weights
+from regionspot_core.backbones.registry import Entry, register_region_encoder, unregister
+from regionspot_core.backbones.sam.encoder import load_sam
+from regionspot_core.backbones.weights.official import OfficialFile
 from regionspot_core.errors import DownloadError
 from regionspot_extract.cli import app
 from regionspot_extract.weights import WeightRequest, fetch_weights, list_weights
@@ -40,17 +43,27 @@ def published(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@contextmanager
+def sam_published_at(url: str, folder: Path) -> Iterator[None]:
+    """Another SAM called `vit_b`, which comes before Meta's, and whose weights are elsewhere."""
+    path = folder / "torch" / "hub" / "checkpoints" / "sam.pth"
+    file = OfficialFile("SAM vit_b", f"{url}sam.pth", SHA256, path, len(CONTENT))
+    entry = Entry(lambda: ("vit_b",), load_sam, published=lambda _: file)
+    register_region_encoder(entry)
+    yield
+    unregister(entry)
+
+
 @pytest.fixture(autouse=True)
-def this_machine(published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def this_machine(published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Its own cache folders, and the server in the place of Meta's and OpenAI's."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(official_weights, "SAM_URL", published)
-    monkeypatch.setitem(official_weights.SAM_FILES, "vit_b", ("sam.pth", SHA256, len(CONTENT)))
     url = f"{published}clip/{SHA256}/ViT-B-16.pt"
     config = open_clip.get_pretrained_cfg("ViT-B-16", "openai") | {"url": url}
     tags = open_clip.pretrained._PRETRAINED["ViT-B-16"] | {"openai": config}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-B-16", tags)
+    with sam_published_at(published, tmp_path):
+        yield
 
 
 BOTH = WeightRequest(sam="vit_b", clip="ViT-B-16")
@@ -98,12 +111,10 @@ def test_the_list_can_be_copied_from(published: str, tmp_path: Path) -> None:
     ]
 
 
-def test_without_network_it_says_what_to_copy_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(official_weights, "SAM_URL", "http://127.0.0.1:1/")
-    place = f"fetch http://127.0.0.1:1/sam.pth and copy it to {tmp_path}/torch/hub/checkpoints/sam"
-    with pytest.raises(DownloadError, match=place):
+def test_without_network_it_says_what_to_copy_where(tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:1/"
+    place = f"fetch {nowhere}sam.pth and copy it to {tmp_path}/torch/hub/checkpoints/sam.pth"
+    with sam_published_at(nowhere, tmp_path), pytest.raises(DownloadError, match=place):
         list(fetch_weights(WeightRequest(sam="vit_b")))
 
 

@@ -12,11 +12,13 @@ import torch
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.support.fault_points import at_points
-from regionspot_core.text import embed as text_module
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_extract.text import TextBankConfig, make_bank
 
-NAMES = Vocabulary.from_names([f"thing {k}" for k in range(25)])
+BATCH = 292
+"""Classes whose seven texts are embedded together: 2,044 texts."""
+CLASSES = 6 * BATCH + 1
+NAMES = Vocabulary.from_names([f"thing {k}" for k in range(CLASSES)])
 
 
 class InterruptedRunError(Exception):
@@ -47,11 +49,6 @@ class FakeClip:
         return torch.tensor(letters)
 
 
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "TEXTS_AT_ONCE", 28)  # four classes of seven texts
-
-
 def config(out: Path, *, backbones: dict[str, str] | None = None, **text: object) -> TextBankConfig:
     values = {"out": out, "text": {"templates": "simple"} | text, "backbones": backbones or {}}
     return TextBankConfig.parse(values, source="test")
@@ -67,8 +64,8 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(calls: int, tmp_p
         file.write(b"torn")  # a write that the kill cut through
     second = FakeClip()
     report = make_bank(config(tmp_path / "cut.h5"), NAMES, second)
-    assert report.resumed == 4 * calls
-    assert second.texts == 7 * (25 - 4 * calls)  # nothing is embedded twice
+    assert report.resumed == BATCH * calls
+    assert second.texts == 7 * (CLASSES - BATCH * calls)  # nothing is embedded twice
     assert (tmp_path / "cut.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.h5", "whole.h5"]
 
@@ -76,7 +73,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(calls: int, tmp_p
 def test_a_finished_bank_is_left_alone(tmp_path: Path) -> None:
     first = make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip())
     again = make_bank(config(tmp_path / "b.h5"), NAMES, FakeClip(calls=0))
-    assert (first.resumed, again.resumed) == (0, 25)
+    assert (first.resumed, again.resumed) == (0, CLASSES)
     assert np.array_equal(first.bank.embeddings, again.bank.embeddings)
     assert np.array_equal(ClassBank.load(tmp_path / "b.h5").embeddings, first.bank.embeddings)
 
@@ -85,7 +82,7 @@ def test_a_finished_bank_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "clip", "text", "message"),
     [
-        (Vocabulary.from_names(["a"]), FakeClip(), {}, "classes: expected 1, found 25"),
+        (Vocabulary.from_names(["a"]), FakeClip(), {}, f"classes: expected 1, found {CLASSES}"),
         (NAMES, FakeClip(weights="b"), {}, "clip.weights: expected b, found a"),
         (NAMES, FakeClip(), {"wording": "cleaned"}, "text.wording: expected cleaned, found raw"),
         (NAMES, FakeClip(), {"templates": "openai"}, "text.templates: expected 80, found 7"),
@@ -137,7 +134,7 @@ def test_a_second_run_waits_for_the_first_and_takes_its_bank(
 
     class SlowClip(FakeClip):
         def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
-            if self.texts == 56:
+            if self.texts == 2 * 7 * BATCH:
                 held.set()
                 assert waiting.wait(30)
             return super().text_embeddings(texts)
@@ -152,7 +149,7 @@ def test_a_second_run_waits_for_the_first_and_takes_its_bank(
         assert held.wait(30)
         report = pool.submit(make_bank, config(out), NAMES, second).result(60)
         assert first.result(60).resumed == 0
-    assert (report.resumed, second.texts) == (25, 0)
+    assert (report.resumed, second.texts) == (CLASSES, 0)
     assert np.array_equal(report.bank.embeddings, first.result().bank.embeddings)
     assert [path.name for path in tmp_path.iterdir()] == ["b.h5"]
     assert f"another run makes {out}" in " ".join(capsys.readouterr().err.split())

@@ -8,10 +8,10 @@ import pytest
 import s3_server
 import zarr
 
-from regionspot_core.cache import writer
 from regionspot_core.cache.read.reader import FeatureCache
-from regionspot_core.cache.storage.store import ObjectStore, open_store
+from regionspot_core.cache.storage.store import open_store
 from regionspot_core.errors import CacheDamagedError, CacheError, FingerprintError
+from regionspot_core.support.fault_points import at_points
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World
 from regionspot_extract.config import ExtractConfig
@@ -125,29 +125,26 @@ def test_damage_at_a_url_is_found_and_repaired(
 
 
 def test_two_runs_that_make_one_store_at_a_url(
-    world: World, local: Path, s3: s3_server.Bucket, monkeypatch: pytest.MonkeyPatch
+    world: World, local: Path, s3: s3_server.Bucket
 ) -> None:
     """Nothing can be claimed there. The later one takes what is there, and mixes nothing."""
     url, other = s3.url("race"), s3.url("other")
-    original = writer.build_plan_files
+    reached: list[str] = []
 
-    def slow(*arguments: object) -> None:
-        """Meanwhile another run makes the store."""
-        original(*arguments)  # type: ignore[arg-type]
-        monkeypatch.setattr(writer, "build_plan_files", original)
-        run_extraction(make_config(world, url, shard={"index": 1, "of": 2}))
+    def another_makes_it(point: str, _: int) -> None:
+        reached.append(point)
+        if reached == ["built store"]:
+            run_extraction(make_config(world, url, shard={"index": 1, "of": 2}))
 
-    monkeypatch.setattr(writer, "build_plan_files", slow)
-    report = run_extraction(make_config(world, url))
+    with at_points(another_makes_it):
+        report = run_extraction(make_config(world, url))
     assert (report.parts_resumed, report.parts_done) == (2, 2)
     assert files_of(url) == files_of(local)
 
-    def overwritten(self: ObjectStore, key: str, pieces: list[bytes]) -> None:
-        write(self, key, pieces)
-        if key == "zarr.json":
-            write(self, "classes.h5", [b"of a machine with another rounding"])
+    def another_overwrites_it(point: str, _: int) -> None:
+        if point == "uploaded store":
+            rounded = b"of a machine with another rounding"
+            open_store(other).write("classes.h5", [rounded])
 
-    write = ObjectStore.write
-    monkeypatch.setattr(ObjectStore, "write", overwritten)
-    with pytest.raises(CacheError, match=r"its classes\.h5 differs"):
+    with at_points(another_overwrites_it), pytest.raises(CacheError, match=r"its classes\.h5 diff"):
         run_extraction(make_config(world, other))

@@ -21,10 +21,11 @@ SETTINGS = [
 DECAY = 0.7
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    make_cache(tmp_path / "store", [2, 3, 1, 2])
-    return tmp_path / "store"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    make_cache(folder / "store", [2, 3, 1, 2])
+    return folder / "store"
 
 
 def settings(*overrides: str) -> TrainConfig:
@@ -32,7 +33,8 @@ def settings(*overrides: str) -> TrainConfig:
 
 
 def fit(store: Path, out: Path, *overrides: str, resume: bool = False) -> None:
-    run_training(settings(*overrides), store=store, out=out, validate_on=store, resume=resume)
+    config, options = settings(*overrides), {"validate_on": store, "resume": resume}
+    run_training(config, store=store, out=out, pictured=False, **options)
 
 
 def weights_after_each_step(store: Path, config: TrainConfig) -> list[dict[str, torch.Tensor]]:

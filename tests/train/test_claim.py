@@ -41,12 +41,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(store: Path, out: Path, **options: Any) -> None:
     config = TrainConfig.load(recipe_or_file("demo"), SETTINGS)
-    run_training(config, store=store, out=out, **options)
+    run_training(config, store=store, out=out, pictured=False, **options)
 
 
 def sweep(store: Path, out: Path, **options: Any) -> None:
     config = TrainConfig.load(recipe_or_file("demo"), SETTINGS)
-    run_sweep(config, SPACE, store=store, validate_on=store, out=out, trials=1, **options)
+    asked: dict[str, Any] = {"validate_on": store, "trials": 1, "pictured": False} | options
+    run_sweep(config, SPACE, store=store, out=out, **asked)
 
 
 def below(folder: Path) -> dict[str, bytes]:

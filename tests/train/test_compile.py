@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(store: Path, out: Path, *overrides: str) -> list[tuple[float, float]]:
     config = TrainConfig.load(recipe_or_file("demo"), [*TINY, *overrides])
-    run_training(config, store=store, out=out, validate_on=store)
+    run_training(config, store=store, out=out, validate_on=store, pictured=False)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [(line["loss"], line["gradient_norm"]) for line in lines]
 

@@ -38,10 +38,11 @@ def config(*overrides: str) -> TrainConfig:
     return TrainConfig.load(recipe_or_file("demo"), [*QUICK, *overrides])
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    make_cache(tmp_path / "store", COUNTS, federated=True)
-    return tmp_path / "store"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    make_cache(folder / "store", COUNTS, federated=True)
+    return folder / "store"
 
 
 def naive_loss(logits: list[float], own: int, counted: set[int], loss: LossConfig) -> float:
@@ -210,7 +211,7 @@ def test_a_step_has_the_loss_of_the_cache_s_lists(
 def test_a_head_learns_which_of_the_counted_classes_it_is(
     store: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    run_training(config("steps=250", *options), store=store, out=tmp_path / "run")
+    run_training(config("steps=250", *options), store=store, out=tmp_path / "run", pictured=False)
     cache, head = FeatureCache(store), load_head(tmp_path / "run")
     batch, bank = cache.read(range(len(cache))), cache.class_bank()
     with torch.no_grad():

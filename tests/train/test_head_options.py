@@ -34,7 +34,8 @@ def settings(*overrides: str) -> TrainConfig:
 
 
 def fit(store: Path, out: Path, *overrides: str, validate_on: Path | None = None) -> TrainReport:
-    return run_training(settings(*overrides), store=store, out=out, validate_on=validate_on)
+    config = settings(*overrides)
+    return run_training(config, store=store, out=out, validate_on=validate_on, pictured=False)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def top1(out: Path) -> list[float]:
 
 def alone(stores: list[Path], out: Path, *options: str) -> list[float]:
     config = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *options])
-    run_training(config, store=stores, out=out, validate_on=stores[0])
+    run_training(config, store=stores, out=out, validate_on=stores[0], pictured=False)
     return losses(out)
 
 

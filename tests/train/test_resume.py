@@ -49,8 +49,12 @@ def settings(*overrides: str) -> TrainConfig:
     return TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *overrides])
 
 
-def fit(store: Path, out: Path, *overrides: str, resume: bool = False) -> TrainReport:
-    return run_training(settings(*overrides), store=store, out=out, resume=resume)
+def fit(
+    store: Path, out: Path, *overrides: str, resume: bool = False, pictured: bool = False
+) -> TrainReport:
+    return run_training(
+        settings(*overrides), store=store, out=out, resume=resume, pictured=pictured
+    )
 
 
 def losses(out: Path) -> list[tuple[int, float, float, float]]:
@@ -418,7 +422,7 @@ def test_a_record_that_no_report_can_be_made_of_is_told_of_before_the_work(
         del record[key]
     (out / "run.json").write_text(json.dumps(record))
     with pytest.raises(CheckpointError, match=message):
-        fit(store, out, resume=True)
+        fit(store, out, resume=True, pictured=True)
     assert not (out / "head.json").exists()
 
 

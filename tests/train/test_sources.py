@@ -12,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.cache.layout.keep import Keep
+from regionspot_core.cache.layout.schema import CLASS_BANK
 from regionspot_core.cache.read.reader import FeatureCache
+from regionspot_core.cache.storage.markers import read_plan_files, write_plan_files
+from regionspot_core.cache.storage.store import open_store
+from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError, ConfigError, FingerprintError
-from regionspot_core.testing import make_cache
+from regionspot_core.support.checksums import FileSum
+from regionspot_core.testing import make_bank, make_cache
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_train.config import DataConfig, TrainConfig, recipe_or_file
 from regionspot_train.data.loader import FeatureLoader
@@ -160,9 +165,7 @@ def wrong(stores: Sequence[Path], data: DataConfig) -> str:
     return str(caught.value)
 
 
-def test_what_does_not_fit_is_refused(
-    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_fit_is_refused(stores: list[Path], tmp_path: Path) -> None:
     assert "at least one --cache" in wrong([], DataConfig())
     assert "a number for each of 2 caches, got 1" in wrong(stores, DataConfig(weights=(1,)))
     assert "numbers above 0, got [1.0, 0.0]" in wrong(stores, DataConfig(weights=(1, 0)))
@@ -172,21 +175,21 @@ def test_what_does_not_fit_is_refused(
     assert "sam_tokens: expected all, found paper" in wrong(
         [*stores, tmp_path / "paper"], DataConfig()
     )
-    original = FeatureCache.class_bank
+    bank = FeatureCache(stores[1]).class_bank()
+    make_cache(tmp_path / "clip", [1] * 12, seed=2)
+    give_bank(tmp_path / "clip", replace(bank, clip={"name": "other"}))
+    both = [stores[0], tmp_path / "clip"]
+    assert "its class embeddings are of another CLIP" in wrong(both, DataConfig())
+    make_cache(tmp_path / "few", [1] * 12, seed=2)
+    names = Vocabulary.from_names(bank.vocabulary.names[:2])
+    give_bank(tmp_path / "few", make_bank(names))
+    refused = wrong([tmp_path / "few"], DataConfig())
+    assert "expected classes of 0 … 1, its vocabulary's, found 0 … 5" in refused
 
-    def of_another_clip(self: FeatureCache) -> ClassBank:
-        bank = original(self)
-        other = str(self.stores[0].store) == str(stores[1])
-        return replace(bank, clip={"name": "other"}) if other else bank
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FeatureCache, "class_bank", of_another_clip)
-        assert "its class embeddings are of another CLIP" in wrong(stores, DataConfig())
-
-    def with_fewer_classes(self: FeatureCache) -> ClassBank:
-        bank = original(self)
-        names = type(bank.vocabulary).from_names(bank.vocabulary.names[:2])
-        return replace(bank, vocabulary=names, embeddings=bank.embeddings[:2])
-
-    monkeypatch.setattr(FeatureCache, "class_bank", with_fewer_classes)
-    assert "expected classes of 0 … 1, its vocabulary's, found 0 … 5" in wrong(stores, DataConfig())
+def give_bank(store: Path, bank: ClassBank) -> None:
+    """Put another bank in a store's, with the sums that it then has."""
+    bank.save(store / CLASS_BANK)
+    opened = open_store(store)
+    sum_ = FileSum.of(opened.blocks(CLASS_BANK))
+    write_plan_files(opened, read_plan_files(opened) | {CLASS_BANK: sum_})

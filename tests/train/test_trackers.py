@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(store: Path, out: Path, *overrides: str) -> None:
     config = TrainConfig.load(recipe_or_file("demo"), [*SMALL, *overrides])
-    run_training(config, store=store, out=out, validate_on=store, resume=True)
+    run_training(config, store=store, out=out, validate_on=store, resume=True, pictured=False)
 
 
 def fit_until(step: int, store: Path, out: Path, *overrides: str) -> None:

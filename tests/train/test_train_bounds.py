@@ -68,7 +68,9 @@ def test_the_largest_that_is_taken_trains(
     store: Path, tmp_path: Path, key: str, number: float
 ) -> None:
     config = TrainConfig.load(recipe_or_file("demo"), [*SMALL, f"{key}={number}"])
-    report = run_training(config, store=store, out=tmp_path / "run", validate_on=store)
+    report = run_training(
+        config, store=store, out=tmp_path / "run", validate_on=store, pictured=False
+    )
     assert report.steps == 1
 
 

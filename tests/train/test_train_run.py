@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,18 @@ QUICK = [
 ]  # fmt: skip
 
 
+learn = partial(run_training, pictured=False)
+
+
 def quick(*overrides: str) -> TrainConfig:
     return TrainConfig.load(recipe_or_file("demo"), [*QUICK, *overrides])
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    make_cache(tmp_path / "store.zarr", [2, 3, 1, 2, 0, 4])
-    return tmp_path / "store.zarr"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    make_cache(folder / "store.zarr", [2, 3, 1, 2, 0, 4])
+    return folder / "store.zarr"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def store(tmp_path: Path) -> Path:
 def test_a_head_learns_a_small_cache_by_heart(
     store: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    run_training(quick("steps=150", *options), store=store, out=tmp_path / "run")
+    learn(quick("steps=150", *options), store=store, out=tmp_path / "run")
     cache, head = FeatureCache(store), load_head(tmp_path / "run")
     batch, bank = cache.read(range(len(cache))), cache.class_bank()
     with torch.no_grad():
@@ -63,7 +68,7 @@ def test_a_head_learns_a_small_cache_by_heart(
 def test_same_seed_same_weights(store: Path, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run_training(quick(f"seed={seed}"), store=store, out=tmp_path / name)
+        learn(quick(f"seed={seed}"), store=store, out=tmp_path / name)
         weights.append((tmp_path / name / "head.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
@@ -102,7 +107,7 @@ def test_a_head_keeps_the_vocabulary_it_learnt_and_its_counts(store: Path, tmp_p
     other = tmp_path / "other"
     make_cache(other, [3, 2], seed=5, federated=True)
     first, second = naive_counts(store), naive_counts(other)
-    run_training(quick("steps=4"), store=[store, other], out=tmp_path / "a")
+    learn(quick("steps=4"), store=[store, other], out=tmp_path / "a")
     record = read_record(tmp_path / "a")
     counts = record.training_counts()
     assert counts == {name: first[name] + second[name] for name in first}
@@ -123,10 +128,10 @@ def test_a_head_keeps_the_vocabulary_it_learnt_and_its_counts(store: Path, tmp_p
 
 
 def test_a_run_is_never_overwritten(store: Path, tmp_path: Path) -> None:
-    run_training(quick(), store=store, out=tmp_path / "run")
+    learn(quick(), store=store, out=tmp_path / "run")
     before = (tmp_path / "run" / "head.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match="already holds a training run"):
-        run_training(quick("seed=9"), store=store, out=tmp_path / "run")
+        learn(quick("seed=9"), store=store, out=tmp_path / "run")
     assert (tmp_path / "run" / "head.safetensors").read_bytes() == before
 
 
@@ -139,13 +144,13 @@ def test_a_cache_without_regions_is_refused_before_anything_is_written(
 ) -> None:
     make_cache(tmp_path / "s", regions, failed=failed)
     with pytest.raises(CacheError, match=message):
-        run_training(quick(), store=tmp_path / "s", out=tmp_path / "run")
+        learn(quick(), store=tmp_path / "s", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_images(store: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"step \d+: loss .* not finite \(images "):
-        run_training(quick("optimiser.lr=1e30"), store=store, out=tmp_path / "run")
+        learn(quick("optimiser.lr=1e30"), store=store, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -230,18 +235,18 @@ def test_the_paper_loss_matches_a_hand_sum(store: Path) -> None:
 
 def test_a_run_begins_with_another_heads_weights(store: Path, tmp_path: Path) -> None:
     first, options = tmp_path / "first", ["optimiser.lr=1e-30", "optimiser.weight_decay=0"]
-    run_training(quick("seed=3"), store=store, out=first)
+    learn(quick("seed=3"), store=store, out=first)
     out = tmp_path / "second"
-    run_training(quick("steps=5", *options), store=store, out=out, start_from=first)
+    learn(quick("steps=5", *options), store=store, out=out, start_from=first)
     before, after = load_head(first).state_dict(), load_head(out).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert json.loads((out / "run.json").read_text())["start_from"] == str(first)
 
 
 def test_a_head_of_another_shape_is_no_beginning(store: Path, tmp_path: Path) -> None:
-    run_training(quick("head.layers=2"), store=store, out=tmp_path / "first")
+    learn(quick("head.layers=2"), store=store, out=tmp_path / "first")
     with pytest.raises(CheckpointError, match="a head of another shape: layers 2, expected 1;"):
-        run_training(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "first")
+        learn(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "first")
     with pytest.raises(CheckpointError, match="expected a trained head"):
-        run_training(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "none")
+        learn(quick(), store=store, out=tmp_path / "run", start_from=tmp_path / "none")
     assert not (tmp_path / "run").exists()

@@ -18,8 +18,8 @@ from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.scoring.lvis import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, make_cache
-from regionspot_train.config import TrainConfig, recipe_or_file
-from regionspot_train.learning.validation import Accuracy, ValidationSet, accuracy
+from regionspot_train.config import TrainConfig, ValidationConfig, recipe_or_file
+from regionspot_train.learning.validation import Accuracy, Validator, accuracy
 from regionspot_train.run import TrainReport, run_training
 
 SETTINGS = [
@@ -42,7 +42,9 @@ def fit(
 ) -> TrainReport:
     config = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *overrides])
     validate_on = stores[1] if val else None
-    return run_training(config, store=stores[0], out=out, validate_on=validate_on, resume=resume)
+    return run_training(
+        config, store=stores[0], out=out, validate_on=validate_on, resume=resume, pictured=False
+    )
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -176,37 +178,34 @@ def test_validating_changes_no_weight(stores: tuple[Path, Path], tmp_path: Path)
     assert not (tmp_path / "without" / "best").exists()
 
 
-def planned(figures: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validations give these figures, one after another."""
-    left = iter(figures)
-
-    def measure(self: ValidationSet, heads: Any, steps: list[int]) -> list[Accuracy]:
-        figure = next(left)
-        return [Accuracy(steps[0], figure, figure)]
-
-    monkeypatch.setattr(ValidationSet, "measure", measure)
-
-
 @pytest.mark.parametrize(
-    ("patience", "figures", "best", "ends"),
+    ("patience", "figures", "best", "lost"),
     [
-        (1, [0.1, 0.3, 0.2], 20, 30),
-        (2, [0.1, 0.3, 0.2, 0.35, 0.2, 0.35], 40, 60),
-        (2, [0.1, 0.3, 0.3, 0.4, 0.5, 0.2, 0.6, 0.7, 0.6, 0.8], 100, 100),
+        (1, [0.1, 0.3, 0.2], 2, True),
+        (2, [0.1, 0.3, 0.2, 0.35, 0.2, 0.35], 4, True),
+        (2, [0.1, 0.3, 0.3, 0.4, 0.5, 0.2, 0.6, 0.7, 0.6, 0.8], 10, False),
+        (None, [0.3, *[0.1] * 50], 1, False),
     ],
 )
-def test_a_run_ends_when_patience_is_lost(
-    stores: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    patience: int,
-    figures: list[float],
-    best: int,
-    ends: int,
+def test_patience_is_lost_after_so_many_that_are_no_better(
+    patience: int | None, figures: list[float], best: int, lost: bool
 ) -> None:
-    planned(figures, monkeypatch)
-    out = tmp_path / "run"
-    options = ["steps=100", f"validation.patience={patience}"]
+    validator = Validator(ValidationConfig(patience=patience))
+    for number, figure in enumerate(figures, start=1):
+        assert not validator.patience_is_lost
+        better = figure > max([*figures[: number - 1], -1.0])
+        assert validator.add(Accuracy(number, figure, figure)) == better
+    assert validator.best == Accuracy(best, figures[best - 1], figures[best - 1])
+    assert validator.patience_is_lost == lost
+
+
+@pytest.mark.parametrize(("patience", "ends"), [(1, 20), (3, 40)])
+def test_a_run_ends_when_patience_is_lost(
+    stores: tuple[Path, Path], tmp_path: Path, patience: int, ends: int
+) -> None:
+    """At such a rate no weight changes by as much as float32 can tell, and the first head stays."""
+    out, best = tmp_path / "run", 10
+    options = ["steps=100", f"validation.patience={patience}", "optimiser.lr=1e-30"]
     report = fit(stores, out, *options)
     assert (report.steps, report.stopped) == (ends, None)
     assert report.best is not None

@@ -27,6 +27,7 @@ def run_training(
     validate_on: Location | None = None,
     resume: bool = False,
     start_from: Path | None = None,
+    pictured: bool = True,
 ) -> TrainReport:
     """Train a head on caches and write it, its record, log and curve into ``out``.
 
@@ -43,6 +44,7 @@ def run_training(
         resume: Go on with the run in ``out`` from its last checkpoint, if there is one: on a CPU to
             the same bits as a run that was never interrupted.
         start_from: The folder of a head to begin with instead of fresh weights.
+        pictured: Whether the curve and the report are drawn at the end: most of a small run's time.
 
     Raises:
         CacheError: If a cache is missing, unfinished, or has no regions.
@@ -73,6 +75,7 @@ def run_training(
             validation=validation,
             resume=resume,
             start_from=start_from,
+            pictured=pictured,
         )
         if processes.first and run.resumed:
             say(_resume_note(run))

@@ -11,9 +11,9 @@ SIDES = {"cpu": 2_048}
 REPEATS = 10
 
 
-def matrix_rate(device: torch.device, precision: str) -> float:
+def matrix_rate(device: torch.device, precision: str, side: int | None = None) -> float:
     """Return the operations a second of the fastest of a few square products."""
-    side = SIDES.get(device.type, 8_192)
+    side = side or SIDES.get(device.type, 8_192)
     a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in "ab")
 
     def multiply() -> None:

@@ -25,8 +25,17 @@ VARIANTS = 1_000
 class Contents:
     """A set of ``images``; every one is the same when it is asked for again."""
 
-    def __init__(self, *, images: int, detections: int, classes: int, masks: bool) -> None:
+    def __init__(
+        self,
+        *,
+        images: int,
+        detections: int,
+        classes: int,
+        masks: bool,
+        variants: int = VARIANTS,
+    ) -> None:
         self.images = images
+        self._variants = min(images, variants)
         self._detections = detections
         self._classes = classes
         self._masks = masks
@@ -36,7 +45,7 @@ class Contents:
         folder.mkdir()
         truth, results = folder / "annotations.json", folder / "detections.json"
         images, annotations, texts = [], [], []
-        for variant in range(min(self.images, VARIANTS)):
+        for variant in range(self._variants):
             image, regions, detections = self._variant(variant)
             images.append(image)
             annotations.append(regions)
@@ -49,10 +58,10 @@ class Contents:
         repeated = [
             region | {"id": REGIONS * n + place + 1, "image_id": n + 1}
             for n in range(self.images)
-            for place, region in enumerate(annotations[n % VARIANTS])
+            for place, region in enumerate(annotations[n % self._variants])
         ]
         content = {
-            "images": [images[n % VARIANTS] | {"id": n + 1} for n in range(self.images)],
+            "images": [images[n % self._variants] | {"id": n + 1} for n in range(self.images)],
             "annotations": repeated,
             "categories": categories,
         }
@@ -60,7 +69,9 @@ class Contents:
         with results.open("w") as file:
             for n in range(self.images):
                 file.write(",\n" if n else "[\n")
-                file.write(texts[n % VARIANTS].replace('"image_id": 0', f'"image_id": {n + 1}'))
+                file.write(
+                    texts[n % self._variants].replace('"image_id": 0', f'"image_id": {n + 1}')
+                )
             file.write("\n]\n")
         return truth, results
 

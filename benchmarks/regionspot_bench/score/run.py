@@ -26,7 +26,7 @@ def measure(config: ScoreBenchConfig, folder: Path) -> ScoreBenchReport:
     say(f"speed: {sizes.images:,} images by both scorers")
     times, box_difference = _measure_speed(folder / "speed", sizes)
     say(f"figures: {sizes.mask_images:,} images, boxes and masks, both protocols")
-    mask_difference = _compare(folder / "masks", sizes)
+    mask_difference = compare(folder / "masks", sizes)
     say(f"memory: {sizes.memory_images:,} images in a process of their own")
     memory = _measure_memory(folder / "memory", sizes)
     return ScoreBenchReport(
@@ -67,10 +67,10 @@ def _measure_speed(folder: Path, sizes: Sizes) -> tuple[Times, float]:
     return times, largest_difference(values[FAST], values[LVIS])
 
 
-def _compare(folder: Path, sizes: Sizes) -> float:
+def compare(folder: Path, sizes: Sizes, scorer: type[LvisScorer] = LvisScorer) -> float:
     """Return the largest difference of figures, of boxes and masks, by both protocols."""
     truth, detections = _contents(sizes, sizes.mask_images, masks=True).write(folder)
-    fast, reference = LvisScorer(truth), LvisScorer(truth, scorer="reference")
+    fast, reference = scorer(truth), LvisScorer(truth, scorer="reference")
     differences = []
     protocols = tuple(LVIS_PROTOCOLS)
     ours = fast.score_all(detections, ious=BOTH, protocols=protocols)

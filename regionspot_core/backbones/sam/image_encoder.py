@@ -32,10 +32,17 @@ class SamImageEncoder(nn.Module):
     def __init__(
         self,
         encoder: Any,  # noqa: ANN401 - a segment_anything ImageEncoderViT; the package is untyped
+        attend: Attend | None = None,
     ) -> None:
-        """Take the encoder; its parameters are shared, not copied."""
+        """Take the encoder, whose parameters are shared, not copied.
+
+        Args:
+            encoder: With its weights.
+            attend: Way of attention; None for :func:`choose_attention`'s.
+        """
         super().__init__()
         self.encoder = encoder
+        self._attend = attend
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embed normalised pixels (B, 3, side, side): (B, S, g, g)."""
@@ -43,7 +50,7 @@ class SamImageEncoder(nn.Module):
         if self.encoder.pos_embed is not None:
             x = x + self.encoder.pos_embed
         for block in self.encoder.blocks:
-            x = x + _attention(block.attn, block.norm1(x), block.window_size)
+            x = x + _attention(block.attn, block.norm1(x), block.window_size, self._attend)
             x = x + block.mlp(block.norm2(x))
         embedded: torch.Tensor = self.encoder.neck(x.permute(0, 3, 1, 2))
         return embedded
@@ -53,13 +60,14 @@ def _attention(
     attention: Any,  # noqa: ANN401 - a segment_anything Attention
     x_BhwC: torch.Tensor,
     window: int,
+    attend: Attend | None,
 ) -> torch.Tensor:
     """Attend within windows, or over the image where ``window`` is 0."""
     qkv = attention.qkv(x_BhwC)
     if not window:
-        return _projected(attention, _attended(attention, qkv))
+        return _projected(attention, _attended(attention, qkv, attend))
     height, width = x_BhwC.shape[1:3]
-    windows = _attended(attention, _partition(qkv, attention.qkv.bias, window))
+    windows = _attended(attention, _partition(qkv, attention.qkv.bias, window), attend)
     return _projected(attention, _joined(windows, height, width))
 
 
@@ -100,6 +108,7 @@ def _joined(windows: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _attended(
     attention: Any,  # noqa: ANN401 - as above
     qkv_BhwC: torch.Tensor,
+    attend: Attend | None,
 ) -> torch.Tensor:
     """Attend within each of B: (B, h, w, C)."""
     batch, height, width, _ = qkv_BhwC.shape
@@ -107,7 +116,7 @@ def _attended(
     q, k, v = qkv_BhwC.view(batch, height * width, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     if attention.use_rel_pos:
         vertical, horizontal = relative_terms(attention, q, (height, width))
-        attend = choose_attention(q.device, q.dtype)
+        attend = attend or choose_attention(q.device, q.dtype)
         out = attend(q * attention.scale, k, v, vertical.to(q.dtype), horizontal.to(q.dtype))
     else:
         out = F.scaled_dot_product_attention(q, k, v, scale=attention.scale)
@@ -169,14 +178,14 @@ def attend_folded(
 @_as_written
 def attend_with_bias(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
-    horizontal: torch.Tensor,
+    horizontal: torch.Tensor, *, at_once: int = SDPA_SCORES,
 ) -> torch.Tensor:  # fmt: skip
-    """Run fused attention with the relative terms as its bias, for some queries at a time."""
+    """Run fused attention with the relative terms as its bias, ``at_once`` scores at a time."""
     shape = v.shape
     q, k, v = (x.flatten(0, 1)[:, None] for x in (q, k, v))
     vertical, horizontal = vertical.flatten(0, 1)[:, None], horizontal.flatten(0, 1)[:, None]
     out = torch.empty_like(v)
-    for some, rows in _blocks(q, k, SDPA_SCORES):
+    for some, rows in _blocks(q, k, at_once):
         bias = vertical[some, :, rows, :, None] + horizontal[some, :, rows, None, :]
         out[some, :, rows] = F.scaled_dot_product_attention(
             q[some, :, rows], k[some], v[some], bias.flatten(-2), scale=1.0
@@ -187,9 +196,9 @@ def attend_with_bias(
 @_as_written
 def attend_in_products(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, vertical: torch.Tensor,
-    horizontal: torch.Tensor,
+    horizontal: torch.Tensor, *, at_once: int = PRODUCT_SCORES,
 ) -> torch.Tensor:  # fmt: skip
-    """Multiply matrices with a softmax between, for some queries at a time.
+    """Multiply matrices with a softmax between, ``at_once`` scores at a time.
 
     The relative terms are folded into the first product, as in :func:`attend_folded`.
     """
@@ -197,7 +206,7 @@ def attend_in_products(
     q, k = (x.flatten(0, 1) for x in _folded(q, k, vertical, horizontal))
     v = v.flatten(0, 1)
     out = torch.empty_like(v)
-    for some, rows in _blocks(q, k, PRODUCT_SCORES):
+    for some, rows in _blocks(q, k, at_once):
         scores = torch.bmm(q[some, rows], k[some].transpose(1, 2))
         out[some, rows] = torch.bmm(scores.softmax(-1).to(v.dtype), v[some])
     return out.view(shape)

@@ -46,14 +46,20 @@ class LocalArray:
         array: One whose inner chunks are cut along axis 0 alone.
         sums: Gives the CRC-32C of each of a part's chunks, in order, where it is known: a chunk
             that is whole may still be another part's.
+        open_files: Shard files that stay open.
     """
 
     def __init__(
-        self, folder: Path, array: PartArray, sums: ChunkSums = lambda _part, _name: None
+        self,
+        folder: Path,
+        array: PartArray,
+        sums: ChunkSums = lambda _part, _name: None,
+        *,
+        open_files: int = OPEN_FILES,
     ) -> None:
         self.array = array
         self.chunk_bytes = math.prod(array.chunk) * np.dtype(array.dtype).itemsize
-        self._shard = lru_cache(OPEN_FILES)(partial(_Shard, folder, array, self.chunk_bytes, sums))
+        self._shard = lru_cache(open_files)(partial(_Shard, folder, array, self.chunk_bytes, sums))
 
     def begin(self, rows: NDArray[np.int64]) -> LocalRows:
         """Tell the system which rows will be read, so that the disk has all of them at once.

@@ -22,6 +22,7 @@ from regionspot_core.datasets.file_sample import sample_files
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheError, InputError
 from regionspot_core.fingerprint import Fingerprint, require_equal
+from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
 
 Indices = Sequence[int] | NDArray[np.integer]
@@ -159,6 +160,7 @@ class FeatureCache:
             InputError: If the stores do not keep such views.
         """
         wanted = np.asarray(indices, dtype=np.int64)
+        reach("read images", len(wanted))
         flips = np.zeros(len(wanted), dtype=bool) if flipped is None else np.asarray(flipped)
         copies = np.zeros(len(wanted), dtype=np.int64) if copy is None else np.asarray(copy)
         self._require_views(flips, copies)

@@ -1,12 +1,12 @@
 """SAM's image encoder gives segment-anything's embeddings, whichever way attention runs."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
 
-from regionspot_core.backbones.sam import image_encoder as sam_image_encoder
 from regionspot_core.backbones.sam.image_encoder import (
     Attend,
     SamImageEncoder,
@@ -16,6 +16,8 @@ from regionspot_core.backbones.sam.image_encoder import (
 )
 
 WAYS: list[Attend] = [attend_folded, attend_with_bias, attend_in_products]
+AT_ONCE = {"all": 10**9, "a head": 7**2 + 1, "two queries": 20}
+"""Scores at once, of 7 × 7 places and windows of 3 × 3."""
 Make = Callable[..., ImageEncoderViT]
 
 
@@ -41,18 +43,22 @@ def pixels(side: int, count: int = 2) -> torch.Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("attend", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize(
-    "scores", [10**9, 7**2 + 1, 20], ids=["all at once", "a head at once", "two queries at once"]
+    "attend",
+    [
+        None,
+        *WAYS,
+        *(partial(way, at_once=scores) for way in WAYS[1:] for scores in AT_ONCE.values()),
+    ],
+    ids=[
+        "chosen",
+        *(way.__name__ for way in WAYS),
+        *(f"{way.__name__}, {some} at once" for way in WAYS[1:] for some in AT_ONCE),
+    ],
 )
-def test_every_way_is_segment_anythings(
-    make: Make, monkeypatch: pytest.MonkeyPatch, attend: Attend, scores: int
-) -> None:
+def test_every_way_is_segment_anythings(make: Make, attend: Attend | None) -> None:
     encoder = make()  # 7 × 7 places: windows of 3 are padded to 9 × 9
-    monkeypatch.setattr(sam_image_encoder, "choose_attention", lambda *_: attend)
-    monkeypatch.setattr(sam_image_encoder, "SDPA_SCORES", scores)
-    monkeypatch.setattr(sam_image_encoder, "PRODUCT_SCORES", scores)
-    found, expected = SamImageEncoder(encoder)(pixels(112)), encoder(pixels(112))
+    found, expected = SamImageEncoder(encoder, attend)(pixels(112)), encoder(pixels(112))
     assert (found - expected).abs().max() <= 1e-5
     assert expected.std() > 0.1
 
@@ -84,11 +90,10 @@ def test_relative_positions_of_another_input_size(make: Make) -> None:
 
 
 @pytest.mark.parametrize("attend", WAYS, ids=lambda way: way.__name__)
-def test_bfloat16_stays_near(make: Make, monkeypatch: pytest.MonkeyPatch, attend: Attend) -> None:
+def test_bfloat16_stays_near(make: Make, attend: Attend) -> None:
     encoder = make()
-    monkeypatch.setattr(sam_image_encoder, "choose_attention", lambda *_: attend)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = SamImageEncoder(encoder)(pixels(112)).float()
+        found = SamImageEncoder(encoder, attend)(pixels(112)).float()
     assert torch.cosine_similarity(found, encoder(pixels(112)), dim=1).min() >= 0.999
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.layout.schema import part_arrays
-from regionspot_core.cache.read import local_array
 from regionspot_core.cache.read.local_array import LocalArray
 from regionspot_core.cache.storage.arrays import begin_open, read_attributes, read_plan
 from regionspot_core.cache.storage.store import open_store
@@ -28,9 +27,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def open_local(store: Path, name: str) -> LocalArray:
+def open_local(store: Path, name: str, **options: int) -> LocalArray:
     opened = open_store(store)
-    return LocalArray(store, part_arrays(read_plan(opened, read_attributes(opened)))[name])
+    array = part_arrays(read_plan(opened, read_attributes(opened)))[name]
+    return LocalArray(store, array, **options)
 
 
 def written_rows(store: Path, name: str) -> NDArray[np.int64]:
@@ -64,20 +64,23 @@ def test_blocks_are_the_rows_in_pieces(store: Path, name: str) -> None:
     assert not open_local(store, "region/tokens").begin(np.array([0])).in_order
 
 
-@pytest.mark.parametrize("chunks", [1, 2, 3])
-def test_long_runs_are_cut(store: Path, chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "clip/tokens"
-    whole = open_local(store, name).begin(np.arange(len(COUNTS))).result()
-    monkeypatch.setattr(local_array, "CHUNKS_A_CALL", chunks)
-    assert np.array_equal(open_local(store, name).begin(np.arange(len(COUNTS))).result(), whole)
+def test_long_runs_are_cut(tmp_path: Path) -> None:
+    """A system call takes 1,024 buffers at most, and a chunk has two."""
+    make_cache(tmp_path / "s", [1] * 1_100, part_images=1_000)
+    rows = np.arange(1_100)
+    whole = begin_open(open_store(tmp_path / "s"), "clip/tokens").result()[rows].read().result()
+    pending = open_local(tmp_path / "s", "clip/tokens").begin(rows)
+    assert np.array_equal(pending.result(), np.asarray(whole))
+    together = [len(values) for _, values in pending.blocks()]
+    assert sum(together) == 1_100
+    assert max(together) <= 512
 
 
 def test_files_are_closed_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_array, "OPEN_FILES", 1)
     closed: list[int] = []
     close = os.close
     monkeypatch.setattr(os, "close", lambda file: (closed.append(file), close(file)))
-    array = open_local(store, "clip/tokens")
+    array = open_local(store, "clip/tokens", open_files=1)
     pending = array.begin(np.arange(len(COUNTS)))
     assert closed == []  # three shards, and all are needed still
     pending.result()

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionspot_core.cache.read import read_ahead
 from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.read_ahead import ReadAhead
 
@@ -59,37 +58,24 @@ def test_it_is_map(items: list[int], depth: int, memory: int) -> None:
     ("memory", "depth", "waiting"),
     [(1, 4, 1), (3 * BYTES, 10, 3), (4 * BYTES - 1, 10, 3), (100 * BYTES, 2, 2)],
 )
-def test_no_more_wait_than_the_bound_says(
-    monkeypatch: pytest.MonkeyPatch, memory: int, depth: int, waiting: int
-) -> None:
-    """One more is in the reader's hands. The shelf says when the thread must wait."""
-    held: list[int] = []
-    full = threading.Event()
-
-    class Watched(read_ahead._Shelf):
-        def _has_room(self, size: int) -> bool:
-            room = super()._has_room(size)
-            held.append(self.held_bytes)
-            if not room:
-                full.set()
-            return room
-
-    monkeypatch.setattr(read_ahead, "_Shelf", Watched)
+def test_no_more_wait_than_the_bound_says(memory: int, depth: int, waiting: int) -> None:
+    """One more is in the reader's hands."""
     read: list[int] = []
+    another = threading.Condition()
 
     def counted(item: int) -> FeatureBatch:
-        read.append(item)
+        with another:
+            read.append(item)
+            another.notify_all()
         return make_batch(item)
 
     batches = iter(ReadAhead(counted, range(1000), memory_bytes=memory, depth=depth))
     for used in range(1, 11):
         next(batches)
-        assert full.wait(10)
-        assert len(read) - used <= waiting + 1
-        full.clear()
+        with another:
+            assert another.wait_for(lambda used=used: len(read) == used + waiting + 1, timeout=10)
     batches.close()
-    assert max(held) <= max(memory, BYTES)
-    assert len(read) <= 10 + waiting + 1
+    assert len(read) == 10 + waiting + 1
 
 
 def failing_read(item: int) -> FeatureBatch:

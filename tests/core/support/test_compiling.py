@@ -11,7 +11,6 @@ import torch
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError
-from regionspot_core.support import compiling
 from regionspot_core.support.compiling import CompiledBatches
 
 pytestmark = pytest.mark.slow
@@ -33,7 +32,7 @@ def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
 
         return compiled
 
-    monkeypatch.setattr(compiling.torch, "compile", fake)
+    monkeypatch.setattr(torch, "compile", fake)
     return shapes
 
 
@@ -76,9 +75,10 @@ def test_without_a_compiler_it_is_refused() -> None:
 
 
 def test_nothing_is_tried_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "regionspot_core.backbones.runtime.compile_obstacle", lambda device: "no compiler"
-    )
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", fail)
     assert Runtime.create("cpu").kernels(torch.relu) is torch.relu
     with pytest.raises(InputError, match="no compiler"):
         Runtime.create("cpu", compile=2)

@@ -13,7 +13,6 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import FingerprintError, InputError
 from regionspot_core.support.progress import say_once
-from regionspot_core.text import embed as text_module
 from regionspot_core.text.alike import alike
 from regionspot_core.text.class_text import ClassText, TextConfig
 from regionspot_core.text.embed import build_class_bank, class_batches, load_class_bank
@@ -65,19 +64,25 @@ def test_by_default_it_is_the_papers(encoder: ClipEncoder) -> None:
     assert (len(text.templates), text.wording, text.synonyms) == (81, "raw", False)
 
 
-@pytest.mark.parametrize("limit", [1, 7, 20, 21, 10_000])
-def test_batches_change_nothing(
-    encoder: ClipEncoder, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [f"star {k}" for k in range(9)]
-    vocabulary, config = Vocabulary.from_names(names), TextConfig(templates="simple")
-    whole = build_class_bank(encoder, vocabulary, config).embeddings
-    monkeypatch.setattr(text_module, "TEXTS_AT_ONCE", limit)
-    batches = list(class_batches(ClassText.create(vocabulary, load_templates("simple"), config)))
-    assert [index for batch in batches for index in batch] == list(range(9))
-    assert {len(batch) for batch in batches[:-1]} <= {max(1, limit // 7)}
-    cut = build_class_bank(encoder, vocabulary, config).embeddings
-    np.testing.assert_allclose(cut, whole, atol=1e-6)
+@pytest.mark.parametrize(
+    ("templates", "together"), [(7, 292), (1024, 2), (1025, 1), (2048, 1), (2049, 1)]
+)
+def test_batches_have_about_two_thousand_texts(templates: int, together: int) -> None:
+    names = Vocabulary.from_names([f"star {k}" for k in range(2 * together + 1)])
+    text = ClassText.create(names, [f"{{}} {n}" for n in range(templates)], TextConfig())
+    batches = list(class_batches(text))
+    assert [index for batch in batches for index in batch] == list(range(2 * together + 1))
+    assert [len(batch) for batch in batches] == [together, together, 1]
+
+
+def test_batches_change_nothing(encoder: ClipEncoder) -> None:
+    """Of 300 classes 292 are embedded together, and eight after them."""
+    names = [f"star {k}" for k in range(300)]
+    bank = build_class_bank(encoder, Vocabulary.from_names(names), TextConfig(templates="simple"))
+    for k in (0, 291, 292, 299):
+        filled = [template.replace("{}", names[k]) for template in load_templates("simple")]
+        mean = encoder.text_embeddings(filled).mean(0)
+        np.testing.assert_allclose(bank.embeddings[k], (mean / mean.norm()).numpy(), atol=1e-6)
 
 
 def test_a_bank_is_held_against_clip_and_classes(encoder: ClipEncoder, tmp_path: Path) -> None:

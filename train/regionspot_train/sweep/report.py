@@ -110,8 +110,9 @@ def write_results(
     seconds: float,
     waiting_share: float,
     stopped: int | None,
+    pictured: bool,
 ) -> SweepReport:
-    """Write ``trials.csv``, ``parallel.png`` and ``best/`` into the sweep's folder."""
+    """Write ``trials.csv``, ``best/`` and, if ``pictured``, pictures into the sweep's folder."""
     report = SweepReport(
         trials=study.trials(),
         settings=tuple(space.space),
@@ -121,11 +122,12 @@ def write_results(
     )
     _write_table(report, out / TABLE)
     if report.best is not None:
-        with optional_picture(out / PICTURE):
-            _draw(study, report, out / PICTURE)
         folder = trial_folder(out, report.best.number)
         _copy_best(folder / BEST, out / BEST)
-        _picture_best(folder, report.best.state == TrialState.COMPLETE)
+        if pictured:
+            with optional_picture(out / PICTURE):
+                _draw(study, report, out / PICTURE)
+            _picture_best(folder, report.best.state == TrialState.COMPLETE)
     return report
 
 

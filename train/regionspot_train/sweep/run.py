@@ -35,6 +35,7 @@ def run_sweep(
     resume: bool = False,
     ray_groups: int | None = None,
     ray_address: str | None = None,
+    pictured: bool = True,
 ) -> SweepReport:
     """Try heads of a space, ``at_once`` of them learning from each batch that is read.
 
@@ -56,6 +57,7 @@ def run_sweep(
         ray_groups: Number of groups on a Ray cluster, each with a read of its own; None: one
             group, in this process.
         ray_address: Address of the cluster; None: the one that runs here or in RAY_ADDRESS.
+        pictured: Whether the sweep and its best head are drawn at the end.
 
     Raises:
         CacheError: If a cache is missing, unfinished, or has no regions.
@@ -112,6 +114,7 @@ def run_sweep(
             seconds=time.perf_counter() - began,
             waiting_share=share,
             stopped=None if stop.signal is None else stop.exit_code,
+            pictured=pictured,
         )
 
 
