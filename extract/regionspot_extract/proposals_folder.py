@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -14,7 +15,6 @@ from regionspot_core.datasets.image_list import ImageList
 from regionspot_core.distributed.journal import BatchForm, Done
 from regionspot_core.distributed.journal_folder import JournalledFolder
 from regionspot_core.errors import InputError
-from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.files import write_json, written_aside
 from regionspot_core.support.records import read_json_object
 from regionspot_extract.config import ProposalsConfig
@@ -73,11 +73,12 @@ class ProposalsFolder(JournalledFolder):
         InputError: If the file is there without the folder.
     """
 
+    record = RECORD
+    command = "`extract propose`"
+
     def __init__(self, config: ProposalsConfig, listed: ImageList) -> None:
-        super().__init__(config.out.with_name(f"{config.out.name}.run"), RECORD)
         self._out = config.out
-        self._asked = _asked(config, listed)
-        self._require_ours()
+        super().__init__(config.out.with_name(f"{config.out.name}.run"), _asked(config, listed))
 
     @property
     def finished(self) -> bool:
@@ -86,7 +87,11 @@ class ProposalsFolder(JournalledFolder):
 
     def report(self) -> ProposalsReport:
         """Return the figures of the finished file."""
-        return msgspec.convert(self._read("report"), ProposalsReport)
+        record = read_json_object(self.path / RECORD)
+        try:
+            return msgspec.convert(record.get("report"), ProposalsReport)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{self.path / RECORD}: {error}; delete {self.path}") from None
 
     def write(self, form: ProposalForm, done: Done) -> None:
         """Write the file, and its figures into the record."""
@@ -103,25 +108,12 @@ class ProposalsFolder(JournalledFolder):
         if self._out.exists():
             raise InputError(f"--out {self._out}: expected a new file, this one is there already")
 
-    def _require_asked(self) -> None:
-        require_equal(
-            self._asked,
-            self._read("asked"),
-            what=f"{self._out} was begun otherwise than this run would go on",
-            advice=f"Choose another --out, or delete {self.path.name} beside it",
-        )
+    def _files(self) -> tuple[Path, ...]:
+        return ()
 
     def _write(self, report: ProposalsReport | None) -> None:
-        values = {"asked": self._asked, "report": report, "version": __version__}
+        values = {"asked": self.asked, "report": report, "version": __version__}
         write_json(self.path / RECORD, msgspec.to_builtins(values))
-
-    def _read(self, key: str) -> dict[str, Any]:
-        values = read_json_object(self.path / RECORD).get(key)
-        if not isinstance(values, dict):
-            raise InputError(
-                f"{self.path / RECORD}: expected what proposals were asked for; delete the folder"
-            )
-        return values
 
 
 def _write_regions(file: IO[str], form: ProposalForm, done: Done) -> int:

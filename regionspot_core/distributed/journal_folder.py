@@ -6,13 +6,17 @@ import os
 import re
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, ClassVar
 
 from filelock import Timeout
 
 from regionspot_core.errors import InputError
+from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.locks import hold_lock
+from regionspot_core.support.records import read_json_object
 
 JOURNALS = "parts"
 KEPT = "parts.kept"
@@ -26,22 +30,37 @@ _OURS = re.compile(r"\d+-of-\d+\.(jsonl|lock)|claim\.lock")
 class JournalledFolder(ABC):
     """A folder for one piece of work, whose journals lie in it until the work is finished.
 
-    Nothing is written before :meth:`claim`.
+    It is new, or was asked for the same. Nothing is written before :meth:`claim`.
 
     Args:
         path: The folder.
-        record: Name of the file that says what the work is.
+        asked: Plain values that decide the work.
+
+    Raises:
+        FingerprintError: If the folder is of other work; the fields are named.
+        InputError: If its record cannot be read, or it has files of something else.
     """
 
-    def __init__(self, path: Path, record: str) -> None:
+    record: ClassVar[str]
+    """Name of the file that says what the work is."""
+    command: ClassVar[str]
+    """Words for the command in errors."""
+    advice: ClassVar[str] = "Go on with what it was asked for, or choose another --out"
+    """End of the error about other work."""
+
+    def __init__(self, path: Path, asked: dict[str, Any]) -> None:
         self.path = path
         self.journals = path / JOURNALS
-        self._record_name = record
+        self.asked = asked
+        recorded = self.recorded
+        self._require_ours(recorded=recorded)
+        for folder in (self.journals, path / KEPT):
+            require_ours(folder, recorded=recorded)
 
     @property
     def recorded(self) -> bool:
         """Return whether the folder says what it is for."""
-        return (self.path / self._record_name).exists()
+        return (self.path / self.record).exists()
 
     @property
     def has_journals(self) -> bool:
@@ -69,10 +88,9 @@ class JournalledFolder(ABC):
                 f"--out"
             ) from None
         try:
-            if self.recorded:
-                self._require_asked()
-            else:
-                self._require_free()
+            recorded = self.recorded
+            self._require_ours(recorded=recorded)
+            if not recorded:
                 self._record_asked()
         finally:
             lock.release()
@@ -109,23 +127,36 @@ class JournalledFolder(ABC):
         """Remove what a process that was killed in :meth:`clear` left."""
         remove_left_gathered(self.journals)
 
-    def _require_ours(self) -> None:
+    def _require_ours(self, *, recorded: bool) -> None:
         """Refuse a folder of other work, or of none with files of the same names."""
-        recorded = self.recorded
-        if recorded:
-            self._require_asked()
-        else:
+        if not recorded:
             self._require_free()
-        for folder in (self.journals, self.path / KEPT):
-            require_ours(folder, recorded=recorded)
+            return
+        path = self.path / self.record
+        before = self._asked_before(read_json_object(path))
+        if not isinstance(before, dict):
+            raise InputError(
+                f"{path}: expected what {self.command} was asked for; choose another --out"
+            )
+        what = f"{self.path} was asked for something else than this"
+        require_equal(self.asked, before, what=what, advice=self.advice)
 
-    @abstractmethod
-    def _require_asked(self) -> None:
-        """Refuse a folder whose record asks for other work."""
-
-    @abstractmethod
     def _require_free(self) -> None:
-        """Refuse a folder without a record that has files that the work would write."""
+        """Refuse to write over, or among, the files of something else."""
+        for name in (Path("zarr.json"), *self._files()):
+            if os.path.lexists(self.path / name):
+                raise InputError(
+                    f"--out {self.path}: expected a new folder, or one of {self.command}; this one "
+                    f"has {name} and no {self.record}. Choose another"
+                )
+
+    def _asked_before(self, record: dict[str, Any]) -> object:
+        """Return the values that the record says were asked for."""
+        return record.get("asked")
+
+    @abstractmethod
+    def _files(self) -> Iterable[Path]:
+        """Return the files that the work writes, below ``path``, but not its record or journals."""
 
     @abstractmethod
     def _record_asked(self) -> None:

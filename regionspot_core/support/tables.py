@@ -27,6 +27,11 @@ def titled_table(title: str, first: str = "", figures: Sequence[str] = ()) -> Ta
     return table
 
 
+def plain_table(title: str) -> Table:
+    """Return a table without a frame, colours or columns, which begins at the left margin."""
+    return Table(title=title, box=None, padding=(0, 1, 0, 0))
+
+
 def facts_table(title: str, facts: dict[str, str]) -> Table:
     """Return a table of two columns, name and value, without lines."""
     table = Table(title=title, box=None, show_header=False)

@@ -52,6 +52,15 @@ Overrides = Annotated[
         help="Change one setting (docs/settings.md has all); may be repeated.",
     ),
 ]
+ValidationStore = Annotated[
+    str | None,
+    typer.Option(
+        "--val",
+        callback=existing_store,
+        metavar="STORE",
+        help="Validate on this store: it says how good a head is, and the best one is kept.",
+    ),
+]
 SplitShare = Annotated[
     float | None,
     typer.Option(
@@ -62,7 +71,6 @@ SplitShare = Annotated[
         "validate on them.",
     ),
 ]
-
 HoldOutClasses = Annotated[
     float | None,
     typer.Option(
@@ -71,6 +79,10 @@ HoldOutClasses = Annotated[
         help="Hold this share of the labelled classes out of training (0.1, say), regions and "
         "names, to tune on them what is for unseen classes.",
     ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with what is in --out, if anything is, where it stopped."),
 ]
 
 

@@ -10,7 +10,6 @@ import typer
 from regionspot_core.support.arguments import (
     existing_file,
     existing_head,
-    existing_store,
     writable_folder,
 )
 from regionspot_core.support.commands import Commands
@@ -18,8 +17,10 @@ from regionspot_train.arguments import (
     Cache,
     HoldOutClasses,
     Overrides,
+    Resume,
     SettingsFrom,
     SplitShare,
+    ValidationStore,
     overrides_with,
 )
 from regionspot_train.sweep.cli import sweep
@@ -42,15 +43,7 @@ def fit(
     ] = None,
     config: SettingsFrom = None,
     overrides: Overrides = None,
-    val: Annotated[
-        str | None,
-        typer.Option(
-            "--val",
-            callback=existing_store,
-            metavar="STORE",
-            help="Validate on this store, and keep the best head.",
-        ),
-    ] = None,
+    val: ValidationStore = None,
     split: SplitShare = None,
     hold_out_classes: HoldOutClasses = None,
     start_from: Annotated[
@@ -62,12 +55,7 @@ def fit(
             help="Begin with this head's weights, not with fresh ones.",
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the run in --out, if there is one, where it stopped."
-        ),
-    ] = False,
+    resume: Resume = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say what would be trained, and its memory; write nothing."),

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from regionspot_core import __version__
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.distributed.journal_folder import JOURNALS, JournalledFolder
 from regionspot_core.errors import CheckpointError, InputError
-from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import WEIGHTS
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.folder.detections import results_names
-from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.recognition.baselines.names import results_file
 
 RUN_RECORD = "run.json"
@@ -36,13 +32,6 @@ _NOT_RECORDED = frozenset(
 )
 """Settings that decide no detection: how the work was split, how large an image may be, and what
 it is scored by, which may change and stands in metrics.json."""
-
-
-class _Asked(BaseModel):
-    """Keys that the record of every evaluation has."""
-
-    annotations: str
-    heads: dict[str, str]
 
 
 class RunFolder(JournalledFolder):
@@ -62,6 +51,9 @@ class RunFolder(JournalledFolder):
         CheckpointError: If a head has no weights.
     """
 
+    record = RUN_RECORD
+    command = "`evaluate run`"
+
     def __init__(
         self,
         config: EvaluateConfig,
@@ -69,14 +61,13 @@ class RunFolder(JournalledFolder):
         annotations: AnnotationSet,
         scored: NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(config.out, RUN_RECORD)
         self._config = config
         self._names = names
         self._require_names()
-        self._asked = _asked(config, names, annotations)
+        asked = _asked(config, names, annotations)
         if scored is not None:
-            self._asked["scored_images"] = scored.tolist()
-        self._require_ours()
+            asked["scored_images"] = scored.tolist()
+        super().__init__(config.out, asked)
 
     @property
     def finished(self) -> bool:
@@ -89,7 +80,7 @@ class RunFolder(JournalledFolder):
 
     def of_head(self, name: str) -> Path:
         """Return the folder of a head's files: its own where there are several heads."""
-        return self.path if len(self._names) == 1 else self.path / name
+        return self.path / self._below(name)
 
     def record_heads(self) -> None:
         """Have each head's folder say what it is of, as if it had been evaluated alone."""
@@ -102,8 +93,8 @@ class RunFolder(JournalledFolder):
 
     def _record(self, folder: Path, names: list[str]) -> None:
         facts = {"configuration": self._configuration(names), "version": __version__}
-        heads = {name: self._asked["heads"][name] for name in names}
-        write_json(folder / RUN_RECORD, {**self._asked, "heads": heads, **facts})
+        heads = {name: self.asked["heads"][name] for name in names}
+        write_json(folder / RUN_RECORD, {**self.asked, "heads": heads, **facts})
 
     def _configuration(self, names: list[str]) -> dict[str, Any]:
         """Return the settings of the heads' evaluation, the same however the work was split."""
@@ -115,10 +106,12 @@ class RunFolder(JournalledFolder):
         chosen = {"head": first, "more_heads": further, **settings, "backbones": models}
         return {key: _plain(value) for key, value in chosen.items()}
 
+    def _below(self, name: str) -> Path:
+        return Path() if len(self._names) == 1 else Path(name)
+
     def _files(self) -> Iterator[Path]:
-        """Yield the files of an evaluation, below ``path``, but not its record or journals."""
         for name in self._names:
-            own = self.of_head(name).relative_to(self.path)
+            own = self._below(name)
             yield from (own / file for file in (*results_names(), METRICS, IMAGES, GALLERY))
             if len(self._names) > 1:
                 yield own / RUN_RECORD
@@ -135,31 +128,11 @@ class RunFolder(JournalledFolder):
                     f"head's folder another name"
                 )
 
-    def _require_free(self) -> None:
-        """Refuse to write over, or among, the files of something else."""
-        for name in (Path("zarr.json"), *self._files()):
-            if os.path.lexists(self.path / name):
-                raise InputError(
-                    f"--out {self.path}: expected a new folder, or one of `evaluate run`; this one "
-                    f"has {name} and no {RUN_RECORD}. Choose another"
-                )
-
-    def _require_asked(self) -> None:
-        path = self.path / RUN_RECORD
-        before = read_json_record(path)
-        try:
-            _Asked.model_validate(before)
-        except ValueError:
-            raise InputError(
-                f"{path}: expected what an evaluation was asked, with annotations and heads; "
-                f"choose another --out"
-            ) from None
-        require_equal(
-            self._asked,
-            {key: before.get(key) for key in self._asked},
-            what=f"{self.path} was asked for another evaluation than this",
-            advice="Go on with what it was asked for, or choose another --out",
-        )
+    def _asked_before(self, record: dict[str, Any]) -> object:
+        heads = record.get("heads")
+        texts = [record.get("annotations"), *heads.values()] if isinstance(heads, dict) else [None]
+        is_ours = all(isinstance(text, str) for text in texts)
+        return {key: record.get(key) for key in self.asked} if is_ours else None
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting

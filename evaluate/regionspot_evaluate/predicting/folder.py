@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from regionspot_core import __version__
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.distributed.journal_folder import JournalledFolder
-from regionspot_core.errors import InputError
-from regionspot_core.fingerprint import require_equal
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, PredictConfig
 from regionspot_evaluate.folder.folder import RUN_RECORD, weights_sha256
-from regionspot_evaluate.folder.json_records import read_json_record
 
 PREDICT_RECORD = "predict.json"
 PREDICTIONS = "predictions.json"
@@ -45,12 +41,14 @@ class PredictFolder(JournalledFolder):
         CheckpointError: If the head has no weights.
     """
 
+    record = PREDICT_RECORD
+    command = "`evaluate predict`"
+    advice = "Give the same pictures, names, head and options again, or choose another --out"
+
     def __init__(
         self, config: PredictConfig, names: Sequence[str], classes: Vocabulary, regions: str
     ) -> None:
-        super().__init__(config.out, PREDICT_RECORD)
-        self._asked = _asked(config, names, classes, regions)
-        self._require_ours()
+        super().__init__(config.out, _asked(config, names, classes, regions))
 
     @property
     def results(self) -> Path:
@@ -63,29 +61,10 @@ class PredictFolder(JournalledFolder):
         return self.recorded and not self.has_journals and self.results.exists()
 
     def _record_asked(self) -> None:
-        write_json(self.path / PREDICT_RECORD, {"asked": self._asked, "version": __version__})
+        write_json(self.path / PREDICT_RECORD, {"asked": self.asked, "version": __version__})
 
-    def _require_free(self) -> None:
-        for name in (PREDICTIONS, DRAWN, RUN_RECORD, "zarr.json"):
-            if os.path.lexists(self.path / name):
-                raise InputError(
-                    f"--out {self.path}: expected a new folder, or one of the same predictions; "
-                    f"this one has {name} and no {PREDICT_RECORD}. Choose another"
-                )
-
-    def _require_asked(self) -> None:
-        path = self.path / PREDICT_RECORD
-        before = read_json_record(path).get("asked")
-        if not isinstance(before, dict):
-            raise InputError(
-                f"{path}: expected what predictions were asked for; choose another --out"
-            )
-        require_equal(
-            self._asked,
-            before,
-            what=f"{self.path} was asked for other predictions than these",
-            advice="Give the same pictures, names, head and options again, or choose another --out",
-        )
+    def _files(self) -> Iterable[Path]:
+        return map(Path, (PREDICTIONS, DRAWN, RUN_RECORD))
 
 
 def _asked(

@@ -10,11 +10,10 @@ from pathlib import Path
 from rich.table import Table
 
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.support.tables import counted, show
+from regionspot_core.support.tables import counted, plain_table, show
 from regionspot_evaluate.config import AUTOMATIC
 from regionspot_evaluate.predicting.coco_file import Predictions
 from regionspot_evaluate.predicting.named_regions import NamedRegion
-from regionspot_evaluate.reports.printing import titled_table
 from regionspot_evaluate.scoring.report import percent
 
 CLASSES_SHOWN = 20
@@ -56,7 +55,7 @@ class PicturesReport:
 def print_prediction(report: PredictReport) -> None:
     """Print one picture's regions, and the files they were written to."""
     height, width = report.size
-    table = titled_table(f"{report.name}, {width} × {height}")
+    table = plain_table(f"{report.name}, {width} × {height}")
     for column in ("", "name", "%", "others, %", "box (x1 y1 x2 y2)", "SAM's IoU"):
         right = column in ("", "%", "SAM's IoU")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
@@ -110,7 +109,7 @@ def _classes_table(found: Predictions, title: str) -> Table:
     regions = Counter(each.category_id for each in found.annotations)
     pictures = Counter(c for c, _ in {(e.category_id, e.image_id) for e in found.annotations})
     names = {each.id: each.name for each in found.categories}
-    table = titled_table(title)
+    table = plain_table(title)
     table.add_column("name", overflow="fold")
     for column in ("regions", "pictures"):
         table.add_column(column, justify="right")

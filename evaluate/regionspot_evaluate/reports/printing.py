@@ -11,7 +11,7 @@ from rich.table import Table
 from regionspot_core import __version__
 from regionspot_core.scoring.plan import LVIS_FIXED, ScoringPlan
 from regionspot_core.scoring.training_groups import GROUP_REGIONS, TrainingGroups
-from regionspot_core.support.tables import counted
+from regionspot_core.support.tables import counted, plain_table
 from regionspot_evaluate.config import absolute_source
 from regionspot_evaluate.recognition.baselines.names import BaselineName, baseline_label
 from regionspot_evaluate.scoring.classification import RegionFigures
@@ -182,7 +182,7 @@ def naming_tables(rows: Mapping[str, RegionFigures]) -> list[Table]:
     if not known:
         return []
     groups = [g for g in GROUPS if g in known] + sorted(known.difference(GROUPS))
-    table = titled_table("Region top-1 over the whole vocabulary, %; of all, top-5 and class mean")
+    table = plain_table("Region top-1 over the whole vocabulary, %; of all, top-5 and class mean")
     table.add_column("", overflow="fold")
     for heading in (*groups, "top-5", "mean"):
         table.add_column(heading.replace("_", " "), justify="right")
@@ -216,8 +216,3 @@ def _failed_line(failed: tuple[str, ...]) -> list[str]:
     if not failed:
         return []
     return [f"{counted(len(failed), 'image')} could not be read, first: {failed[0]}"]
-
-
-def titled_table(title: str) -> Table:
-    """Return an empty table without a frame."""
-    return Table(title=title, box=None, padding=(0, 1, 0, 0))

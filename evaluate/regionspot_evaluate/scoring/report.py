@@ -11,7 +11,7 @@ from rich.table import Table
 
 from regionspot_core import __version__
 from regionspot_core.scoring.plan import ScoringPlan
-from regionspot_core.support.tables import counted, facts_table
+from regionspot_core.support.tables import counted, facts_table, plain_table
 from regionspot_evaluate.scoring.figures import KINDS, LVIS_PROTOCOLS, Score, one_protocol
 
 TOLERANCE = 1e-6
@@ -100,7 +100,7 @@ def scores_table(
 
 def metrics_table(title: str, names: Sequence[str]) -> Table:
     """Return a table of figures without its rows: the first cell of each is its name."""
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    table = plain_table(title)
     table.add_column("", overflow="fold", max_width=NAME_WIDTH)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from regionspot_core.support.arguments import existing_file, existing_store, writable_folder
+from regionspot_core.support.arguments import existing_file, writable_folder
 from regionspot_train.arguments import (
     Cache,
     HoldOutClasses,
     Overrides,
+    Resume,
     SettingsFrom,
     SplitShare,
+    ValidationStore,
     overrides_with,
 )
 from regionspot_train.config import load_settings
@@ -43,15 +45,7 @@ def sweep(
             help="New or empty folder for the study and its heads; with --resume, a sweep's.",
         ),
     ],
-    val: Annotated[
-        str | None,
-        typer.Option(
-            "--val",
-            callback=existing_store,
-            metavar="STORE",
-            help="The store that says how good a head is.",
-        ),
-    ] = None,
+    val: ValidationStore = None,
     split: SplitShare = None,
     hold_out_classes: HoldOutClasses = None,
     config: SettingsFrom = None,
@@ -88,12 +82,7 @@ def sweep(
             help="The cluster's head; without it the one that runs here, or RAY_ADDRESS names.",
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the sweep in --out, if there is one, where it stopped."
-        ),
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Try many heads, all learning from the same batches, each read once.
 
