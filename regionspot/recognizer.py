@@ -247,7 +247,7 @@ class Recognizer:
                     yield self._result(found, image.size)
 
     def _prepared(self, picture: Picture) -> PreparedImage:
-        return self._backbones.prepare(_pixels(picture))
+        return self._models.prepare(_pixels(picture))
 
     def _recognise(
         self,

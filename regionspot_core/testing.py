@@ -22,9 +22,16 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.class_text import ClassText, TextConfig
 
-SHAPE = TokenShape(image_tokens=5, image_width=16, region_tokens=3, region_width=8, ious=2)
-"""Small, and every length different, so that swapped axes show."""
 TEXT_WIDTH = 12
+SHAPE = TokenShape(
+    image_tokens=5,
+    image_width=16,
+    region_tokens=3,
+    region_width=8,
+    ious=2,
+    region_embedding=TEXT_WIDTH,
+)
+"""Small, and every length different, so that swapped axes show."""
 CLASSES = 6
 MODEL = {"name": "generated", "weights": "0" * 64}
 

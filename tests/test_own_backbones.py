@@ -92,6 +92,7 @@ class Letters:
 
     token_order, token_count, token_width, text_width = "quarters", 4, 3, 5
     logit_scale, mean_colour, patch_grid = 10.0, (0, 0, 0), None
+    embeds_patches, region_obstacle = False, "its tokens are quarters"
 
     def __init__(self, name: str) -> None:
         self.name = name

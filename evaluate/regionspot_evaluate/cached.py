@@ -23,7 +23,7 @@ from regionspot_core.errors import CacheError, CheckpointError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.head import Head
-from regionspot_core.region_tokens import chosen_count
+from regionspot_core.heads.stored import require_stored
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.scoring.training_groups import group_precision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -197,7 +197,7 @@ def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
     record, store = read_record(folder), str(cache.stores[0].store)
     record.require_fit(cache.fingerprint["backbones"], what=str(folder))
     plan, config = cache.plan, record.config
-    chosen_count(config.region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=store)
+    require_stored(config, plan, of=store)
     found = (plan.shape.region_width, plan.shape.image_width, bank.embeddings.shape[1])
     expected = (config.region_width, config.image_width, config.text_width)
     if expected != found:

@@ -64,7 +64,7 @@ class Classifiers:
             pixels = self.images.read(name, size=size, max_pixels=self.config.max_pixels)
         except ImageError as error:
             return ReadImage(failed=f"{name}: {self.images.reason(name, error)}")
-        return ReadImage(self.backbones.prepare(pixels), pixels if self.baselines else None)
+        return ReadImage(self.heads[0].prepare(pixels), pixels if self.baselines else None)
 
     def records(self, read: dict[int, ReadImage]) -> list[ImageRecord]:
         """Classify every proposal of a batch with every head and baseline.
@@ -109,8 +109,10 @@ class Classifiers:
     ) -> dict[BaselineName, Answer]:
         if pixels is None:
             return {}
-        boxes = regions.proposals.boxes
-        shown = ShownRegions(pixels, image.image_tokens, boxes, regions.segmented.masks)
+        boxes, segmented = regions.proposals.boxes, regions.segmented
+        shown = ShownRegions(
+            pixels, image.image_tokens, boxes, segmented.masks, segmented.embeddings
+        )
         answers = {}
         for name, baseline in self.baselines.items():
             shares = baseline.probabilities(shown)

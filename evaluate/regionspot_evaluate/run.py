@@ -30,7 +30,7 @@ from regionspot_evaluate.predictions import Classifiers
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
-from regionspot_evaluate.recognition.baselines.names import results_file
+from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, results_file
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
@@ -179,13 +179,20 @@ class Evaluation:
             else build_class_bank(clip, vocabulary)
         )
         device = Runtime.create(config.backbones.device).device
+        # The first head's recognizer encodes the images for all.
+        sources = [BASELINE_TABLE[name].region_embeddings for name in config.baselines]
+        sources += [read_record(head).config.region_embeddings for head in config.heads]
+        embed_regions = {source for source in sources if source is not None}
         return Classifiers(
             config,
             self.images,
             self.annotations,
             self.proposals,
             backbones,
-            tuple(Recognizer.load(head, backbones, bank, device=device) for head in config.heads),
+            tuple(
+                Recognizer.load(head, backbones, bank, device=device, embed_regions=embed_regions)
+                for head in config.heads
+            ),
             load_baselines(config.baselines, clip, bank),
         )
 

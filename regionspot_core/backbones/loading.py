@@ -29,6 +29,8 @@ class PreparedImage:
     """(height, width), original pixels"""
     region_input: torch.Tensor
     image_input: torch.Tensor
+    pixels: RGBImage | None = None
+    """The image itself, for crops of it; None where nobody needs them."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ class Backbones:
         """Record of everything that decides the tokens of this pair."""
         return backbones_fingerprint(self.region_encoder, self.image_text_encoder)
 
-    def prepare(self, image: RGBImage) -> PreparedImage:
+    def prepare(self, image: RGBImage, *, keep_pixels: bool = False) -> PreparedImage:
         """Resize an image for both, on the CPU; safe to call from several threads."""
         return PreparedImage(
             image.shape[:2],
             self.region_encoder.prepare(image),
             self.image_text_encoder.prepare(image),
+            image if keep_pixels else None,
         )
 
 

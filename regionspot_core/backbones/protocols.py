@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.config import ProposeConfig as ProposeConfig
+from regionspot_core.backbones.patch_grid import PatchGrid
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
@@ -120,15 +121,20 @@ class RegionEncoder(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PatchGrid:
-    """Places of patches on a square input."""
+class EncodedTokens(Protocol):
+    """B images as an image-text encoder keeps them to embed their regions.
 
-    side: int
-    """g, patches along a side."""
-    share: float
-    """Share of the input's side that a patch takes: 1 / g, or less where no patch sees the far
-    edges."""
+    Nobody else looks into it but for the tokens; ``encoded[2:3]`` is the third image's.
+    """
+
+    @property
+    def tokens_BTC(self) -> torch.Tensor:
+        """Return what :meth:`ImageTextEncoder.image_tokens` gives of the images."""
+        ...
+
+    def __getitem__(self, images: slice) -> EncodedTokens:
+        """Return some of the images."""
+        ...
 
 
 class ImageTextEncoder(Protocol):
@@ -148,7 +154,11 @@ class ImageTextEncoder(Protocol):
     mean_colour: tuple[int, int, int]
     """RGB, 0 to 255: what preprocessing takes to zero."""
     patch_grid: PatchGrid | None
-    """None where the tower pools patches by attention: then none of them has an embedding."""
+    """None where its tokens are not patches of a grid."""
+    embeds_patches: bool
+    """Whether a patch has an embedding: none has where the tower pools patches by attention."""
+    region_obstacle: str | None
+    """Why it cannot embed regions of an image that it encoded; None where it can."""
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that decides tokens and embeddings: model, weights, preprocessing."""
@@ -160,6 +170,29 @@ class ImageTextEncoder(Protocol):
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return tokens (B, T, C) of prepared images, before the last norm and the projection."""
+        ...
+
+    def encode(self, images: Sequence[torch.Tensor]) -> EncodedTokens:
+        """Return tokens of prepared images, with what :meth:`region_embeddings` needs of them.
+
+        The tokens are :meth:`image_tokens`', to the bit.
+        """
+        ...
+
+    def region_embeddings(
+        self,
+        encoded: Any,  # noqa: ANN401 - this encoder's own, which others only slice
+        seen: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
+        """Return embeddings (N, D) of all regions of B images, image after image, length 1.
+
+        A region that has all patches has its image's embedding. No region's depends on another's.
+
+        Args:
+            encoded: B images, as :meth:`encode` returned them.
+            seen: B tensors (R_b, g²) bool, the patches of each region in row order, at least one;
+                R_b may be 0.
+        """
         ...
 
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:

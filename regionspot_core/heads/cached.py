@@ -35,6 +35,8 @@ class HeadInputs(NamedTuple):
     """(B, R)"""
     boxes: torch.Tensor | None
     """(B, R, 4) xyxy in 0…1 of the image, for a head that needs them."""
+    clip_embeddings: torch.Tensor | None
+    """(B, R, D), CLIP's own of each region, for a head that needs them."""
 
 
 def head_inputs(
@@ -44,10 +46,14 @@ def head_inputs(
     boxes = None
     if needs.boxes:
         boxes = normalised_boxes(batch.boxes, batch.image_sizes).to(device)
+    clip_embeddings = None
+    if needs.region_embeddings:
+        clip_embeddings = batch.region_embeddings.to(device).float()
     seen = chosen_tokens(batch.region_tokens, needs.region_tokens, kept)
     return HeadInputs(
         region_tokens=seen.to(device).float(),
         image_tokens=batch.image_tokens.to(device).float(),
         mask=batch.mask.to(device),
         boxes=boxes,
+        clip_embeddings=clip_embeddings,
     )

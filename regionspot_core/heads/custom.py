@@ -39,6 +39,7 @@ class HeadClass(Protocol):
         image_tokens: Tensor,
         region_mask: Tensor,
         boxes: Tensor,
+        clip_embeddings: Tensor,
     ) -> Tensor:
         """Return region embeddings (B, R, D), D = ``shape.text_width``.
 
@@ -49,6 +50,8 @@ class HeadClass(Protocol):
             region_mask: (B, R) bool, False where a row is padding.
             boxes: (B, R, 4) float32 xyxy in 0 … 1 of the image; only given where ``needs`` has
                 boxes.
+            clip_embeddings: (B, R, D) float32, CLIP's own of each region, of length 1; only given
+                where ``needs`` has ``region_embeddings``, by its name.
         """
         ...
 
@@ -69,6 +72,7 @@ class CustomHead(Head):
         image_tokens: Tensor,
         region_mask: Tensor | None = None,
         boxes: Tensor | None = None,
+        clip_embeddings: Tensor | None = None,
     ) -> Tensor:
         """Embed regions; see :meth:`Head.forward`.
 
@@ -78,7 +82,10 @@ class CustomHead(Head):
         if region_mask is None:
             region_mask = torch.ones_like(region_tokens[..., 0], dtype=torch.bool)
         given = (boxes,) if self.config.boxes else ()
-        embedded: Tensor = self.module(region_tokens, image_tokens, region_mask, *given)
+        named = {}
+        if self.config.region_embeddings is not None:
+            named["clip_embeddings"] = clip_embeddings
+        embedded: Tensor = self.module(region_tokens, image_tokens, region_mask, *given, **named)
         self._require(embedded, "forward", "(B, R, D)", *region_mask.shape, self.config.text_width)
         return embedded.float()
 

@@ -22,6 +22,7 @@ class Head(nn.Module, ABC):
         image_tokens: Tensor,
         region_mask: Tensor | None = None,
         boxes: Tensor | None = None,
+        clip_embeddings: Tensor | None = None,
     ) -> Tensor:
         """Embed regions in the class embeddings' space.
 
@@ -31,6 +32,8 @@ class Head(nn.Module, ABC):
             image_tokens: (B, T, C), CLIP's tokens of each image.
             region_mask: (B, R) bool, False where a row is padding; None: all rows are regions.
             boxes: (B, R, 4) xyxy in 0 … 1 of the image, for a head that needs them.
+            clip_embeddings: (B, R, D), CLIP's own of each region, of length 1, for a head that
+                needs them.
 
         Returns:
             (B, R, D); a padded row's value means nothing.

@@ -46,8 +46,9 @@ class FusionKind:
     """The built-in head."""
 
     def needs(self, options: HeadOptions) -> HeadNeeds:
-        """Return the tokens and boxes that the options ask for."""
-        return HeadNeeds(options.region_tokens, options.box_geometry)
+        """Return the tokens, boxes and embeddings that the options ask for."""
+        takes_embeddings = options.region_embedding != "none"
+        return HeadNeeds(options.region_tokens, options.box_geometry, takes_embeddings)
 
     def shape(self, options: HeadOptions, widths: dict[str, Any]) -> FusionConfig:
         """Return the options and widths as one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -30,6 +30,10 @@ KindName = Annotated[str, AfterValidator(_require_kind)]
 """``fusion``, or a class as ``module:Class``. The module is not imported to check it."""
 
 
+EmbeddingSource = Literal["tokens", "crop"]
+"""How CLIP embeds a region: a class token of its patches, or a pass over its crop."""
+
+
 class HeadNeeds(NamedTuple):
     """Inputs that a head asks for, beside the image tokens and the mask of real regions."""
 
@@ -37,6 +41,9 @@ class HeadNeeds(NamedTuple):
     """SAM's tokens of a region; ``masks`` and ``all`` need a store of ``--sam-tokens all``."""
     boxes: bool = False
     """Whether it takes the regions' boxes."""
+    region_embeddings: bool = False
+    """Whether it takes CLIP's own embeddings of the regions, which a store has that was extracted
+    with ``--region-embedding``."""
 
 
 class HeadShape(Config):
@@ -57,6 +64,8 @@ class HeadShape(Config):
     """T, CLIP tokens an image; None: any. A head with ``image_positions`` takes no other number."""
     text_width: int = Field(default=512, ge=1, le=WIDEST)
     """D, the class embeddings' width."""
+    region_embeddings: EmbeddingSource | None = None
+    """How CLIP embedded the regions for a head that takes it; None for one that does not."""
 
     @property
     def kind_name(self) -> str:
@@ -91,7 +100,7 @@ class CustomShape(HeadShape):
     @property
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        return HeadNeeds(self.region_tokens, self.boxes)
+        return HeadNeeds(self.region_tokens, self.boxes, self.region_embeddings is not None)
 
     @property
     def summary(self) -> str:

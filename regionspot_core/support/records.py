@@ -39,6 +39,8 @@ _LONGEST_SHOWN = 120
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
 Length = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 Axis = Annotated[int, Field(strict=True, ge=1, le=LONGEST_AXIS)]
+LengthOrNone = Annotated[int, Field(strict=True, ge=0, le=LONGEST_AXIS)]
+"""Length of an axis; 0 for an array that is not there."""
 Int64 = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Xxh3 = Annotated[str, Field(pattern=r"\A[0-9a-f]{16}\z")]
 Crc32c = Annotated[str, Field(pattern=r"\A[0-9a-f]{8}\z")]

@@ -93,7 +93,11 @@ def test_baselines_answer_for_the_heads_own_regions(
     assert proposals is not None
     baselines = load_baselines(BASELINES, clip, ClassBank.load(place / "bank.h5"))
     recognizer = Recognizer.load(
-        place / "first", backbones, ClassBank.load(place / "bank.h5"), device=torch.device("cpu")
+        place / "first",
+        backbones,
+        ClassBank.load(place / "bank.h5"),
+        device=torch.device("cpu"),
+        embed_regions={"tokens", "crop"},
     )
     by_image = {}
     for name in ("detections.json.gz", *BASELINE_FILES):
@@ -103,7 +107,9 @@ def test_baselines_answer_for_the_heads_own_regions(
         pixels = read_image(place / "world" / "val" / annotations.image_file[i])
         (encoded,) = recognizer.encode([pixels])
         seen = recognizer.segment(encoded, BoxPrompts(proposals[i].boxes))
-        shown = ShownRegions(pixels, encoded.image_tokens, proposals[i].boxes, seen.masks)
+        shown = ShownRegions(
+            pixels, encoded.image_tokens, proposals[i].boxes, seen.masks, seen.embeddings
+        )
         for name, file in zip(BASELINES, BASELINE_FILES, strict=True):
             expected = image_detections(
                 int(annotations.image_id[i]),
@@ -119,8 +125,11 @@ def test_baselines_answer_for_the_heads_own_regions(
             for one, other in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
                 assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-5)
                 assert one == other
-    crop, masked, pool = (report.baselines[name].region.top1["all"] for name in BASELINES)
-    assert min(crop, masked) > 0.5  # far above the head, which has learnt nothing
+    crop, masked, pool, tokens, wide = (
+        report.baselines[name].region.top1["all"] for name in BASELINES
+    )
+    assert min(crop, masked, tokens) > 0.5  # far above the head, which has learnt nothing
+    assert wide > crop  # it sees the thing's surroundings
     assert pool < 0.1  # this CLIP has learnt to read its CLS token, and not its patches
 
 
@@ -166,7 +175,8 @@ def test_who_names_the_regions(
     [
         (
             ["--baseline", "clip"],
-            "baseline: expected clip-crop, clip-masked-crop, clip-pool, none; got 'clip'",
+            "baseline: expected clip-crop, clip-masked-crop, clip-pool, "
+            "region-tokens, region-crop, none; got 'clip'",
         ),
         (
             ["--baseline", "none", "--baseline", "clip-pool"],

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regionspot_core.backbones.crops import CROPS_AT_ONCE, touched_pixels
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.testing import make_bank
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.recognition.baselines.clip_crop import ClipCrop
 from regionspot_evaluate.recognition.baselines.clip_masked_crop import ClipMaskedCrop, masked_crop
-from regionspot_evaluate.recognition.baselines.crops import CROPS_AT_ONCE, touched_pixels
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.recognizer import encode_masks
 

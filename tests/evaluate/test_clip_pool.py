@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
-from regionspot_core.backbones.protocols import PatchGrid
+from regionspot_core.backbones.patch_grid import PatchGrid, patch_shares
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
 from regionspot_core.testing import make_bank
 from regionspot_core.text.class_text import TextConfig
 from regionspot_core.text.embed import build_class_bank
-from regionspot_evaluate.recognition.baselines.clip_pool import ClipPool, patch_shares
+from regionspot_evaluate.recognition.baselines.clip_pool import ClipPool
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 
 FOUR = PatchGrid(4, 1 / 4)
@@ -100,7 +100,7 @@ class Patches:
     """Stands for CLIP: image tokens are a patch's embedding already, two by two of them."""
 
     name = "patches"
-    patch_grid = PatchGrid(2, 1 / 2)
+    patch_grid, embeds_patches = PatchGrid(2, 1 / 2), True
 
     def patch_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens
@@ -140,6 +140,8 @@ def test_a_box_over_everything_is_the_mean_of_all_patches() -> None:
 
 
 def test_a_tower_that_pools_by_attention_is_refused() -> None:
-    encoder = SimpleNamespace(name="ViT-B-16-SigLIP", patch_grid=None)
+    encoder = SimpleNamespace(
+        name="ViT-B-16-SigLIP", patch_grid=PatchGrid(14, 1 / 14), embeds_patches=False
+    )
     with pytest.raises(InputError, match="clip-pool: CLIP ViT-B-16-SigLIP pools its patches by"):
         ClipPool(encoder, make_bank(Vocabulary.from_names(["a"])))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from regionspot_core.backbones.loading import Backbones
+from regionspot_core.backbones.patch_grid import touched_patches
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import box_iou
@@ -66,6 +68,7 @@ def test_the_boxes_own_tokens_are_those_of_a_store_without_views(
     one, other = plain.read(range(SCENES)), views.read(range(SCENES))
     np.testing.assert_array_equal(one.image_tokens, other.image_tokens)
     np.testing.assert_allclose(one.region_tokens, other.region_tokens, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(one.region_embeddings, other.region_embeddings, atol=1e-3)
 
 
 def test_the_mirrored_view_is_an_extraction_of_mirrored_images(
@@ -91,13 +94,14 @@ def test_the_mirrored_view_is_an_extraction_of_mirrored_images(
     np.testing.assert_array_equal(found.image_tokens, wanted.image_tokens)
     np.testing.assert_allclose(found.region_tokens, wanted.region_tokens, rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
+    np.testing.assert_allclose(found.region_embeddings, wanted.region_embeddings, atol=1e-3)
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_jittered_tokens_are_those_of_the_boxes_stored_with_them(
     world: World, backbones: Backbones, views: FeatureCache, flip: bool
 ) -> None:
-    sam = backbones.region_encoder
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
     content = json.loads(world.train_annotations.read_text())
     own = views.read([2])
     record = content["images"][2]
@@ -106,6 +110,7 @@ def test_jittered_tokens_are_those_of_the_boxes_stored_with_them(
     if flip:
         image = np.ascontiguousarray(image[:, ::-1])
     embedding = sam.embed([sam.prepare(image)])
+    encoded = clip.encode([clip.prepare(image)])
     for copy in (1, 2, 3):
         batch = views.read([2], flipped=np.array([flip]), copy=np.array([copy]))
         boxes = batch.boxes[batch.mask].numpy()
@@ -113,6 +118,9 @@ def test_jittered_tokens_are_those_of_the_boxes_stored_with_them(
         wanted = sam.decode(embedding, [boxes], [size]).tokens_NMS
         found = batch.region_tokens[batch.mask]
         np.testing.assert_allclose(found, wanted.numpy(), rtol=3e-3, atol=3e-3)
+        seen = touched_patches(boxes, size, clip.patch_grid)
+        embedded = clip.region_embeddings(encoded, [seen])
+        np.testing.assert_allclose(batch.region_embeddings[batch.mask], embedded, atol=1e-3)
         if not flip:
             overlap = np.diag(box_iou(boxes, own.boxes[own.mask].numpy()))
             assert overlap.min() > 0.5
@@ -129,6 +137,63 @@ def test_only_the_papers_token(
     assert plain.plan.paper_token == PAPER_TOKEN
     wanted = plain.read(range(SCENES)).region_tokens[:, :, [PAPER_TOKEN]]
     assert np.array_equal(cache.read(range(SCENES)).region_tokens, wanted)
+
+
+def test_no_region_embeddings_and_everything_else_the_same(
+    world: World, backbones: Backbones, plain: FeatureCache, tmp_path: Path
+) -> None:
+    cache = extracted(
+        world.train_images, world.train_annotations, tmp_path / "s", backbones,
+        region_embedding="none",
+    )  # fmt: skip
+    assert plain.plan.keep.region_embedding == "tokens"  # where the tower can
+    bare, embedded = cache.read(range(SCENES)), plain.read(range(SCENES))
+    assert bare.region_embeddings.shape[2] == 0
+    width = plain.class_bank().embeddings.shape[1]
+    assert embedded.region_embeddings.shape[2] == plain.plan.shape.region_embedding == width
+    lengths = embedded.region_embeddings[embedded.mask].float().norm(dim=-1)
+    assert (lengths - 1).abs().max() <= 2e-3
+    assert np.array_equal(bare.image_tokens, embedded.image_tokens)
+    assert np.array_equal(bare.region_tokens, embedded.region_tokens)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_embeddings_of_crops(
+    world: World, backbones: Backbones, tmp_path: Path, flip: bool
+) -> None:
+    """By hand: the box, a tenth of its sides larger on each side, cut out and encoded."""
+    cache = extracted(
+        world.train_images, world.train_annotations, tmp_path / "s", backbones,
+        region_embedding="crop", flip=True, jitter=2,
+    )  # fmt: skip
+    clip = backbones.image_text_encoder
+    record = json.loads(world.train_annotations.read_text())["images"][2]
+    size = (record["height"], record["width"])
+    image = read_image(world.train_images / record["file_name"], size=size)
+    if flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    for copy in (0, 2):
+        batch = cache.read([2], flipped=np.array([flip]), copy=np.array([copy]))
+        for box, found in zip(
+            batch.boxes[batch.mask].tolist(), batch.region_embeddings[batch.mask], strict=True
+        ):
+            across, down = 0.1 * (box[2] - box[0]), 0.1 * (box[3] - box[1])
+            left, top = max(0, floor(box[0] - across)), max(0, floor(box[1] - down))
+            crop = image[top : ceil(box[3] + down), left : ceil(box[2] + across)]
+            wanted = clip.image_embeddings([clip.prepare(crop)])[0]
+            np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_a_tower_that_cannot_embed_regions(
+    world: World, backbones: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = (world.train_images, world.train_annotations)
+    monkeypatch.setattr(backbones.image_text_encoder, "region_obstacle", "it is made of air")
+    with pytest.raises(InputError, match=r"region-embedding tokens: CLIP tiny cannot .* of air"):
+        extracted(*data, tmp_path / "a", backbones, region_embedding="tokens")
+    assert not (tmp_path / "a").exists()
+    cache = extracted(*data, tmp_path / "b", backbones)
+    assert (cache.plan.keep.region_embedding, cache.plan.shape.region_embedding) == ("none", 0)
 
 
 def test_views_that_are_not_kept_are_refused(plain: FeatureCache) -> None:

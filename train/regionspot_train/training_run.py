@@ -106,7 +106,7 @@ class TrainingRun:
         self._validation = validation
         self._validator = Validator(config.validation)
         if validation is not None:
-            validation.require_tokens(self.learner.head.config.region_tokens)
+            validation.require_inputs(self.learner.head.config)
         self._started_from: dict[str, Any] | None = None
         if start_from is not None:
             self.learner.start_from(read_weights(start_from, self.learner.head))

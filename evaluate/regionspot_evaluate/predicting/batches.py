@@ -52,7 +52,7 @@ class Namer:
             image = self.listed.pictures[position].read(self.config.max_pixels)
         except ImageError as error:
             return ReadImage(failed=str(error))
-        return ReadImage(self.backbones.prepare(image), image if self.config.draw else None)
+        return ReadImage(self.recognizer.prepare(image), image if self.config.draw else None)
 
     def records(self, read: dict[int, ReadImage]) -> list[PictureRecord]:
         """Name the regions of a batch's pictures, and draw them where that is asked for.
@@ -70,7 +70,7 @@ class Namer:
 
     def name_picture(self, image: RGBImage) -> PictureRecord:
         """Return the named regions of the list's first picture, which is decoded already."""
-        return self._named({0: ReadImage(self.backbones.prepare(image))})[0]
+        return self._named({0: ReadImage(self.recognizer.prepare(image))})[0]
 
     def _named(self, read: dict[int, ReadImage]) -> list[PictureRecord]:
         """Return the records of pictures, by position, that the models take together."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 from torch.nn.utils.rnn import pad_sequence
 
+from regionspot_core.backbones.crops import embed_regions
 from regionspot_core.backbones.loading import Backbones, PreparedImage
-from regionspot_core.backbones.protocols import ImageEmbeddings, ProposeConfig
-from regionspot_core.errors import CheckpointError, FingerprintError
+from regionspot_core.backbones.patch_grid import touched_patches
+from regionspot_core.backbones.protocols import EncodedTokens, ImageEmbeddings, ProposeConfig
+from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
+from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
@@ -37,6 +40,10 @@ class EncodedImage:
     """Slice of one image of what the region encoder's ``embed`` returned."""
     image_tokens: torch.Tensor
     """(1, T, C), CLIP's"""
+    encoded: EncodedTokens | None = None
+    """CLIP's slice of one image, to embed its regions by; None where nobody asks for that."""
+    pixels: RGBImage | None = None
+    """The image itself, to embed crops of; None where nobody asks for that."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class SegmentedRegions:
     """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
     predicted_iou: NDArray[np.float32]
     """(R,) SAM's estimate of each mask's IoU."""
+    embeddings: Mapping[EmbeddingSource, torch.Tensor] = field(default_factory=dict)
+    """CLIP's own embeddings (R, D) of the boxes, length 1, by how they were made."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +88,44 @@ class Recognizer:
     """
 
     def __init__(
-        self, backbones: Backbones, head: Head, bank: ClassBank, *, device: torch.device
+        self,
+        backbones: Backbones,
+        head: Head,
+        bank: ClassBank,
+        *,
+        device: torch.device,
+        embed_regions: Collection[EmbeddingSource] = (),
     ) -> None:
+        """Take loaded models and a head.
+
+        Args:
+            backbones: The frozen models.
+            head: The head.
+            bank: The vocabulary.
+            device: Device of the head.
+            embed_regions: How CLIP embeds regions beside what this head takes: for others.
+        """
         self.vocabulary = bank.vocabulary
         self._backbones = backbones
         self._head = head.to(device).eval()
         self._device = device
         self._classes_KD = torch.from_numpy(bank.embeddings).to(device)
         self._clip_scale = bank.logit_scale
+        own = head.config.region_embeddings
+        self._embed_regions = {*embed_regions} | ({own} if own else set())
         _require_widths(backbones, head, bank)
+        if "tokens" in self._embed_regions:
+            _require_region_tokens(backbones)
 
     @classmethod
     def load(
-        cls, head: Path, backbones: Backbones, bank: ClassBank, *, device: torch.device
+        cls,
+        head: Path,
+        backbones: Backbones,
+        bank: ClassBank,
+        *,
+        device: torch.device,
+        embed_regions: Collection[EmbeddingSource] = (),
     ) -> Recognizer:
         """Return a recognizer with the head in a folder that `train fit` or `train import` wrote.
 
@@ -101,31 +135,50 @@ class Recognizer:
         """
         record = read_record(head)
         record.require_fit(backbones.fingerprint, what=str(head))
-        return cls(backbones, load_head(head), bank, device=device)
+        return cls(backbones, load_head(head), bank, device=device, embed_regions=embed_regions)
 
     def with_classes(self, bank: ClassBank) -> Recognizer:
         """Return a recognizer of another vocabulary with the same models and head.
 
         Images that either has encoded fit both.
         """
-        return Recognizer(self._backbones, self._head, bank, device=self._device)
+        return Recognizer(
+            self._backbones,
+            self._head,
+            bank,
+            device=self._device,
+            embed_regions=self._embed_regions,
+        )
 
     def encode(self, images: Sequence[RGBImage]) -> list[EncodedImage]:
         """Run both frozen models over B images, uint8 (H, W, 3), RGB."""
-        return self.encode_prepared([self._backbones.prepare(image) for image in images])
+        return self.encode_prepared([self.prepare(image) for image in images])
+
+    def prepare(self, image: RGBImage) -> PreparedImage:
+        """Resize an image for both models, on the CPU; safe to call from several threads."""
+        return self._backbones.prepare(image, keep_pixels="crop" in self._embed_regions)
 
     @torch.inference_mode()
     def encode_prepared(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
-        """Run both frozen models over B images that :meth:`Backbones.prepare` gave."""
+        """Run both frozen models over B images that :meth:`prepare` gave."""
         if not images:
             return []
         reach("recognise batch", len(images))
         sam, clip = self._backbones.region_encoder, self._backbones.image_text_encoder
-        image_tokens = clip.image_tokens([image.image_input for image in images])
+        inputs = [image.image_input for image in images]
+        encoded = clip.encode(inputs) if "tokens" in self._embed_regions else None
+        image_tokens = clip.image_tokens(inputs) if encoded is None else encoded.tokens_BTC
         embeddings = sam.embed([image.region_input for image in images])
+        alone = [slice(i, i + 1) for i in range(len(images))]
         return [
-            EncodedImage(image.size, embeddings[i : i + 1], image_tokens[i : i + 1])
-            for i, image in enumerate(images)
+            EncodedImage(
+                image.size,
+                embeddings[one],
+                image_tokens[one],
+                None if encoded is None else encoded[one],
+                image.pixels,
+            )
+            for one, image in zip(alone, images, strict=True)
         ]
 
     @torch.inference_mode()
@@ -144,7 +197,11 @@ class Recognizer:
         else:
             boxes = prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
         return SegmentedRegions(
-            torch.cat(tokens), masks, boxes, torch.cat(ious).float().cpu().numpy()
+            torch.cat(tokens),
+            masks,
+            boxes,
+            torch.cat(ious).float().cpu().numpy(),
+            self._embedded(image, boxes),
         )
 
     @torch.inference_mode()
@@ -157,7 +214,27 @@ class Recognizer:
         sam = self._backbones.region_encoder
         proposed = sam.propose(image.embedding, image.size, options)
         tokens = sam.decode(image.embedding, [proposed.boxes], [image.size]).tokens_NMS
-        return SegmentedRegions(tokens, list(proposed.masks), proposed.boxes, proposed.scores)
+        return SegmentedRegions(
+            tokens,
+            list(proposed.masks),
+            proposed.boxes,
+            proposed.scores,
+            self._embedded(image, proposed.boxes),
+        )
+
+    def _embedded(
+        self, image: EncodedImage, boxes: FloatArray
+    ) -> dict[EmbeddingSource, torch.Tensor]:
+        """Return CLIP's own embeddings (R, D) of boxes, by each way that is asked for."""
+        clip = self._backbones.image_text_encoder
+        exact = np.asarray(boxes, dtype=np.float32)  # as a store has them: the same patches
+        found: dict[EmbeddingSource, torch.Tensor] = {}
+        if image.encoded is not None and clip.patch_grid is not None:
+            seen = touched_patches(exact, image.size, clip.patch_grid)
+            found["tokens"] = clip.region_embeddings(image.encoded, [seen])
+        if image.pixels is not None:
+            found["crop"] = embed_regions(clip, image.pixels, exact).to(self._device)
+        return found
 
     @torch.inference_mode()
     def classify(
@@ -198,8 +275,20 @@ class Recognizer:
             torch.cat([image.image_tokens for image in images]),
             real.to(self._device),
             boxes.to(self._device),
+            self._padded_embeddings(segmented),
         )
         return self._head.logits(embedded, self._classes_KD, self._clip_scale)
+
+    def _padded_embeddings(self, segmented: Sequence[SegmentedRegions]) -> torch.Tensor | None:
+        source = self._head.config.region_embeddings
+        if source is None:
+            return None
+        if any(source not in each.embeddings for each in segmented):
+            raise InputError(
+                f"the head takes CLIP's embeddings of regions ({source}), and the images were "
+                f"encoded by a recognizer without; give that one embed_regions={{{source!r}}}"
+            )
+        return pad_sequence([each.embeddings[source] for each in segmented], batch_first=True)
 
     def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
         """Segment and classify the regions that the prompts point at.
@@ -224,6 +313,15 @@ def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
 
 def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:
     return xywh_to_xyxy(rle_codec.toBbox(masks).reshape(-1, 4))
+
+
+def _require_region_tokens(backbones: Backbones) -> None:
+    clip = backbones.image_text_encoder
+    if clip.region_obstacle is not None:
+        raise FingerprintError(
+            f"CLIP {clip.name} cannot embed regions, since {clip.region_obstacle}; take another "
+            f"CLIP, or a head without region embeddings"
+        )
 
 
 def _require_widths(backbones: Backbones, head: Head, bank: ClassBank) -> None:

@@ -31,4 +31,5 @@ def without_overlaps(regions: SegmentedRegions, most: float) -> SegmentedRegions
         masks=[masks[region] for region in kept],
         boxes=regions.boxes[kept],
         predicted_iou=regions.predicted_iou[kept],
+        embeddings={source: rows[kept] for source, rows in regions.embeddings.items()},
     )

@@ -41,6 +41,10 @@ UNLABELLED = "none: regions without labels, from proposals"
 FAILURES_SHOWN = 5
 DAMAGES_SHOWN = 20
 IMAGES_SHOWN = 4
+EMBEDDING_SOURCES = {
+    "tokens": "class token of the region's patches",
+    "crop": "pass over a crop 1.2 × the box",
+}
 RUNS_SHOWN = 10
 
 
@@ -335,12 +339,16 @@ def _runs(parts: Sequence[int]) -> str:
 def _shapes(shape: TokenShape, keep: Keep) -> dict[str, str]:
     views = [f"{keep.jitter} jittered copies"] if keep.jitter else []
     views += ["mirrored as well"] if keep.flip else []
-    return {
+    shown = {
         "image tokens": f"{shape.image_tokens} × {shape.image_width} {keep.dtype}",
         "region tokens": ", ".join(
             [f"{shape.region_tokens} × {shape.region_width} {keep.dtype}", *views]
         ),
     }
+    if shape.region_embedding:
+        width, source = shape.region_embedding, EMBEDDING_SOURCES[keep.region_embedding]
+        shown["region embeddings"] = f"{width} {keep.dtype}, CLIP's {source}"
+    return shown
 
 
 def _model(fingerprint: dict[str, Any]) -> str:

@@ -11,8 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.crops import embed_regions
 from regionspot_core.backbones.loading import Backbones
-from regionspot_core.backbones.protocols import ImageEmbeddings, RegionTokens
+from regionspot_core.backbones.patch_grid import touched_patches
+from regionspot_core.backbones.protocols import (
+    EncodedTokens,
+    ImageEmbeddings,
+    ImageTextEncoder,
+    RegionTokens,
+)
 from regionspot_core.cache.layout.encoded import encoded_tensors, zero_rows
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import CachePlan, Part
@@ -20,7 +27,7 @@ from regionspot_core.cache.layout.schema import FLIPPED, features, part_arrays
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets.record import AnnotationSet
-from regionspot_core.errors import ImageError
+from regionspot_core.errors import ImageError, InputError
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.fault_points import reach
 from regionspot_core.support.prefetch import in_batches
@@ -45,7 +52,25 @@ def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
         region_tokens=1 if only_paper else region.token_count,
         region_width=region.token_width,
         ious=1 if only_paper else max(1, region.token_count - 1),
+        region_embedding=0 if keep.region_embedding == "none" else image.text_width,
     )
+
+
+def resolve_embedding(keep: Keep, encoder: ImageTextEncoder) -> Keep:
+    """Return ``keep`` with ``auto`` resolved to the region embedding that this CLIP can make.
+
+    Raises:
+        InputError: If region tokens are asked for and this tower has none.
+    """
+    obstacle = encoder.region_obstacle
+    if keep.region_embedding == "auto":
+        return keep.model_copy(update={"region_embedding": "none" if obstacle else "tokens"})
+    if keep.region_embedding == "tokens" and obstacle:
+        raise InputError(
+            f"--region-embedding tokens: CLIP {encoder.name} cannot embed regions, since "
+            f"{obstacle}; take crop or none"
+        )
+    return keep
 
 
 @dataclass(frozen=True)
@@ -173,17 +198,48 @@ class Encoder:
         with self._clock(stages.TRANSFER):
             image_inputs = self._transfer.to_device([p.views[view].image_input for p in pictures])
             region_inputs = self._transfer.to_device([p.views[view].region_input for p in pictures])
+        flat = [each.reshape(-1, 4) for each in boxes]
+        sizes = [self._annotations.size(p.position) for p in pictures]
+        of_regions: Tensors = {}
+        kind = self._plan.keep.region_embedding
         with self._clock(stages.CLIP):
-            image_tokens = clip.image_tokens(image_inputs)
+            if kind == "tokens":
+                encoded = clip.encode(image_inputs)
+                image_tokens = encoded.tokens_BTC
+                of_regions["clip"] = self._embed_regions(encoded, flat, sizes).half()
+            else:
+                image_tokens = clip.image_tokens(image_inputs)
+            if kind == "crop":
+                images = [picture.views[view].pixels for picture in pictures]
+                embedded = [
+                    embed_regions(clip, image, each)
+                    for image, each in zip(images, flat, strict=True)
+                    if image is not None
+                ]
+                of_regions["clip"] = torch.cat(embedded).half()
         with self._clock(stages.EMBED):
             embeddings = sam.embed(region_inputs)
         with self._clock(stages.DECODE):
-            regions = self._decode(
-                embeddings,
-                [each.reshape(-1, 4) for each in boxes],
-                [self._annotations.size(p.position) for p in pictures],
-            )
-        return {"clip/tokens": image_tokens.half(), **self._split_copies(regions)}
+            of_regions |= self._chosen_tokens(self._decode(embeddings, flat, sizes))
+        return {"clip/tokens": image_tokens.half(), **self._split_copies(of_regions)}
+
+    def _embed_regions(
+        self, encoded: EncodedTokens, boxes: list[NDArray[np.float32]], sizes: list[Size]
+    ) -> torch.Tensor:
+        clip, most = self._backbones.image_text_encoder, self._fit.regions
+        assert clip.patch_grid is not None
+        seen = [
+            touched_patches(each, size, clip.patch_grid)
+            for each, size in zip(boxes, sizes, strict=True)
+        ]
+        if max(map(len, seen)) <= most:
+            return clip.region_embeddings(encoded, seen)
+        pieces = [
+            clip.region_embeddings(encoded[n : n + 1], [some])
+            for n, each in enumerate(seen)
+            for some in torch.split(each, most)
+        ]
+        return torch.cat(pieces)
 
     def _decode(
         self, embeddings: ImageEmbeddings, boxes: list[NDArray[np.float32]], sizes: list[Size]
@@ -201,20 +257,23 @@ class Encoder:
             torch.cat([piece.iou_NQ for piece in pieces]),
         )
 
-    def _split_copies(self, regions: RegionTokens) -> Tensors:
-        """Split tokens into those of the boxes themselves and those of their jittered copies."""
+    def _chosen_tokens(self, regions: RegionTokens) -> Tensors:
+        """Return what is kept of SAM's tokens of all regions."""
         tokens, iou = regions.tokens_NMS.half(), regions.iou_NQ.half()
         if self._plan.keep.sam_tokens == "paper":
             paper = self._backbones.region_encoder.paper_token
             tokens, iou = tokens[:, [paper]], iou[:, [max(0, paper - 1)]]
+        return {"tokens": tokens, "iou": iou}
+
+    def _split_copies(self, of_regions: Tensors) -> Tensors:
+        """Split rows into those of the boxes themselves and those of their jittered copies."""
         copies = self._plan.keep.jitter
-        each = (len(tokens) // (1 + copies), 1 + copies)
-        tokens = tokens.reshape(*each, *tokens.shape[1:])
-        iou = iou.reshape(*each, *iou.shape[1:])
-        arrays = {"region/tokens": tokens[:, 0], "region/iou": iou[:, 0]}
-        if copies:
-            arrays["region/jittered/tokens"] = tokens[:, 1:]
-            arrays["region/jittered/iou"] = iou[:, 1:]
+        arrays = {}
+        for name, values in of_regions.items():
+            rows = values.reshape(len(values) // (1 + copies), 1 + copies, *values.shape[1:])
+            arrays[f"region/{name}"] = rows[:, 0]
+            if copies:
+                arrays[f"region/jittered/{name}"] = rows[:, 1:]
         return arrays
 
     def _stored(self, arrays: Tensors) -> Tensors:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.loading import Backbones, PreparedImage
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.datasets.record import NOT_READABLE, AnnotationSet
 from regionspot_core.datasets.usable import examples_of
@@ -48,7 +49,7 @@ class PictureReader:
         annotations: AnnotationSet,
         backbones: Backbones,
         *,
-        flip: bool,
+        keep: Keep,
         workers: int,
         max_pixels: int,
         transfer: DeviceTransfer,
@@ -57,7 +58,7 @@ class PictureReader:
         self._images = images
         self._annotations = annotations
         self._backbones = backbones
-        self._flip = flip
+        self._keep = keep
         self._workers = workers
         self._max_pixels = max_pixels
         self._transfer = transfer
@@ -115,9 +116,11 @@ class PictureReader:
             )
         except ImageError as error:
             return FailedImage(position, name, self._images.reason(name, error))
-        views = [self._backbones.prepare(image)]
-        if self._flip:
-            views.append(self._backbones.prepare(np.ascontiguousarray(image[:, ::-1])))
+        images = [image]
+        if self._keep.flip:
+            images.append(np.ascontiguousarray(image[:, ::-1]))
+        crops = self._keep.region_embedding == "crop"
+        views = [self._backbones.prepare(each, keep_pixels=crops) for each in images]
         return Picture(position, tuple(self._transfer.pin(view) for view in views))
 
     def _note_orientation(self, name: str, size: Size, header: ImageHeader) -> None:

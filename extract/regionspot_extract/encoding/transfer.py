@@ -7,7 +7,7 @@ to be copied, and results are returned at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -51,8 +51,10 @@ class DeviceTransfer:
         # A thread that names no device would start to use the first one.
         with torch.cuda.device(self._device):
             try:
-                return PreparedImage(
-                    image.size, image.region_input.pin_memory(), image.image_input.pin_memory()
+                return replace(
+                    image,
+                    region_input=image.region_input.pin_memory(),
+                    image_input=image.image_input.pin_memory(),
                 )
             except RuntimeError:  # no more may be pinned: it is copied all the same, slower
                 return image

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from regionspot_core.backbones.clip.patches import project_tokens, projects_patches
+from regionspot_core.backbones.clip.region_views import (
+    EncodedBlocks,
+    RegionViews,
+    region_obstacle,
+)
 from regionspot_core.backbones.clip.towers import sequence_first, tower_shape, tower_tokens
-from regionspot_core.backbones.protocols import PatchGrid
-from regionspot_core.backbones.runtime import Runtime, hash_weights
+from regionspot_core.backbones.patch_grid import PatchGrid
+from regionspot_core.backbones.runtime import Runtime, hash_weights, upload
 from regionspot_core.imaging.transforms import ResizeSquare, RGBImage
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -58,10 +64,11 @@ class ClipEncoder:
         self.text_width = _text_width(self._model)
         self.logit_scale = float(self._model.logit_scale.exp())
         self._resize = ResizeSquare(shape.side)
-        self._prefix_tokens = shape.prefix_tokens
-        self.patch_grid = None
-        if projects_patches(self._model.visual):
-            self.patch_grid = PatchGrid(shape.grid, shape.patch / shape.side)
+        self._prefix_tokens = prefix = shape.prefix_tokens
+        self.patch_grid: PatchGrid | None = PatchGrid(shape.grid, shape.patch / shape.side)
+        self.embeds_patches = projects_patches(self._model.visual)
+        self.region_obstacle = region_obstacle(self._model.visual, prefix_tokens=prefix)
+        self._region_views = RegionViews(self._model.visual, prefix_tokens=prefix)
         mean, std = _pixel_statistics(self._model.visual)
         red, green, blue = (round(255 * value) for value in mean)
         self.mean_colour = (red, green, blue)
@@ -97,6 +104,30 @@ class ClipEncoder:
         return tokens.float()
 
     @torch.inference_mode()
+    def encode(self, images: Sequence[torch.Tensor]) -> EncodedBlocks:
+        """Return the same tokens, and what :meth:`region_embeddings` needs of the images.
+
+        That is what enters every block: (blocks, B, T, C) float32. Compiled kernels are not used.
+        """
+        pixels = self._normalise(images)
+        with self._runtime.autocast():
+            encoded = self._region_views.encode(lambda: tower_tokens(self._model.visual, pixels))
+        return EncodedBlocks(encoded.tokens_BTC.float(), encoded.inputs)
+
+    @torch.inference_mode()
+    def region_embeddings(
+        self, encoded: EncodedBlocks, seen: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Return embeddings (N, D) float32 of all regions, image after image, length 1."""
+        seen_BRP = upload(
+            pad_sequence(list(seen), batch_first=True).numpy(), self._runtime.device, torch.bool
+        )
+        with self._runtime.autocast():
+            embedded_BRD = self._region_views.embed(encoded, seen_BRP)
+        rows = [each[: len(own)] for each, own in zip(embedded_BRD, seen, strict=True)]
+        return F.normalize(torch.cat(rows).float(), dim=-1)
+
+    @torch.inference_mode()
     def image_embeddings(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return embeddings (B, D) float32, length 1."""
         with self._runtime.autocast():
@@ -105,7 +136,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def patch_embeddings(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
-        """Return embeddings (B, g², D) float32, not normalised, where there is a ``patch_grid``."""
+        """Return embeddings (B, g², D) float32, not normalised, where patches have any."""
         with self._runtime.autocast():
             patches = tokens_BTC[:, self._prefix_tokens :]
             embeddings = project_tokens(self._model.visual, patches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -13,11 +13,12 @@ from regionspot_core.config import Config
 from regionspot_core.errors import InputError
 from regionspot_core.region_tokens import KeptTokens
 from regionspot_core.support.options import Flag
-from regionspot_core.support.records import KNOWN_KEYS_ONLY, Axis
+from regionspot_core.support.records import KNOWN_KEYS_ONLY, Axis, LengthOrNone
 
 MOST_VALUES = 1 << 27
 """Most values of an image's or region's tokens: two hundred times L/14's at 336 pixels."""
 KEPT = "What is kept"
+RegionEmbedding = Literal["auto", "tokens", "crop", "none"]
 
 
 class Keep(Config):
@@ -28,6 +29,10 @@ class Keep(Config):
     module, such as `my_package.encodings:MINE`."""
     sam_tokens: Annotated[KeptTokens, Flag(panel=KEPT)] = "all"
     """SAM's tokens of a region: all five, or the paper's one."""
+    region_embedding: Annotated[RegionEmbedding, Flag(panel=KEPT)] = "auto"
+    """CLIP's own embedding of each region. `tokens`: a class token that sees the region's patches
+    alone, in the pass that makes the image's tokens. `crop`: a pass of its own over a box 1.2
+    times as large, which is dearer and names better. `auto`: `tokens` where the tower can."""
     jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)
     """Jittered copies of each box."""
     flip: Annotated[bool, Flag(panel=KEPT)] = False
@@ -61,6 +66,8 @@ class TokenShape:
     """S"""
     ious: Axis
     """Q, predicted IoUs of a region's mask tokens."""
+    region_embedding: LengthOrNone = 0
+    """D, values of CLIP's embedding of a region; 0 where none is kept."""
 
     def __post_init__(self) -> None:
         image, region = (

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.config import Config
@@ -24,6 +25,22 @@ class PlanRecord(Config):
     part_images: Length
     shape: TokenShape
     keep: Keep
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_embeddings(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is stored
+        """Take a record of before there were region embeddings as one without."""
+        keep = values.get("keep") if isinstance(values, dict) else None
+        if not isinstance(keep, dict):
+            return values
+        return {**values, "keep": {"region_embedding": "none", **keep}}
+
+    @model_validator(mode="after")
+    def _embeddings_have_a_width(self) -> Self:
+        kept, width = self.keep.region_embedding, self.shape.region_embedding
+        if kept != "auto" and (kept == "none") != (width == 0):
+            raise ValueError(f"region embeddings ({kept}) of {width} values")
+        return self
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ PARTS = "parts"
 """The folder of the parts' commit markers."""
 FLIPPED = "flipped/"
 """Beginning of the names of the mirrored view's arrays."""
+REGION_EMBEDDING = "region/clip"
+"""CLIP's own embedding of each region, of length 1."""
 NEGATIVE = "image/negative"
 NOT_EXHAUSTIVE = "image/not_exhaustive"
 CLASS_LISTS = (NEGATIVE, NOT_EXHAUSTIVE)
@@ -134,16 +136,22 @@ def features(plan: CachePlan) -> dict[str, Feature]:
     """Return a plan's features by name; the mirrored view's names begin with ``flipped/``."""
     shape, copies = plan.shape, plan.keep.jitter
     token, ious = (shape.region_tokens, shape.region_width), (shape.ious,)
+    embedding = (shape.region_embedding,) if shape.region_embedding else None
     found = [
         Feature("clip/tokens", False, (shape.image_tokens, shape.image_width), scale_axis=1),
         Feature("region/tokens", True, token, scale_axis=2),
         Feature("region/iou", True, ious),
     ]
+    if embedding:
+        found.append(Feature(REGION_EMBEDDING, True, embedding, scale_axis=1))
     if copies:
         found += [
             Feature("region/jittered/tokens", True, (copies, *token), scale_axis=3, copies=True),
             Feature("region/jittered/iou", True, (copies, *ious), copies=True),
         ]
+        if embedding:
+            name, trailing = "region/jittered/clip", (copies, *embedding)
+            found.append(Feature(name, True, trailing, scale_axis=2, copies=True))
     if plan.keep.flip:
         found += [Feature(**vars(each) | {"name": FLIPPED + each.name}) for each in found]
     if copies:
@@ -192,7 +200,7 @@ def groups_of(names: Iterable[str]) -> set[str]:
 
 @cache
 def _all_part_arrays() -> frozenset[str]:
-    shape, every_view = TokenShape(1, 1, 1, 1, 1), Keep(jitter=1, flip=True)
+    shape, every_view = TokenShape(1, 1, 1, 1, 1, 1), Keep(jitter=1, flip=True)
     every = features(CachePlan(np.zeros(1, np.int64), shape, 1, every_view)).values()
     scales = {scale_name(each.name) for each in every if each.scale_axis is not None}
     return frozenset({each.name for each in every} | scales)
@@ -205,8 +213,10 @@ def _metadata_keys() -> frozenset[str]:
 
 
 def scale_name(name: str) -> str:
-    """Return the name of the scales of encoded tokens: ``clip/tokens`` → ``clip/scale``."""
-    return name.removesuffix("tokens") + "scale"
+    """Return the name of a feature's scales: ``clip/tokens`` → ``clip/scale``."""
+    if name.endswith("tokens"):
+        return name.removesuffix("tokens") + "scale"
+    return f"{name}_scale"
 
 
 def start_name(name: str) -> str:

@@ -20,6 +20,9 @@ class FeatureBatch:
     """(B, T, C) float16"""
     region_tokens: torch.Tensor
     """(B, R, M, S) float16, zeros where padded"""
+    region_embeddings: torch.Tensor
+    """(B, R, D) float16, CLIP's own of each region, of length 1, zeros where padded; D = 0 where
+    the cache keeps none"""
     mask: torch.Tensor
     """(B, R) bool, True where there is a region"""
     classes: torch.Tensor
@@ -65,7 +68,7 @@ class FeatureBatch:
     def as_float(self, device: torch.device) -> FeatureBatch:
         """Return the same on a device, its tokens as float32."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
-        for name in ("image_tokens", "region_tokens"):
+        for name in ("image_tokens", "region_tokens", "region_embeddings"):
             moved[name] = moved[name].float()
         return FeatureBatch(**moved)
 

@@ -283,6 +283,7 @@ class PendingBatch:
         self._negative = request.negative_classes
         self._images: list[Share] = []
         self._regions: list[Share] = []
+        self._embeddings: list[Share] = []
         self._jittered_boxes: list[Share] = []
         try:
             self._ask()
@@ -302,6 +303,7 @@ class PendingBatch:
                 self._images, (len(self._positions), shape.image_tokens, shape.image_width)
             )
             tokens = _joined(self._regions, (count, shape.region_tokens, shape.region_width))
+            embeddings = _joined(self._embeddings, (count, shape.region_embedding))
             boxes = self._boxes()
         except READ_ERRORS as error:
             raise store.damaged(self._positions, error) from None
@@ -309,6 +311,7 @@ class PendingBatch:
         return FeatureBatch(
             image_tokens=torch.from_numpy(images),
             region_tokens=self._padded(tokens, 0),
+            region_embeddings=self._padded(embeddings, 0),
             mask=torch.from_numpy(self._mask),
             classes=self._padded(classes, -1),
             boxes=self._padded(boxes, 0),
@@ -327,14 +330,22 @@ class PendingBatch:
                 rows = self._store.begin_rows(f"{view}clip/tokens", self._positions[images])
                 self._images.append(Share(images, rows))
             own = images[self._image] & ~jittered
-            if own.any():
-                rows = self._store.begin_rows(f"{view}region/tokens", self._rows[own])
-                self._regions.append(Share(own, rows))
             copies = images[self._image] & jittered
-            if copies.any():
-                self._regions.append(self._copies(f"{view}region/jittered/tokens", copies))
+            for name, shares in self._of_regions():
+                if own.any():
+                    rows = self._store.begin_rows(f"{view}region/{name}", self._rows[own])
+                    shares.append(Share(own, rows))
+                if copies.any():
+                    shares.append(self._copies(f"{view}region/jittered/{name}", copies))
         if jittered.any():
             self._jittered_boxes.append(self._copies("region/jittered/box", jittered))
+
+    def _of_regions(self) -> list[tuple[str, list[Share]]]:
+        """Return the features that every region has in each view, and where their shares go."""
+        found = [("tokens", self._regions)]
+        if self._store.plan.shape.region_embedding:
+            found.append(("clip", self._embeddings))
+        return found
 
     def _copies(self, name: str, select: NDArray[np.bool_]) -> Share:
         rows, copies = self._rows[select], self._copy[select] - 1

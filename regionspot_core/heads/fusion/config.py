@@ -45,6 +45,11 @@ class FusionOptions(Config):
     all`."""
     box_geometry: bool = False
     """Add an embedding of the region's box, of its Fourier features, to the region's query."""
+    region_embedding: Literal["none", "residual", "query"] = "none"
+    """Use of CLIP's own embedding of each region, out of a store of `--region-embedding`:
+    `residual` adds it, by a learned weight that starts at 1, to the embedding that the head makes,
+    so that the head learns what CLIP does not see; `query` adds a map of it to the region's
+    query."""
     image_positions: Literal["sincos", "learned"] | None = None
     """Positions added to the image tokens before their keys are made, not their values."""
     image_pooling: int = Field(default=1, ge=1, le=256)
@@ -75,7 +80,7 @@ class FusionConfig(HeadShape, FusionOptions):
     @property
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        return HeadNeeds(self.region_tokens, self.box_geometry)
+        return HeadNeeds(self.region_tokens, self.box_geometry, self.region_embedding != "none")
 
     @property
     def summary(self) -> str:
@@ -126,6 +131,15 @@ class FusionConfig(HeadShape, FusionOptions):
             name = "image_width" if self.width is None else "width"
             raise ValueError(
                 f"{name} must be a multiple of heads, got {self.inner_width} and {self.heads}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_are_named(self) -> FusionConfig:
+        if (self.region_embedding == "none") != (self.region_embeddings is None):
+            raise ValueError(
+                f"region_embedding={self.region_embedding} and embeddings by "
+                f"{self.region_embeddings} do not fit together"
             )
         return self
 

@@ -44,6 +44,10 @@ class FusionHead(Head):
         # Last, so that the other weights of a seed are the same with and without them.
         if config.box_geometry:
             self.box_embedding = nn.Linear(BOX_FEATURES, width)
+        if config.region_embedding == "query":
+            self.from_text_space = nn.Linear(config.text_width, width)
+        if config.region_embedding == "residual":
+            self.residual_weight = nn.Parameter(torch.ones(()))
         self.image_positions = _first_positions(config)
 
     def forward(
@@ -52,6 +56,7 @@ class FusionHead(Head):
         image_tokens: torch.Tensor,
         region_mask: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
+        clip_embeddings: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Embed regions in the class embeddings' space.
 
@@ -63,22 +68,29 @@ class FusionHead(Head):
                 region's embedding. None: all rows are regions.
             boxes: (B, R, 4) xyxy in 0 … 1 of the image; a head with ``box_geometry`` needs them,
                 any other leaves them aside.
+            clip_embeddings: (B, R, D), CLIP's own of each region, of length 1; a head with
+                ``region_embedding`` needs them, any other leaves them aside.
 
         Returns:
             (B, R, D), each of length 1 (a padded row's value means nothing).
 
         Raises:
-            InputError: If a shape does not fit the head, or the boxes it needs are missing.
+            InputError: If a shape does not fit the head, or an input that it needs is missing.
         """
-        self._check(region_tokens, image_tokens, region_mask, boxes)
+        self._check(region_tokens, image_tokens, region_mask, boxes, clip_embeddings)
+        use = self.config.region_embedding
         queries: torch.Tensor = self.to_clip(region_tokens)
         if self.config.box_geometry and boxes is not None:
             queries = queries + self.box_embedding(box_features(boxes))
+        if use == "query" and clip_embeddings is not None:
+            queries = queries + self.from_text_space(clip_embeddings)
         memory = pooled_tokens(image_tokens.detach(), self.config.image_pooling)
         regions = self.decoder(queries, memory, region_mask, self.image_positions)
         embedded: torch.Tensor = self.projector(regions).float()
-        length: torch.Tensor = torch.linalg.vector_norm(embedded, dim=-1, keepdim=True)
-        return embedded / (length + NORM_EPSILON)
+        embedded = _of_length_one(embedded)
+        if use == "residual" and clip_embeddings is not None:
+            embedded = _of_length_one(embedded + self.residual_weight * clip_embeddings)
+        return embedded
 
     def logits(
         self, region_embeddings: torch.Tensor, class_embeddings: torch.Tensor, clip_scale: float
@@ -102,6 +114,7 @@ class FusionHead(Head):
         image_tokens: torch.Tensor,
         region_mask: torch.Tensor | None,
         boxes: torch.Tensor | None,
+        clip_embeddings: torch.Tensor | None,
     ) -> None:
         config, shape = self.config, tuple(region_tokens.shape)
         if region_tokens.ndim != 3 or shape[-1] != self.to_clip.in_features:
@@ -126,6 +139,20 @@ class FusionHead(Head):
                 f"a head with box_geometry needs the regions' boxes as {(*shape[:2], 4)}, xyxy in "
                 f"0 … 1 of the image; got {found}"
             )
+        wanted = (*shape[:2], config.text_width)
+        if config.region_embedding != "none" and (
+            clip_embeddings is None or tuple(clip_embeddings.shape) != wanted
+        ):
+            found = "none" if clip_embeddings is None else tuple(clip_embeddings.shape)
+            raise InputError(
+                f"a head with region_embedding needs CLIP's embeddings of the regions as {wanted}; "
+                f"got {found}"
+            )
+
+
+def _of_length_one(embedded: torch.Tensor) -> torch.Tensor:
+    length: torch.Tensor = torch.linalg.vector_norm(embedded, dim=-1, keepdim=True)
+    return embedded / (length + NORM_EPSILON)
 
 
 def _first_positions(config: FusionConfig) -> torch.Tensor | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from regionspot_core.backbones.clip.encoder import ClipEncoder
-from regionspot_core.backbones.protocols import PatchGrid
+from regionspot_core.backbones.patch_grid import PatchGrid
 from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError

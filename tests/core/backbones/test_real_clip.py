@@ -15,7 +15,7 @@ from regionspot_core.backbones.clip.open_clip_models import build_untrained, loa
 from regionspot_core.backbones.clip.patches import project_tokens, projects_patches
 from regionspot_core.backbones.clip.towers import resize_tower, tower_shape, tower_tokens
 from regionspot_core.backbones.clip.weights import OPENAI_EXTRAS
-from regionspot_core.backbones.protocols import PatchGrid
+from regionspot_core.backbones.patch_grid import PatchGrid
 from regionspot_core.backbones.registry import load_image_text_encoder
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.errors import InputError

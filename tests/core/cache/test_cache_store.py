@@ -200,7 +200,7 @@ def test_no_two_parts_write_one_file(tmp_path: Path) -> None:
         files = {path for path in (tmp_path / "s").rglob("*") if path.is_file()} - before - seen
         expected = {
             shard_path(tmp_path / "s", name, part.index)
-            for name in ("clip/tokens", "region/tokens", "region/iou")
+            for name in ("clip/tokens", "region/tokens", "region/iou", "region/clip")
         }
         assert files == expected | {tmp_path / "s" / marker_key(part.index)}
         seen |= files
@@ -214,7 +214,8 @@ def test_a_part_of_another_shape_is_refused_before_writing(store: Path) -> None:
 
 def test_markers_hold_the_checksums_of_the_files(store: Path) -> None:
     values = json.loads((store / marker_key(0)).read_text())
-    assert values["files"].keys() == {"clip/tokens", "region/tokens", "region/iou"}
+    expected = {"clip/tokens", "region/tokens", "region/iou", "region/clip"}
+    assert values["files"].keys() == expected
     for name, file in values["files"].items():
         content = shard_path(store, name, 0).read_bytes()
         assert (file["size"], file["xxh3"]) == (len(content), xxhash.xxh3_64_hexdigest(content))
@@ -227,7 +228,7 @@ def test_files_of_other_content_have_other_sums(store: Path) -> None:
         for part in (0, 1)
         for file in json.loads((store / marker_key(part)).read_text())["files"].values()
     ]
-    assert len(set(sums)) == len(sums) == 6
+    assert len(set(sums)) == len(sums) == 8
 
 
 def test_images_without_regions_make_an_empty_mask(store: Path) -> None:

@@ -35,7 +35,14 @@ SECONDS = 5.0
 HUGE = 10**13
 LONG = 10**400
 DEEP = 100_000
-LENGTHS = ("image_tokens", "image_width", "region_tokens", "region_width", "ious")
+LENGTHS = (
+    "image_tokens",
+    "image_width",
+    "region_tokens",
+    "region_width",
+    "ious",
+    "region_embedding",
+)
 Change = Callable[[Any], Any]
 
 
@@ -79,7 +86,7 @@ ATTRIBUTES = {
     **{f"part_images {str(v)[:9]!r}": put(plan("part_images"), v)
        for v in (0, -4, "x", None, 2.5, True, [], {}, LONG, HUGE, ...)},
     **{f"{name} {str(v)[:9]!r}": put(plan("shape", name), v)
-       for name in ("image_tokens", "region_width", "ious")
+       for name in ("image_tokens", "region_width", "ious", "region_embedding")
        for v in (0, -1, "x", None, [], HUGE, LONG, ...)},
     **{f"shape {str(v)[:9]!r}": put(plan("shape"), v) for v in ({}, [], None, 7, ...)},
     "one more length": put(plan("shape", "depth"), 3),

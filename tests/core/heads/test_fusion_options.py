@@ -31,6 +31,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"image_positions": "learned"},
     {"image_pooling": 2},
     {"shared_keys": True},
+    {"region_embedding": "residual", "region_embeddings": "tokens"},
+    {"region_embedding": "query", "region_embeddings": "crop"},
     {"width": 8},
     {"width": 20, "shared_keys": True, "norm": "pre"},
     {
@@ -55,18 +57,26 @@ def draw_boxes(*shape: int, seed: int = 4) -> torch.Tensor:
     return corners.sort(dim=-2).values.flatten(-2)
 
 
+def draw_embeddings(*shape: int, seed: int = 5) -> torch.Tensor:
+    """CLIP's own embeddings of regions."""
+    return F.normalize(draw(*shape, WIDTHS["text_width"], seed=seed), dim=-1)
+
+
 @every_option
 @pytest.mark.parametrize("extra", [1, 30])
 def test_padding_changes_no_region(options: dict[str, Any], extra: int) -> None:
     head = make_head(**options)
     width = 8 * head.config.region_token_count
     regions, image, boxes = draw(2, 4, width), draw(2, 17, 16, seed=2), draw_boxes(2, 4)
+    embeddings = draw_embeddings(2, 4)
     padded = torch.cat([regions, 100 * draw(2, extra, width, seed=3)], dim=1)
     padded_boxes = torch.cat([boxes, 100 * draw_boxes(2, extra)], dim=1)
+    padded_embeddings = torch.cat([embeddings, 100 * draw_embeddings(2, extra)], dim=1)
     mask = torch.arange(4 + extra).expand(2, -1) < 4
-    alone = head(regions, image, mask[:, :4], boxes)
-    assert (head(padded, image, mask, padded_boxes)[:, :4] - alone).abs().max() <= 1e-6
-    assert (alone - head(regions, image, None, boxes)).abs().max() <= 1e-6
+    alone = head(regions, image, mask[:, :4], boxes, embeddings)
+    found = head(padded, image, mask, padded_boxes, padded_embeddings)
+    assert (found[:, :4] - alone).abs().max() <= 1e-6
+    assert (alone - head(regions, image, None, boxes, embeddings)).abs().max() <= 1e-6
 
 
 class MatrixProducts(TorchDispatchMode):
@@ -90,7 +100,8 @@ def test_no_gradient_of_image_tokens_is_computed(options: dict[str, Any]) -> Non
     regions = draw(2, 4, 8 * head.config.region_token_count)
     image = draw(2, 17, 16, seed=2).requires_grad_()
     tokens = pooled_tokens(image, head.config.image_pooling).shape[1]
-    loss = head(regions, image, None, draw_boxes(2, 4)).square().mul(draw(2, 4, 12)).sum()
+    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4))
+    loss = out.square().mul(draw(2, 4, 12)).sum()
     with MatrixProducts() as seen:
         loss.backward()
     assert seen.shapes
@@ -107,7 +118,8 @@ def test_no_gradient_of_image_tokens_is_computed(options: dict[str, Any]) -> Non
 def test_every_weight_is_learnt(options: dict[str, Any]) -> None:
     head = make_head(**options).train()
     regions = draw(2, 4, 8 * head.config.region_token_count)
-    out = head(regions, draw(2, 17, 16, seed=2), None, draw_boxes(2, 4))
+    image = draw(2, 17, 16, seed=2)
+    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4))
     out.mul(draw(2, 4, 12, seed=3)).sum().backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
@@ -373,3 +385,42 @@ def test_none_may_be_written_out() -> None:
 
     assert FusionOptions.parse({"image_positions": "none"}, source="x").image_positions is None
     assert Run.load(None, ["head.image_positions=none"]).head.image_positions is None
+
+
+def test_a_residual_is_added_to_what_the_head_makes() -> None:
+    plain = make_head()
+    head = make_head(region_embedding="residual", region_embeddings="tokens")
+    regions, image, embeddings = draw(2, 4, 8), draw(2, 17, 16, seed=2), draw_embeddings(2, 4)
+    assert head.residual_weight.item() == 1
+    with torch.no_grad():
+        head.residual_weight.fill_(0.3)
+    own = plain(regions, image)  # the same seed has the same other weights
+    expected = F.normalize(own + 0.3 * embeddings, dim=-1)
+    found = head(regions, image, None, None, embeddings)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_query_has_a_map_of_the_embedding() -> None:
+    plain, head = make_head(), make_head(region_embedding="query", region_embeddings="tokens")
+    regions, image, embeddings = draw(2, 4, 8), draw(2, 17, 16, seed=2), draw_embeddings(2, 4)
+    nothing = head(regions, image, None, None, torch.zeros_like(embeddings))
+    with torch.no_grad():
+        head.from_text_space.bias.zero_()
+    assert (head(regions, image, None, None, embeddings) - nothing).abs().max() > 1e-3
+    zeros = head(regions, image, None, None, torch.zeros_like(embeddings))
+    torch.testing.assert_close(zeros, plain(regions, image), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("given", [None, (2, 4, 11), (2, 3, 12)])
+def test_embeddings_that_are_missing_or_of_another_shape(given: tuple[int, ...] | None) -> None:
+    head = make_head(region_embedding="residual", region_embeddings="tokens")
+    embeddings = None if given is None else torch.zeros(given)
+    with pytest.raises(InputError, match=r"needs CLIP's embeddings .* \(2, 4, 12\); got"):
+        head(draw(2, 4, 8), draw(2, 17, 16, seed=2), None, None, embeddings)
+
+
+def test_a_shape_says_which_embeddings_its_head_takes() -> None:
+    with pytest.raises(ConfigError, match="do not fit together"):
+        make_head(region_embedding="residual")
+    with pytest.raises(ConfigError, match="do not fit together"):
+        make_head(region_embeddings="tokens")

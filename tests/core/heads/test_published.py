@@ -213,7 +213,7 @@ def test_files_that_are_none(save: Save, tmp_path: Path) -> None:
 UNSAID: dict[str, object] = {
     "heads": 4, "norm": "pre", "activation": "gelu", "logit_scale": "learned",
     "region_tokens": "masks", "box_geometry": True, "image_positions": "sincos",
-    "image_pooling": 2, "shared_keys": True, "width": 8,
+    "image_pooling": 2, "shared_keys": True, "width": 8, "region_embedding": "residual",
 }  # fmt: skip
 SAID: dict[str, object] = {
     "layers": 2, "ffn_width": 8, "dropout": 0.0, "initial_scale": 2.0, "initial_bias": 1.0,
@@ -226,6 +226,8 @@ def test_every_option_is_either_told_by_a_file_or_not() -> None:
 
 def with_options(**options: object) -> FusionHead:
     widths = {"region_width": 8, "image_width": 16, "text_width": 12, "image_tokens": 17}
+    if "region_embedding" in options:
+        widths["region_embeddings"] = "tokens"
     return FusionHead(FusionConfig.parse(widths | options, source="test")).eval()
 
 

@@ -17,6 +17,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.registry import build_head, head_kind
 from regionspot_core.heads.shape import HeadShape
+from regionspot_core.heads.stored import stored_embeddings
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
@@ -255,15 +256,17 @@ def head_shape(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> Hea
         InputError: If the head needs tokens that the cache does not keep.
     """
     plan, kind = cache.plan, head_kind(config.head.kind)
-    choice = kind.needs(config.head).region_tokens
+    needs = kind.needs(config.head)
+    store = str(cache.stores[0].store)
     widths = {
         "region_width": plan.shape.region_width,
         "region_token_count": chosen_count(
-            choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(cache.stores[0].store)
+            needs.region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=store
         ),
         "image_width": plan.shape.image_width,
         "image_tokens": plan.shape.image_tokens,
         "text_width": bank.embeddings.shape[1],
+        "region_embeddings": stored_embeddings(plan, of=store) if needs.region_embeddings else None,
     }
     return kind.shape(config.head, widths)
 

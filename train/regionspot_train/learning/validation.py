@@ -23,7 +23,8 @@ from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.held_out_classes import HeldOutClasses
-from regionspot_core.region_tokens import TokenChoice, chosen_count
+from regionspot_core.heads.shape import HeadShape
+from regionspot_core.heads.stored import require_stored
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.progress import say_once
@@ -179,14 +180,13 @@ class ValidationSet:
             f"may be which head is the best"
         )
 
-    def require_tokens(self, choice: TokenChoice) -> None:
-        """Refuse a head that needs tokens which the cache does not keep.
+    def require_inputs(self, head: HeadShape) -> None:
+        """Refuse a head that needs inputs which the cache does not keep.
 
         Raises:
             InputError: If the cache lacks them.
         """
-        plan, store = self._cache.plan, self._cache.stores[0].store
-        chosen_count(choice, plan.shape.region_tokens, plan.keep.sam_tokens, of=str(store))
+        require_stored(head, self._cache.plan, of=str(self._cache.stores[0].store))
 
     @torch.inference_mode()
     def measure(self, heads: Sequence[Head], steps: Sequence[int]) -> list[Accuracy]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.backbones.crops import box_crops, embed_crops
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.text.class_bank import ClassBank
-from regionspot_evaluate.recognition.baselines.crops import embed_crops, touched_pixels
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.baselines.zero_shot import ZeroShot
 
@@ -21,6 +21,5 @@ class ClipCrop:
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
         """Return (R, K) probabilities."""
-        size = shown.pixels.shape[:2]
-        crops = (shown.pixels[touched_pixels(box, size)] for box in shown.boxes)
+        crops = box_crops(shown.pixels, shown.boxes)
         return self._zero_shot.probabilities(embed_crops(self._encoder, crops))

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
+from regionspot_core.backbones.crops import embed_crops, touched_pixels
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.text.class_bank import ClassBank
-from regionspot_evaluate.recognition.baselines.crops import embed_crops, touched_pixels
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.baselines.zero_shot import ZeroShot
 

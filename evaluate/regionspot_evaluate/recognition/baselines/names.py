@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch, which a wrong argument need not wait for
     from regionspot_core.backbones.protocols import ImageTextEncoder
+    from regionspot_core.heads.shape import EmbeddingSource
     from regionspot_core.text.class_bank import ClassBank
     from regionspot_evaluate.recognition.baselines.protocol import Baseline
 
@@ -28,10 +29,12 @@ class BaselineEntry:
     Raises:
         InputError: If the baseline cannot work with this CLIP.
     """
+    region_embeddings: EmbeddingSource | None = None
+    """How CLIP embeds the regions for it; None for one that does not need that."""
 
 
 def _in_module(module: str, name: str) -> Callable[[ImageTextEncoder, ClassBank], Baseline]:
-    """Return a function that imports a class of this folder when it is called."""
+    """Return a function that imports a class or function of this folder when it is called."""
 
     def create(encoder: ImageTextEncoder, bank: ClassBank) -> Baseline:
         made: Baseline = getattr(import_module(f"{__package__}.{module}"), name)(encoder, bank)
@@ -46,6 +49,12 @@ BASELINE_TABLE: dict[BaselineName, BaselineEntry] = {
         "CLIP masked", _in_module("clip_masked_crop", "ClipMaskedCrop")
     ),
     "clip-pool": BaselineEntry("CLIP pool", _in_module("clip_pool", "ClipPool")),
+    "region-tokens": BaselineEntry(
+        "CLIP tokens", _in_module("region_embeddings", "of_patches"), region_embeddings="tokens"
+    ),
+    "region-crop": BaselineEntry(
+        "CLIP wide crop", _in_module("region_embeddings", "of_crops"), region_embeddings="crop"
+    ),
 }
 BASELINES: tuple[BaselineName, ...] = tuple(BASELINE_TABLE)
 """The baselines of this package."""

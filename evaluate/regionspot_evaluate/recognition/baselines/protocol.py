@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.transforms import RGBImage
 
@@ -26,6 +27,8 @@ class ShownRegions:
     """(R, 4) xyxy, original pixels."""
     masks: Sequence[dict[str, Any]]
     """R of SAM's masks as COCO run-length encodings, original pixels."""
+    embeddings: Mapping[EmbeddingSource, torch.Tensor] = field(default_factory=dict)
+    """CLIP's own embeddings (R, D) of the regions, by how they were made, as baselines need."""
 
 
 class Baseline(Protocol):
