@@ -40,6 +40,7 @@ FIGURES = ShapeFigures(
         stages.WRITE: 0.02,
     },
     agreement=0.9999,
+    embedding_seconds={"none": 3.8, "crop": 5.0},
     peak_bytes=3 * 2**30,
     device_peak_bytes=None,
 )
@@ -64,6 +65,7 @@ def test_figures_are_ratios_of_what_was_measured() -> None:
     assert found["speedup_vs_loop"] == 3.5
     assert found["speedup_vs_autocast_loop"] == 1.5
     assert found["busy_share"] == pytest.approx(3.8 / 4)
+    assert found["embedding_cost"] == pytest.approx(4 / 3.8)
     # 486 and 17.6 GMAC an image, two operations each, in four seconds.
     assert found["matrix_share"] == pytest.approx(2 * 503.6e9 / 4 / 1e12)
     assert FIGURES.hours == pytest.approx(3e6 * 4 / 3600)
@@ -77,6 +79,7 @@ def test_figures_are_ratios_of_what_was_measured() -> None:
         ("cpu", {}, True),
         ("cpu", {"loop_seconds": 9.9}, False),
         ("cpu", {"agreement": 0.998}, False),
+        ("cpu", {"embedding_seconds": {"none": 3.63}}, False),
         ("mps", {"loop_seconds": 4.0}, True),
         ("cuda", {"loop_seconds": 25.0, "seconds": 4.0}, True),
         ("cuda", {"loop_seconds": 23.0, "seconds": 4.0}, False),
@@ -136,6 +139,7 @@ def test_the_whole_benchmark_on_the_tiny_models(tmp_path: Path) -> None:
     assert found == json.loads(json.dumps(report.to_json()))
     assert found["agreement"] > 0.99999
     assert 0 < found["busy_share"] < 1
+    assert found["embedding_cost"] > 0
     (only,) = found["shapes"]
     assert (only["shape"], only["regions"]) == ("tiny", 10)
     assert all(only["stage_seconds_per_image"][stage] > 0 for stage in stages.STAGES)

@@ -10,6 +10,7 @@ from pydantic import Field
 from regionspot_bench.benchmark import BenchConfig
 from regionspot_bench.cache.config import shapes_of
 from regionspot_core.backbones.precision import Precision
+from regionspot_core.cache.layout.keep import RegionEmbedding
 from regionspot_core.support.options import Flag
 from regionspot_extract.config import MOST_BATCH_IMAGES, MOST_WORKERS
 
@@ -91,6 +92,11 @@ class ExtractBenchConfig(BenchConfig):
     def shapes(self) -> tuple[str, ...]:
         """Names of the pairs of models to measure."""
         return shapes_of(self.shape, quick=self.quick)
+
+    @property
+    def other_embeddings(self) -> tuple[RegionEmbedding, ...]:
+        """Region embeddings that are timed beside the usual ones."""
+        return ("none",) if self.quick else ("none", "crop")
 
     def sizes(self, device_type: str) -> Sizes:
         """Return how much to measure on such a device."""

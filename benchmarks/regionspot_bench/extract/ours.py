@@ -15,6 +15,7 @@ from regionspot_core.backbones.clip.encoder import ClipEncoder
 from regionspot_core.backbones.loading import BackboneConfig, Backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.backbones.sam.encoder import SamEncoder
+from regionspot_core.cache.layout.keep import Keep, RegionEmbedding
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.text.class_bank import ClassBank
@@ -55,8 +56,15 @@ class Ours:
             vocabulary, embeddings, clip.logit_scale, paper_text(vocabulary), clip.fingerprint()
         ).save(_bank(contents))
 
-    def extract(self, contents: Contents, store: Path, clock: Clock) -> None:
-        """Fill a new store."""
+    def extract(
+        self,
+        contents: Contents,
+        store: Path,
+        clock: Clock,
+        *,
+        embedding: RegionEmbedding = "auto",
+    ) -> None:
+        """Fill a new store, with CLIP's embeddings of the regions made this way."""
         config = ExtractConfig(
             images=contents.images,
             annotations=contents.annotations,
@@ -65,6 +73,7 @@ class Ours:
             backbones=BackboneConfig(device=self._config.device, precision=self._config.precision),
             batch_images=self._batch,
             workers=self._config.workers,
+            keep=Keep(region_embedding=embedding),
         )
         run_extraction(config, backbones=self._backbones, clock=clock)
 

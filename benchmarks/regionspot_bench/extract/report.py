@@ -9,7 +9,8 @@ from rich.table import Table
 
 from regionspot_bench.benchmark import Benchmark
 from regionspot_bench.extract.config import MAIN_REGIONS, Shape, Sizes
-from regionspot_bench.measure import Requirement, at_least
+from regionspot_bench.measure import Requirement, at_least, at_most
+from regionspot_core.cache.layout.keep import RegionEmbedding
 from regionspot_core.support.tables import format_bytes, per_second, titled_table
 from regionspot_extract.encoding.stages import COMPUTING, STAGES
 
@@ -17,6 +18,7 @@ MANY_IMAGES = 3_000_000
 LEAST_AGREEMENT = 0.999
 LEAST_SPEEDUP = {"cpu": 2.5, "cuda": 6.0}
 """Over the loop in float32, of the first shape at ten regions, by the device's type."""
+MOST_EMBEDDING_COST = 1.10
 LEAST_BUSY = 0.95
 LEAST_MATRIX_SHARE = 0.45
 """Least share of a GPU's matrix rate."""
@@ -36,6 +38,8 @@ class ShapeFigures:
     """Seconds of each stage; they overlap."""
     agreement: float
     """The least cosine of a token with the float32 loop's."""
+    embedding_seconds: Mapping[RegionEmbedding, float]
+    """Extraction's with other region embeddings: none, and those of crops."""
     peak_bytes: int
     """Peak memory of the process, models included."""
     device_peak_bytes: int | None
@@ -55,6 +59,11 @@ class ShapeFigures:
     def busy_share(self) -> float:
         """Share of extraction's time in which the device computes."""
         return sum(self.stages[stage] for stage in COMPUTING) / self.seconds
+
+    @property
+    def embedding_cost(self) -> float:
+        """Extraction's time as a multiple of that without region embeddings."""
+        return self.seconds / self.embedding_seconds["none"]
 
     @property
     def rate(self) -> float | None:
@@ -78,6 +87,8 @@ class ShapeFigures:
             "hours_for_3_million_images": self.hours,
             "speedup_vs_loop": self.speedup,
             "speedup_vs_autocast_loop": self.autocast_speedup,
+            "embedding_cost": self.embedding_cost,
+            "embedding_seconds_per_image": dict(self.embedding_seconds),
             "busy_share": self.busy_share,
             "stage_seconds_per_image": dict(self.stages),
             "agreement": self.agreement,
@@ -127,6 +138,13 @@ class ExtractBenchReport(Benchmark):
                 LEAST_AGREEMENT,
             )
         )
+        bounds.append(
+            at_most(
+                f"{what}: × without embeddings",
+                main.embedding_cost,
+                MOST_EMBEDDING_COST,
+            )
+        )
         bounds += [
             at_least(
                 f"GPU: {name}",
@@ -155,6 +173,7 @@ class ExtractBenchReport(Benchmark):
             "speedup_vs_autocast_loop": self.main.autocast_speedup,
             "busy_share": self.main.busy_share,
             "agreement": min(each.agreement for each in self.shapes),
+            "embedding_cost": self.main.embedding_cost,
             "matrix_operations_per_second": self.matrix_rate,
             "matrix_share": self.matrix_share,
             "shapes": [each.to_json() for each in self.shapes],

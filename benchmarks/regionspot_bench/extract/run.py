@@ -124,6 +124,19 @@ class _Bench:
             torch.cuda.reset_peak_memory_stats(device)
         clock, store = StageClock(device), folder / f"{regions}.zarr"
         seconds = timed(partial(ours.extract, contents, store, clock))
+        peak = peak_bytes()
+        others = {
+            kind: timed(
+                partial(
+                    ours.extract,
+                    contents,
+                    folder / f"{regions}-{kind}.zarr",
+                    StageClock(device),
+                    embedding=kind,
+                )
+            )
+            for kind in self.config.other_embeddings
+        }
         return ShapeFigures(
             shape=self.shape,
             regions=regions,
@@ -132,7 +145,8 @@ class _Bench:
             seconds=seconds / images,
             stages={stage: each / images for stage, each in clock.seconds().items()},
             agreement=agreement(store, looped.features),
-            peak_bytes=peak_bytes(),
+            embedding_seconds={kind: each / images for kind, each in others.items()},
+            peak_bytes=peak,
             device_peak_bytes=torch.cuda.max_memory_allocated(device)
             if device.type == "cuda"
             else None,
