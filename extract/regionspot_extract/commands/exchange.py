@@ -15,14 +15,17 @@ def export(
     store: Store,
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE.zip|FILE.h5", help="The file to write; a new one."),
+        typer.Option(
+            "--out", metavar="FILE.zip|.h5|.parquet", help="The file to write; a new one."
+        ),
     ],
 ) -> None:
     """Write a finished store into one file, to share it.
 
     A zip has the store's own files: zarr-python opens it as it is, and `import`
     makes a store of it again. HDF5 has the values alone, for other programs:
-    file["clip/tokens"][7] is image 7's tokens.
+    file["clip/tokens"][7] is image 7's tokens. Parquet has a row for each region:
+    its box, class and CLIP's embedding, to search among.
     """
     from regionspot_extract.commands.printing import print_exported
     from regionspot_extract.stores.exchange import export_store

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from regionspot_core.cache.location import Location
+from regionspot_core.cache.maintenance.export import Export
 from regionspot_core.cache.maintenance.hdf5_file import Hdf5Export
 from regionspot_core.cache.maintenance.merge import Merge, MergeReport
+from regionspot_core.cache.maintenance.parquet_file import ParquetExport
 from regionspot_core.cache.maintenance.zip_file import ZipExport, ZipFileStore
 from regionspot_core.cache.maintenance.zip_import import import_of
 from regionspot_core.errors import InputError
 from regionspot_core.support.progress import BYTES, progress_line
 
-EXPORTS = {".zip": ZipExport, ".h5": Hdf5Export}
+EXPORTS: dict[str, Callable[[Location], Export]] = {
+    ".zip": ZipExport,
+    ".h5": Hdf5Export,
+    ".parquet": ParquetExport,
+}
 """Exports by the ending of the file's name."""
 
 
@@ -31,8 +37,8 @@ def export_store(store: Location, out: Path) -> ExportReport:
     """Write a finished store to one file; an export of this very store that is there stays.
 
     Raises:
-        InputError: If ``out`` is something else, does not end in .zip or .h5, or its folder does
-            not exist.
+        InputError: If ``out`` is something else, ends in none of these, its folder does not
+            exist, or the store has nothing of what it holds.
         CacheError: If there is no finished store, or the file cannot be written.
         CacheDamagedError: If a file of the store is missing or damaged.
     """

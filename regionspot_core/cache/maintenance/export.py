@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from regionspot_core.cache.storage.arrays import read_header
 from regionspot_core.cache.storage.markers import PLAN_FILES, Marker, marker_key, require_markers
 from regionspot_core.cache.storage.store import Store, open_store
 from regionspot_core.errors import CacheError, InputError
+from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.files import require_place_for_file, written_aside
 
@@ -69,6 +71,15 @@ class Export(ABC):
     @abstractmethod
     def _write(self, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write the file at the path, which nothing is at yet."""
+
+    def _marks(self, file_format: str) -> dict[str, str]:
+        """Return what says, in a file of values, which store's they are."""
+        sealed = [content or b"" for content in self._store.read_many(self._sealed_keys())]
+        return {
+            "format": file_format,
+            "fingerprint": json.dumps(self._attributes["fingerprint"]),
+            "store": FileSum.of(sealed).xxh3,
+        }
 
     def _sealed_keys(self) -> list[str]:
         """Return the keys of the files that have the checksums of all others."""

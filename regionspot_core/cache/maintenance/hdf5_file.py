@@ -8,7 +8,6 @@ classes. Nothing imports the file again: `zip_file.py` beside it is the export t
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from regionspot_core.cache.layout.small import read_small
 from regionspot_core.cache.maintenance.copying import read_checked, require_plan_files
 from regionspot_core.cache.maintenance.export import Export
 from regionspot_core.cache.storage.markers import Marker
-from regionspot_core.support.checksums import FileSum
 from regionspot_core.text.class_bank import ClassBank
 
 FORMAT = "regionspot feature cache values 1"
@@ -41,7 +39,8 @@ class Hdf5Export(Export):
         try:
             with h5py.File(path, "r", locking="best-effort") as file:
                 return all(
-                    file.attrs.get(name) == value.encode() for name, value in self._marks().items()
+                    file.attrs.get(name) == value.encode()
+                    for name, value in self._marks(FORMAT).items()
                 )
         except Exception:
             return False
@@ -55,7 +54,7 @@ class Hdf5Export(Export):
                 disk.require_written()
 
     def _fill(self, file: Any, disk: _Disk, on_bytes: Callable[[int], None]) -> None:  # noqa: ANN401 - h5py is untyped
-        for name, value in self._marks().items():
+        for name, value in self._marks(FORMAT).items():
             file.attrs[name] = np.bytes_(value.encode())
         self._write_classes(file)
         self._write_small(file)
@@ -65,15 +64,6 @@ class Hdf5Export(Export):
             self._write_part(file, marker)
             disk.require_written()
             on_bytes(sum(each.size for each in marker.files.values()))
-
-    def _marks(self) -> dict[str, str]:
-        """Return the file's attributes: they say which store's values it holds."""
-        sealed = [content or b"" for content in self._store.read_many(self._sealed_keys())]
-        return {
-            "format": FORMAT,
-            "fingerprint": json.dumps(self._attributes["fingerprint"]),
-            "store": FileSum.of(sealed).xxh3,
-        }
 
     def _write_classes(self, file: Any) -> None:  # noqa: ANN401 - h5py is untyped
         content = read_checked(self._store, CLASS_BANK, require_plan_files(self._store)[CLASS_BANK])

@@ -89,12 +89,15 @@ class StoreReader:
         """Return whether its regions have classes; without, they were extracted from proposals."""
         return is_labelled(self.fingerprint)
 
+    def file_names(self) -> list[str]:
+        """Return the names of its image files, unreadable ones included."""
+        text, start = self._read_small("image/file").tobytes(), self._read_small("image/file_start")
+        return [text[first:last].decode(errors="replace") for first, last in pairwise(start)]
+
     def file_bytes(self) -> dict[str, int]:
         """Return the bytes of its image files, by name, as planned; those that are known."""
-        text, start = self._read_small("image/file").tobytes(), self._read_small("image/file_start")
         sizes = self._read_small("image/bytes").tolist()
-        names = (text[first:last].decode(errors="replace") for first, last in pairwise(start))
-        return {name: size for name, size in zip(names, sizes, strict=True) if size >= 0}
+        return {n: size for n, size in zip(self.file_names(), sizes, strict=True) if size >= 0}
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
