@@ -9,6 +9,7 @@ from typing import Protocol
 
 from regionspot_core.datasets.checks import open_annotations
 from regionspot_core.errors import AnnotationError
+from regionspot_core.support.records import shown
 
 LONGEST_HEADER = 4096
 """Bytes of a file that are looked at for its header."""
@@ -71,8 +72,8 @@ def read_columns(
     missing = [name for name in columns if name not in header]
     if missing:
         raise AnnotationError(
-            f"{path}: expected a header with {', '.join(columns)}; {', '.join(missing)} missing"
-            f"{_separator_hint(header, columns)}"
+            f"{path}: expected a header with {', '.join(columns)}; {', '.join(missing)} missing, "
+            f"got {shown(', '.join(header))}{_separator_hint(header, columns)}"
         )
     places = [header.index(name) for name in columns]
     for line, row in rows:

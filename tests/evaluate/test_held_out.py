@@ -10,6 +10,7 @@ from small_evaluation import IMAGES, quick_config, results_in
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.datasets.split import Split
+from regionspot_core.errors import FingerprintError
 from regionspot_core.heads.checkpoint import HeadRecord, load_head, read_record, save_head
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.write import write_html_report
@@ -39,6 +40,11 @@ def test_images_that_were_held_out_are_evaluated_and_reported(
     found = results_in(out / "detections.json.gz")
     assert sorted({each["image_id"] for each in found}) == held
     assert json.loads((out / "run.json").read_text())["scored_images"] == held
+
+    everything = asked.model_copy(update={"all_images": True})
+    with pytest.raises(FingerprintError, match="scored_images: expected nothing, found"):
+        run_evaluation(everything, backbones=backbones)
+    capsys.readouterr()
 
     write_html_report(ReportConfig.parse({"runs": [out], "gallery": 0}, source="test"))
     page = json.loads((out / "report.json").read_text())

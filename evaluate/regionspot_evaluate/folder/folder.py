@@ -65,8 +65,7 @@ class RunFolder(JournalledFolder):
         self._names = names
         self._require_names()
         asked = _asked(config, names, annotations)
-        if scored is not None:
-            asked["scored_images"] = scored.tolist()
+        asked["scored_images"] = None if scored is None else scored.tolist()
         super().__init__(config.out, asked)
 
     @property
