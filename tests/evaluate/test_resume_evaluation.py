@@ -257,7 +257,7 @@ def test_another_evaluation_is_refused(
     before = files_of(unbroken[0])
     if "heads" in changes:
         changes = {"heads": [place / name for name in changes["heads"]]}
-    with pytest.raises(FingerprintError, match=f"another evaluation than this: .*{named}"):
+    with pytest.raises(FingerprintError, match=f"something else than this: .*{named}"):
         run_evaluation(quick_config(place, unbroken[0], **changes))
     assert files_of(unbroken[0]) == before
 
