@@ -27,6 +27,8 @@ from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank
 from regionspot_evaluate.predicting.regions import AutomaticRegions, WholePicture, recognise
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
+from regionspot_evaluate.recognition.fuse_config import FuseConfig
+from regionspot_evaluate.recognition.head_fusion import choose_fusion
 from regionspot_evaluate.recognition.recognizer import Recognition
 from regionspot_evaluate.recognition.recognizer import Recognizer as HeadAndModels
 
@@ -122,6 +124,7 @@ class Recognizer:
         sam: str | None = None,
         clip: str | None = None,
         backbones: Backbones | None = None,
+        fuse: str | FuseConfig | None = None,
     ) -> Recognizer:
         """Load a head with the frozen models that its record names.
 
@@ -135,8 +138,12 @@ class Recognizer:
             sam: Another SAM than the record's, for a head that names none.
             clip: Another CLIP than the record's.
             backbones: Loaded models to use instead.
+            fuse: What the head's scores are joined with, as `--fuse`: ``clip-crop``, ``none`` or
+                settings with weights; None: what `evaluate tune` left in the head's folder, if
+                anything.
 
         Raises:
+            ConfigError: If there is no such opinion to fuse with.
             InputError: If class names are missing, or a model or device is.
             CheckpointError: If there is no readable head.
             FingerprintError: If the head or the bank belongs to other models.
@@ -151,12 +158,16 @@ class Recognizer:
         config = BackboneConfig.parse(
             backbones_of_head(head, asked, sam=sam, clip=clip), source="regionspot.Recognizer"
         )
+        if not isinstance(fuse, FuseConfig):
+            fuse = FuseConfig.parse({"opinion": fuse}, source="fuse")
+        fusion = choose_fusion(fuse, head)
         backbones = backbones or load_backbones(config)
         models = HeadAndModels.load(
             head,
             backbones,
             _class_bank(backbones, known, bank),
             device=Runtime.create(config.device).device,
+            fusion=fusion,
         )
         return cls(backbones, models)
 

@@ -19,11 +19,8 @@ from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.reading import read_table
-from regionspot_core.errors import CacheError, CheckpointError, InputError
-from regionspot_core.heads.cached import embed
-from regionspot_core.heads.checkpoint import load_head, read_record
-from regionspot_core.heads.head import Head
-from regionspot_core.heads.stored import require_stored
+from regionspot_core.errors import CacheError, InputError
+from regionspot_core.heads.checkpoint import read_record
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.scoring.training_groups import group_precision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -40,6 +37,8 @@ from regionspot_evaluate.folder.detections import (
 from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RUN_RECORD
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
+from regionspot_evaluate.recognition.cached_head import CachedHead
+from regionspot_evaluate.recognition.head_fusion import choose_fusion
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_learnt_from, images_to_score
 from regionspot_evaluate.recognition.which_head import say_which_heads
@@ -66,6 +65,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     """
     names = head_names(config.heads)
     say_which_heads(config.heads)
+    fusions = [choose_fusion(config.fuse, head) for head in config.heads]
     if config.out is not None:
         _require_place(config.out, names)
     cache = FeatureCache(config.cache)
@@ -73,7 +73,11 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     if not cache.region_counts.any():
         raise CacheError(f"{config.cache}: no image has a region, so there is nothing to score")
     bank = _class_bank(config, cache)
-    heads = [_load(head, cache, bank) for head in config.heads]
+    device = Runtime.create(config.device).device
+    heads = [
+        CachedHead(head, cache, bank, device=device, fusion=fusion)
+        for head, fusion in zip(config.heads, fusions, strict=True)
+    ]
     sha256 = cache.fingerprint["dataset"]["annotations_sha256"]
     scored = images_to_score(config.heads, sha256, cache.image_ids, all_images=config.all_images)
     file_bytes = cache.stores[0].file_bytes()
@@ -85,14 +89,13 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
         raise CacheError(f"{config.cache}: no image that was held out has a region to score")
     scorer = _scorer(config, cache, scored)
     plan = scorer.plan if scorer else plan_store_scoring(cache, config.protocol)
-    device = Runtime.create(config.device).device
     with _folder(config, scorer) as folder:
         with ExitStack() as files:
             tallies = [
                 _Tally(config, cache, images, _results(folder, name, names, files))
                 for name in names
             ]
-            _name_regions(config, cache, images, bank, heads, tallies, device)
+            _name_regions(config, cache, images, heads, tallies, device)
             if config.out is not None:
                 _record(
                     config, config.out, names, cache.image_ids[scored]
@@ -102,6 +105,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
                 name: tally.figures(scorer, read_record(head).training_counts())
                 for name, head, tally in zip(names, config.heads, tallies, strict=True)
             },
+            fusions=dict(zip(names, fusions, strict=True)),
             cache=_absolute(config.cache),
             annotations=_absolute(config.annotations),
             images=int(scored.sum()),
@@ -192,23 +196,6 @@ def _class_bank(config: CachedConfig, cache: FeatureCache) -> ClassBank:
     return bank
 
 
-def _load(folder: Path, cache: FeatureCache, bank: ClassBank) -> Head:
-    """Load a head, if it belongs to the cache's frozen models and its tokens are stored."""
-    record, store = read_record(folder), str(cache.stores[0].store)
-    record.require_fit(cache.fingerprint["backbones"], what=str(folder))
-    plan, config = cache.plan, record.config
-    require_stored(config, plan, of=store)
-    found = (plan.shape.region_width, plan.shape.image_width, bank.embeddings.shape[1])
-    expected = (config.region_width, config.image_width, config.text_width)
-    if expected != found:
-        raise CheckpointError(
-            f"{folder}: the head takes region tokens, image tokens and class embeddings of widths "
-            f"{expected}, those of {store} are {found} wide; evaluate it on a store of its own SAM "
-            f"and CLIP"
-        )
-    return load_head(folder)
-
-
 @contextmanager
 def _folder(config: CachedConfig, scorer: TableScorer | None) -> Iterator[Path | None]:
     """Yield the folder for detections: ``out``, a temporary one for the scorer, or None."""
@@ -240,32 +227,20 @@ def _name_regions(
     config: CachedConfig,
     cache: FeatureCache,
     images: NDArray[np.int64],
-    bank: ClassBank,
-    heads: list[Head],
+    heads: list[CachedHead],
     tallies: list[_Tally],
     device: torch.device,
 ) -> None:
     """Read the images' tokens once, and have every head name their regions."""
-    classes_KD = torch.from_numpy(bank.embeddings).to(device)
-    heads = [head.to(device).eval() for head in heads]
     starts = range(0, len(images), config.batch_images)
     batches = ReadAhead(
         cache.read, (images[start : start + config.batch_images] for start in starts)
     )
-    with (
-        progress_line("evaluate", total=len(images), unit="images") as advance,
-        torch.inference_mode(),
-    ):
+    with progress_line("evaluate", total=len(images), unit="images") as advance:
         for batch in batches:
             features = batch.as_float(device)
-            for folder, head, tally in zip(config.heads, heads, tallies, strict=True):
-                embedded, mask = embed(head, features, cache.plan.keep.sam_tokens, device)
-                logits = head.logits(embedded, classes_KD, bank.logit_scale)
-                if not torch.isfinite(logits[mask]).all():
-                    raise CheckpointError(
-                        f"{folder}: the head's logits are not finite; train it again"
-                    )
-                tally.add(batch, logits)
+            for head, tally in zip(heads, tallies, strict=True):
+                tally.add(batch, head.logits(features))
             advance(len(batch))
 
 

@@ -46,6 +46,7 @@ from regionspot_evaluate.recognition.baselines.names import (
     NO_BASELINE,
     BaselineName,
 )
+from regionspot_evaluate.recognition.fuse_config import FuseConfig
 from regionspot_evaluate.scoring.config import PLANNED, PlannedProtocol, Protocols, ScorerOption
 from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 
@@ -113,6 +114,8 @@ class EvaluateConfig(Config):
     {image_id: {boxes, scores, labels}} with xyxy boxes."""
     propose: ProposeConfig = ProposeConfig()
     """Settings of SAM's proposals for ``auto``."""
+    fuse: FuseConfig = FuseConfig()
+    """Fusion of the heads' scores with CLIP's."""
     bank: Annotated[
         Path | None, Flag(metavar="FILE", check=existing_file, default="made as the paper does")
     ] = None
@@ -246,6 +249,8 @@ class CachedConfig(Config):
         Path | None, Flag(metavar="FILE", check=existing_file, default="the store's")
     ] = None
     """Class embeddings that `extract text` wrote."""
+    fuse: FuseConfig = FuseConfig()
+    """Fusion of the heads' scores with CLIP's."""
     device: Annotated[str, Flag(metavar="NAME")] = "auto"
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)
@@ -304,6 +309,8 @@ class PredictConfig(Config):
     """Names given for each region."""
     least: Annotated[float, Flag(metavar="P")] = Field(default=0.0, ge=0, le=1)
     """Least probability of a region's best name; other regions are left out."""
+    fuse: FuseConfig = FuseConfig()
+    """Fusion of the head's scores with CLIP's."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=8, ge=1, le=MOST_IMAGES)
     """Pictures that the models take together; an interrupted run loses one batch at most."""
     workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)

@@ -8,7 +8,6 @@ from typing import Any
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
-from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.distributed.journal import BatchForm, Done
 from regionspot_core.distributed.work import Work, image_batches
@@ -36,6 +35,7 @@ from regionspot_evaluate.predicting.named_regions import (
 from regionspot_evaluate.predicting.prompts import read_prompts
 from regionspot_evaluate.predicting.regions import FindRegions, find_regions
 from regionspot_evaluate.predicting.summary import PicturesReport, PredictReport
+from regionspot_evaluate.recognition.head_fusion import choose_fusion
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.recognition.which_head import say_which_heads
 
@@ -113,6 +113,7 @@ def _one_as_json(
         "height": report.size[0],
         "width": report.size[1],
         "head": str(config.head),
+        "fusion": recognizer.fusion and recognizer.fusion.settings.to_json(),
         "classes": list(recognizer.vocabulary.names),
         "regions": [region.to_json() for region in report.regions],
     }
@@ -123,15 +124,13 @@ def _predict_many(
 ) -> PicturesReport:
     """Name the regions of several pictures, batch by batch; write them as one file."""
     find = find_regions(config, listed)
-    folder = PredictFolder(config, listed.names, classes.vocabulary, find.source)
+    folder = PredictFolder(config, listed.names, classes.vocabulary, find.source, classes.fusion)
     if config.retry_failed:
         folder.take_up()
     form = BatchForm(PictureRecord, image_batches(len(listed.pictures), config.batch_images))
     Work("predict", "picture", folder, form, config.retry_failed).finish(
         lambda: _load(config, listed, classes, find, backbones),
-        lambda done: _write(
-            config, folder, listed, classes.vocabulary, lambda: _records(done, form)
-        ),
+        lambda done: _write(config, folder, listed, classes, lambda: _records(done, form)),
     )
     return PicturesReport(
         read_predictions(folder.results),
@@ -150,27 +149,34 @@ def _write(
     config: PredictConfig,
     folder: PredictFolder,
     listed: PictureList,
-    vocabulary: Vocabulary,
+    classes: _Classes,
     records: Callable[[], Iterator[PictureRecord]],
 ) -> None:
     info = {
         "description": "regionspot evaluate predict",
         "images": str(listed.root),
         "head": str(config.head.absolute()),
+        "fusion": classes.fusion and classes.fusion.settings.to_json(),
         "proposals": config.proposals,
         "left_out": sum(record.left_out for record in records()),
         "overlapping": sum(record.overlapping for record in records()),
     }
-    write_coco(folder.results, info, listed, vocabulary, records)
+    write_coco(folder.results, info, listed, classes.vocabulary, records)
 
 
 class _Classes:
-    """The classes that the user gives; they are checked here, before any model is loaded."""
+    """The classes that the user gives, and whether CLIP's own scores count for them too.
+
+    Both are checked here, before any model is loaded.
+    """
 
     def __init__(self, config: PredictConfig) -> None:
         given = [config.names is not None, config.vocabulary is not None, config.bank is not None]
         if sum(given) != 1:
             raise InputError("give the class names as one of --names A,B,C, --vocabulary or --bank")
+        self.fusion = choose_fusion(config.fuse, config.head)
+        if self.fusion is not None:
+            say(f"predict: {self.fusion.settings.line}")
         self._bank = config.bank
         self.vocabulary = (
             load_vocabulary(names=config.names, file=config.vocabulary)
@@ -202,6 +208,7 @@ def _load(
         backbones,
         classes.bank(backbones),
         device=Runtime.create(config.backbones.device).device,
+        fusion=classes.fusion,
     )
     lettering = Lettering.of(recognizer.vocabulary.names)
     if lettering.advice and (config.draw or listed.alone):

@@ -17,8 +17,13 @@ from regionspot_evaluate.folder.records import Answer, ImageRecord
 from regionspot_evaluate.pictures import REGIONS_SHOWN
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.baselines.names import BaselineName
-from regionspot_evaluate.recognition.baselines.protocol import Baseline, ShownRegions
-from regionspot_evaluate.recognition.recognizer import EncodedImage, Recognizer, SegmentedRegions
+from regionspot_evaluate.recognition.baselines.protocol import Baseline
+from regionspot_evaluate.recognition.recognizer import (
+    EncodedImage,
+    Recognizer,
+    SegmentedRegions,
+    show,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Classifiers:
     backbones: Backbones
     heads: tuple[Recognizer, ...]
     baselines: dict[BaselineName, Baseline]
+    """Baselines of the evaluation, and those that heads' scores are joined with."""
 
     @property
     def models(self) -> Fingerprint:
@@ -83,17 +89,27 @@ class Classifiers:
             for position, image in zip(prepared, encoded, strict=True)
         ]
         segmented = [each.segmented for each in regions]
-        recognitions = [head.classify(encoded, segmented) for head in self.heads]
-        for position, image, each, *of_heads in zip(
-            prepared, encoded, regions, *recognitions, strict=True
-        ):
+        pixels = [read[position].pixels for position in prepared]
+        shown = [
+            show(image, each, own)
+            for image, each, own in zip(encoded, segmented, pixels, strict=True)
+            if own is not None  # all have them, or none: there is nothing to ask CLIP
+        ]
+        opinions = {
+            name: [baseline.probabilities(each) for each in shown]
+            for name, baseline in self.baselines.items()
+        }
+        recognitions = [head.classify(encoded, segmented, opinions) for head in self.heads]
+        limit = self.config.limit
+        for n, (position, each) in enumerate(zip(prepared, regions, strict=True)):
             answers = [
-                Answer.create(
-                    each.proposals, one.logits, one.probabilities, limit=self.config.limit
-                )
-                for one in of_heads
+                Answer.create(each.proposals, one.logits, one.probabilities, limit=limit)
+                for one in (of_head[n] for of_head in recognitions)
             ]
-            baselines = self._baseline_answers(read[position].pixels, image, each)
+            baselines = {
+                name: Answer.create(each.proposals, shares, shares, limit=limit)
+                for name, shares in ((name, opinions[name][n]) for name in self.config.baselines)
+            }
             records[position] = _record(position, each, answers, baselines)
         return [records[position] for position in read]
 
@@ -103,23 +119,6 @@ class Classifiers:
             return _Regions(known, self.heads[0].segment(image, BoxPrompts(known.boxes)))
         segmented = self.heads[0].segment_everything(image, self.config.propose)
         return _Regions(Proposals.from_sam(segmented), segmented)
-
-    def _baseline_answers(
-        self, pixels: RGBImage | None, image: EncodedImage, regions: _Regions
-    ) -> dict[BaselineName, Answer]:
-        if pixels is None:
-            return {}
-        boxes, segmented = regions.proposals.boxes, regions.segmented
-        shown = ShownRegions(
-            pixels, image.image_tokens, boxes, segmented.masks, segmented.embeddings
-        )
-        answers = {}
-        for name, baseline in self.baselines.items():
-            shares = baseline.probabilities(shown)
-            answers[name] = Answer.create(
-                regions.proposals, shares, shares, limit=self.config.limit
-            )
-        return answers
 
 
 def _record(

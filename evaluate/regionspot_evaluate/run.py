@@ -31,6 +31,7 @@ from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
 from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, results_file
+from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
@@ -112,6 +113,7 @@ def prepare_evaluation(config: EvaluateConfig) -> Evaluation:
     """
     require_folder_or_nothing(config.out)
     names = head_names(config.heads)
+    fusions = [choose_fusion(config.fuse, head) for head in config.heads]
     say_which_heads(config.heads)
     images = open_images(config.images)
     table = read_table(config.annotations, images=images, masks=True)
@@ -135,11 +137,12 @@ def prepare_evaluation(config: EvaluateConfig) -> Evaluation:
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     scored_ids = None if scored.all() else table.image_id
-    folder = RunFolder(config, names, annotations, scored_ids)
+    fused = {n: fusion.settings for n, fusion in zip(names, fusions, strict=True) if fusion}
+    folder = RunFolder(config, names, annotations, scored_ids, fused)
     if config.retry_failed:
         folder.take_up()
     form = RecordForm.create(config, annotations)
-    return Evaluation(config, images, annotations, scorer, proposals, names, folder, form)
+    return Evaluation(config, images, annotations, scorer, proposals, names, fusions, folder, form)
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class Evaluation:
     scorer: TableScorer
     proposals: list[Proposals] | None
     names: list[str]
+    fusions: list[HeadFusion | None]
+    """How each head's scores are joined with CLIP's."""
     folder: RunFolder
     form: RecordForm
 
@@ -180,7 +185,9 @@ class Evaluation:
         )
         device = Runtime.create(config.backbones.device).device
         # The first head's recognizer encodes the images for all.
-        sources = [BASELINE_TABLE[name].region_embeddings for name in config.baselines]
+        opinions = [fusion.settings.opinion for fusion in self.fusions if fusion is not None]
+        baselines = list(dict.fromkeys([*config.baselines, *opinions]))
+        sources = [BASELINE_TABLE[name].region_embeddings for name in baselines]
         sources += [read_record(head).config.region_embeddings for head in config.heads]
         embed_regions = {source for source in sources if source is not None}
         return Classifiers(
@@ -190,10 +197,12 @@ class Evaluation:
             self.proposals,
             backbones,
             tuple(
-                Recognizer.load(head, backbones, bank, device=device, embed_regions=embed_regions)
-                for head in config.heads
+                Recognizer.load(
+                    head, backbones, bank, device=device, embed_regions=embed_regions, fusion=fusion
+                )
+                for head, fusion in zip(config.heads, self.fusions, strict=True)
             ),
-            load_baselines(config.baselines, clip, bank),
+            load_baselines(baselines, clip, bank),
         )
 
     def score(self) -> dict[str, EvaluationReport]:
@@ -207,7 +216,7 @@ class Evaluation:
             name: score_files(folder.path, results_file(name)) for name in config.baselines
         }
         reports = {}
-        for name, head in zip(self.names, config.heads, strict=True):
+        for name, head, fusion in zip(self.names, config.heads, self.fusions, strict=True):
             own = folder.of_head(name)
             images = self.image_list(name)
             scores = score_files(own, DETECTIONS)
@@ -229,6 +238,7 @@ class Evaluation:
                 dropped=self.annotations.dropped,
                 failed=tuple(images.failed),
                 plan=scorer.plan,
+                fusion=fusion,
             )
             write_json(own / METRICS, reports[name].to_json())
         return reports

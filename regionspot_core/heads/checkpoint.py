@@ -6,7 +6,7 @@ single changed bit of any of them is found before the head is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -25,12 +25,13 @@ from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.heads.registry import build_head, parse_shape, unallocated_head
 from regionspot_core.heads.shape import HeadShape
 from regionspot_core.heads.trained_on import Training
-from regionspot_core.support.checksums import SEAL, FileSum, sealed
+from regionspot_core.support.checksums import SEAL, FileSum, is_sealed, sealed
 from regionspot_core.support.error_text import one_line
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.progress import say
 from regionspot_core.support.records import Record, json_object, read_small
 from regionspot_core.support.weight_files import state_problems
+from regionspot_core.text.class_text import name_as_read
 
 FORMAT = "regionspot head 2"
 UNSEALED_FORMAT = "regionspot head 1"
@@ -87,9 +88,21 @@ class HeadRecord:
         """
         return Training.of(self.training).counts()
 
+    def classes_learnt(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Return (K,) whether the head learnt from a region of each class, by its name.
+
+        Of a head whose record does not say, as of an imported one, no class is known to be.
+
+        Args:
+            names: K class names; they are compared as CLIP reads them.
+        """
+        counts = self.training_counts() or {}
+        learnt = {name_as_read(name) for name, count in counts.items() if count}
+        return np.array([name_as_read(name) in learnt for name in names], dtype=bool)
+
     @property
     def held_out_classes(self) -> HeldOutClasses | None:
-        """Labelled classes that the head learnt nothing of, as they were held out; None: none."""
+        """Return the labelled classes that training held out; None: it held none out."""
         return Training.of(self.training).held_out_classes
 
     def images_learnt_from(
@@ -241,6 +254,18 @@ def read_beside(folder: Path | str, name: str) -> bytes:
     return _content(Path(folder), name, _described(Path(folder)).files)
 
 
+def weights_sum(folder: Path | str) -> FileSum:
+    """Return size and checksum of the weights of the head in ``folder``, by which it is known.
+
+    Raises:
+        CheckpointError: If there is no readable head.
+    """
+    files = _described(Path(folder)).files
+    if files is not None:
+        return files[WEIGHTS]
+    return FileSum.of([_content(Path(folder), WEIGHTS, None)])
+
+
 def verify_head(folder: Path | str) -> bool:
     """Read every byte of the head in ``folder`` and of the files beside it.
 
@@ -311,13 +336,6 @@ def read_record(folder: Path | str) -> HeadRecord:
     return _described(Path(folder)).record
 
 
-def _is_sealed(values: dict[str, Any], content: bytes) -> bool:
-    try:
-        return sealed(values) == content
-    except UnicodeEncodeError:  # half of a surrogate pair: nothing of ours has one
-        return False
-
-
 def _described(folder: Path) -> _Described:
     path = folder / RECORD
     try:
@@ -335,11 +353,7 @@ def _described(folder: Path) -> _Described:
         raise CheckpointError(f"{path}: expected a {FORMAT!r} file")
     if values["format"] == FORMAT:
         seal = values.pop(SEAL, None)
-        if (
-            seal is None
-            or not _is_sealed(values, content)
-            or WEIGHTS not in values.get("files", ())
-        ):
+        if seal is None or not is_sealed(values, content) or WEIGHTS not in values.get("files", ()):
             raise CheckpointError(
                 f"{path}: damaged, it is not, byte for byte, what was written; take another copy "
                 f"of the head, or train it again"

@@ -47,6 +47,19 @@ def sealed(values: dict[str, Any]) -> bytes:
     return _text(values | {SEAL: seal_of(values)})
 
 
+def is_sealed(values: dict[str, Any], content: bytes) -> bool:
+    """Return whether a file's content is, byte for byte, what :func:`sealed` makes of its values.
+
+    Args:
+        values: The content's values, without the checksum's.
+        content: The content, checksum and all.
+    """
+    try:
+        return sealed(values) == content
+    except UnicodeEncodeError:  # half of a surrogate pair: nothing of ours has one
+        return False
+
+
 def seal_of(values: dict[str, Any]) -> str:
     """Return the checksum that :func:`sealed` adds."""
     return f"{google_crc32c.value(_text(values)):08x}"

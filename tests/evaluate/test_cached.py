@@ -13,12 +13,14 @@ import torch
 from lvis_runs import make_annotations, write_annotations
 from stepping import numbers_at
 
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.split import Split
 from regionspot_core.errors import CacheError, CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import HeadRecord, load_head, save_head
 from regionspot_core.heads.fusion import FusionConfig, FusionHead
+from regionspot_core.heads.score_fusion import ScoreFusion, save_fusion
 from regionspot_core.scoring.lvis import NamedBoxes, score_boxes
 from regionspot_core.testing import MODEL, SHAPE, TEXT_WIDTH, make_cache
 from regionspot_evaluate.cached import run_cached_evaluation
@@ -392,3 +394,49 @@ def test_without_lists_of_absent_classes_it_is_not_lvis(
     lvis = regionspot(*arguments, "--cache", str(place / "store"))
     title = lvis.stdout.splitlines()[0].rstrip()
     assert title == "Box × 100, LVIS standard, at most 300 detections an image"
+
+
+def test_an_opinion_that_the_store_lacks_is_refused(place: Path, tmp_path: Path) -> None:
+    """Whether the command asks for it or the head's folder does; --fuse none leaves it aside."""
+    with pytest.raises(InputError, match=r"joined with clip-crop, and .* keeps no opinion"):
+        run_cached_evaluation(config(place, "first", fuse={"opinion": "clip-crop"}))
+    make_head(tmp_path / "tuned", 1)
+    fusion = ScoreFusion(opinion="clip-masked-crop", weight_seen=0.2, weight_unseen=0.4)
+    save_fusion(tmp_path / "tuned", fusion)
+    asked = {"cache": place / "store", "heads": [tmp_path / "tuned"]}
+    with pytest.raises(InputError, match=r"clip-masked-crop, and .* --fuse none"):
+        run_cached_evaluation(CachedConfig.parse(asked, source="test"))
+    off = CachedConfig.parse({**asked, "fuse": {"opinion": "none"}}, source="test")
+    found, expected = (run_cached_evaluation(each).heads for each in (off, config(place, "first")))
+    assert found["tuned"] == expected["first"]
+
+
+def test_scores_are_joined_with_the_embeddings_that_a_store_keeps(tmp_path: Path) -> None:
+    """By plain arithmetic, region by region; all classes are unseen to this head."""
+    keep = Keep(region_embedding="tokens")
+    make_cache(tmp_path / "store", COUNTS, federated=True, keep=keep)
+    head = make_head(tmp_path / "head", 1)
+    fuse = {"opinion": "region-tokens", "weight_unseen": 0.7, "head_temperature": 0.5}
+    report = run_cached_evaluation(config(tmp_path, "head", fuse=fuse))
+    cache = FeatureCache(tmp_path / "store")
+    bank, right = cache.class_bank(), []
+    for image in range(len(cache)):
+        batch = cache.read([image])
+        with torch.no_grad():
+            embedded, mask = embed(load_head(head), batch, "all", torch.device("cpu"))
+            logits = load_head(head).logits(
+                embedded, torch.from_numpy(bank.embeddings), bank.logit_scale
+            )
+        own = batch.region_embeddings[mask].numpy().astype(np.float64)
+        own /= np.linalg.norm(own, axis=1, keepdims=True)
+        clip = np.exp(bank.logit_scale * own @ bank.embeddings.T.astype(np.float64))
+        shares = np.exp(logits[mask].numpy().astype(np.float64) / 0.5)
+        shares = (shares / shares.sum(1, keepdims=True)) ** 0.3
+        shares *= (clip / clip.sum(1, keepdims=True)) ** 0.7
+        right += (shares.argmax(1) == batch.classes[mask].numpy()).tolist()
+    assert report.heads["head"].region.top1["all"] == pytest.approx(np.mean(right))
+    alone = run_cached_evaluation(config(tmp_path, "head"))
+    assert report.heads["head"].box != alone.heads["head"].box
+    assert "head × CLIP tokens: scores fused with region-tokens" in report.remarks()[-1]
+    assert report.to_json("head")["fusion"]["weight_unseen"] == 0.7
+    assert alone.to_json("head")["fusion"] is None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, GROUND_TRUTH, EvaluateConfig
 from regionspot_evaluate.folder.detections import results_names
 from regionspot_evaluate.recognition.baselines.names import results_file
+
+if TYPE_CHECKING:
+    from regionspot_core.heads.score_fusion import ScoreFusion
 
 RUN_RECORD = "run.json"
 CACHED_RECORD = "cached.json"
@@ -44,6 +47,7 @@ class RunFolder(JournalledFolder):
         names: Names of the heads.
         annotations: The images and boxes.
         scored: Ids of these images, where the file has others too; None where they are all.
+        fusions: How scores are joined with CLIP's, by the names of the heads whose scores are.
 
     Raises:
         FingerprintError: If the folder is of another evaluation; the fields are named.
@@ -60,11 +64,13 @@ class RunFolder(JournalledFolder):
         names: list[str],
         annotations: AnnotationSet,
         scored: NDArray[np.int64] | None = None,
+        fusions: Mapping[str, ScoreFusion] | None = None,
     ) -> None:
         self._config = config
         self._names = names
         self._require_names()
         asked = _asked(config, names, annotations)
+        asked["fusions"] = {name: each.to_json() for name, each in (fusions or {}).items()} or None
         asked["scored_images"] = None if scored is None else scored.tolist()
         super().__init__(config.out, asked)
 
@@ -92,8 +98,12 @@ class RunFolder(JournalledFolder):
 
     def _record(self, folder: Path, names: list[str]) -> None:
         facts = {"configuration": self._configuration(names), "version": __version__}
-        heads = {name: self.asked["heads"][name] for name in names}
-        write_json(folder / RUN_RECORD, {**self.asked, "heads": heads, **facts})
+        of_heads = {
+            key: {name: each for name, each in self.asked[key].items() if name in names} or None
+            for key in ("heads", "fusions")
+            if self.asked[key] is not None
+        }
+        write_json(folder / RUN_RECORD, {**self.asked, **of_heads, **facts})
 
     def _configuration(self, names: list[str]) -> dict[str, Any]:
         """Return the settings of the heads' evaluation, the same however the work was split."""

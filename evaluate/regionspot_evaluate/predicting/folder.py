@@ -14,6 +14,7 @@ from regionspot_core.distributed.journal_folder import JournalledFolder
 from regionspot_core.support.files import file_sha256, write_json
 from regionspot_evaluate.config import AUTOMATIC, PredictConfig
 from regionspot_evaluate.folder.folder import RUN_RECORD, weights_sha256
+from regionspot_evaluate.recognition.head_fusion import HeadFusion
 
 PREDICT_RECORD = "predict.json"
 PREDICTIONS = "predictions.json"
@@ -34,6 +35,7 @@ class PredictFolder(JournalledFolder):
         names: The pictures' names.
         classes: The classes.
         regions: Source of the regions.
+        fusion: How the head's scores are joined with CLIP's; None: they are not.
 
     Raises:
         FingerprintError: If the folder is of other pictures or settings; the fields are named.
@@ -46,9 +48,15 @@ class PredictFolder(JournalledFolder):
     advice = "Give the same pictures, names, head and options again, or choose another --out"
 
     def __init__(
-        self, config: PredictConfig, names: Sequence[str], classes: Vocabulary, regions: str
+        self,
+        config: PredictConfig,
+        names: Sequence[str],
+        classes: Vocabulary,
+        regions: str,
+        fusion: HeadFusion | None = None,
     ) -> None:
-        super().__init__(config.out, _asked(config, names, classes, regions))
+        fused = {} if fusion is None else {"fusion": fusion.settings.to_json()}
+        super().__init__(config.out, _asked(config, names, classes, regions) | fused)
 
     @property
     def results(self) -> Path:

@@ -21,6 +21,7 @@ from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
+from regionspot_core.heads.score_fusion import ScoreFusion
 from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
@@ -28,6 +29,9 @@ from regionspot_core.imaging.transforms import RGBImage, Size
 from regionspot_core.region_tokens import chosen_count, chosen_tokens
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
+from regionspot_evaluate.recognition.baselines.names import BaselineName
+from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognition.head_fusion import HeadFusion
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,19 @@ class SegmentedRegions:
     """CLIP's own embeddings (R, D) of the boxes, length 1, by how they were made."""
 
 
+def show(image: EncodedImage, regions: SegmentedRegions, pixels: RGBImage) -> ShownRegions:
+    """Return an image's regions as zero-shot CLIP looks at them."""
+    return ShownRegions(
+        pixels, image.image_tokens, regions.boxes, regions.masks, regions.embeddings
+    )
+
+
 @dataclass(frozen=True)
 class Recognition:
     """Scores of one image's R regions over K classes."""
 
     logits: NDArray[np.float32]
-    """(R, K)"""
+    """(R, K); where the head's scores are joined with CLIP's, the logarithms of the joint ones."""
     masks: list[dict[str, Any]]
     """R masks as COCO run-length encodings, original pixels."""
     boxes: FloatArray
@@ -95,6 +106,7 @@ class Recognizer:
         *,
         device: torch.device,
         embed_regions: Collection[EmbeddingSource] = (),
+        fusion: HeadFusion | None = None,
     ) -> None:
         """Take loaded models and a head.
 
@@ -104,7 +116,9 @@ class Recognizer:
             bank: The vocabulary.
             device: Device of the head.
             embed_regions: How CLIP embeds regions beside what this head takes: for others.
+            fusion: How the head's scores are joined with CLIP's; None: they are not.
         """
+        self.fusion = fusion
         self.vocabulary = bank.vocabulary
         self._backbones = backbones
         self._head = head.to(device).eval()
@@ -113,6 +127,11 @@ class Recognizer:
         self._clip_scale = bank.logit_scale
         own = head.config.region_embeddings
         self._embed_regions = {*embed_regions} | ({own} if own else set())
+        if fusion is not None:
+            self._opinion = fusion.entry.create(backbones.image_text_encoder, bank)
+            self._weights_K = fusion.weights(bank.vocabulary.names)
+            if fusion.entry.region_embeddings is not None:
+                self._embed_regions.add(fusion.entry.region_embeddings)
         _require_widths(backbones, head, bank)
         if "tokens" in self._embed_regions:
             _require_region_tokens(backbones)
@@ -126,8 +145,11 @@ class Recognizer:
         *,
         device: torch.device,
         embed_regions: Collection[EmbeddingSource] = (),
+        fusion: HeadFusion | None = None,
     ) -> Recognizer:
         """Return a recognizer with the head in a folder that `train fit` or `train import` wrote.
+
+        The other arguments are :meth:`__init__`'s.
 
         Raises:
             CheckpointError: If there is no readable head.
@@ -135,7 +157,14 @@ class Recognizer:
         """
         record = read_record(head)
         record.require_fit(backbones.fingerprint, what=str(head))
-        return cls(backbones, load_head(head), bank, device=device, embed_regions=embed_regions)
+        return cls(
+            backbones,
+            load_head(head),
+            bank,
+            device=device,
+            embed_regions=embed_regions,
+            fusion=fusion,
+        )
 
     def with_classes(self, bank: ClassBank) -> Recognizer:
         """Return a recognizer of another vocabulary with the same models and head.
@@ -148,6 +177,7 @@ class Recognizer:
             bank,
             device=self._device,
             embed_regions=self._embed_regions,
+            fusion=self.fusion,
         )
 
     def encode(self, images: Sequence[RGBImage]) -> list[EncodedImage]:
@@ -156,7 +186,8 @@ class Recognizer:
 
     def prepare(self, image: RGBImage) -> PreparedImage:
         """Resize an image for both models, on the CPU; safe to call from several threads."""
-        return self._backbones.prepare(image, keep_pixels="crop" in self._embed_regions)
+        keep_pixels = self.fusion is not None or "crop" in self._embed_regions
+        return self._backbones.prepare(image, keep_pixels=keep_pixels)
 
     @torch.inference_mode()
     def encode_prepared(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
@@ -232,15 +263,24 @@ class Recognizer:
         if image.encoded is not None and clip.patch_grid is not None:
             seen = touched_patches(exact, image.size, clip.patch_grid)
             found["tokens"] = clip.region_embeddings(image.encoded, [seen])
-        if image.pixels is not None:
+        if "crop" in self._embed_regions and image.pixels is not None:
             found["crop"] = embed_regions(clip, image.pixels, exact).to(self._device)
         return found
 
     @torch.inference_mode()
     def classify(
-        self, images: Sequence[EncodedImage], segmented: Sequence[SegmentedRegions]
+        self,
+        images: Sequence[EncodedImage],
+        segmented: Sequence[SegmentedRegions],
+        opinions: Mapping[BaselineName, Sequence[NDArray[np.float32]]] | None = None,
     ) -> list[Recognition]:
         """Classify the regions of B images: those of one image together, as in training.
+
+        Args:
+            images: The images.
+            segmented: B images' regions.
+            opinions: Each baseline's (R, K) probabilities of the B images' regions, where they are
+                known already; None: where the head's scores are joined with CLIP's, CLIP is asked.
 
         Raises:
             CheckpointError: If a logit is not finite.
@@ -254,9 +294,32 @@ class Recognizer:
                 logits[b] = logits_RK[: counts[b]]
         if not all(torch.isfinite(each).all() for each in logits):
             raise CheckpointError("the head's logits are not finite; train it again")
+        if self.fusion is not None:
+            logits = self._fused(self.fusion.settings, logits, images, segmented, opinions)
         return [
             Recognition(each.numpy(), regions.masks, regions.boxes, regions.predicted_iou)
             for each, regions in zip(logits, segmented, strict=True)
+        ]
+
+    def _fused(
+        self,
+        fusion: ScoreFusion,
+        logits: Sequence[torch.Tensor],
+        images: Sequence[EncodedImage],
+        segmented: Sequence[SegmentedRegions],
+        opinions: Mapping[BaselineName, Sequence[NDArray[np.float32]]] | None,
+    ) -> list[torch.Tensor]:
+        """Return the (R, K) logits of B images, joined with CLIP's opinion."""
+        if opinions is not None:
+            shares = opinions[fusion.opinion]
+        else:
+            shares = [
+                self._opinion.probabilities(show(image, regions, _pixels(image)))
+                for image, regions in zip(images, segmented, strict=True)
+            ]
+        return [
+            fusion.fuse(own, torch.from_numpy(opinion), self._weights_K)
+            for own, opinion in zip(logits, shares, strict=True)
         ]
 
     def _logits(
@@ -300,6 +363,15 @@ class Recognizer:
             CheckpointError: If a logit is not finite.
         """
         return self.classify([image], [self.segment(image, prompts)])[0]
+
+
+def _pixels(image: EncodedImage) -> RGBImage:
+    if image.pixels is None:
+        raise InputError(
+            "the head's scores are joined with CLIP's own, and the images were encoded by a "
+            "recognizer of another head; encode them by this one"
+        )
+    return image.pixels
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:

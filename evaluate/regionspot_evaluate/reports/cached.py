@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -11,10 +11,19 @@ from regionspot_core import __version__
 from regionspot_core.scoring.plan import ScoringPlan
 from regionspot_core.scoring.training_groups import TrainingGroups
 from regionspot_core.support.tables import counted
-from regionspot_evaluate.reports.printing import groups_json, naming_tables, training_group_tables
+from regionspot_evaluate.reports.printing import (
+    fused_label,
+    fusion_lines,
+    groups_json,
+    naming_tables,
+    training_group_tables,
+)
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent
+
+if TYPE_CHECKING:  # torch, which tables need not wait for
+    from regionspot_evaluate.recognition.head_fusion import HeadFusion
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class CachedReport:
     """The figures of every head, in the order they were given."""
 
     heads: dict[str, HeadFigures]
+    fusions: dict[str, HeadFusion | None]
+    """How each head's scores are joined with CLIP's; None: they are not."""
     cache: str | None
     annotations: str | None
     """Annotation file of the scores; None for the cache's own boxes."""
@@ -47,12 +58,13 @@ class CachedReport:
 
     def to_json(self, head: str) -> dict[str, Any]:
         """Return the content of a head's ``metrics.json``."""
-        figures = self.heads[head]
+        figures, fusion = self.heads[head], self.fusions[head]
         return {
             "proposals": "gt",
             "cache": self.cache,
             "annotations": self.annotations,
             "plan": self.plan.to_json(),
+            "fusion": fusion and fusion.settings.to_json(),
             "scores": {
                 protocol: {"bbox": {"protocol": figures.protocol, "metrics": figures.box}}
                 for protocol in self.plan.protocols
@@ -74,10 +86,11 @@ class CachedReport:
         first = next(iter(self.heads.values()))
         shown = shown_names(first.box)
         table = metrics_table(f"Box × 100, {first.protocol}", shown)
-        for name, each in self.heads.items():
+        rows = {fused_label(name, self.fusions[name]): each for name, each in self.heads.items()}
+        for name, each in rows.items():
             table.add_row(name, *(percent(each.box[figure]) for figure in shown))
-        groups = {name: each.groups for name, each in self.heads.items() if each.groups}
-        named = {name: each.region for name, each in self.heads.items()}
+        groups = {name: each.groups for name, each in rows.items() if each.groups}
+        named = {name: each.region for name, each in rows.items()}
         return [table, *training_group_tables(groups), *naming_tables(named)]
 
     def remarks(self) -> list[str]:
@@ -94,4 +107,4 @@ class CachedReport:
             lines.append(
                 "areas are the boxes', and crowds are not in the store: --annotations brings both"
             )
-        return lines
+        return [*lines, *fusion_lines(self.fusions)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -17,6 +17,9 @@ from regionspot_evaluate.recognition.baselines.names import BaselineName, baseli
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import KINDS, Iou, Protocol, Score, shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent, scores_table
+
+if TYPE_CHECKING:  # torch, which tables need not wait for
+    from regionspot_evaluate.recognition.head_fusion import HeadFusion
 
 GROUPS = ("all", "frequent", "common", "rare")
 
@@ -67,12 +70,15 @@ class EvaluationReport:
     """Images that could not be read, with the reason."""
     plan: ScoringPlan
     """Rules of scoring, and why."""
+    fusion: HeadFusion | None = None
+    """How the head's scores are joined with CLIP's; None: they are not."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``."""
         return {
             "proposals": absolute_source(self.proposals),
             "plan": self.plan.to_json(),
+            "fusion": self.fusion and self.fusion.settings.to_json(),
             **self.head.to_json(),
             "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
             "detections_an_image": self.limit,
@@ -115,7 +121,8 @@ class ShareReport:
 def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | str]:
     """Return tables and remarks of one or several heads: a row each, and one for each baseline."""
     first = next(iter(reports.values()))
-    rows = {name: report.head for name, report in reports.items()}
+    labels = {fused_label(name, report.fusion): report for name, report in reports.items()}
+    rows = {label: report.head for label, report in labels.items()}
     rows |= {baseline_label(name): figures for name, figures in first.baselines.items()}
     output: list[Table | str] = []
     for protocol in first.head.scores:
@@ -128,7 +135,22 @@ def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | s
         }
         output += [*training_group_tables(groups), *_protocol_remarks(protocol, rows, first), ""]
     named = {name: figures.region for name, figures in rows.items()}
-    return [*output, *naming_tables(named), *first.remarks()]
+    fusions = {name: report.fusion for name, report in reports.items()}
+    return [*output, *naming_tables(named), *first.remarks(), *fusion_lines(fusions)]
+
+
+def fused_label(name: str, fusion: HeadFusion | None) -> str:
+    """Return a head's name in tables, with what its scores are joined with."""
+    return name if fusion is None else f"{name} × {fusion.label}"
+
+
+def fusion_lines(fusions: Mapping[str, HeadFusion | None]) -> list[str]:
+    """Return a line for each head, by its name, whose scores are joined with CLIP's."""
+    return [
+        f"{fused_label(name, each)}: {each.settings.line}"
+        for name, each in fusions.items()
+        if each is not None
+    ]
 
 
 def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[Table]:

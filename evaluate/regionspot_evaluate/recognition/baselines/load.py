@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.text.class_bank import ClassBank
@@ -11,7 +11,7 @@ from regionspot_evaluate.recognition.baselines.protocol import Baseline
 
 
 def load_baselines(
-    names: Sequence[BaselineName], encoder: ImageTextEncoder, bank: ClassBank
+    names: Iterable[BaselineName], encoder: ImageTextEncoder, bank: ClassBank
 ) -> dict[BaselineName, Baseline]:
     """Return the named baselines, on the CLIP and the vocabulary that the head has.
 
