@@ -55,12 +55,10 @@ class Masks:
         first, last = (int(ring) for ring in self.entry_ring[entry : entry + 2])
         if first == last:
             return None
-        rings = [
-            self.xy[slice(*self.ring_start[ring : ring + 2])].tolist()
-            for ring in range(first, last)
-        ]
-        merged: Rle = codec.merge(codec.frPyObjects(rings, height, width))
-        return merged
+        rings = [self.xy[slice(*self.ring_start[ring : ring + 2])] for ring in range(first, last)]
+        drawn: list[Rle] = codec.frPyObjects(rings, height, width)
+        mask: Rle = codec.merge(drawn) if len(drawn) > 1 else drawn[0]
+        return mask
 
 
 class MaskColumn:

@@ -92,8 +92,11 @@ def box_area(boxes: ArrayLike) -> FloatArray:
 def box_iou(boxes_n4: ArrayLike, boxes_m4: ArrayLike) -> FloatArray:
     """Intersection over union (N, M) of xyxy boxes (N, 4) and (M, 4); 0 where both are empty."""
     a, b = np.asarray(boxes_n4, dtype=np.float64), np.asarray(boxes_m4, dtype=np.float64)
-    corner_min = np.maximum(a[:, None, :2], b[None, :, :2])
-    corner_max = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = box_area(np.concatenate([corner_min, corner_max], axis=-1))
+    # Axis by axis: a short last axis is many times as slow.
+    width_NM, height_NM = (
+        np.minimum(a[:, None, axis + 2], b[:, axis + 2]) - np.maximum(a[:, None, axis], b[:, axis])
+        for axis in range(2)
+    )
+    intersection: FloatArray = width_NM.clip(min=0) * height_NM.clip(min=0)
     union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)

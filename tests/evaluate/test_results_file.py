@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lvis_sets import SIDE, Json, LvisSet, rectangle_rle
 
 from regionspot_core.datasets.detections.detections_file import DetectionsFile
-from regionspot_core.datasets.detections.json_blocks import list_blocks
+from regionspot_core.datasets.detections.json_blocks import BLOCK_BYTES, list_blocks
 from regionspot_core.datasets.detections.packed_file import FREE_BYTES
 from regionspot_core.datasets.masks import decode_runs, encode_runs
 from regionspot_core.datasets.reading import read_table
@@ -22,7 +22,7 @@ from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import AnnotationError
 from regionspot_evaluate.scoring.figures import Iou
 from regionspot_evaluate.scoring.results import Results, read_entries, read_results
-from regionspot_evaluate.scoring.run_lengths import are_run_lengths
+from regionspot_evaluate.scoring.run_lengths import TOGETHER, are_run_lengths
 
 COUNT = 20
 BOTH: tuple[Iou, ...] = ("bbox", "segm")
@@ -323,6 +323,28 @@ def test_run_lengths_are_told_from_noise(drawn: tuple[list[bytes], list[int]]) -
     joined = np.frombuffer(b"".join(strings) or b"", dtype=np.uint8)
     found = are_run_lengths(joined, start, np.array(pixels, dtype=np.int64))
     assert found.tolist() == [good(*pair) for pair in zip(strings, pixels, strict=True)]
+
+
+def test_many_run_lengths_are_told_one_by_one() -> None:
+    """More than are worked on at a time, of which each third one is wrong."""
+    count = 2 * TOGETHER + 5
+    runs = [encode_runs(4, n + 1, array("q", [1, 2, 4 * n + 1])) for n in range(count)]
+    pixels = np.array([4 * (n + 1) + (n % 3 == 1) for n in range(count)], dtype=np.int64)
+    start = np.cumsum([0, *map(len, runs)])
+    found = are_run_lengths(np.frombuffer(b"".join(runs), dtype=np.uint8), start, pixels)
+    assert found.tolist() == [n % 3 != 1 for n in range(count)]
+
+
+@pytest.mark.parametrize("block_bytes", [700, BLOCK_BYTES])
+def test_masks_beside_texts_that_look_like_cuts(
+    block_bytes: int, made: LvisSet, truth: Truth, tmp_path: Path
+) -> None:
+    made.detections[3]["note"] = made.detections[-1]["note"] = "]}, {["
+    _, path = made.write(tmp_path)
+    with DetectionsFile(path, block_bytes=block_bytes) as file:
+        Results.read(file, truth, ious=BOTH)
+        wanted = {n: made.detections[n]["segmentation"] for n in (0, 3, 4, COUNT - 1)}
+        assert file.segmentations(wanted) == wanted
 
 
 def test_a_packed_file_is_read_as_it_was(made: LvisSet, truth: Truth, tmp_path: Path) -> None:

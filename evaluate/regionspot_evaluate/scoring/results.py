@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -224,22 +223,18 @@ class _ResultsReader(EntryReader):
     def _require_masks(
         self, check: BlockCheck, masks: Sequence[Rle], image: NDArray[np.int64]
     ) -> None:
-        sizes = chain.from_iterable(mask.size for mask in masks)
-        size = np.fromiter(sizes, np.int64, 2 * len(masks)).reshape(-1, 2)
+        # A region has its mask once for each of its classes: each is checked once.
+        place = dict[tuple[str, tuple[int, int]], int]()
+        owner = [place.setdefault((mask.counts, mask.size), len(place)) for mask in masks]
+        size = np.array([each for _, each in place], dtype=np.int64).reshape(-1, 2)
         expected = self._truth.image_size[np.maximum(image, 0)]
         check.refuse(
-            (size != expected).any(axis=1),
+            (size[owner] != expected).any(axis=1),
             "whose mask is of another size than its image",
             lambda row: f"expected a mask of its image's height and width, got {masks[row].size}",
         )
-        # A region has its mask once for each of its classes: each is checked once.
-        place = dict[tuple[str, int], int]()
-        pixels = expected.prod(axis=1).tolist()
-        pairs = zip((mask.counts for mask in masks), pixels, strict=True)
-        owner = [place.setdefault(pair, len(place)) for pair in pairs]
         counts, start = _joined([text for text, _ in place])
-        total = np.array([count for _, count in place], dtype=np.int64)
-        good = are_run_lengths(view(counts, np.uint8), start, total)
+        good = are_run_lengths(view(counts, np.uint8), start, size.prod(axis=1))
         check.refuse(
             ~good[owner],
             "whose run lengths do not make a mask",
@@ -249,5 +244,7 @@ class _ResultsReader(EntryReader):
 
 def _joined(counts: Sequence[str]) -> tuple[bytearray, NDArray[np.int64]]:
     """Return masks' run lengths end to end, and where each begins."""
-    texts = [text.encode("utf-8", "replace") for text in counts]
-    return bytearray().join(texts), np.cumsum([0, *map(len, texts)]).astype(np.int64)
+    text = "".join(counts)
+    if not text.isascii():  # it makes no run lengths, whatever stands for the others
+        text = "".join(each if each.isascii() else "\0" for each in text)
+    return bytearray(text, "ascii"), np.cumsum([0, *map(len, counts)]).astype(np.int64)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 LONGEST_VALUE = 7
 """Characters of a run length at most: 35 bits."""
+TOGETHER = 1_500
+"""Strings that are worked on at a time: their numbers stay in the processor's cache."""
 
 Integers = NDArray[np.int64]
 
@@ -24,8 +26,14 @@ def are_run_lengths(
         start: (M + 1,) string ``m`` is ``counts[start[m] : start[m + 1]]``.
         pixels: (M,) height × width of each.
     """
-    good = _are_codes(counts, start)
-    good[good] = _sums(counts, start, good) == pixels[good]
+    good = np.zeros(len(pixels), dtype=np.bool_)
+    for first in range(0, len(pixels), TOGETHER):
+        own = start[first : first + TOGETHER + 1]
+        some = good[first : first + TOGETHER]
+        strings = counts[own[0] : own[-1]]
+        some[:] = _are_codes(strings, own - own[0])
+        sums = _sums(strings, own - own[0], some)
+        some[some] = sums == pixels[first : first + TOGETHER][some]
     return good
 
 
@@ -59,19 +67,23 @@ def _sums(counts: NDArray[np.uint8], start: Integers, good: NDArray[np.bool_]) -
     ends = np.flatnonzero(values < 32)
     begins = np.empty_like(ends)
     begins[0], begins[1:] = 0, ends[:-1] + 1
-    runs, first_run = _decoded(values, begins, ends), _begins(length[good])
-    first_run = np.searchsorted(begins, first_run)
-    runs_of = np.diff(np.append(first_run, len(runs)))
-    number = np.arange(len(runs)) - np.repeat(first_run, runs_of)
-    for parity in (1, 2):
-        # From the fourth run on, the code is the difference to the run two before.
-        chain = np.flatnonzero((number & 1 == parity & 1) & (number > 0))
-        total = np.cumsum(runs[chain])
-        heads = np.flatnonzero(number[chain] == parity)
-        before = np.where(heads > 0, total[heads - 1], 0)
-        runs[chain] = total - np.repeat(before, np.diff(np.append(heads, len(chain))))
-    sums = np.add.reduceat(runs, first_run)
-    sums[np.minimum.reduceat(runs, first_run) < 0] = -1
+    runs, first = _decoded(values, begins, ends), np.searchsorted(begins, _begins(length[good]))
+    count = np.diff(np.append(first, len(runs)))
+    # From the fourth run on, the code is the difference to the run two before: with a 0 before
+    # each string's runs, and one behind where they are even, they are two columns to be summed.
+    rows = count // 2 + 1
+    row = _begins(rows)
+    pairs = np.zeros((row[-1] + rows[-1], 2), dtype=np.int64)
+    pairs.reshape(-1)[np.arange(len(runs)) + np.repeat(2 * row + 1 - first, count)] = runs
+    pairs[row, 1] = 0  # the first run is no part of a sum
+    sums, lowest = runs[first], runs[first]
+    for column in range(2):
+        chain = np.cumsum(pairs[:, column])
+        before = np.where(row > 0, chain[row - 1], 0)
+        sums += np.add.reduceat(chain, row) - rows * before
+        lowest = np.minimum(lowest, np.minimum.reduceat(chain, row) - before)
+    sums -= np.where(count % 2 == 0, chain[row + rows - 1] - before, 0)
+    sums[lowest < 0] = -1
     return sums
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from regionspot_core.datasets.detections.entry_reader import EntryReader
-from regionspot_core.datasets.detections.json_blocks import BLOCK_BYTES, list_blocks
+from regionspot_core.datasets.detections.json_blocks import BLOCK_BYTES, list_blocks, pick_elements
 from regionspot_core.datasets.detections.packed_file import open_packed
 from regionspot_core.datasets.json_stream import JsonStream
 from regionspot_core.errors import AnnotationError
@@ -105,12 +105,16 @@ class DetectionsFile:
         masks = dict[int, Any]()
         decode = msgspec.json.Decoder(list[_Segmented]).decode
         for block in self._blocks:
-            wanted = [n for n in entries if block.first <= n < block.first + block.entries]
-            if wanted:
+            places = [n - block.first for n in entries]
+            places = [place for place in places if 0 <= place < block.entries]
+            if places:
                 self._file.seek(block.begin)
-                text = self._file.read(block.length)
-                found = decode(b"[" + text + block.closing)
-                masks |= {n: found[n - block.first].segmentation for n in wanted}
+                text = self._file.read(block.length) + block.closing
+                found = decode(pick_elements(text, places, of=block.entries))
+                masks |= {
+                    block.first + place: each.segmentation
+                    for place, each in zip(places, found, strict=True)
+                }
         late = {n for n in entries if n >= self._slow_from}
         for place, entry in enumerate(self.stream().elements()) if late else ():
             if place in late:

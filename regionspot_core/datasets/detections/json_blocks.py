@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
+
+import msgspec
 
 BLOCK_BYTES = 8 * 1024**2
 _BETWEEN = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*(?=\{)")
@@ -46,6 +48,22 @@ def list_blocks(file: BinaryIO, *, block_bytes: int = BLOCK_BYTES) -> Iterator[B
         yield Block(begin, cut.end, b"[" + rest[: cut.end] + b"]")
         begin, rest = begin + cut.begin, rest[cut.begin :]
     yield Block(begin, len(rest), b"[" + rest)
+
+
+def pick_elements(text: bytes, places: Sequence[int], *, of: int) -> bytes:
+    """Return a JSON list of some elements of a block.
+
+    Args:
+        text: The block's bytes, with the list's closing bracket.
+        places: Places of the elements in it.
+        of: Number of the block's elements.
+    """
+    elements = _BETWEEN.split(text)
+    if len(elements) != of:  # something inside of an element looks like a cut
+        elements = [msgspec.json.encode(each)[:-1] for each in msgspec.json.decode(b"[" + text)]
+    else:
+        elements[-1] = elements[-1].rstrip(b" \t\n\r]")[:-1]
+    return b"[" + b",".join(elements[place] + b"}" for place in places) + b"]"
 
 
 class _Cut(NamedTuple):
