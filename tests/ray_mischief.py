@@ -1,4 +1,4 @@
-"""What goes wrong in the workers of a Ray cluster, as a folder tells them; and plain models.
+"""What goes wrong in the workers of a Ray cluster, as a folder tells them; and the models `plain`.
 
 ``install`` runs in every worker as it starts. From then on, before a worker encodes the batch that
 begins with the image at position P, it looks into the folder for
@@ -10,22 +10,31 @@ begins with the image at position P, it looks into the folder for
 
 It leaves a file ``begun-P-PID`` for every batch, and ``held-NODE``.
 
-With ``plain`` there, workers load models that need no package of their own: half of a worker's
-start is otherwise the import of open_clip.
+The models called `plain` need no package of their own: half of a worker's start is otherwise the
+import of open_clip.
 """
 
+import atexit
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from regionspot_core.backbones.loading import BackboneConfig, Backbones
+from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.protocols import RegionTokens
+from regionspot_core.backbones.registry import (
+    Entry,
+    register_image_text_encoder,
+    register_region_encoder,
+    unregister,
+)
+from regionspot_core.support.fault_points import at_points
 
 FOLDER = "REGIONSPOT_MISCHIEF"
 
@@ -33,21 +42,12 @@ FOLDER = "REGIONSPOT_MISCHIEF"
 def install() -> None:
     import ray
 
-    from regionspot_extract import prepare as planning
-    from regionspot_extract.encoding.encode import Encoder
+    folder, node = Path(os.environ[FOLDER]), ray.get_runtime_context().get_node_id()
+    images = PlainImages()
 
-    folder = Path(os.environ[FOLDER])
-    node = ray.get_runtime_context().get_node_id()
-    load = planning.load_backbones
-    planning.load_backbones = lambda config: (
-        plain_backbones() if (folder / "plain").exists() else load(config)
-    )
-    Encoder._encode_view = spoilt(Encoder._encode_view, folder, node)  # type: ignore[method-assign]
-
-
-def spoilt(original: Callable[..., Any], folder: Path, node: str) -> Callable[..., Any]:
-    def encode_view(self: object, pictures: list[Any], *rest: object) -> Any:
-        first = pictures[0].position
+    def step_in(point: str, first: int) -> None:
+        if point != "encode batch":
+            return
         (folder / f"begun-{first}-{os.getpid()}").touch()
         if (folder / f"hold-{node}").exists():
             (folder / f"held-{node}").touch()
@@ -60,15 +60,29 @@ def spoilt(original: Callable[..., Any], folder: Path, node: str) -> Callable[..
             os.kill(os.getpid(), signal.SIGKILL)
         if (folder / f"kill-{first}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        arrays = original(self, pictures, *rest)
-        if (folder / f"nan-{first}").exists():
-            arrays["clip/tokens"][-1, 1, 3] = np.nan
-        return arrays
+        images.spoilt = (folder / f"nan-{first}").exists()
 
-    return encode_view
+    until_the_end = ExitStack()
+    until_the_end.enter_context(at_points(step_in))
+    until_the_end.enter_context(plain_models(images))
+    atexit.register(until_the_end.close)
 
 
-def plain_backbones(config: BackboneConfig | None = None) -> Backbones:
+@contextmanager
+def plain_models(images: "PlainImages | None" = None) -> Iterator[None]:
+    """Let both models be found under the name `plain`."""
+    regions_entry = Entry(lambda: ("plain",), lambda *_, **__: PlainRegions())
+    images_entry = Entry(lambda: ("plain",), lambda *_, **__: images or PlainImages())
+    register_region_encoder(regions_entry)
+    register_image_text_encoder(images_entry)
+    try:
+        yield
+    finally:
+        unregister(regions_entry)
+        unregister(images_entry)
+
+
+def plain_backbones() -> Backbones:
     """Two models whose tokens are sums of colours and coordinates."""
     return Backbones(PlainRegions(), PlainImages())  # type: ignore[arg-type]
 
@@ -102,9 +116,15 @@ class PlainRegions(Plain):
 class PlainImages(Plain):
     token_order = "plain"
     token_count, token_width, text_width, logit_scale = 2, 5, 6, 10.0
+    embeds_patches, region_obstacle = False, "its tokens are colours"
+    spoilt = False
 
     def image_tokens(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.stack(list(images)).mean(1)[:, None, None] * torch.arange(10).reshape(2, 5)
+        colour = torch.stack(list(images)).mean(1)
+        tokens = colour[:, None, None] * torch.arange(10).reshape(2, 5)
+        if self.spoilt:
+            tokens[-1, 1, 3] = torch.nan
+        return tokens
 
     def text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.tensor([[len(text), *range(1, 6)] for text in texts]).float()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -142,20 +143,24 @@ def load_image_text_encoder(
 
 
 def _find(kind: str, registered: list[Entry[Any]], option: str, name: str, what: str) -> Entry[Any]:
-    entries: list[Entry[Any]] = registered + [
-        entry
-        for module in pkgutil.walk_packages(backbones.__path__, f"{backbones.__name__}.")
-        if "._" not in module.name and (entry := getattr(import_module(module.name), kind, None))
-    ]
-    for entry in entries:
+    seen: list[Entry[Any]] = []
+    for entry in chain(registered, _built_in(kind)):
         if name in entry.names():
             return entry
+        seen.append(entry)
     if ":" in name:
         try:
             return load_object(name, Entry)
         except ValueError as error:
             raise InputError(f"{option} {name}: {error}") from None
-    raise InputError(f"{option} {name!r}: no such {what}{_advice(name, entries)}")
+    raise InputError(f"{option} {name!r}: no such {what}{_advice(name, seen)}")
+
+
+def _built_in(kind: str) -> Iterator[Entry[Any]]:
+    """Yield the entries of this folder's files, each imported when it is come to."""
+    for module in pkgutil.walk_packages(backbones.__path__, f"{backbones.__name__}."):
+        if "._" not in module.name and (entry := getattr(import_module(module.name), kind, None)):
+            yield entry
 
 
 def _advice(name: str, entries: list[Entry[Any]]) -> str:

@@ -22,15 +22,11 @@ from regionspot_core.distributed.shares import Event, Job, Message, Worker, Work
 from regionspot_core.errors import CacheError, ClusterError, ImageError, InputError
 from regionspot_core.testing import files_of
 from regionspot_core.tiny.world import World
-from regionspot_extract import prepare as planning
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_extract.stores.info import describe_store
 
 pytestmark = pytest.mark.slow
-
-ray = pytest.importorskip("ray")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 SCENES, PART, BATCH = 30, 7, 3
 MIDWAY = PART + BATCH
@@ -56,10 +52,17 @@ def make_config(world: World, out: Path, **changes: object) -> ExtractConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain() -> Iterator[dict[str, Any]]:
+    """Settings for plain models, which are known here and in the workers."""
+    with ray_mischief.plain_models():
+        yield {"backbones": {"sam": "plain", "clip": "plain"}}
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, plain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store that the local engine writes with the plain models."""
     out = tmp_path_factory.mktemp("finished") / "store.zarr"
-    run_extraction(make_config(world, out), backbones=ray_mischief.plain_backbones())
+    run_extraction(make_config(world, out, **plain))
     return out
 
 
@@ -71,6 +74,8 @@ def folder_of_mischief(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(folder_of_mischief: Path) -> Iterator[Any]:
     """A cluster of one machine with one CPU."""
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
     made = cluster_utils.Cluster(
         initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
     )
@@ -92,19 +97,11 @@ def cluster(folder_of_mischief: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def folder(cluster: Any, folder_of_mischief: Path) -> Iterator[Path]:
+def mischief(cluster: Any, folder_of_mischief: Path) -> Iterator[Path]:
     """The folder that tells the workers what is to go wrong."""
     yield folder_of_mischief
     for path in folder_of_mischief.iterdir():
         path.unlink()
-
-
-@pytest.fixture
-def mischief(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, with plain models here and in the workers."""
-    monkeypatch.setattr(planning, "load_backbones", ray_mischief.plain_backbones)
-    (folder / "plain").touch()
-    return folder
 
 
 def begun(mischief: Path) -> Counter[int]:
@@ -115,13 +112,14 @@ def begun(mischief: Path) -> Counter[int]:
 def test_a_worker_killed_midway(
     world: World,
     finished: Path,
+    plain: Any,
     mischief: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (mischief / f"kill-once-{MIDWAY}").touch()
     out = tmp_path / "store.zarr"
-    report = run_extraction(make_config(world, out, engine="ray"))
+    report = run_extraction(make_config(world, out, engine="ray", **plain))
     assert (report.parts_done, report.parts_resumed, report.complete) == (5, 0, True)
     assert files_of(out) == files_of(finished)
     # Part 0 is being written, or has been, when part 1 kills the worker. Images are read ahead, of
@@ -134,7 +132,7 @@ def test_a_worker_killed_midway(
 
 
 def test_the_tiny_models_give_one_processes_bytes(
-    world: World, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, mischief: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paths are as a user types them, from a folder that is not the workers'."""
     monkeypatch.chdir(tmp_path)
@@ -150,12 +148,13 @@ def test_the_tiny_models_give_one_processes_bytes(
 def test_a_part_that_always_kills_its_worker_and_the_run_after(
     world: World,
     finished: Path,
+    plain: Any,
     mischief: Path,
     tmp_path: Path,
 ) -> None:
     twice = RayTasks(RayOptions(), "auto", tries=2)  # each costs the start of a process
     (mischief / f"kill-{MIDWAY}").touch()
-    config = make_config(world, tmp_path / "store.zarr", engine="ray")
+    config = make_config(world, tmp_path / "store.zarr", engine="ray", **plain)
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     named = f"part 1 .images {names[PART]} … {names[2 * PART - 1]}. .* 2 workers died of it"
     with pytest.raises(ClusterError, match=named):
@@ -170,11 +169,13 @@ def test_a_part_that_always_kills_its_worker_and_the_run_after(
     assert files_of(tmp_path / "store.zarr") == files_of(finished)
 
 
-def test_an_error_in_a_worker_is_raised_here(world: World, mischief: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_raised_here(
+    world: World, plain: Any, mischief: Path, tmp_path: Path
+) -> None:
     (mischief / f"nan-{MIDWAY}").touch()
     names = [i["file_name"] for i in json.loads(world.train_annotations.read_text())["images"]]
     with pytest.raises(ImageError) as caught:
-        run_extraction(make_config(world, tmp_path / "s", engine="ray"))
+        run_extraction(make_config(world, tmp_path / "s", engine="ray", **plain))
     assert type(caught.value) is ImageError
     assert str(caught.value).startswith(f"{names[MIDWAY + BATCH - 1]}: the models' features")
     assert len(str(caught.value).splitlines()) == 1
@@ -182,7 +183,7 @@ def test_an_error_in_a_worker_is_raised_here(world: World, mischief: Path, tmp_p
 
 
 def test_a_machine_that_dies(
-    world: World, finished: Path, cluster: Any, mischief: Path, tmp_path: Path
+    world: World, finished: Path, plain: Any, cluster: Any, mischief: Path, tmp_path: Path
 ) -> None:
     """Its worker hangs in its first part until the machine is gone; the other does the rest."""
     second = cluster.add_node(**NODE)
@@ -199,7 +200,7 @@ def test_a_machine_that_dies(
     killer.start()
     out = tmp_path / "store.zarr"
     # The folder's news of another machine's lock may come late; the run waits for its part.
-    report = run_extraction(make_config(world, out, engine="ray"))
+    report = run_extraction(make_config(world, out, engine="ray", **plain))
     killer.join()
     assert held.exists()
     assert (report.parts_done, report.complete) == (5, True)
@@ -219,6 +220,7 @@ def test_without_ray_it_says_what_to_install(
 def test_an_address_where_no_cluster_is(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
+    pytest.importorskip("ray")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
