@@ -128,7 +128,7 @@ def _predict_many(
     if config.retry_failed:
         folder.take_up()
     form = BatchForm(PictureRecord, image_batches(len(listed.pictures), config.batch_images))
-    Work("predict", "picture", folder, form, config.retry_failed).finish(
+    Work("predict", "picture", folder, form, config.retry_failed, config.workers).finish(
         lambda: _load(config, listed, classes, find, backbones),
         lambda done: _write(config, folder, listed, classes, lambda: _records(done, form)),
     )

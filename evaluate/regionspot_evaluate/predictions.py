@@ -58,11 +58,6 @@ class Classifiers:
         """Return the fingerprint of the frozen models."""
         return self.backbones.fingerprint
 
-    @property
-    def workers(self) -> int:
-        """Return the number of threads that read images."""
-        return self.config.workers
-
     def read(self, position: int) -> ReadImage:
         """Decode and resize an image; any thread may."""
         name, size = self.annotations.image_file[position], self.annotations.size(position)

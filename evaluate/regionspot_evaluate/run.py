@@ -163,7 +163,10 @@ class Evaluation:
     @property
     def work(self) -> Work:
         """Return the images as batches, and how far they are."""
-        return Work("evaluate", "image", self.folder, self.form, self.config.retry_failed)
+        config = self.config
+        return Work(
+            "evaluate", "image", self.folder, self.form, config.retry_failed, config.workers
+        )
 
     def amount(self) -> Amount:
         """Count the images that all shares together have done."""

@@ -60,7 +60,7 @@ def write_proposals(
     if config.retry_failed:
         folder.take_up()
     form = BatchForm(ImageProposals, image_batches(len(listed.files), config.batch_images))
-    work = Work("propose", "image", folder, form, config.retry_failed)
+    work = Work("propose", "image", folder, form, config.retry_failed, config.workers)
     load = partial(_load, config, images, listed, encoder)
     if config.shard == WHOLE or folder.finished:
         work.finish(load, partial(folder.write, form))
@@ -81,10 +81,6 @@ class _Proposer:
     @property
     def models(self) -> Fingerprint:
         return self.encoder.fingerprint()
-
-    @property
-    def workers(self) -> int:
-        return self.config.workers
 
     def read(self, position: int) -> _Ready:
         name = self.listed.files[position]

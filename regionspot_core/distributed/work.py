@@ -35,11 +35,6 @@ class BatchNamer(Protocol[Read]):
         """Fingerprint of the frozen models."""
         ...
 
-    @property
-    def workers(self) -> int:
-        """Number of threads that read images."""
-        ...
-
     def read(self, position: int) -> Read:
         """Decode and resize an image, in a thread."""
         ...
@@ -73,6 +68,8 @@ class Work:
     form: Form[Recorded]
     again: bool
     """Whether batches with an image that could not be read are to be done again."""
+    workers: int
+    """Number of threads that read images."""
 
     def images_of(self, share: Shard = WHOLE) -> int:
         """Return the number of images of a share."""
@@ -135,7 +132,7 @@ class Work:
                 journal.start(namer.models)
                 unit = f"{self.noun}s"
                 with show(self.command, total=total, unit=unit, start=total - left) as advance:
-                    _name_batches(namer, pending, journal, advance)
+                    self._name_batches(namer, pending, journal, advance)
                 done = read_journals(folder.journals)
             yield done
 
@@ -146,14 +143,17 @@ class Work:
             n: batch for n, batch in enumerate(self.form.batches) if share.has(n) and n not in whole
         }
 
-
-def _name_batches(
-    namer: BatchNamer[Read], batches: dict[int, range], journal: Journal, advance: Advance
-) -> None:
-    """Name batches, by number, in their order; images are read ahead."""
-    positions = [position for batch in batches.values() for position in batch]
-    images = map_ahead(namer.read, positions, workers=namer.workers)
-    for number, batch in batches.items():
-        read = dict(zip(batch, islice(images, len(batch)), strict=True))
-        journal.add(number, namer.records(read))
-        advance(len(batch))
+    def _name_batches(
+        self,
+        namer: BatchNamer[Read],
+        batches: dict[int, range],
+        journal: Journal,
+        advance: Advance,
+    ) -> None:
+        """Name batches, by number, in their order; images are read ahead."""
+        positions = [position for batch in batches.values() for position in batch]
+        images = map_ahead(namer.read, positions, workers=self.workers)
+        for number, batch in batches.items():
+            read = dict(zip(batch, islice(images, len(batch)), strict=True))
+            journal.add(number, namer.records(read))
+            advance(len(batch))

@@ -41,11 +41,6 @@ class Namer:
         """Return the fingerprint of the frozen models."""
         return self.backbones.fingerprint
 
-    @property
-    def workers(self) -> int:
-        """Return the number of threads that read pictures."""
-        return self.config.workers
-
     def read(self, position: int) -> ReadImage:
         """Decode and resize a picture; any thread may."""
         try:

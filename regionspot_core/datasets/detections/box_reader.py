@@ -43,7 +43,7 @@ _ABSENT = -(2**63)
 class _Unscored(msgspec.Struct, gc=False):
     """An entry of COCO results whose score nobody asks for."""
 
-    image_id: Id
+    image_id: Id | str
     bbox: Box
     """x, y, width, height, original pixels."""
 
@@ -108,6 +108,7 @@ class BoxReader(EntryReader):
         self._ids, self._source = ids, source
         self._known = frozenset(ids.tolist())
         self._names = ImageNames(ids, files)
+        self._ids_of_texts: dict[str, int] = {}
 
     @abstractmethod
     def take(self, block: BoxBlock) -> None:
@@ -137,6 +138,8 @@ class BoxReader(EntryReader):
 
     def add(self, entries: Sequence[Any], numbers: NDArray[np.int64]) -> None:
         """Add entries of COCO results."""
+        if any(isinstance(each.image_id, str) for each in entries):
+            entries, numbers = self._with_ids(entries, numbers)
         if not entries:
             return
         sides, ids = boxes(entries), column(entries, "image_id", np.int64)
@@ -144,6 +147,19 @@ class BoxReader(EntryReader):
             corners = xywh_to_xyxy(sides)
         score = column(entries, "score", np.float64) if self.scored else np.zeros(len(ids))
         self._add(ids, BoxBlock(ids, corners, sides, score, numbers), numbers)
+
+    def _with_ids(
+        self, entries: Sequence[Any], numbers: NDArray[np.int64]
+    ) -> tuple[Sequence[Any], NDArray[np.int64]]:
+        """Put ids in place of texts; count, and leave out, entries whose text means no image."""
+        kept = []
+        for place, entry in enumerate(entries):
+            try:
+                entry.image_id = self._image_of(entry.image_id)
+                kept.append(place)
+            except FormProblem as problem:
+                self.problems.count(problem.kind, [(int(numbers[place]), problem.detail)])
+        return [entries[place] for place in kept], numbers[kept]
 
     def _add(self, ids: NDArray[np.int64], block: BoxBlock, numbers: NDArray[np.int64]) -> None:
         """Hand boxes on; count those that cannot be used, by ``numbers`` that messages show."""
@@ -172,6 +188,11 @@ class BoxReader(EntryReader):
         """
         if not isinstance(value, str):
             return parse_image(value, self._names)
+        if value not in self._ids_of_texts:
+            self._ids_of_texts[value] = self._image_of_text(value)
+        return self._ids_of_texts[value]
+
+    def _image_of_text(self, value: str) -> int:
         number = _number_in(value)
         if number is not None and number in self._known and str(number) == value:
             return number
