@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # torch takes seconds, and plans of caches need none of it
 PAPER_TOKEN = 1
 """The region token the paper takes: mask token 0, the one after the IoU token."""
 
+MASK_SIDE = 16
+"""Points along a side at which a region's mask is sampled inside its box."""
+
 TokenChoice = Literal["paper", "masks", "all"]
 """``paper``: mask token 0 alone. ``masks``: all mask tokens. ``all``: the IoU token, then those."""
 KeptTokens = Literal["all", "paper"]

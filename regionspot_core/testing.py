@@ -88,7 +88,11 @@ def make_features(plan: CachePlan, part: int, *, seed: int = 0) -> PartFeatures:
     arrays = {}
     for name, feature in features(plan).items():
         rows = place.rows if feature.of_regions else len(place.images)
-        arrays[name] = rng.standard_normal((rows, *feature.trailing)).astype(feature.dtype)
+        shape = (rows, *feature.trailing)
+        drawn = (
+            rng.integers(0, 256, shape) if feature.dtype == "uint8" else rng.standard_normal(shape)
+        )
+        arrays[name] = drawn.astype(feature.dtype)
     return PartFeatures(arrays)
 
 

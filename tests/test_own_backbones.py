@@ -45,6 +45,7 @@ class ColourBoxes:
     """A region encoder of one token: the mean colour in a box, and the box."""
 
     token_order, paper_token, token_count, token_width = "mean colour, box", 0, 1, WIDTH
+    has_mask_grids = False
 
     def __init__(self, name: str) -> None:
         self.name = name

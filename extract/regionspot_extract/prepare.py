@@ -24,7 +24,7 @@ from regionspot_core.imaging.sources import ImageSource, open_images
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.embed import build_class_bank, load_class_bank, paper_text
 from regionspot_extract.config import ExtractConfig
-from regionspot_extract.encoding.encode import Encoder, resolve_embedding, token_shape
+from regionspot_extract.encoding.encode import Encoder, resolve_keep, token_shape
 from regionspot_extract.encoding.pictures import PictureReader, file_bytes
 from regionspot_extract.encoding.stages import Clock, no_clock
 from regionspot_extract.encoding.transfer import DeviceTransfer
@@ -68,7 +68,7 @@ def prepare(
     annotations = read_regions(config, images)
     require_usable(annotations, images, strict=config.strict)
     backbones = backbones or load_backbones(config.backbones)
-    keep = resolve_embedding(config.keep, backbones.image_text_encoder)
+    keep = resolve_keep(config.keep, backbones)
     plan = CachePlan(
         region_count=np.diff(annotations.region_start),
         shape=token_shape(backbones, keep),

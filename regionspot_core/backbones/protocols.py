@@ -28,6 +28,9 @@ class RegionTokens:
     """(N, M, S). The paper's token is the encoder's row ``paper_token``."""
     iou_NQ: torch.Tensor
     """(N, Q): predicted IoU of the last Q = M - 1 tokens' masks; Q = 1 where M = 1."""
+    mask_grids: torch.Tensor | None = None
+    """(N, 16, 16) in 0 … 1: the paper's token's mask inside the region's box, as
+    :meth:`RegionEncoder.mask_grids` says; None where it was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class SegmentedRegions:
     tokens: RegionTokens
     masks_NHW: NDArray[np.bool_]
     """(N, H, W), original image pixels."""
+    mask_logits: torch.Tensor | None = None
+    """Whatever :meth:`RegionEncoder.mask_grids` takes; None of an encoder that has no masks."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class RegionEncoder(Protocol):
     """M, tokens a region."""
     token_width: int
     """S, values a token."""
+    has_mask_grids: bool
+    """Whether :meth:`decode` gives masks where asked, and :meth:`mask_grids` works."""
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that decides the tokens: architecture, weights, preprocessing."""
@@ -86,6 +93,8 @@ class RegionEncoder(Protocol):
         embeddings: ImageEmbeddings,
         boxes: Sequence[FloatArray],
         sizes: Sequence[Size],
+        *,
+        masks: bool = False,
     ) -> RegionTokens:
         """Return the tokens of all regions of B embedded images, image after image.
 
@@ -93,6 +102,17 @@ class RegionEncoder(Protocol):
             embeddings: As :meth:`embed` returned them, B images.
             boxes: B arrays (R_b, 4), xyxy in original pixels; R_b may be 0.
             sizes: B original sizes (height, width).
+            masks: Whether to return the regions' mask grids too.
+        """
+        ...
+
+    def mask_grids(self, mask_logits: Any, boxes: FloatArray, size: Size) -> torch.Tensor:  # noqa: ANN401
+        """Return (N, 16, 16) in 0 … 1: masks sampled at the centres of a box's 16 × 16 cells.
+
+        Args:
+            mask_logits: Of N regions of one image, as :meth:`segment` yielded them.
+            boxes: (N, 4) xyxy, original pixels.
+            size: Original (height, width).
         """
         ...
 

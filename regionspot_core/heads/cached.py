@@ -37,6 +37,8 @@ class HeadInputs(NamedTuple):
     """(B, R, 4) xyxy in 0…1 of the image, for a head that needs them."""
     clip_embeddings: torch.Tensor | None
     """(B, R, D), CLIP's own of each region, for a head that needs them."""
+    region_masks: torch.Tensor | None
+    """(B, R, 16, 16) in 0 … 1, for a head that needs them."""
 
 
 def head_inputs(
@@ -49,6 +51,9 @@ def head_inputs(
     clip_embeddings = None
     if needs.region_embeddings:
         clip_embeddings = batch.region_embeddings.to(device).float()
+    region_masks = None
+    if needs.region_masks:
+        region_masks = batch.region_masks.to(device).float() / 255
     seen = chosen_tokens(batch.region_tokens, needs.region_tokens, kept)
     return HeadInputs(
         region_tokens=seen.to(device).float(),
@@ -56,4 +61,5 @@ def head_inputs(
         mask=batch.mask.to(device),
         boxes=boxes,
         clip_embeddings=clip_embeddings,
+        region_masks=region_masks,
     )

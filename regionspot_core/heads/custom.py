@@ -40,6 +40,7 @@ class HeadClass(Protocol):
         region_mask: Tensor,
         boxes: Tensor,
         clip_embeddings: Tensor,
+        region_masks: Tensor,
     ) -> Tensor:
         """Return region embeddings (B, R, D), D = ``shape.text_width``.
 
@@ -52,6 +53,8 @@ class HeadClass(Protocol):
                 boxes.
             clip_embeddings: (B, R, D) float32, CLIP's own of each region, of length 1; only given
                 where ``needs`` has ``region_embeddings``, by its name.
+            region_masks: (B, R, 16, 16) float32 in 0 … 1, SAM's mask of each region inside its
+                box; only given where ``needs`` has ``region_masks``, by its name.
         """
         ...
 
@@ -73,6 +76,7 @@ class CustomHead(Head):
         region_mask: Tensor | None = None,
         boxes: Tensor | None = None,
         clip_embeddings: Tensor | None = None,
+        region_masks: Tensor | None = None,
     ) -> Tensor:
         """Embed regions; see :meth:`Head.forward`.
 
@@ -85,6 +89,8 @@ class CustomHead(Head):
         named = {}
         if self.config.region_embeddings is not None:
             named["clip_embeddings"] = clip_embeddings
+        if self.config.region_masks:
+            named["region_masks"] = region_masks
         embedded: Tensor = self.module(region_tokens, image_tokens, region_mask, *given, **named)
         self._require(embedded, "forward", "(B, R, D)", *region_mask.shape, self.config.text_width)
         return embedded.float()

@@ -23,6 +23,7 @@ class Head(nn.Module, ABC):
         region_mask: Tensor | None = None,
         boxes: Tensor | None = None,
         clip_embeddings: Tensor | None = None,
+        region_masks: Tensor | None = None,
     ) -> Tensor:
         """Embed regions in the class embeddings' space.
 
@@ -34,6 +35,8 @@ class Head(nn.Module, ABC):
             boxes: (B, R, 4) xyxy in 0 … 1 of the image, for a head that needs them.
             clip_embeddings: (B, R, D), CLIP's own of each region, of length 1, for a head that
                 needs them.
+            region_masks: (B, R, 16, 16) in 0 … 1, SAM's mask of each region inside its box, for a
+                head that needs them.
 
         Returns:
             (B, R, D); a padded row's value means nothing.

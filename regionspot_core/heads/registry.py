@@ -48,7 +48,9 @@ class FusionKind:
     def needs(self, options: HeadOptions) -> HeadNeeds:
         """Return the tokens, boxes and embeddings that the options ask for."""
         takes_embeddings = options.region_embedding != "none"
-        return HeadNeeds(options.region_tokens, options.box_geometry, takes_embeddings)
+        return HeadNeeds(
+            options.region_tokens, options.box_geometry, takes_embeddings, options.mask_geometry
+        )
 
     def shape(self, options: HeadOptions, widths: dict[str, Any]) -> FusionConfig:
         """Return the options and widths as one."""

@@ -44,6 +44,9 @@ class HeadNeeds(NamedTuple):
     region_embeddings: bool = False
     """Whether it takes CLIP's own embeddings of the regions, which a store has that was extracted
     with ``--region-embedding``."""
+    region_masks: bool = False
+    """Whether it takes SAM's masks of the regions, which a store has that was extracted with
+    ``--region-masks``."""
 
 
 class HeadShape(Config):
@@ -91,6 +94,8 @@ class CustomShape(HeadShape):
     """Options of the class, with its defaults."""
     boxes: bool = False
     """Whether the head takes the regions' boxes."""
+    region_masks: bool = False
+    """Whether the head takes the regions' masks."""
 
     @property
     def kind_name(self) -> str:
@@ -100,7 +105,8 @@ class CustomShape(HeadShape):
     @property
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        return HeadNeeds(self.region_tokens, self.boxes, self.region_embeddings is not None)
+        takes_embeddings = self.region_embeddings is not None
+        return HeadNeeds(self.region_tokens, self.boxes, takes_embeddings, self.region_masks)
 
     @property
     def summary(self) -> str:

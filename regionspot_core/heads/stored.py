@@ -20,6 +20,11 @@ def require_stored(head: HeadShape, plan: CachePlan, *, of: str) -> None:
         InputError: If it does not keep the head's tokens, or no such region embeddings.
     """
     chosen_count(head.region_tokens, plan.shape.region_tokens, plan.keep.sam_tokens, of=of)
+    if head.needs.region_masks and not plan.keep.region_masks:
+        raise InputError(
+            f"{of} keeps no masks of regions, which the head takes; extract it with "
+            f"--region-masks, or set head.mask_geometry=false"
+        )
     wanted = head.region_embeddings
     if wanted is not None and stored_embeddings(plan, of=of) != wanted:
         raise InputError(

@@ -36,13 +36,13 @@ def place(bank: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFac
     for kind in ("tokens", "crop", "none"):
         asked = {
             "images": world.train_images, "annotations": world.train_annotations, "bank": bank,
-            "out": folder / f"{kind}.zarr", "keep": {"region_embedding": kind},
+            "out": folder / f"{kind}.zarr",
+            "keep": {"region_embedding": kind, "region_masks": kind == "crop"},
         }  # fmt: skip
         run_extraction(ExtractConfig.parse(asked, source="test"), backbones=backbones)
     for kind, use in (("tokens", "residual"), ("crop", "query")):
-        settings = TrainConfig.load(
-            recipe_or_file("demo"), [*SETTINGS, f"head.region_embedding={use}"]
-        )
+        own = [f"head.region_embedding={use}", f"head.mask_geometry={kind == 'crop'}".lower()]
+        settings = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *own])
         run_training(settings, store=folder / f"{kind}.zarr", out=folder / kind)
     return folder
 
@@ -101,5 +101,8 @@ def test_training_on_a_store_without_them(place: Path, tmp_path: Path) -> None:
         recipe_or_file("demo"), [*SETTINGS, "head.region_embedding=residual"]
     )
     with pytest.raises(InputError, match=r"none\.zarr keeps no region embeddings"):
+        run_training(settings, store=place / "none.zarr", out=tmp_path / "run")
+    settings = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, "head.mask_geometry=true"])
+    with pytest.raises(InputError, match=r"none\.zarr keeps no masks .* with --region-masks"):
         run_training(settings, store=place / "none.zarr", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

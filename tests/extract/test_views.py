@@ -15,6 +15,7 @@ from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.images import read_image
+from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
@@ -182,6 +183,40 @@ def test_embeddings_of_crops(
             crop = image[top : ceil(box[3] + down), left : ceil(box[2] + across)]
             wanted = clip.image_embeddings([clip.prepare(crop)])[0]
             np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_masks_are_those_that_sam_segments(
+    world: World, backbones: Backbones, tmp_path: Path, flip: bool
+) -> None:
+    """At the centres of 16 × 16 cells of the box: the full-size mask's pixels, but at its edges."""
+    cache = extracted(
+        world.train_images, world.train_annotations, tmp_path / "s", backbones,
+        region_masks=True, flip=True, jitter=2,
+    )  # fmt: skip
+    sam = backbones.region_encoder
+    record = json.loads(world.train_annotations.read_text())["images"][2]
+    size = (record["height"], record["width"])
+    image = read_image(world.train_images / record["file_name"], size=size)
+    if flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    embedding = sam.embed([sam.prepare(image)])
+    for copy in (0, 2):
+        batch = cache.read([2], flipped=np.array([flip]), copy=np.array([copy]))
+        boxes = batch.boxes[batch.mask].numpy()
+        (segmented,) = sam.segment(embedding, BoxPrompts(boxes), size)
+        stored = batch.region_masks[batch.mask].numpy()
+        assert stored.shape == (len(boxes), 16, 16)
+        steps = (np.arange(16) + 0.5) / 16
+        agree = []
+        for (left, top, right, bottom), mask, found in zip(
+            boxes, segmented.masks_NHW, stored, strict=True
+        ):
+            rows = np.floor(top + (bottom - top) * steps).astype(int).clip(0, size[0] - 1)
+            columns = np.floor(left + (right - left) * steps).astype(int).clip(0, size[1] - 1)
+            agree.append((mask[np.ix_(rows, columns)] == (found > 127)).mean())
+            assert (found > 127).mean() > 0.1  # it is on the thing
+        assert min(agree) >= 0.9
 
 
 def test_a_tower_that_cannot_embed_regions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ class SegmentedRegions:
     """(R,) SAM's estimate of each mask's IoU."""
     embeddings: Mapping[EmbeddingSource, torch.Tensor] = field(default_factory=dict)
     """CLIP's own embeddings (R, D) of the boxes, length 1, by how they were made."""
+    mask_grids: torch.Tensor | None = None
+    """(R, 16, 16) in 0 … 1, SAM's masks inside the boxes; None of an encoder that has none."""
 
 
 def show(image: EncodedImage, regions: SegmentedRegions, pixels: RGBImage) -> ShownRegions:
@@ -135,6 +138,10 @@ class Recognizer:
         _require_widths(backbones, head, bank)
         if "tokens" in self._embed_regions:
             _require_region_tokens(backbones)
+        if head.config.needs.region_masks and not backbones.region_encoder.has_mask_grids:
+            raise FingerprintError(
+                f"the head takes masks of regions, and {backbones.region_encoder.name} has none"
+            )
 
     @classmethod
     def load(
@@ -219,20 +226,26 @@ class Recognizer:
         tokens = [torch.zeros((0, sam.token_count, sam.token_width), device=self._device)]
         ious = [torch.zeros(0, device=self._device)]
         masks: list[dict[str, Any]] = []
+        grids: list[torch.Tensor] = []
         for decoded in sam.segment(image.embedding, prompts, image.size):
             tokens.append(decoded.tokens.tokens_NMS)
             ious.append(decoded.tokens.iou_NQ[:, 0])
-            masks += encode_masks(decoded.masks_NHW)
+            some = encode_masks(decoded.masks_NHW)
+            if decoded.mask_logits is not None:
+                own = _boxes_of(prompts, slice(len(masks), len(masks) + len(some)), some)
+                grids.append(sam.mask_grids(decoded.mask_logits, own, image.size))
+            masks += some
         if not masks:
             boxes: FloatArray = np.zeros((0, 4))
         else:
-            boxes = prompts.boxes if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
+            boxes = _boxes_of(prompts, slice(None), masks)
         return SegmentedRegions(
             torch.cat(tokens),
             masks,
             boxes,
             torch.cat(ious).float().cpu().numpy(),
             self._embedded(image, boxes),
+            torch.cat(grids) if grids else None,
         )
 
     @torch.inference_mode()
@@ -244,13 +257,15 @@ class Recognizer:
         """
         sam = self._backbones.region_encoder
         proposed = sam.propose(image.embedding, image.size, options)
-        tokens = sam.decode(image.embedding, [proposed.boxes], [image.size]).tokens_NMS
+        decode = partial(sam.decode, masks=True) if sam.has_mask_grids else sam.decode
+        decoded = decode(image.embedding, [proposed.boxes], [image.size])
         return SegmentedRegions(
-            tokens,
+            decoded.tokens_NMS,
             list(proposed.masks),
             proposed.boxes,
             proposed.scores,
             self._embedded(image, proposed.boxes),
+            decoded.mask_grids,
         )
 
     def _embedded(
@@ -339,6 +354,7 @@ class Recognizer:
             real.to(self._device),
             boxes.to(self._device),
             self._padded_embeddings(segmented),
+            self._padded_masks(segmented),
         )
         return self._head.logits(embedded, self._classes_KD, self._clip_scale)
 
@@ -352,6 +368,13 @@ class Recognizer:
                 f"encoded by a recognizer without; give that one embed_regions={{{source!r}}}"
             )
         return pad_sequence([each.embeddings[source] for each in segmented], batch_first=True)
+
+    def _padded_masks(self, segmented: Sequence[SegmentedRegions]) -> torch.Tensor | None:
+        if not self._head.config.needs.region_masks:
+            return None
+        grids = [each.mask_grids for each in segmented if each.mask_grids is not None]
+        # As a store has them, in a byte each.
+        return pad_sequence(grids, batch_first=True).mul(255).round() / 255
 
     def recognize(self, image: EncodedImage, prompts: Prompts) -> Recognition:
         """Segment and classify the regions that the prompts point at.
@@ -381,6 +404,11 @@ def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
         (rle,) = rle_codec.encode(np.asfortranarray(mask[..., None].view(np.uint8)))
         encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
     return encoded
+
+
+def _boxes_of(prompts: Prompts, some: slice, masks: list[dict[str, Any]]) -> FloatArray:
+    """Return boxes (N, 4) of some prompts: themselves, or the boxes around their masks."""
+    return prompts.boxes[some] if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
 
 
 def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:

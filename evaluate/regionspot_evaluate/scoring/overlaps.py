@@ -31,5 +31,6 @@ def without_overlaps(regions: SegmentedRegions, most: float) -> SegmentedRegions
         masks=[masks[region] for region in kept],
         boxes=regions.boxes[kept],
         predicted_iou=regions.predicted_iou[kept],
+        mask_grids=None if regions.mask_grids is None else regions.mask_grids[kept],
         embeddings={source: rows[kept] for source, rows in regions.embeddings.items()},
     )

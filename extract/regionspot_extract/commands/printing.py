@@ -15,6 +15,7 @@ from regionspot_core.cache.maintenance.damage import HitImage
 from regionspot_core.cache.maintenance.verify import Verification
 from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.fingerprint import is_labelled
+from regionspot_core.region_tokens import MASK_SIDE
 from regionspot_core.support.tables import (
     counted,
     facts_table,
@@ -348,6 +349,8 @@ def _shapes(shape: TokenShape, keep: Keep) -> dict[str, str]:
     if shape.region_embedding:
         width, source = shape.region_embedding, EMBEDDING_SOURCES[keep.region_embedding]
         shown["region embeddings"] = f"{width} {keep.dtype}, CLIP's {source}"
+    if keep.region_masks:
+        shown["region masks"] = f"{MASK_SIDE} × {MASK_SIDE} uint8, inside the box"
     return shown
 
 

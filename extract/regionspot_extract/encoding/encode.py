@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from regionspot_core.backbones.patch_grid import touched_patches
 from regionspot_core.backbones.protocols import (
     EncodedTokens,
     ImageEmbeddings,
-    ImageTextEncoder,
     RegionTokens,
 )
 from regionspot_core.cache.layout.encoded import encoded_tensors, zero_rows
@@ -56,12 +56,17 @@ def token_shape(backbones: Backbones, keep: Keep) -> TokenShape:
     )
 
 
-def resolve_embedding(keep: Keep, encoder: ImageTextEncoder) -> Keep:
+def resolve_keep(keep: Keep, backbones: Backbones) -> Keep:
     """Return ``keep`` with ``auto`` resolved to the region embedding that this CLIP can make.
 
     Raises:
-        InputError: If region tokens are asked for and this tower has none.
+        InputError: If region tokens or masks are asked for, and a model has none.
     """
+    encoder, sam = backbones.image_text_encoder, backbones.region_encoder
+    if keep.region_masks and not sam.has_mask_grids:
+        raise InputError(
+            f"--region-masks: the region encoder {sam.name} has no masks; leave that out"
+        )
     obstacle = encoder.region_obstacle
     if keep.region_embedding == "auto":
         return keep.model_copy(update={"region_embedding": "none" if obstacle else "tokens"})
@@ -245,16 +250,22 @@ class Encoder:
         self, embeddings: ImageEmbeddings, boxes: list[NDArray[np.float32]], sizes: list[Size]
     ) -> RegionTokens:
         sam, most = self._backbones.region_encoder, self._fit.regions
+        masks = self._plan.keep.region_masks
+        # An encoder of a user's, which has no masks, need not know of them.
+        decode = partial(sam.decode, masks=True) if masks else sam.decode
         if max(map(len, boxes)) <= most:
-            return sam.decode(embeddings, boxes, sizes)
+            return decode(embeddings, boxes, sizes)
         pieces = [
-            sam.decode(embeddings[n : n + 1], [each[first : first + most]], [size])
+            decode(embeddings[n : n + 1], [each[first : first + most]], [size])
             for n, (each, size) in enumerate(zip(boxes, sizes, strict=True))
             for first in range(0, len(each), most)
         ]
         return RegionTokens(
             torch.cat([piece.tokens_NMS for piece in pieces]),
             torch.cat([piece.iou_NQ for piece in pieces]),
+            torch.cat([p.mask_grids for p in pieces if p.mask_grids is not None])
+            if masks
+            else None,
         )
 
     def _chosen_tokens(self, regions: RegionTokens) -> Tensors:
@@ -263,7 +274,10 @@ class Encoder:
         if self._plan.keep.sam_tokens == "paper":
             paper = self._backbones.region_encoder.paper_token
             tokens, iou = tokens[:, [paper]], iou[:, [max(0, paper - 1)]]
-        return {"tokens": tokens, "iou": iou}
+        if regions.mask_grids is None:
+            return {"tokens": tokens, "iou": iou}
+        mask = (255 * regions.mask_grids).round().to(torch.uint8)
+        return {"tokens": tokens, "iou": iou, "mask": mask}
 
     def _split_copies(self, of_regions: Tensors) -> Tensors:
         """Split rows into those of the boxes themselves and those of their jittered copies."""

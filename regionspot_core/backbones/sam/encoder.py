@@ -7,6 +7,7 @@ there and makes no mask; :meth:`segment` goes on to the masks of the same token.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from regionspot_core.backbones.config import SAM_THRESHOLDS, Thresholds
@@ -36,7 +38,7 @@ from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import ResizeLongSide, RGBImage, Size
-from regionspot_core.region_tokens import PAPER_TOKEN
+from regionspot_core.region_tokens import MASK_SIDE, PAPER_TOKEN
 from regionspot_core.support.weight_files import load_strictly, read_state_dict
 
 ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
@@ -56,6 +58,8 @@ class SamEncoder:
 
     token_order = "mask decoder output, IoU token then mask tokens"
     paper_token = PAPER_TOKEN
+
+    has_mask_grids = True
 
     def __init__(
         self,
@@ -118,24 +122,39 @@ class SamEncoder:
 
     @torch.inference_mode()
     def decode(
-        self, embeddings: torch.Tensor, boxes: Sequence[FloatArray], sizes: Sequence[Size]
+        self,
+        embeddings: torch.Tensor,
+        boxes: Sequence[FloatArray],
+        sizes: Sequence[Size],
+        *,
+        masks: bool = False,
     ) -> RegionTokens:
         """Return the tokens of all regions; regions of several images share a batch."""
         owner = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
         scaled = torch.cat([self._prompts.scaled(b, s) for b, s in zip(boxes, sizes, strict=True)])
         sparse, dense = self._prompts.encode_boxes(scaled)
         images = _places(embeddings + dense)
-        found = []
+        found, grids = [], [torch.zeros((0, MASK_SIDE, MASK_SIDE), device=self._runtime.device)]
         for start in range(0, len(owner), self._at_once):
             some = slice(start, start + self._at_once)
             counts = np.bincount(owner[some], minlength=len(boxes))
-            found.append(self._transform(images, counts.tolist(), sparse[some])[0])
+            tokens, places = self._transform(images, counts.tolist(), sparse[some])
+            found.append(tokens)
+            if masks:
+                low_resolution = self._low_resolution_masks(tokens, places)
+                grids.append(self._sampled(low_resolution, scaled[some]))
+        sampled = torch.cat(grids) if masks else None
         if not found:
             shape = (0, self.token_count, self.token_width)
             empty = torch.zeros(shape, device=self._runtime.device)
-            return RegionTokens(empty, empty[:, 1:, 0])
+            return RegionTokens(empty, empty[:, 1:, 0], sampled)
         tokens = torch.cat(found)
-        return RegionTokens(tokens, self._predicted_iou(tokens))
+        return RegionTokens(tokens, self._predicted_iou(tokens), sampled)
+
+    @torch.inference_mode()
+    def mask_grids(self, mask_logits: torch.Tensor, boxes: FloatArray, size: Size) -> torch.Tensor:
+        """Return (N, 16, 16) in 0 … 1, by bilinear sampling of low-resolution masks (N, 4g, 4g)."""
+        return self._sampled(mask_logits, self._prompts.scaled(boxes, size))
 
     @torch.inference_mode()
     def segment(
@@ -150,14 +169,14 @@ class SamEncoder:
             images = _places(embedding + dense)  # one, or with mask prompts one for each region
             counts = [len(some) // len(images)] * len(images)
             tokens, places = self._transform(images, counts, sparse)
-            source = places.float().transpose(1, 2).reshape(-1, *embedding.shape[1:])
-            low_resolution = self._mask_logits(tokens[:, 1], source)
+            low_resolution = self._low_resolution_masks(tokens, places)
             iou = self._predicted_iou(tokens)
             for first in range(0, len(some), few):
                 at = slice(first, first + few)
                 yield SegmentedRegions(
                     RegionTokens(tokens[at], iou[at]),
-                    self._at_full_size(low_resolution[at], size),
+                    self._at_full_size(low_resolution[at, None], size),
+                    low_resolution[at],
                 )
 
     @torch.inference_mode()
@@ -202,12 +221,27 @@ class SamEncoder:
         logits = self._model.postprocess_masks(logits_N1gg, self._resize.target_size(size), size)
         return np.asarray((logits[:, 0] > self._model.mask_threshold).cpu().numpy())
 
-    def _mask_logits(self, tokens_NS: torch.Tensor, source_NSgg: torch.Tensor) -> torch.Tensor:
-        """Return mask logits (N, 1, 4g, 4g) of mask token 0."""
-        decoder = self._model.mask_decoder
-        upscaled = decoder.output_upscaling(source_NSgg)
-        weights = decoder.output_hypernetworks_mlps[0](tokens_NS)
-        return torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
+    def _low_resolution_masks(
+        self, tokens_NMS: torch.Tensor, places_NLS: torch.Tensor
+    ) -> torch.Tensor:
+        """Return mask logits (N, 4g, 4g) of mask token 0."""
+        decoder, side = self._model.mask_decoder, math.isqrt(places_NLS.shape[1])
+        source_NSL = places_NLS.float().transpose(1, 2)
+        upscaled = decoder.output_upscaling(source_NSL.reshape(*source_NSL.shape[:2], side, side))
+        weights = decoder.output_hypernetworks_mlps[0](tokens_NMS[:, 1])
+        return torch.einsum("nc,nchw->nhw", weights, upscaled)
+
+    def _sampled(self, logits_Ngg: torch.Tensor, scaled_N4: torch.Tensor) -> torch.Tensor:
+        """Return probabilities (N, 16, 16) at cell centres of boxes in the model's input."""
+        steps = (torch.arange(MASK_SIDE, device=logits_Ngg.device) + 0.5) / MASK_SIDE
+        corner, far = scaled_N4.float()[:, :2], scaled_N4.float()[:, 2:]
+        points = corner[:, None] + (far - corner)[:, None] * steps[:, None]  # (N, 16, 2): x, y
+        places = 2 * points / self._resize.side - 1
+        across = places[:, None, :, 0].expand(-1, MASK_SIDE, -1)
+        down = places[:, :, None, 1].expand(-1, -1, MASK_SIDE)
+        grid = torch.stack([across, down], dim=-1)
+        shares = logits_Ngg.float().sigmoid()[:, None]
+        return F.grid_sample(shares, grid, align_corners=False)[:, 0]
 
 
 def load_sam(

@@ -33,6 +33,8 @@ class Keep(Config):
     """CLIP's own embedding of each region. `tokens`: a class token that sees the region's patches
     alone, in the pass that makes the image's tokens. `crop`: a pass of its own over a box 1.2
     times as large, which is dearer and names better. `auto`: `tokens` where the tower can."""
+    region_masks: Annotated[bool, Flag(panel=KEPT)] = False
+    """Keep SAM's mask of each region too, at 16 × 16 points inside its box, in a byte each."""
     jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)
     """Jittered copies of each box."""
     flip: Annotated[bool, Flag(panel=KEPT)] = False

@@ -20,6 +20,7 @@ from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan, Part
 from regionspot_core.cache.layout.shards import Pieces, chunk_count, shard_bytes, shard_pieces
 from regionspot_core.datasets.record import AnnotationSet
+from regionspot_core.region_tokens import MASK_SIDE
 
 FORMAT = 2
 ATTRIBUTE = "regionspot"
@@ -144,6 +145,9 @@ def features(plan: CachePlan) -> dict[str, Feature]:
     ]
     if embedding:
         found.append(Feature(REGION_EMBEDDING, True, embedding, scale_axis=1))
+    mask = (MASK_SIDE, MASK_SIDE) if plan.keep.region_masks else None
+    if mask:
+        found.append(Feature("region/mask", True, mask, "uint8"))
     if copies:
         found += [
             Feature("region/jittered/tokens", True, (copies, *token), scale_axis=3, copies=True),
@@ -152,6 +156,9 @@ def features(plan: CachePlan) -> dict[str, Feature]:
         if embedding:
             name, trailing = "region/jittered/clip", (copies, *embedding)
             found.append(Feature(name, True, trailing, scale_axis=2, copies=True))
+        if mask:
+            name, shape_of_all = "region/jittered/mask", (copies, *mask)
+            found.append(Feature(name, True, shape_of_all, "uint8", copies=True))
     if plan.keep.flip:
         found += [Feature(**vars(each) | {"name": FLIPPED + each.name}) for each in found]
     if copies:
@@ -200,7 +207,7 @@ def groups_of(names: Iterable[str]) -> set[str]:
 
 @cache
 def _all_part_arrays() -> frozenset[str]:
-    shape, every_view = TokenShape(1, 1, 1, 1, 1, 1), Keep(jitter=1, flip=True)
+    shape, every_view = TokenShape(1, 1, 1, 1, 1, 1), Keep(jitter=1, flip=True, region_masks=True)
     every = features(CachePlan(np.zeros(1, np.int64), shape, 1, every_view)).values()
     scales = {scale_name(each.name) for each in every if each.scale_axis is not None}
     return frozenset({each.name for each in every} | scales)

@@ -23,6 +23,9 @@ class FeatureBatch:
     region_embeddings: torch.Tensor
     """(B, R, D) float16, CLIP's own of each region, of length 1, zeros where padded; D = 0 where
     the cache keeps none"""
+    region_masks: torch.Tensor
+    """(B, R, 16, 16) uint8, SAM's mask of each region inside its box, 255 on it, zeros where
+    padded; (B, R, 0, 0) where the cache keeps none"""
     mask: torch.Tensor
     """(B, R) bool, True where there is a region"""
     classes: torch.Tensor

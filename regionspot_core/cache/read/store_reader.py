@@ -48,6 +48,7 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import CacheDamagedError
 from regionspot_core.fingerprint import Fingerprint, is_labelled
 from regionspot_core.imaging.boxes import mirror
+from regionspot_core.region_tokens import MASK_SIDE
 from regionspot_core.support.checksums import FileSum
 from regionspot_core.support.error_text import first_line
 from regionspot_core.text.class_bank import ClassBank
@@ -287,6 +288,7 @@ class PendingBatch:
         self._images: list[Share] = []
         self._regions: list[Share] = []
         self._embeddings: list[Share] = []
+        self._masks: list[Share] = []
         self._jittered_boxes: list[Share] = []
         try:
             self._ask()
@@ -307,6 +309,8 @@ class PendingBatch:
             )
             tokens = _joined(self._regions, (count, shape.region_tokens, shape.region_width))
             embeddings = _joined(self._embeddings, (count, shape.region_embedding))
+            side = MASK_SIDE if store.plan.keep.region_masks else 0
+            masks = _joined(self._masks, (count, side, side), np.uint8)
             boxes = self._boxes()
         except READ_ERRORS as error:
             raise store.damaged(self._positions, error) from None
@@ -315,6 +319,7 @@ class PendingBatch:
             image_tokens=torch.from_numpy(images),
             region_tokens=self._padded(tokens, 0),
             region_embeddings=self._padded(embeddings, 0),
+            region_masks=self._padded(masks, 0),
             mask=torch.from_numpy(self._mask),
             classes=self._padded(classes, -1),
             boxes=self._padded(boxes, 0),
@@ -348,6 +353,8 @@ class PendingBatch:
         found = [("tokens", self._regions)]
         if self._store.plan.shape.region_embedding:
             found.append(("clip", self._embeddings))
+        if self._store.plan.keep.region_masks:
+            found.append(("mask", self._masks))
         return found
 
     def _copies(self, name: str, select: NDArray[np.bool_]) -> Share:
@@ -369,11 +376,13 @@ class PendingBatch:
         return torch.from_numpy(out)
 
 
-def _joined(shares: list[Share], shape: tuple[int, ...]) -> NDArray[np.float16]:
+def _joined(
+    shares: list[Share], shape: tuple[int, ...], dtype: type[np.generic] = np.float16
+) -> NDArray[Any]:
     """Return the rows of all shares, each in its place; a single share is not copied."""
     if len(shares) == 1 and shares[0].select.all():
         return shares[0].pending.result()
-    out = np.zeros(shape, dtype=np.float16)
+    out = np.zeros(shape, dtype=dtype)
     for share in shares:
         out[share.select] = share.pending.result()
     return out

@@ -45,6 +45,10 @@ class FusionOptions(Config):
     all`."""
     box_geometry: bool = False
     """Add an embedding of the region's box, of its Fourier features, to the region's query."""
+    mask_geometry: bool = False
+    """Add an embedding of SAM's mask of the region inside its box to the region's query; needs a
+    store of `--region-masks`. SAM's tokens make the mask together with the image, and do not have
+    the shape themselves."""
     region_embedding: Literal["none", "residual", "query"] = "none"
     """Use of CLIP's own embedding of each region, out of a store of `--region-embedding`:
     `residual` adds it, by a learned weight that starts at 1, to the embedding that the head makes,
@@ -80,7 +84,10 @@ class FusionConfig(HeadShape, FusionOptions):
     @property
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        return HeadNeeds(self.region_tokens, self.box_geometry, self.region_embedding != "none")
+        takes_embeddings = self.region_embedding != "none"
+        return HeadNeeds(
+            self.region_tokens, self.box_geometry, takes_embeddings, self.mask_geometry
+        )
 
     @property
     def summary(self) -> str:

@@ -19,9 +19,12 @@ from regionspot_core.heads.fusion.config import FusionConfig
 from regionspot_core.heads.fusion.decoder import Decoder
 from regionspot_core.heads.fusion.image_tokens import pooled_tokens, sincos_positions, token_grid
 from regionspot_core.heads.head import Head
+from regionspot_core.region_tokens import MASK_SIDE
 
 NORM_EPSILON = 1e-7
 """Added to a region embedding's length before dividing by it."""
+MASK_WIDTH = 256
+"""Width between a mask's points and the query."""
 POSITION_DEVIATION = 0.02
 """Deviation of learned positions at first, as a Vision Transformer's (arXiv 2010.11929)."""
 
@@ -44,6 +47,10 @@ class FusionHead(Head):
         # Last, so that the other weights of a seed are the same with and without them.
         if config.box_geometry:
             self.box_embedding = nn.Linear(BOX_FEATURES, width)
+        if config.mask_geometry:
+            self.mask_embedding = nn.Sequential(
+                nn.Linear(MASK_SIDE**2, MASK_WIDTH), nn.ReLU(), nn.Linear(MASK_WIDTH, width)
+            )
         if config.region_embedding == "query":
             self.from_text_space = nn.Linear(config.text_width, width)
         if config.region_embedding == "residual":
@@ -57,6 +64,7 @@ class FusionHead(Head):
         region_mask: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
         clip_embeddings: torch.Tensor | None = None,
+        region_masks: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Embed regions in the class embeddings' space.
 
@@ -70,6 +78,8 @@ class FusionHead(Head):
                 any other leaves them aside.
             clip_embeddings: (B, R, D), CLIP's own of each region, of length 1; a head with
                 ``region_embedding`` needs them, any other leaves them aside.
+            region_masks: (B, R, 16, 16) in 0 … 1, SAM's mask of each region inside its box; a
+                head with ``mask_geometry`` needs them, any other leaves them aside.
 
         Returns:
             (B, R, D), each of length 1 (a padded row's value means nothing).
@@ -77,11 +87,14 @@ class FusionHead(Head):
         Raises:
             InputError: If a shape does not fit the head, or an input that it needs is missing.
         """
-        self._check(region_tokens, image_tokens, region_mask, boxes, clip_embeddings)
+        self._check(region_tokens, image_tokens, region_mask, boxes)
+        self._check_more(region_tokens.shape[:2], clip_embeddings, region_masks)
         use = self.config.region_embedding
         queries: torch.Tensor = self.to_clip(region_tokens)
         if self.config.box_geometry and boxes is not None:
             queries = queries + self.box_embedding(box_features(boxes))
+        if self.config.mask_geometry and region_masks is not None:
+            queries = queries + self.mask_embedding(region_masks.flatten(2) - 0.5)
         if use == "query" and clip_embeddings is not None:
             queries = queries + self.from_text_space(clip_embeddings)
         memory = pooled_tokens(image_tokens.detach(), self.config.image_pooling)
@@ -114,7 +127,6 @@ class FusionHead(Head):
         image_tokens: torch.Tensor,
         region_mask: torch.Tensor | None,
         boxes: torch.Tensor | None,
-        clip_embeddings: torch.Tensor | None,
     ) -> None:
         config, shape = self.config, tuple(region_tokens.shape)
         if region_tokens.ndim != 3 or shape[-1] != self.to_clip.in_features:
@@ -139,13 +151,29 @@ class FusionHead(Head):
                 f"a head with box_geometry needs the regions' boxes as {(*shape[:2], 4)}, xyxy in "
                 f"0 … 1 of the image; got {found}"
             )
-        wanted = (*shape[:2], config.text_width)
+
+    def _check_more(
+        self,
+        regions: torch.Size,
+        clip_embeddings: torch.Tensor | None,
+        region_masks: torch.Tensor | None,
+    ) -> None:
+        config, wanted = self.config, (*regions, self.config.text_width)
         if config.region_embedding != "none" and (
             clip_embeddings is None or tuple(clip_embeddings.shape) != wanted
         ):
             found = "none" if clip_embeddings is None else tuple(clip_embeddings.shape)
             raise InputError(
                 f"a head with region_embedding needs CLIP's embeddings of the regions as {wanted}; "
+                f"got {found}"
+            )
+        wanted_masks = (*regions, MASK_SIDE, MASK_SIDE)
+        if config.mask_geometry and (
+            region_masks is None or tuple(region_masks.shape) != wanted_masks
+        ):
+            found = "none" if region_masks is None else tuple(region_masks.shape)
+            raise InputError(
+                f"a head with mask_geometry needs the regions' masks as {wanted_masks}, 0 … 1; "
                 f"got {found}"
             )
 

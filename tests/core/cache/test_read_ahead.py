@@ -20,6 +20,7 @@ def make_batch(item: int) -> FeatureBatch:
         image_tokens=torch.zeros(1, TOKENS, 1, dtype=torch.float16),
         region_tokens=torch.zeros(1, 1, 1, 1, dtype=torch.float16),
         region_embeddings=torch.zeros(1, 1, 0, dtype=torch.float16),
+        region_masks=torch.zeros(1, 1, 0, 0, dtype=torch.uint8),
         mask=torch.ones(1, 1, dtype=torch.bool),
         classes=torch.zeros(1, 1, dtype=torch.int64),
         boxes=torch.zeros(1, 1, 4),

@@ -33,6 +33,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"shared_keys": True},
     {"region_embedding": "residual", "region_embeddings": "tokens"},
     {"region_embedding": "query", "region_embeddings": "crop"},
+    {"mask_geometry": True},
     {"width": 8},
     {"width": 20, "shared_keys": True, "norm": "pre"},
     {
@@ -62,21 +63,27 @@ def draw_embeddings(*shape: int, seed: int = 5) -> torch.Tensor:
     return F.normalize(draw(*shape, WIDTHS["text_width"], seed=seed), dim=-1)
 
 
+def draw_masks(*shape: int, seed: int = 6) -> torch.Tensor:
+    """Masks of regions inside their boxes."""
+    return torch.rand(*shape, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
 @every_option
 @pytest.mark.parametrize("extra", [1, 30])
 def test_padding_changes_no_region(options: dict[str, Any], extra: int) -> None:
     head = make_head(**options)
     width = 8 * head.config.region_token_count
     regions, image, boxes = draw(2, 4, width), draw(2, 17, 16, seed=2), draw_boxes(2, 4)
-    embeddings = draw_embeddings(2, 4)
+    embeddings, masks = draw_embeddings(2, 4), draw_masks(2, 4)
     padded = torch.cat([regions, 100 * draw(2, extra, width, seed=3)], dim=1)
     padded_boxes = torch.cat([boxes, 100 * draw_boxes(2, extra)], dim=1)
     padded_embeddings = torch.cat([embeddings, 100 * draw_embeddings(2, extra)], dim=1)
     mask = torch.arange(4 + extra).expand(2, -1) < 4
-    alone = head(regions, image, mask[:, :4], boxes, embeddings)
-    found = head(padded, image, mask, padded_boxes, padded_embeddings)
+    padded_masks = torch.cat([masks, 100 * draw_masks(2, extra)], dim=1)
+    alone = head(regions, image, mask[:, :4], boxes, embeddings, masks)
+    found = head(padded, image, mask, padded_boxes, padded_embeddings, padded_masks)
     assert (found[:, :4] - alone).abs().max() <= 1e-6
-    assert (alone - head(regions, image, None, boxes, embeddings)).abs().max() <= 1e-6
+    assert (alone - head(regions, image, None, boxes, embeddings, masks)).abs().max() <= 1e-6
 
 
 class MatrixProducts(TorchDispatchMode):
@@ -100,7 +107,7 @@ def test_no_gradient_of_image_tokens_is_computed(options: dict[str, Any]) -> Non
     regions = draw(2, 4, 8 * head.config.region_token_count)
     image = draw(2, 17, 16, seed=2).requires_grad_()
     tokens = pooled_tokens(image, head.config.image_pooling).shape[1]
-    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4))
+    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4), draw_masks(2, 4))
     loss = out.square().mul(draw(2, 4, 12)).sum()
     with MatrixProducts() as seen:
         loss.backward()
@@ -119,7 +126,7 @@ def test_every_weight_is_learnt(options: dict[str, Any]) -> None:
     head = make_head(**options).train()
     regions = draw(2, 4, 8 * head.config.region_token_count)
     image = draw(2, 17, 16, seed=2)
-    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4))
+    out = head(regions, image, None, draw_boxes(2, 4), draw_embeddings(2, 4), draw_masks(2, 4))
     out.mul(draw(2, 4, 12, seed=3)).sum().backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
@@ -424,3 +431,19 @@ def test_a_shape_says_which_embeddings_its_head_takes() -> None:
         make_head(region_embedding="residual")
     with pytest.raises(ConfigError, match="do not fit together"):
         make_head(region_embeddings="tokens")
+
+
+def test_a_mask_is_a_part_of_the_query() -> None:
+    """By hand: two linear maps of its 256 values around zero, added before the decoder."""
+    plain, head = make_head(), make_head(mask_geometry=True)
+    regions, image, masks = draw(2, 4, 8), draw(2, 17, 16, seed=2), draw_masks(2, 4)
+    first, _, second = head.mask_embedding
+    flat = masks.reshape(2, 4, 256) - 0.5
+    query = head.to_clip(regions) + second(F.relu(first(flat)))
+    decoded = head.decoder(query, image, None, None)
+    expected = F.normalize(head.projector(decoded), dim=-1)
+    found = head(regions, image, None, None, None, masks)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert torch.equal(head.to_clip.weight, plain.to_clip.weight)  # a seed's other weights stay
+    with pytest.raises(InputError, match=r"needs the regions' masks as \(2, 4, 16, 16\)"):
+        head(regions, image)

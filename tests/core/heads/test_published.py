@@ -214,6 +214,7 @@ UNSAID: dict[str, object] = {
     "heads": 4, "norm": "pre", "activation": "gelu", "logit_scale": "learned",
     "region_tokens": "masks", "box_geometry": True, "image_positions": "sincos",
     "image_pooling": 2, "shared_keys": True, "width": 8, "region_embedding": "residual",
+    "mask_geometry": True,
 }  # fmt: skip
 SAID: dict[str, object] = {
     "layers": 2, "ffn_width": 8, "dropout": 0.0, "initial_scale": 2.0, "initial_bias": 1.0,

@@ -17,7 +17,7 @@ from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.registry import build_head, head_kind
 from regionspot_core.heads.shape import HeadShape
-from regionspot_core.heads.stored import stored_embeddings
+from regionspot_core.heads.stored import require_stored, stored_embeddings
 from regionspot_core.region_tokens import chosen_count
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
@@ -268,7 +268,9 @@ def head_shape(config: TrainConfig, cache: FeatureCache, bank: ClassBank) -> Hea
         "text_width": bank.embeddings.shape[1],
         "region_embeddings": stored_embeddings(plan, of=store) if needs.region_embeddings else None,
     }
-    return kind.shape(config.head, widths)
+    shape = kind.shape(config.head, widths)
+    require_stored(shape, plan, of=store)
+    return shape
 
 
 def _average(head: Head, decay: float | None) -> AveragedModel | None:
