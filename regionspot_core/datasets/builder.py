@@ -188,12 +188,9 @@ class AnnotationBuilder:
         """Keep the first reason why ``view``, a field of :class:`Obstacles`, cannot be made."""
         self._obstacles.setdefault(view, reason)
 
-    def note_no_federation(self, what: str) -> None:
-        """Note that ``what``, the format in words, cannot hold what LVIS's protocols need."""
-        self.note_obstacle(
-            "federated",
-            f"{what} has no neg_category_ids",
-        )
+    def note_no_federation(self, what: str, key: str = "neg_category_ids") -> None:
+        """Note that ``what``, an image or a format in words, lacks what LVIS's protocols need."""
+        self.note_obstacle("federated", f"{what} has no {key}, as LVIS's images have")
 
     def image_ids(self) -> NDArray[np.int64]:
         """Return the ids of the images that annotations name, in the order of their first ones."""

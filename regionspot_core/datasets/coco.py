@@ -157,7 +157,7 @@ class _Rows:
         )
         missing = [key for key in LISTS if image.get(key) is None]
         if missing:
-            self._builder.note_obstacle("federated", f"image {image_id} has no {missing[0]}")
+            self._builder.note_no_federation(f"image {image_id}", missing[0])
         self._builder.negative.append(self._class_list(image, LISTS[0]))
         self._builder.not_exhaustive.append(self._class_list(image, LISTS[1]))
 
