@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    ModelWrapValidatorHandler,
     PlainValidator,
     ValidationInfo,
     field_validator,
@@ -17,8 +16,8 @@ from pydantic import (
 from regionspot_core.backbones.config import (
     PROPOSING,
     BackboneConfig,
+    ModelsConfig,
     ProposeConfig,
-    check_before_torch,
 )
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
@@ -99,7 +98,7 @@ def absolute_source(proposals: str) -> str:
     return str(Path(proposals).absolute())
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(ModelsConfig):
     """One evaluation of a head, or of several that share the frozen models' work."""
 
     images: Images
@@ -155,21 +154,6 @@ class EvaluateConfig(Config):
     scorer: ScorerOption = "fast"
     gallery: int = Field(default=12, ge=0, le=60)
     """Images drawn into ``predictions.png``; 0 draws none."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _compile_for_the_batch(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
-        models = values.get("backbones") if isinstance(values, dict) else None
-        if isinstance(models, dict) and models.get("compile") is True:
-            models = {**models, "compile": values.get("batch_images", 8)}
-            return {**values, "backbones": models}
-        return values
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
-        checked: Self = check_before_torch(values, handler)
-        return checked
 
     @field_validator("engine")
     @classmethod
@@ -270,7 +254,7 @@ class CachedConfig(Config):
         return self
 
 
-class PredictConfig(Config):
+class PredictConfig(ModelsConfig):
     """Pictures whose regions are to be named."""
 
     pictures: Annotated[

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
-    ModelWrapValidatorHandler,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from regionspot_core.backbones.config import BackboneConfig, ProposeConfig, check_before_torch
+from regionspot_core.backbones.config import BackboneConfig, ModelsConfig, ProposeConfig
 from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.location import Location
 from regionspot_core.config import Config
@@ -53,7 +52,7 @@ def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
 Share = Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)]
 
 
-class ExtractConfig(Config):
+class ExtractConfig(ModelsConfig):
     """One extraction: images and annotations in, one store out."""
 
     images: Images
@@ -94,23 +93,15 @@ class ExtractConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _spread(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
-        """Take several devices from ``backbones.device``, and the batch that is compiled for."""
+        """Take several devices from ``backbones.device``."""
         models = values.get("backbones") if isinstance(values, dict) else None
         if not isinstance(models, dict):
             return values
-        if models.get("compile") is True:
-            models = {**models, "compile": values.get("batch_images", 8)}
         devices = str(models.get("device", "")).split(",")
         if len(devices) > 1:
             values = {**values, "devices": tuple(devices)}
             models = {**models, "device": devices[0]}
         return {**values, "backbones": models}
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
-        checked: Self = check_before_torch(values, handler)
-        return checked
 
     @model_validator(mode="after")
     def _has_regions(self) -> Self:
@@ -165,7 +156,7 @@ class CheckConfig(Config):
     """Largest image that a run would read, in pixels."""
 
 
-class ProposalsConfig(Config):
+class ProposalsConfig(ModelsConfig):
     """Regions that SAM finds by itself in images: images in, one file of proposals out."""
 
     images: Annotated[Path, Flag(metavar="DIR|ZIP|TAR", check=existing_images)]
@@ -186,12 +177,6 @@ class ProposalsConfig(Config):
     """Threads that decode and resize images."""
     max_pixels: Annotated[int, Flag()] = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Largest image that is read, in pixels: a small file may stand for gigabytes."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
-        checked: Self = check_before_torch(values, handler)
-        return checked
 
 
 class TextBankConfig(Config):

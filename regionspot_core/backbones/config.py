@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from regionspot_core.backbones.precision import Precision, best_precision
 from regionspot_core.config import Config
@@ -76,19 +75,26 @@ class BackboneConfig(Config):
         return self if device is None else self.model_copy(update={"device": device})
 
 
-def check_before_torch(values: Any, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401
-    """Validate a configuration with ``backbones`` before its precision asks the device.
+class ModelsConfig(Config):
+    """Base of configurations with ``backbones`` and ``batch_images``."""
 
-    That imports PyTorch, which takes seconds; a wrong value is refused without it.
+    @model_validator(mode="before")
+    @classmethod
+    def _compile_for_the_batch(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is given
+        models = values.get("backbones") if isinstance(values, dict) else None
+        if isinstance(models, dict) and models.get("compile") is True:
+            models = {**models, "compile": values.get("batch_images", 8)}
+            return {**values, "backbones": models}
+        return values
 
-    Args:
-        values: Plain values of the configuration.
-        handler: Validates them, as pydantic hands it to a wrapping validator.
-    """
-    models = values.get("backbones") if isinstance(values, dict) else None
-    if isinstance(models, dict) and models.get("precision", "auto") == "auto":
-        handler({**values, "backbones": {**models, "precision": "float32"}})
-    return handler(values)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _before_torch(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        """Refuse a wrong value before the precision asks the device: that imports PyTorch."""
+        models = values.get("backbones") if isinstance(values, dict) else None
+        if isinstance(models, dict) and models.get("precision", "auto") == "auto":
+            handler({**values, "backbones": {**models, "precision": "float32"}})
+        return handler(values)
 
 
 PROPOSING = "Regions that SAM finds by itself"
