@@ -66,6 +66,7 @@ WRONG = [
     ["evaluate", "report", "absent"],
     ["evaluate", "report", "full", "--gallery", "61"],
     ["evaluate", "score", "--annotations", "a.json", "--detections", "a.json", "--iou", "mask"],
+    ["evaluate", "tune", "--cache", "full", "--head", "absent"],
     ["evaluate", "compare", "full", "--annotations", "a.json", "--bootstrap", "-1"],
     ["bench", "cache", "--regions", "0"],
     ["bench", "cache", "--dir", "absent"],

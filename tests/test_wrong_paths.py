@@ -115,6 +115,7 @@ GOOD: dict[str, list[str]] = {
     "evaluate report": ["found.json", "--annotations", "lvis.json", "--out", "out.html"],
     "evaluate score": ["--annotations", "lvis.json", "--detections", "found.json"],
     "evaluate compare": ["found.json", "--annotations", "lvis.json"],
+    "evaluate tune": ["--cache", "store", "--head", "own"],
 }  # fmt: skip
 """What each command is given where nothing is wrong. A new command needs a line."""
 OUTPUTS = {"--out", "--json", "--pictures", "--dir"}

@@ -38,7 +38,7 @@ from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RU
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.cached_head import CachedHead
-from regionspot_evaluate.recognition.head_fusion import choose_fusion
+from regionspot_evaluate.recognition.head_fusion import choose_fusion, warn_of_tuning
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_learnt_from, images_to_score
 from regionspot_evaluate.recognition.which_head import say_which_heads
@@ -84,6 +84,7 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     warn_of_trained_images(
         config.heads, sha256, file_bytes, file_bytes.get, source=f"--cache {config.cache}"
     )
+    warn_of_tuning(dict(zip(names, fusions, strict=True)), sha256)
     images = np.flatnonzero(scored & (cache.region_counts > 0))
     if not len(images):
         raise CacheError(f"{config.cache}: no image that was held out has a region to score")

@@ -31,7 +31,7 @@ from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
 from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, results_file
-from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
+from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion, warn_of_tuning
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_to_score
 from regionspot_evaluate.recognition.recognizer import Recognizer
@@ -137,6 +137,7 @@ def prepare_evaluation(config: EvaluateConfig) -> Evaluation:
     if config.bank is not None:
         ClassBank.load(config.bank)  # it is looked at again with the models there
     scored_ids = None if scored.all() else table.image_id
+    warn_of_tuning(dict(zip(names, fusions, strict=True)), annotations.sha256)
     fused = {n: fusion.settings for n, fusion in zip(names, fusions, strict=True) if fusion}
     folder = RunFolder(config, names, annotations, scored_ids, fused)
     if config.retry_failed:

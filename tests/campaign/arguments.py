@@ -119,6 +119,7 @@ GOOD: dict[str, list[str]] = {
     ],
     "evaluate score": ["--annotations", _TRAIN, "--detections", _FOUND],
     "evaluate compare": ["{place}/results", "--annotations", _TRAIN, "--bootstrap", "5"],
+    "evaluate tune": ["--cache", "{place}/store.zarr", "--head", "{place}/run"],
     "bench cache": ["--quick", "--dir", "."],
     "bench extract": ["--quick", "--dir", "."],
     "bench train": ["--quick", "--dir", "."],

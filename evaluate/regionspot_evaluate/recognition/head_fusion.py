@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import torch
 from regionspot_core.errors import InputError
 from regionspot_core.heads.checkpoint import HeadRecord, read_record
 from regionspot_core.heads.score_fusion import FUSION, ScoreFusion, load_fusion
+from regionspot_core.support.progress import say
+from regionspot_core.support.tables import counted
 from regionspot_evaluate.recognition.baselines.names import (
     BASELINE_TABLE,
     NO_BASELINE,
@@ -61,6 +63,23 @@ def choose_fusion(config: FuseConfig, head: Path) -> HeadFusion | None:
             f"{settings.opinion!r}; register it, or leave it aside with --fuse none"
         )
     return HeadFusion(settings, read_record(head))
+
+
+def warn_of_tuning(fusions: Mapping[str, HeadFusion | None], annotations_sha256: str) -> None:
+    """Say in a line where a fusion was tuned on images of the annotations that are scored.
+
+    Args:
+        fusions: Each head's, by its name.
+        annotations_sha256: Checksum of the annotation file.
+    """
+    for name, fusion in fusions.items():
+        tuned = None if fusion is None else fusion.settings.tuned
+        if tuned is not None and tuned.cache.get("annotations_sha256") == annotations_sha256:
+            say(
+                f"evaluate: the weights by which {name} is fused were tuned on "
+                f"{counted(tuned.images, 'image')} of these annotations, so its figures are what "
+                f"they were tuned for; to know how good it is, score other images"
+            )
 
 
 def _settings(config: FuseConfig, head: Path) -> ScoreFusion | None:
