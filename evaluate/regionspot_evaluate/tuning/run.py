@@ -33,15 +33,18 @@ def run_tuning(config: TuneConfig) -> TuneReport:
         InputError: If the head held no classes out, or learnt from all images of the store.
     """
     into = config.into or config.head
-    record = read_record(config.head)
+    cache, record, receiver = (
+        FeatureCache(config.cache),
+        read_record(config.head),
+        read_record(into),
+    )
     held_out = _held_out_classes(config.head, record)
     require_equal(
         record.backbones,
-        read_record(into).backbones,
+        receiver.backbones,
         what=f"{into} was trained on other frozen models than {config.head}",
         advice="Tune with a head of the same --sam and --clip",
     )
-    cache = FeatureCache(config.cache)
     cache.require_labels("tune on")
     opinion = stored_opinion(cache)
     if opinion is None:
