@@ -96,7 +96,7 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
         for protocol in (standard, fixed)
         for title in (f"Box × 100, {protocol}", f"Mask × 100, {protocol}", groups)
     ]
-    for label, rows in {"head ": 9, "CLIP crop ": 5, "CLIP masked ": 5, "CLIP pool ": 5}.items():
+    for label, rows in {"run ": 9, "CLIP crop ": 5, "CLIP masked ": 5, "CLIP pool ": 5}.items():
         assert sum(line.startswith(label) for line in lines) == rows, label
     assert "24 of 24 images had more than the 300 detections kept" in " ".join(done.stdout.split())
 
