@@ -47,7 +47,7 @@ class FusionKind:
 
     def needs(self, options: HeadOptions) -> HeadNeeds:
         """Return the tokens, boxes and embeddings that the options ask for."""
-        takes_embeddings = options.region_embedding != "none"
+        takes_embeddings = options.region_embedding is not None
         return HeadNeeds(
             options.region_tokens, options.box_geometry, takes_embeddings, options.mask_geometry
         )

@@ -8,6 +8,7 @@ import typer
 
 from regionspot_core.errors import InputError
 from regionspot_core.support.arguments import existing_store
+from regionspot_train.config import RECIPES
 
 
 def share_of_images(value: float | None) -> float | None:
@@ -40,8 +41,8 @@ SettingsFrom = Annotated[
     typer.Option(
         "--config",
         metavar="NAME|FILE|RUN",
-        help="A recipe (paper-bb, paper-bl, paper-bl-336, demo), a TOML file, or the folder "
-        "of a run to take them from. Without it, they follow from the number of images.",
+        help=f"A recipe ({', '.join(RECIPES)}), a TOML file, or the folder of a run to take "
+        "them from. Without it, they follow from the number of images.",
     ),
 ]
 Overrides = Annotated[

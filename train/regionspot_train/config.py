@@ -15,9 +15,16 @@ from regionspot_core.heads.options import HeadOptions
 from regionspot_core.heads.shape import BUILT_IN
 from regionspot_core.support.records import Record, read_json_object
 
-RECIPES = ("paper-bb", "paper-bl", "paper-bl-336", "demo")
-"""Configurations shipped with the package, by name."""
-
+RECIPES = (
+    "paper-bb",
+    "paper-bl",
+    "paper-bl-336",
+    "demo",
+    "mask-bb",
+    "mask-bl-336",
+    "mask-demo",
+)
+"""Configurations shipped with the package, by name: the paper's head, and one that takes masks."""
 
 RUN_RECORD = "run.json"
 """The file in a run's folder that says what it was asked for."""

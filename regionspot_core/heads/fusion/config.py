@@ -49,7 +49,7 @@ class FusionOptions(Config):
     """Add an embedding of SAM's mask of the region inside its box to the region's query; needs a
     store of `--region-masks`. SAM's tokens make the mask together with the image, and do not have
     the shape themselves."""
-    region_embedding: Literal["none", "residual", "query"] = "none"
+    region_embedding: Literal["residual", "query"] | None = None
     """Use of CLIP's own embedding of each region, out of a store of `--region-embedding`:
     `residual` adds it, by a learned weight that starts at 1, to the embedding that the head makes,
     so that the head learns what CLIP does not see; `query` adds a map of it to the region's
@@ -69,7 +69,7 @@ class FusionOptions(Config):
     initial_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
     """Learned bias at the start."""
 
-    @field_validator("image_positions", mode="before")
+    @field_validator("image_positions", "region_embedding", mode="before")
     @classmethod
     def _none_in_words(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no other word for it
@@ -84,7 +84,7 @@ class FusionConfig(HeadShape, FusionOptions):
     @property
     def needs(self) -> HeadNeeds:
         """Tokens and boxes that the head takes of a batch."""
-        takes_embeddings = self.region_embedding != "none"
+        takes_embeddings = self.region_embedding is not None
         return HeadNeeds(
             self.region_tokens, self.box_geometry, takes_embeddings, self.mask_geometry
         )
@@ -143,7 +143,7 @@ class FusionConfig(HeadShape, FusionOptions):
 
     @model_validator(mode="after")
     def _embeddings_are_named(self) -> FusionConfig:
-        if (self.region_embedding == "none") != (self.region_embeddings is None):
+        if (self.region_embedding is None) != (self.region_embeddings is None):
             raise ValueError(
                 f"region_embedding={self.region_embedding} and embeddings by "
                 f"{self.region_embeddings} do not fit together"

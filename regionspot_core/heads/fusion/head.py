@@ -159,7 +159,7 @@ class FusionHead(Head):
         region_masks: torch.Tensor | None,
     ) -> None:
         config, wanted = self.config, (*regions, self.config.text_width)
-        if config.region_embedding != "none" and (
+        if config.region_embedding is not None and (
             clip_embeddings is None or tuple(clip_embeddings.shape) != wanted
         ):
             found = "none" if clip_embeddings is None else tuple(clip_embeddings.shape)
