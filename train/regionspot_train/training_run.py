@@ -134,7 +134,7 @@ class TrainingRun:
 
     @property
     def ended(self) -> bool:
-        """Whether the run has no more steps to take."""
+        """Return whether the run has no more steps to take."""
         return self._finished or self.step >= self.config.steps or self._patience_lost
 
     @property
@@ -163,7 +163,7 @@ class TrainingRun:
 
     @property
     def validation_is_due(self) -> bool:
-        """Whether the step just taken is followed by a validation."""
+        """Return whether the step just taken is followed by a validation."""
         due = self._validator.due(self.step, self.config.steps)
         return self._validation is not None and due
 

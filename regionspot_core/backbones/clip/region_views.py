@@ -27,7 +27,7 @@ from regionspot_core.backbones.clip.region_attention import (
 
 
 class BlockInput(NamedTuple):
-    """What enters one block of the tower."""
+    """Input of one block of the tower."""
 
     tokens_BTC: torch.Tensor
     rope: torch.Tensor | None

@@ -90,7 +90,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder has the finished head."""
+        """Return whether the folder has the finished head."""
         return (self.path / RECORD).exists()
 
     def latest(self, head: Head, config: TrainConfig) -> Checkpoint | None:
