@@ -44,7 +44,7 @@ def measure(sam_name: str, count: int, size: tuple[int, int]) -> None:
     from regionspot_core.backbones.sam.encoder import SamEncoder
     from regionspot_core.imaging.prompts import BoxPrompts
     from regionspot_core.tiny.scenes import make_scene
-    from regionspot_evaluate.recognition.recognizer import encode_masks
+    from regionspot_evaluate.recognition.image_regions import encode_masks
 
     sam = load_backbones(BackboneConfig(device="cpu")).region_encoder
     if sam_name == "vit_b":

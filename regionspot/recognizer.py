@@ -29,7 +29,7 @@ from regionspot_evaluate.predicting.regions import AutomaticRegions, WholePictur
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 from regionspot_evaluate.recognition.fuse_config import FuseConfig
 from regionspot_evaluate.recognition.head_fusion import choose_fusion
-from regionspot_evaluate.recognition.recognizer import Recognition
+from regionspot_evaluate.recognition.image_regions import Recognition
 from regionspot_evaluate.recognition.recognizer import Recognizer as HeadAndModels
 
 if TYPE_CHECKING:

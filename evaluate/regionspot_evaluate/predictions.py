@@ -18,12 +18,8 @@ from regionspot_evaluate.pictures import REGIONS_SHOWN
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.baselines.names import BaselineName
 from regionspot_evaluate.recognition.baselines.protocol import Baseline
-from regionspot_evaluate.recognition.recognizer import (
-    EncodedImage,
-    Recognizer,
-    SegmentedRegions,
-    show,
-)
+from regionspot_evaluate.recognition.image_regions import EncodedImage, SegmentedRegions, show
+from regionspot_evaluate.recognition.recognizer import Recognizer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.recognition.baselines.clip_crop import ClipCrop
 from regionspot_evaluate.recognition.baselines.clip_masked_crop import ClipMaskedCrop, masked_crop
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
-from regionspot_evaluate.recognition.recognizer import encode_masks
+from regionspot_evaluate.recognition.image_regions import encode_masks
 
 HEIGHT, WIDTH = 6, 10
 

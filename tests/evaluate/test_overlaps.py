@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from regionspot_evaluate.recognition.recognizer import SegmentedRegions, encode_masks
+from regionspot_evaluate.recognition.image_regions import SegmentedRegions, encode_masks
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 # Columns of a 4 × 10 image: three regions of one thing, a part of it, and another thing.

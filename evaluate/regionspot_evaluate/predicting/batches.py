@@ -21,7 +21,8 @@ from regionspot_evaluate.predicting.listing import PictureList
 from regionspot_evaluate.predicting.named_regions import NamedRegion, PictureRecord, named_regions
 from regionspot_evaluate.predicting.regions import FindRegions, FoundRegions, recognise
 from regionspot_evaluate.predictions import ReadImage
-from regionspot_evaluate.recognition.recognizer import Recognition, Recognizer
+from regionspot_evaluate.recognition.image_regions import Recognition
+from regionspot_evaluate.recognition.recognizer import Recognizer
 
 
 @dataclass(frozen=True)

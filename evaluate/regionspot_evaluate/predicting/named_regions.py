@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.imaging.transforms import Size
-from regionspot_evaluate.recognition.recognizer import Recognition
+from regionspot_evaluate.recognition.image_regions import Recognition
 
 
 @dataclass(frozen=True)

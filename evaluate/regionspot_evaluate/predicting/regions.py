@@ -17,12 +17,12 @@ from regionspot_evaluate.config import AUTOMATIC, WHOLE_PICTURE, PredictConfig
 from regionspot_evaluate.predicting.listing import PictureList
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.by_name import read_picture_proposals
-from regionspot_evaluate.recognition.recognizer import (
+from regionspot_evaluate.recognition.image_regions import (
     EncodedImage,
     Recognition,
-    Recognizer,
     SegmentedRegions,
 )
+from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
-from regionspot_evaluate.recognition.recognizer import SegmentedRegions
+from regionspot_evaluate.recognition.image_regions import SegmentedRegions
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,87 +10,34 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as rle_codec
 from torch.nn.utils.rnn import pad_sequence
 
 from regionspot_core.backbones.crops import embed_regions
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.backbones.patch_grid import touched_patches
-from regionspot_core.backbones.protocols import EncodedTokens, ImageEmbeddings, ProposeConfig
+from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.score_fusion import ScoreFusion
 from regionspot_core.heads.shape import EmbeddingSource
-from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
-from regionspot_core.imaging.prompts import BoxPrompts, Prompts
-from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.imaging.boxes import FloatArray
+from regionspot_core.imaging.prompts import Prompts
+from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.region_tokens import chosen_count, chosen_tokens
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.recognition.baselines.names import BaselineName
-from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.head_fusion import HeadFusion
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """One image, encoded by both frozen models; any number of prompts may follow."""
-
-    size: Size
-    """(height, width), original pixels"""
-    embedding: ImageEmbeddings
-    """Slice of one image of what the region encoder's ``embed`` returned."""
-    image_tokens: torch.Tensor
-    """(1, T, C), CLIP's"""
-    encoded: EncodedTokens | None = None
-    """CLIP's slice of one image, to embed its regions by; None where nobody asks for that."""
-    pixels: RGBImage | None = None
-    """The image itself, to embed crops of; None where nobody asks for that."""
-
-
-@dataclass(frozen=True)
-class SegmentedRegions:
-    """One image's R regions as SAM segments them; any number of heads may classify them."""
-
-    tokens_RMS: torch.Tensor
-    masks: list[dict[str, Any]]
-    """R masks as COCO run-length encodings, original pixels."""
-    boxes: FloatArray
-    """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
-    predicted_iou: NDArray[np.float32]
-    """(R,) SAM's estimate of each mask's IoU."""
-    embeddings: Mapping[EmbeddingSource, torch.Tensor] = field(default_factory=dict)
-    """CLIP's own embeddings (R, D) of the boxes, length 1, by how they were made."""
-    mask_grids: torch.Tensor | None = None
-    """(R, 16, 16) in 0 … 1, SAM's masks inside the boxes; None of an encoder that has none."""
-
-
-def show(image: EncodedImage, regions: SegmentedRegions, pixels: RGBImage) -> ShownRegions:
-    """Return an image's regions as zero-shot CLIP looks at them."""
-    return ShownRegions(
-        pixels, image.image_tokens, regions.boxes, regions.masks, regions.embeddings
-    )
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """Scores of one image's R regions over K classes."""
-
-    logits: NDArray[np.float32]
-    """(R, K); where the head's scores are joined with CLIP's, the logarithms of the joint ones."""
-    masks: list[dict[str, Any]]
-    """R masks as COCO run-length encodings, original pixels."""
-    boxes: FloatArray
-    """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
-    predicted_iou: NDArray[np.float32]
-    """(R,) SAM's estimate of each mask's IoU."""
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """Return (R, K): softmax over the vocabulary."""
-        return torch.from_numpy(self.logits).softmax(-1).numpy()
+from regionspot_evaluate.recognition.image_regions import (
+    EncodedImage,
+    Recognition,
+    SegmentedRegions,
+    encode_masks,
+    prompted_boxes,
+    show,
+)
 
 
 class Recognizer:
@@ -232,13 +178,10 @@ class Recognizer:
             ious.append(decoded.tokens.iou_NQ[:, 0])
             some = encode_masks(decoded.masks_NHW)
             if decoded.mask_logits is not None:
-                own = _boxes_of(prompts, slice(len(masks), len(masks) + len(some)), some)
+                own = prompted_boxes(prompts[len(masks) : len(masks) + len(some)], some)
                 grids.append(sam.mask_grids(decoded.mask_logits, own, image.size))
             masks += some
-        if not masks:
-            boxes: FloatArray = np.zeros((0, 4))
-        else:
-            boxes = _boxes_of(prompts, slice(None), masks)
+        boxes = prompted_boxes(prompts, masks)
         return SegmentedRegions(
             torch.cat(tokens),
             masks,
@@ -395,24 +338,6 @@ def _pixels(image: EncodedImage) -> RGBImage:
             "recognizer of another head; encode them by this one"
         )
     return image.pixels
-
-
-def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Return COCO's compressed run-length encodings, ``counts`` as text so that JSON takes them."""
-    encoded = []
-    for mask in masks_NHW:  # one at a time: each is copied, column by column
-        (rle,) = rle_codec.encode(np.asfortranarray(mask[..., None].view(np.uint8)))
-        encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
-    return encoded
-
-
-def _boxes_of(prompts: Prompts, some: slice, masks: list[dict[str, Any]]) -> FloatArray:
-    """Return boxes (N, 4) of some prompts: themselves, or the boxes around their masks."""
-    return prompts.boxes[some] if isinstance(prompts, BoxPrompts) else _boxes_around(masks)
-
-
-def _boxes_around(masks: list[dict[str, Any]]) -> FloatArray:
-    return xywh_to_xyxy(rle_codec.toBbox(masks).reshape(-1, 4))
 
 
 def _require_region_tokens(backbones: Backbones) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
-from regionspot_evaluate.recognition.recognizer import SegmentedRegions
+from regionspot_evaluate.recognition.image_regions import SegmentedRegions
 
 
 def without_overlaps(regions: SegmentedRegions, most: float) -> SegmentedRegions:
