@@ -16,7 +16,7 @@ from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.folder.records import Answer, ImageRecord
 from regionspot_evaluate.pictures import REGIONS_SHOWN
 from regionspot_evaluate.proposals.boxes import Proposals
-from regionspot_evaluate.recognition.baselines.names import BaselineName
+from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, BaselineName
 from regionspot_evaluate.recognition.baselines.protocol import Baseline
 from regionspot_evaluate.recognition.image_regions import EncodedImage, SegmentedRegions, show
 from regionspot_evaluate.recognition.recognizer import Recognizer
@@ -61,7 +61,8 @@ class Classifiers:
             pixels = self.images.read(name, size=size, max_pixels=self.config.max_pixels)
         except ImageError as error:
             return ReadImage(failed=f"{name}: {self.images.reason(name, error)}")
-        return ReadImage(self.heads[0].prepare(pixels), pixels if self.baselines else None)
+        keep_pixels = any(BASELINE_TABLE[name].takes_pixels for name in self.baselines)
+        return ReadImage(self.heads[0].prepare(pixels), pixels if keep_pixels else None)
 
     def records(self, read: dict[int, ReadImage]) -> list[ImageRecord]:
         """Classify every proposal of a batch with every head and baseline.
@@ -80,11 +81,9 @@ class Classifiers:
             for position, image in zip(prepared, encoded, strict=True)
         ]
         segmented = [each.segmented for each in regions]
-        pixels = [read[position].pixels for position in prepared]
         shown = [
-            show(image, each, own)
-            for image, each, own in zip(encoded, segmented, pixels, strict=True)
-            if own is not None  # all have them, or none: there is nothing to ask CLIP
+            show(image, each, read[position].pixels)
+            for position, image, each in zip(prepared, encoded, segmented, strict=True)
         ]
         opinions = {
             name: [baseline.probabilities(each) for each in shown]

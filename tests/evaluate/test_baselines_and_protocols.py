@@ -23,7 +23,7 @@ from regionspot_evaluate.folder.detections import image_detections
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
 from regionspot_evaluate.recognition.baselines.names import BASELINES
-from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognition.image_regions import show
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation
@@ -107,9 +107,7 @@ def test_baselines_answer_for_the_heads_own_regions(
         pixels = read_image(place / "world" / "val" / annotations.image_file[i])
         (encoded,) = recognizer.encode([pixels])
         seen = recognizer.segment(encoded, BoxPrompts(proposals[i].boxes))
-        shown = ShownRegions(
-            pixels, encoded.image_tokens, proposals[i].boxes, seen.masks, seen.embeddings
-        )
+        shown = show(encoded, seen, pixels)
         for name, file in zip(BASELINES, BASELINE_FILES, strict=True):
             expected = image_detections(
                 int(annotations.image_id[i]),

@@ -91,7 +91,8 @@ def shown(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None = None)
     """Regions of an image; without masks (R, H, W), the masks are empty."""
     if masks is None:
         masks = np.zeros((len(boxes), *image.shape[:2]), dtype=bool)
-    return ShownRegions(image, torch.zeros(1, 0, 0), boxes, encode_masks(masks))
+    tokens = torch.zeros(1, 0, 0)
+    return ShownRegions(image.shape[:2], tokens, boxes, encode_masks(masks), pixels=image)
 
 
 def colour_bank() -> ClassBank:

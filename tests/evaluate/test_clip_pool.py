@@ -111,7 +111,7 @@ def test_probabilities_are_a_softmax_of_the_means_cosines() -> None:
     bank = replace(bank, embeddings=np.eye(2, dtype=np.float32), logit_scale=2.0)
     tokens = torch.tensor([[[6.0, 0], [0, 8], [0, 0], [0, 3]]])
     boxes = np.array([[0, 0, 5, 5], [0, 0, 10, 5], [5, 0, 10, 10], [2, 2, 3, 3]])
-    shown = ShownRegions(np.zeros((10, 10, 3), dtype=np.uint8), tokens, boxes, [])
+    shown = ShownRegions((10, 10), tokens, boxes, [])
     found = ClipPool(Patches(), bank).probabilities(shown)  # type: ignore[arg-type]
     logits = 2 * np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0]])
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -127,7 +127,7 @@ def test_a_box_over_everything_is_the_mean_of_all_patches() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
     tokens = clip.image_tokens([clip.prepare(pixels)])
     boxes = np.array([[0, 0, 96, 48], [8, 4, 16, 8]], dtype=np.float32)
-    found = ClipPool(clip, bank).probabilities(ShownRegions(pixels, tokens, boxes, []))
+    found = ClipPool(clip, bank).probabilities(ShownRegions((48, 96), tokens, boxes, []))
     visual = clip._model.visual
     with torch.no_grad():
         patches = visual.ln_post(tokens[0, 1:]) @ visual.proj
@@ -135,7 +135,7 @@ def test_a_box_over_everything_is_the_mean_of_all_patches() -> None:
         unit = pooled / pooled.norm(dim=-1, keepdim=True)
         logits = clip.logit_scale * unit @ torch.from_numpy(bank.embeddings).T
     assert np.allclose(found, logits.softmax(-1), atol=1e-5)
-    none = ShownRegions(pixels, tokens, boxes[:0], [])
+    none = ShownRegions((48, 96), tokens, boxes[:0], [])
     assert ClipPool(clip, bank).probabilities(none).shape == (0, 3)
 
 

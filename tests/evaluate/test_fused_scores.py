@@ -13,7 +13,7 @@ from small_evaluation import config, results_in
 import regionspot as rs
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.datasets.reading import read_annotations
-from regionspot_core.errors import ConfigError, FingerprintError
+from regionspot_core.errors import ConfigError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record, save_head
 from regionspot_core.heads.score_fusion import ScoreFusion, save_fusion
 from regionspot_core.imaging.images import read_image
@@ -25,7 +25,8 @@ from regionspot_evaluate.predict import run_prediction
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.proposals.sources import load_proposals
 from regionspot_evaluate.recognition.baselines.load import load_baselines
-from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
+from regionspot_evaluate.recognition.head_fusion import HeadFusion
+from regionspot_evaluate.recognition.image_regions import show
 from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.reports.printing import EvaluationReport, evaluation_output
 from regionspot_evaluate.run import run_evaluation, run_evaluations
@@ -69,7 +70,7 @@ def fused(place: Path, backbones: Backbones, image: int) -> tuple[Proposals, np.
     seen = recognizer.segment(encoded, BoxPrompts(proposals[image].boxes))
     head = recognizer.classify([encoded], [seen])[0].probabilities.astype(np.float64)
     crops = load_baselines(["clip-crop"], backbones.image_text_encoder, bank)["clip-crop"]
-    shown = ShownRegions(pixels, encoded.image_tokens, proposals[image].boxes, seen.masks)
+    shown = show(encoded, seen, pixels)
     clip = np.sqrt(crops.probabilities(shown).astype(np.float64))  # a temperature of 2
     clip /= clip.sum(axis=1, keepdims=True)
     weight = [0.25 if k < SEEN and k % 2 == 0 else 0.75 for k in range(head.shape[1])]
@@ -206,3 +207,29 @@ def test_what_cannot_be_fused_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config(place, tmp_path, fuse=values)
+
+
+def test_pixels_are_kept_for_an_opinion_that_looks_at_them_alone(
+    place: Path, heads: Path, backbones: Backbones
+) -> None:
+    """And images that lack what the opinion looks at are refused."""
+    bank, image = ClassBank.load(place / "bank.h5"), np.zeros((96, 96, 3), dtype=np.uint8)
+    record, box = read_record(heads / "plain"), BoxPrompts(np.array([[3.0, 4, 40, 50]]))
+    plain = Recognizer.load(heads / "plain", backbones, bank, device=CPU)
+    for opinion, kept in (
+        ("clip-crop", True),
+        ("clip-masked-crop", True),
+        ("region-crop", True),
+        ("region-tokens", False),
+        ("clip-pool", False),
+    ):
+        settings = ScoreFusion(opinion=opinion, weight_seen=0.5, weight_unseen=0.5)
+        fusion = HeadFusion(settings, record)
+        recognizer = Recognizer.load(heads / "plain", backbones, bank, device=CPU, fusion=fusion)
+        (encoded,) = recognizer.encode([image])
+        assert (encoded.pixels is not None) == kept, opinion
+        assert recognizer.recognize(encoded, box).logits.shape == (1, len(bank.vocabulary))
+        (other,) = plain.encode([image])
+        if opinion != "clip-pool":
+            with pytest.raises(InputError, match=f"joined with {opinion}, and the images were"):
+                recognizer.recognize(other, box)

@@ -52,10 +52,12 @@ class SegmentedRegions:
     """(R, 16, 16) in 0 … 1, SAM's masks inside the boxes; None of an encoder that has none."""
 
 
-def show(image: EncodedImage, regions: SegmentedRegions, pixels: RGBImage) -> ShownRegions:
+def show(
+    image: EncodedImage, regions: SegmentedRegions, pixels: RGBImage | None = None
+) -> ShownRegions:
     """Return an image's regions as zero-shot CLIP looks at them."""
     return ShownRegions(
-        pixels, image.image_tokens, regions.boxes, regions.masks, regions.embeddings
+        image.size, image.image_tokens, regions.boxes, regions.masks, regions.embeddings, pixels
     )
 
 

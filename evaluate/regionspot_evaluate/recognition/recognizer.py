@@ -20,7 +20,6 @@ from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
-from regionspot_core.heads.score_fusion import ScoreFusion
 from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
@@ -139,7 +138,8 @@ class Recognizer:
 
     def prepare(self, image: RGBImage) -> PreparedImage:
         """Resize an image for both models, on the CPU; safe to call from several threads."""
-        keep_pixels = self.fusion is not None or "crop" in self._embed_regions
+        fused_with_pixels = self.fusion is not None and self.fusion.entry.takes_pixels
+        keep_pixels = fused_with_pixels or "crop" in self._embed_regions
         return self._backbones.prepare(image, keep_pixels=keep_pixels)
 
     @torch.inference_mode()
@@ -253,7 +253,7 @@ class Recognizer:
         if not all(torch.isfinite(each).all() for each in logits):
             raise CheckpointError("the head's logits are not finite; train it again")
         if self.fusion is not None:
-            logits = self._fused(self.fusion.settings, logits, images, segmented, opinions)
+            logits = self._fused(self.fusion, logits, images, segmented, opinions)
         return [
             Recognition(each.numpy(), regions.masks, regions.boxes, regions.predicted_iou)
             for each, regions in zip(logits, segmented, strict=True)
@@ -261,7 +261,7 @@ class Recognizer:
 
     def _fused(
         self,
-        fusion: ScoreFusion,
+        fusion: HeadFusion,
         logits: Sequence[torch.Tensor],
         images: Sequence[EncodedImage],
         segmented: Sequence[SegmentedRegions],
@@ -269,14 +269,15 @@ class Recognizer:
     ) -> list[torch.Tensor]:
         """Return the (R, K) logits of B images, joined with CLIP's opinion."""
         if opinions is not None:
-            shares = opinions[fusion.opinion]
+            shares = opinions[fusion.settings.opinion]
         else:
+            _require_opinion(fusion, images, segmented)
             shares = [
-                self._opinion.probabilities(show(image, regions, _pixels(image)))
+                self._opinion.probabilities(show(image, regions, image.pixels))
                 for image, regions in zip(images, segmented, strict=True)
             ]
         return [
-            fusion.fuse(own, torch.from_numpy(opinion), self._weights_K)
+            fusion.settings.fuse(own, torch.from_numpy(opinion), self._weights_K)
             for own, opinion in zip(logits, shares, strict=True)
         ]
 
@@ -331,13 +332,18 @@ class Recognizer:
         return self.classify([image], [self.segment(image, prompts)])[0]
 
 
-def _pixels(image: EncodedImage) -> RGBImage:
-    if image.pixels is None:
+def _require_opinion(
+    fusion: HeadFusion, images: Sequence[EncodedImage], segmented: Sequence[SegmentedRegions]
+) -> None:
+    """Refuse images without what CLIP's opinion looks at."""
+    entry = fusion.entry
+    lacks_pixels = entry.takes_pixels and any(image.pixels is None for image in images)
+    source = entry.region_embeddings
+    if lacks_pixels or (source and any(source not in each.embeddings for each in segmented)):
         raise InputError(
-            "the head's scores are joined with CLIP's own, and the images were encoded by a "
-            "recognizer of another head; encode them by this one"
+            f"the head's scores are joined with {fusion.settings.opinion}, and the images were "
+            f"encoded by a recognizer of another head; encode them by this one"
         )
-    return image.pixels
 
 
 def _require_region_tokens(backbones: Backbones) -> None:

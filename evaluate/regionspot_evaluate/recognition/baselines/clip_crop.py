@@ -21,5 +21,6 @@ class ClipCrop:
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
         """Return (R, K) probabilities."""
+        assert shown.pixels is not None  # its entry of the table takes them
         crops = box_crops(shown.pixels, shown.boxes)
         return self._zero_shot.probabilities(embed_crops(self._encoder, crops))

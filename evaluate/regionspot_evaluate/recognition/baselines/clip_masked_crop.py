@@ -31,8 +31,10 @@ class ClipMaskedCrop:
 
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
         """Return (R, K) probabilities."""
+        assert shown.pixels is not None  # its entry of the table takes them
+        pixels = shown.pixels
         crops = (
-            masked_crop(shown.pixels, box, mask, self._paint)
+            masked_crop(pixels, box, mask, self._paint)
             for box, mask in zip(shown.boxes, shown.masks, strict=True)
         )
         return self._zero_shot.probabilities(embed_crops(self._encoder, crops))

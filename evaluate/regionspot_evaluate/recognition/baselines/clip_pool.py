@@ -34,6 +34,6 @@ class ClipPool:
     def probabilities(self, shown: ShownRegions) -> NDArray[np.float32]:
         """Return (R, K) probabilities."""
         (patches_PD,) = self._encoder.patch_embeddings(shown.image_tokens).cpu()
-        shares_RP = patch_shares(shown.boxes, shown.pixels.shape[:2], self._grid)
+        shares_RP = patch_shares(shown.boxes, shown.size, self._grid)
         pooled_RD = torch.from_numpy(shares_RP).float() @ patches_PD
         return self._zero_shot.probabilities(pooled_RD)

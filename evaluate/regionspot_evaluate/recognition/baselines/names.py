@@ -31,6 +31,8 @@ class BaselineEntry:
     """
     region_embeddings: EmbeddingSource | None = None
     """How CLIP embeds the regions for it; None for one that does not need that."""
+    takes_pixels: bool = True
+    """Whether it looks at the image's pixels, which are kept for it until the regions are named."""
 
 
 def _in_module(module: str, name: str) -> Callable[[ImageTextEncoder, ClassBank], Baseline]:
@@ -48,12 +50,20 @@ BASELINE_TABLE: dict[BaselineName, BaselineEntry] = {
     "clip-masked-crop": BaselineEntry(
         "CLIP masked", _in_module("clip_masked_crop", "ClipMaskedCrop")
     ),
-    "clip-pool": BaselineEntry("CLIP pool", _in_module("clip_pool", "ClipPool")),
+    "clip-pool": BaselineEntry(
+        "CLIP pool", _in_module("clip_pool", "ClipPool"), takes_pixels=False
+    ),
     "region-tokens": BaselineEntry(
-        "CLIP tokens", _in_module("region_embeddings", "of_patches"), region_embeddings="tokens"
+        "CLIP tokens",
+        _in_module("region_embeddings", "of_patches"),
+        region_embeddings="tokens",
+        takes_pixels=False,
     ),
     "region-crop": BaselineEntry(
-        "CLIP wide crop", _in_module("region_embeddings", "of_crops"), region_embeddings="crop"
+        "CLIP wide crop",
+        _in_module("region_embeddings", "of_crops"),
+        region_embeddings="crop",
+        takes_pixels=False,
     ),
 }
 BASELINES: tuple[BaselineName, ...] = tuple(BASELINE_TABLE)

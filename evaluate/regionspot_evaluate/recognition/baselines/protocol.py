@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray
-from regionspot_core.imaging.transforms import RGBImage
+from regionspot_core.imaging.transforms import RGBImage, Size
 
 
 @dataclass(frozen=True)
 class ShownRegions:
     """One image and its R regions, as the head sees them."""
 
-    pixels: RGBImage
-    """uint8 (H, W, 3), RGB."""
+    size: Size
+    """(height, width) of the image, original pixels."""
     image_tokens: torch.Tensor
     """(1, T, C), CLIP's of the whole image."""
     boxes: FloatArray
@@ -29,6 +29,8 @@ class ShownRegions:
     """R of SAM's masks as COCO run-length encodings, original pixels."""
     embeddings: Mapping[EmbeddingSource, torch.Tensor] = field(default_factory=dict)
     """CLIP's own embeddings (R, D) of the regions, by how they were made, as baselines need."""
+    pixels: RGBImage | None = None
+    """uint8 (H, W, 3), RGB; None where no baseline that is asked takes pixels."""
 
 
 class Baseline(Protocol):
