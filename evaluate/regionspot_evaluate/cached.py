@@ -38,7 +38,7 @@ from regionspot_evaluate.folder.folder import CACHED_RECORD, IMAGES, METRICS, RU
 from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.proposals.boxes import Proposals
 from regionspot_evaluate.recognition.cached_head import CachedHead
-from regionspot_evaluate.recognition.head_fusion import choose_fusion, warn_of_tuning
+from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion, warn_of_tuning
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.held_out import images_learnt_from, images_to_score
 from regionspot_evaluate.recognition.which_head import say_which_heads
@@ -98,9 +98,8 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
             ]
             _name_regions(config, cache, images, heads, tallies, device)
             if config.out is not None:
-                _record(
-                    config, config.out, names, cache.image_ids[scored]
-                )  # before anything there gets its name
+                # Before anything there gets its name.
+                _record(config, config.out, names, fusions, cache.image_ids[scored])
         report = CachedReport(
             heads={
                 name: tally.figures(scorer, read_record(head).training_counts())
@@ -141,9 +140,15 @@ def _was_scored_from_a_cache(metrics: Path) -> bool:
     return metrics.exists() and "cache" in read_json_record(metrics)
 
 
-def _record(config: CachedConfig, out: Path, names: list[str], scored: NDArray[np.int64]) -> None:
+def _record(
+    config: CachedConfig,
+    out: Path,
+    names: list[str],
+    fusions: list[HeadFusion | None],
+    scored: NDArray[np.int64],
+) -> None:
     """Write each head's record into its folder, with the ids of the images that are scored."""
-    for name, head in zip(names, config.heads, strict=True):
+    for name, head, fusion in zip(names, config.heads, fusions, strict=True):
         configuration = {
             "cache": _absolute(config.cache), "head": _absolute(head),
             "annotations": _absolute(config.annotations), "bank": _absolute(config.bank),
@@ -152,6 +157,7 @@ def _record(config: CachedConfig, out: Path, names: list[str], scored: NDArray[n
             _own(out, name, names) / CACHED_RECORD,
             {
                 "configuration": configuration,
+                "fusion": fusion and fusion.settings.to_json(),
                 "scored_images": scored.tolist(),
                 "version": __version__,
             },

@@ -417,7 +417,7 @@ def test_scores_are_joined_with_the_embeddings_that_a_store_keeps(tmp_path: Path
     make_cache(tmp_path / "store", COUNTS, federated=True, keep=keep)
     head = make_head(tmp_path / "head", 1)
     fuse = {"opinion": "region-tokens", "weight_unseen": 0.7, "head_temperature": 0.5}
-    report = run_cached_evaluation(config(tmp_path, "head", fuse=fuse))
+    report = run_cached_evaluation(config(tmp_path, "head", fuse=fuse, out=tmp_path / "out"))
     cache = FeatureCache(tmp_path / "store")
     bank, right = cache.class_bank(), []
     for image in range(len(cache)):
@@ -438,5 +438,9 @@ def test_scores_are_joined_with_the_embeddings_that_a_store_keeps(tmp_path: Path
     alone = run_cached_evaluation(config(tmp_path, "head"))
     assert report.heads["head"].box != alone.heads["head"].box
     assert "head × CLIP tokens: scores fused with region-tokens" in report.remarks()[-1]
-    assert report.to_json("head")["fusion"]["weight_unseen"] == 0.7
+    record, metrics = (
+        json.loads((tmp_path / "out" / name).read_text())
+        for name in ("cached.json", "metrics.json")
+    )
+    assert record["fusion"] == metrics["fusion"] == ScoreFusion(weight_seen=0.3, **fuse).to_json()
     assert alone.to_json("head")["fusion"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from regionspot.cli import app
+from regionspot_core.heads.held_out_classes import HeldOutClasses
+from regionspot_core.heads.score_fusion import ScoreFusion, Tuning
+from regionspot_core.support.checksums import FileSum
 from regionspot_evaluate.reports.html.config import ReportConfig
 from regionspot_evaluate.reports.html.write import write_html_report
 
@@ -73,6 +77,40 @@ def test_without_images_the_page_says_so(world: dict[str, Path]) -> None:
     text = page.read_text(encoding="utf-8")
     assert "give --images to have pictures" in text
     assert page_data(page)["gallery"]["pictures"] == {}
+
+
+def test_a_fusion_has_a_line_with_what_it_was_tuned_for(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    """And a run without one has none."""
+    figures = {"seen": 0.8, "held_out": 0.5, "mean": 0.65, "loss": 1.25}
+    fusion = ScoreFusion(
+        opinion="region-tokens",
+        weight_seen=0.2,
+        weight_unseen=0.4,
+        tuned=Tuning(
+            cache={},
+            head=FileSum.of([b"weights"]),
+            held_out_classes=HeldOutClasses(share=0.1, seed=0, names=("a", "b")),
+            images=7,
+            regions={"seen": 9, "held_out": 3},
+            objective="any",
+            before=figures,
+            after={"seen": 0.9, "held_out": 0.75, "mean": 0.825, "loss": 0.5},
+        ),
+    )
+    entries = json.loads((world["run"] / "detections.json").read_text())
+    fused = write_run(tmp_path / "fused", entries, fusion=fusion.to_json())
+    asked = {"runs": [world["run"], fused], "annotations": world["annotations"]}
+    page, told, *_ = write_html_report(ReportConfig.parse(asked, source="test"))
+    text = page.read_text(encoding="utf-8").split("<script")[0]
+    (line,) = re.findall(r'<p class="note">([^\n]*fused with region-tokens[^\n]*)</p>', text)
+    assert "weight 0.2 of seen classes, 0.4 of unseen ones" in line
+    assert "(tuned on 2 held-out classes and 7 images)" in line
+    assert "seen classes 80.0 → 90.0, held-out classes 50.0 → 75.0, −log p 1.250 → 0.500." in line
+    runs = json.loads(told.read_text(encoding="utf-8"))["runs"]
+    assert runs[0]["fusion"] is None
+    assert runs[1]["fusion"]["tuned"]["before"] == figures
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from regionspot_core.datasets.detections.detections_file import DetectionsFile
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
+from regionspot_core.heads.score_fusion import ScoreFusion
 from regionspot_evaluate.recognition.baselines.names import baseline_label
 from regionspot_evaluate.reports.html.mask_precision import MaskPrecision, measure_masks
 from regionspot_evaluate.reports.html.naming import (
@@ -137,6 +138,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         else analysis.run.figures("segm", analysis.protocol),
         "top1": analysis.run.metrics.naming.top1.get("all"),
         "baselines": _baselines(analysis),
+        "fusion": _fusion(analysis.run.metrics.fusion),
         "annotated_boxes": analysis.run.names_annotated_boxes,
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.predicted == MISSED),
@@ -154,6 +156,15 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "provenance": analysis.run.provenance(),
         "warnings": _warnings(analysis),
     }
+
+
+def _fusion(fusion: ScoreFusion | None) -> dict[str, Any] | None:
+    """Return what a run's scores are joined with, and the figures it was tuned for."""
+    if fusion is None:
+        return None
+    tuned = fusion.tuned
+    figures = None if tuned is None else {"before": tuned.before, "after": tuned.after}
+    return {"line": fusion.line, "tuned": figures}
 
 
 def _baselines(analysis: Analysis) -> list[dict[str, Any]]:

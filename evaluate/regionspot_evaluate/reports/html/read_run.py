@@ -18,6 +18,7 @@ from regionspot_core.datasets.checks import locate, locate_all
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.datasets.truth import Truth
 from regionspot_core.errors import InputError
+from regionspot_core.heads.score_fusion import ScoreFusion
 from regionspot_core.support.records import Record
 from regionspot_evaluate.config import GROUND_TRUTH
 from regionspot_evaluate.folder.detections import DETECTIONS, PACKED, find_results, results_names
@@ -61,6 +62,8 @@ class Metrics(Measured):
 
     proposals: str | None = None
     baselines: dict[str, Measured] = Field(default_factory=dict)
+    fusion: ScoreFusion | None = None
+    """How the head's scores were joined with CLIP's; None: they were not."""
 
 
 class _Configuration(_Told):
