@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,7 @@ from regionspot_evaluate.recognition.fuse_config import FuseConfig
 from regionspot_evaluate.recognition.head_fusion import choose_fusion
 from regionspot_evaluate.recognition.image_regions import Recognition
 from regionspot_evaluate.recognition.recognizer import Recognizer as HeadAndModels
+from regionspot_evaluate.recognition.unknown_threshold import choose_threshold
 
 if TYPE_CHECKING:
     import supervision
@@ -54,6 +55,17 @@ class Result:
     """R masks as COCO run-length encodings, original pixels."""
     size: tuple[int, int]
     """(height, width) of the picture, in pixels."""
+    known_scores: NDArray[np.float32]
+    """(R,) the head's score that a region is one of the names: its largest logit."""
+    unknown_threshold: float | None = None
+    """Least such score of a region that has one of the names; None: all have one."""
+
+    @property
+    def none_of_these(self) -> NDArray[np.bool_]:
+        """Return (R,) whether none of the names fits a region; :meth:`top` has the nearest."""
+        least = -np.inf if self.unknown_threshold is None else self.unknown_threshold
+        unknown: NDArray[np.bool_] = self.known_scores < least
+        return unknown
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -107,9 +119,16 @@ class Result:
 class Recognizer:
     """SAM, CLIP, a head and class names together."""
 
-    def __init__(self, backbones: Backbones, models: HeadAndModels) -> None:
+    def __init__(
+        self,
+        backbones: Backbones,
+        models: HeadAndModels,
+        *,
+        unknown_threshold: float | None = None,
+    ) -> None:
         self._backbones = backbones
         self._models = models
+        self._unknown_threshold = unknown_threshold
 
     @classmethod
     def load(
@@ -125,6 +144,7 @@ class Recognizer:
         clip: str | None = None,
         backbones: Backbones | None = None,
         fuse: str | FuseConfig | None = None,
+        unknown_threshold: float | Literal["none"] | None = None,
     ) -> Recognizer:
         """Load a head with the frozen models that its record names.
 
@@ -141,6 +161,9 @@ class Recognizer:
             fuse: What the head's scores are joined with, as `--fuse`: ``clip-crop``, ``none`` or
                 settings with weights; None: what `evaluate tune` left in the head's folder, if
                 anything.
+            unknown_threshold: Least score of a region that has one of the names, as
+                `--unknown-threshold`; None: what `evaluate tune` left in the head's folder, if
+                anything; ``none``: every region has one.
 
         Raises:
             ConfigError: If there is no such opinion to fuse with.
@@ -161,6 +184,8 @@ class Recognizer:
         if not isinstance(fuse, FuseConfig):
             fuse = FuseConfig.parse({"opinion": fuse}, source="fuse")
         fusion = choose_fusion(fuse, head)
+        asked_threshold = None if unknown_threshold is None else str(unknown_threshold)
+        threshold = choose_threshold(asked_threshold, head)
         backbones = backbones or load_backbones(config)
         models = HeadAndModels.load(
             head,
@@ -169,12 +194,16 @@ class Recognizer:
             device=Runtime.create(config.device).device,
             fusion=fusion,
         )
-        return cls(backbones, models)
+        return cls(backbones, models, unknown_threshold=threshold)
 
     def with_names(self, names: Sequence[str]) -> Recognizer:
         """Return a recognizer of the same models and head with other class names."""
         bank = _class_bank(self._backbones, _vocabulary(names, None), None)
-        return Recognizer(self._backbones, self._models.with_classes(bank))
+        return Recognizer(
+            self._backbones,
+            self._models.with_classes(bank),
+            unknown_threshold=self._unknown_threshold,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -282,6 +311,8 @@ class Recognizer:
             found.predicted_iou,
             tuple(found.masks),
             size,
+            found.known_scores,
+            self._unknown_threshold,
         )
 
 

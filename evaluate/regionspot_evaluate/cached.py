@@ -20,7 +20,7 @@ from regionspot_core.cache.read.read_ahead import ReadAhead
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.datasets.reading import read_table
 from regionspot_core.errors import CacheError, InputError
-from regionspot_core.heads.checkpoint import read_record
+from regionspot_core.heads.checkpoint import HeadRecord, read_record
 from regionspot_core.scoring.box_precision import BoxPrecision, plan_store_scoring
 from regionspot_core.scoring.training_groups import group_precision
 from regionspot_core.support.files import require_folder_or_nothing, write_json
@@ -46,6 +46,7 @@ from regionspot_evaluate.reports.cached import CachedReport, HeadFigures
 from regionspot_evaluate.scoring.classification import RegionNaming
 from regionspot_evaluate.scoring.figures import PROTOCOL_TITLES
 from regionspot_evaluate.scoring.table_scorer import TableScorer
+from regionspot_evaluate.scoring.unknown import UnknownClasses
 from regionspot_evaluate.trained_images import warn_of_trained_images
 
 _FOREIGN = ("zarr.json", RUN_RECORD, IMAGES)
@@ -92,9 +93,10 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
     plan = scorer.plan if scorer else plan_store_scoring(cache, config.protocol)
     with _folder(config, scorer) as folder:
         with ExitStack() as files:
+            records = [read_record(head) for head in config.heads]
             tallies = [
-                _Tally(config, cache, images, _results(folder, name, names, files))
-                for name in names
+                _Tally(config, cache, images, record, _results(folder, name, names, files))
+                for name, record in zip(names, records, strict=True)
             ]
             _name_regions(config, cache, images, heads, tallies, device)
             if config.out is not None:
@@ -102,8 +104,8 @@ def run_cached_evaluation(config: CachedConfig) -> CachedReport:
                 _record(config, config.out, names, fusions, cache.image_ids[scored])
         report = CachedReport(
             heads={
-                name: tally.figures(scorer, read_record(head).training_counts())
-                for name, head, tally in zip(names, config.heads, tallies, strict=True)
+                name: tally.figures(scorer, record.training_counts())
+                for name, record, tally in zip(names, records, tallies, strict=True)
             },
             fusions=dict(zip(names, fusions, strict=True)),
             cache=_absolute(config.cache),
@@ -247,7 +249,8 @@ def _name_regions(
         for batch in batches:
             features = batch.as_float(device)
             for head, tally in zip(heads, tallies, strict=True):
-                tally.add(batch, head.logits(features))
+                own = head.own_logits(features)
+                tally.add(batch, own, head.fused(features, own))
             advance(len(batch))
 
 
@@ -259,11 +262,13 @@ class _Tally:
         config: CachedConfig,
         cache: FeatureCache,
         images: NDArray[np.int64],
+        record: HeadRecord,
         results: ResultsFile | None,
     ) -> None:
         self._vocabulary = cache.vocabulary
         self._limit = min(config.pairs, config.detections)
         self._naming = RegionNaming(cache.vocabulary)
+        self._unknown = UnknownClasses(record.classes_learnt(cache.vocabulary.names))
         self._results = results
         self._precision: BoxPrecision | None = None
         if config.annotations is None:
@@ -271,11 +276,17 @@ class _Tally:
                 cache, images, limit=self._limit, protocol=config.protocol
             )
 
-    def add(self, batch: FeatureBatch, logits_BRK: torch.Tensor) -> None:
-        """Add a batch of images."""
-        self._naming.add(
-            logits_BRK[batch.mask].float().cpu().numpy(), batch.classes[batch.mask].numpy()
-        )
+    def add(self, batch: FeatureBatch, own_BRK: torch.Tensor, logits_BRK: torch.Tensor) -> None:
+        """Add a batch of images.
+
+        Args:
+            batch: The images.
+            own_BRK: The head's own logits.
+            logits_BRK: Those that classes are ranked by: joined with CLIP's, or the same.
+        """
+        true = batch.classes[batch.mask].numpy()
+        self._naming.add(logits_BRK[batch.mask].float().cpu().numpy(), true)
+        self._unknown.add(own_BRK[batch.mask].float().cpu(), true)
         if self._precision is not None:
             self._precision.add(batch, logits_BRK)
         if self._results is not None:
@@ -305,16 +316,17 @@ class _Tally:
             scorer: Scorer of the annotation file.
             counts: Training regions of the head by class name; None where it does not say.
         """
-        region = self._naming.figures()
+        region, unknown = self._naming.figures(), self._unknown.figures()
         if self._precision is not None:
             (protocol,) = self._precision.plan.protocols
             found = self._precision.figures()
             groups = counts and group_precision(self._vocabulary.names, found.class_ap_K, counts)
-            return HeadFigures(found.values, region, PROTOCOL_TITLES[protocol], groups or None)
+            title = PROTOCOL_TITLES[protocol]
+            return HeadFigures(found.values, region, title, groups or None, unknown)
         assert scorer is not None
         assert self._results is not None
         scores = scorer.score(self._results.path)
         ((protocol, of_ious),) = scores.items()
         of_groups = scorer.groups(scores, counts).get(protocol, {})
         score = of_ious["bbox"]
-        return HeadFigures(score.values, region, score.protocol, of_groups.get("bbox"))
+        return HeadFigures(score.values, region, score.protocol, of_groups.get("bbox"), unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -52,6 +53,7 @@ from regionspot_evaluate.scoring.registry import PROTOCOL_TABLE
 GROUND_TRUTH = "gt"
 AUTOMATIC = "auto"
 WHOLE_PICTURE = "whole"
+NO_THRESHOLD = "none"
 MOST_IMAGES = 4_096
 """Largest batch: all its images are in memory together."""
 MOST_WORKERS = 1_024
@@ -89,6 +91,19 @@ def _source_of_boxes(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected auto, whole or a file, got {value!r}")
     return value
+
+
+def _threshold(value: object) -> str | None:
+    """Take a number, or none, from a command line or from Python."""
+    if value is None or value == NO_THRESHOLD:
+        return value if value is None else NO_THRESHOLD
+    try:
+        finite = not isinstance(value, bool) and isfinite(float(str(value)))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise ValueError(f"expected a number or none, got {value!r}")
+    return str(value)
 
 
 def absolute_source(proposals: str) -> str:
@@ -293,6 +308,13 @@ class PredictConfig(ModelsConfig):
     """Names given for each region."""
     least: Annotated[float, Flag(metavar="P")] = Field(default=0.0, ge=0, le=1)
     """Least probability of a region's best name; other regions are left out."""
+    unknown_threshold: Annotated[
+        str | None,
+        Flag(metavar="X|none", default="as HEAD/unknown.json says"),
+        PlainValidator(_threshold),
+    ] = None
+    """Least score of the head, its largest logit before any fusion, for a region to have one of the
+    names; below it the region is called none of these. `none` leaves the head's own aside."""
     fuse: FuseConfig = FuseConfig()
     """Fusion of the head's scores with CLIP's."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=8, ge=1, le=MOST_IMAGES)

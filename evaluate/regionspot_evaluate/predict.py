@@ -37,6 +37,7 @@ from regionspot_evaluate.predicting.regions import FindRegions, find_regions
 from regionspot_evaluate.predicting.summary import PicturesReport, PredictReport
 from regionspot_evaluate.recognition.head_fusion import choose_fusion
 from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.recognition.unknown_threshold import choose_threshold
 from regionspot_evaluate.recognition.which_head import say_which_heads
 
 
@@ -85,7 +86,13 @@ def _predict_one(
         regions: list[NamedRegion] = []
         for kind, some in prompts.items():
             found = namer.recognizer.recognize(encoded, some)
-            regions += named_regions(kind, found, namer.recognizer.vocabulary.names, config.top)
+            regions += named_regions(
+                kind,
+                found,
+                namer.recognizer.vocabulary.names,
+                config.top,
+                threshold=classes.threshold,
+            )
         record = PictureRecord.create(0, image.shape[:2], regions, least=config.least)
     else:
         record = namer.name_picture(image)
@@ -100,20 +107,20 @@ def _predict_one(
         json_file=config.out / f"{stem}.json",
         picture_file=config.out / f"{stem}.png",
     )
-    write_json(report.json_file, _one_as_json(config, namer.recognizer, report))
+    write_json(report.json_file, _one_as_json(config, namer, report))
     draw_named(report.picture_file, image, record.regions, namer.lettering)
     return report
 
 
-def _one_as_json(
-    config: PredictConfig, recognizer: Recognizer, report: PredictReport
-) -> dict[str, Any]:
+def _one_as_json(config: PredictConfig, namer: Namer, report: PredictReport) -> dict[str, Any]:
+    recognizer = namer.recognizer
     return {
         "image": str(config.pictures[0]),
         "height": report.size[0],
         "width": report.size[1],
         "head": str(config.head),
         "fusion": recognizer.fusion and recognizer.fusion.settings.to_json(),
+        "unknown_threshold": namer.threshold,
         "classes": list(recognizer.vocabulary.names),
         "regions": [region.to_json() for region in report.regions],
     }
@@ -124,7 +131,9 @@ def _predict_many(
 ) -> PicturesReport:
     """Name the regions of several pictures, batch by batch; write them as one file."""
     find = find_regions(config, listed)
-    folder = PredictFolder(config, listed.names, classes.vocabulary, find.source, classes.fusion)
+    folder = PredictFolder(
+        config, listed.names, classes.vocabulary, find.source, classes.fusion, classes.threshold
+    )
     if config.retry_failed:
         folder.take_up()
     form = BatchForm(PictureRecord, image_batches(len(listed.pictures), config.batch_images))
@@ -157,6 +166,7 @@ def _write(
         "images": str(listed.root),
         "head": str(config.head.absolute()),
         "fusion": classes.fusion and classes.fusion.settings.to_json(),
+        "unknown_threshold": classes.threshold,
         "proposals": config.proposals,
         "left_out": sum(record.left_out for record in records()),
         "overlapping": sum(record.overlapping for record in records()),
@@ -165,9 +175,9 @@ def _write(
 
 
 class _Classes:
-    """The classes that the user gives, and whether CLIP's own scores count for them too.
+    """The classes that the user gives, and how regions are scored by them.
 
-    Both are checked here, before any model is loaded.
+    All is checked here, before any model is loaded.
     """
 
     def __init__(self, config: PredictConfig) -> None:
@@ -177,6 +187,7 @@ class _Classes:
         self.fusion = choose_fusion(config.fuse, config.head)
         if self.fusion is not None:
             say(f"predict: {self.fusion.settings.line}")
+        self.threshold = choose_threshold(config.unknown_threshold, config.head)
         self._bank = config.bank
         self.vocabulary = (
             load_vocabulary(names=config.names, file=config.vocabulary)
@@ -213,4 +224,4 @@ def _load(
     lettering = Lettering.of(recognizer.vocabulary.names)
     if lettering.advice and (config.draw or listed.alone):
         say(lettering.advice)
-    return Namer(config, listed, backbones, recognizer, find, lettering)
+    return Namer(config, listed, backbones, recognizer, find, lettering, classes.threshold)

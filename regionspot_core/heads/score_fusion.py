@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from regionspot_core.errors import CheckpointError
 from regionspot_core.heads.checkpoint import weights_sum
 from regionspot_core.heads.held_out_classes import HeldOutClasses
-from regionspot_core.support.checksums import SEAL, FileSum, is_sealed, sealed
-from regionspot_core.support.files import written_aside
-from regionspot_core.support.records import Record, json_object, read_small
+from regionspot_core.heads.sealed_file import HeadFile, read_sealed, write_sealed
+from regionspot_core.support.checksums import FileSum
+from regionspot_core.support.records import Record
 
 FUSION = "fusion.json"
 FORMAT = "regionspot score fusion 1"
@@ -118,12 +117,10 @@ def fused_logits(
     return torch.lerp(head_logits.log_softmax(-1), clip_logits.log_softmax(-1), weights_K)
 
 
-class _FusionFile(Record):
+class _FusionFile(HeadFile):
     """The content of ``fusion.json``."""
 
     format: Literal["regionspot score fusion 1"]
-    head: FileSum
-    """Weights of the head that it is for."""
     fusion: ScoreFusion
 
 
@@ -134,8 +131,7 @@ def save_fusion(folder: Path, fusion: ScoreFusion) -> None:
         CheckpointError: If there is no readable head.
     """
     file = _FusionFile(format=FORMAT, head=weights_sum(folder), fusion=fusion)
-    with written_aside(folder / FUSION) as partial:
-        partial.write_bytes(sealed(file.model_dump(mode="json")))
+    write_sealed(folder / FUSION, file)
 
 
 def load_fusion(folder: Path) -> ScoreFusion | None:
@@ -144,22 +140,5 @@ def load_fusion(folder: Path) -> ScoreFusion | None:
     Raises:
         CheckpointError: If it is damaged, or of another head.
     """
-    path = folder / FUSION
-    try:
-        content = read_small(path, error=CheckpointError)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    values = json_object(content, str(path), error=CheckpointError)
-    values.pop(SEAL, None)
-    if not is_sealed(values, content):
-        raise CheckpointError(
-            f"{path}: damaged, it is not, byte for byte, what was written; run `regionspot "
-            f"evaluate tune` again, or leave it aside with --fuse none"
-        )
-    file = _FusionFile.parse(values, source=str(path), error=CheckpointError)
-    if file.head != weights_sum(folder):
-        raise CheckpointError(
-            f"{path}: it was tuned for other weights than the head beside it has; run `regionspot "
-            f"evaluate tune` again, or leave it aside with --fuse none"
-        )
-    return file.fusion
+    file = read_sealed(folder / FUSION, _FusionFile, off="--fuse none")
+    return None if file is None else file.fusion

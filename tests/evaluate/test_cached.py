@@ -365,6 +365,44 @@ def test_groups_by_regions_in_training(
     assert mean == pytest.approx(metrics["scores"]["lvis"]["bbox"]["metrics"]["AP"])
 
 
+def test_known_classes_against_unknown_ones(tmp_path: Path) -> None:
+    """By plain counting: the classes without a training region have no name here."""
+    make_cache(tmp_path / "store", COUNTS, keep=Keep(region_embedding="tokens"))
+    cache = FeatureCache(tmp_path / "store")
+    names, bank = cache.vocabulary.names, cache.class_bank()
+    learnt = np.arange(len(names)) % 2 == 0
+    classes = {
+        "names": names, "ids": cache.vocabulary.ids, "frequencies": [""] * len(names),
+        "regions": learnt.astype(int).tolist(),
+    }  # fmt: skip
+    head = make_head(tmp_path / "head", 1, {"step": 1, "caches": [{"classes": classes}]})
+    make_head(tmp_path / "silent", 1)
+    known, unknown = [], []
+    for image in range(len(cache)):
+        batch = cache.read([image])
+        with torch.no_grad():
+            embedded, mask = embed(load_head(head), batch, "all", torch.device("cpu"))
+            logits = load_head(head).logits(
+                embedded, torch.from_numpy(bank.embeddings), bank.logit_scale
+            )
+        for row, true in zip(logits[mask].numpy(), batch.classes[mask].tolist(), strict=True):
+            (known if learnt[true] else unknown).append(row[learnt].max())
+    pairs = [(k > u) + 0.5 * (k == u) for k in known for u in unknown]
+    asked = config(tmp_path, "head", "silent", fuse={"opinion": "region-tokens"})
+    report = run_cached_evaluation(asked)  # fused or not, the score is the head's own
+    found = report.to_json("head")["unknown"]
+    assert found == {
+        "auroc": pytest.approx(np.mean(pairs), abs=1e-3),
+        "known_regions": len(known),
+        "unknown_regions": len(unknown),
+    }
+    assert report.to_json("silent")["unknown"] is None
+    (line,) = [line for line in report.remarks() if "AUROC" in line]
+    assert line.startswith(
+        f"head: AUROC of known against unknown classes {100 * found['auroc']:.1f}"
+    )
+
+
 def test_several_heads_leave_others_files(place: Path, tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     (tmp_path / "second" / "detections.json.gz").write_text("mine")

@@ -99,8 +99,9 @@ def test_a_fusion_has_a_line_with_what_it_was_tuned_for(
             after={"seen": 0.9, "held_out": 0.75, "mean": 0.825, "loss": 0.5},
         ),
     )
+    unknown = {"auroc": 0.875, "known_regions": 8, "unknown_regions": 2}
     entries = json.loads((world["run"] / "detections.json").read_text())
-    fused = write_run(tmp_path / "fused", entries, fusion=fusion.to_json())
+    fused = write_run(tmp_path / "fused", entries, fusion=fusion.to_json(), unknown=unknown)
     asked = {"runs": [world["run"], fused], "annotations": world["annotations"]}
     page, told, *_ = write_html_report(ReportConfig.parse(asked, source="test"))
     text = page.read_text(encoding="utf-8").split("<script")[0]
@@ -109,7 +110,8 @@ def test_a_fusion_has_a_line_with_what_it_was_tuned_for(
     assert "(tuned on 2 held-out classes and 7 images)" in line
     assert "seen classes 80.0 → 90.0, held-out classes 50.0 → 75.0, −log p 1.250 → 0.500." in line
     runs = json.loads(told.read_text(encoding="utf-8"))["runs"]
-    assert runs[0]["fusion"] is None
+    assert "known against unknown classes 87.5 %: 8 regions of classes that it learnt, 2 " in text
+    assert runs[0]["fusion"] is runs[0]["unknown"] is None
     assert runs[1]["fusion"]["tuned"]["before"] == figures
 
 

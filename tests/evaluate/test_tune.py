@@ -17,6 +17,7 @@ from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.heads.checkpoint import read_record
 from regionspot_core.heads.score_fusion import load_fusion
+from regionspot_core.heads.unknown_classes import load_threshold
 from regionspot_core.testing import SHAPE, make_cache
 from regionspot_core.tiny.world import write_world
 from regionspot_evaluate.recognition.cached_head import CachedHead
@@ -121,6 +122,24 @@ def test_figures_are_plain_counts() -> None:
     assert found["loss"] == pytest.approx((np.mean(losses[True]) + np.mean(losses[False])) / 2)
 
 
+def naive_scores(place: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The tuning head's largest logit among seen names, of seen and of held-out regions."""
+    cache, record = FeatureCache(place / "store"), read_record(place / "tuning")
+    head = CachedHead(place / "tuning", cache, cache.class_bank(), device=torch.device("cpu"))
+    seen_K = record.classes_learnt(cache.vocabulary.names)
+    held_K = record.held_out_classes.among(cache.vocabulary.names)
+    sha256 = cache.fingerprint["dataset"]["annotations_sha256"]
+    learnt = record.images_learnt_from(sha256, cache.image_ids)
+    known, unknown = [], []
+    for index in np.flatnonzero(~learnt):
+        batch = cache.read([index])
+        logits = head.logits(batch.as_float(torch.device("cpu")))[0].numpy()
+        for row, true in zip(logits, batch.classes[0].tolist(), strict=True):
+            if true >= 0 and (seen_K | held_K)[true]:
+                (known if seen_K[true] else unknown).append(row[seen_K].max())
+    return np.array(known), np.array(unknown)
+
+
 def naive(place: Path) -> dict[str, list[bool]]:
     """Whether the head alone names each region rightly that may be tuned on, image by image."""
     cache, record = FeatureCache(place / "store"), read_record(place / "tuning")
@@ -162,6 +181,10 @@ def test_the_command_tunes_on_what_was_held_out(
     assert "scores fused with region-tokens: weight" in said
     assert "tell little" in said
 
+    unknown = load_threshold(place / "into")
+    assert unknown is not None
+    assert unknown.regions == fusion.tuned.regions
+    assert f"a largest logit below {unknown.threshold:.4g} is of none" in said
     picture = sorted((place / "world" / "val").iterdir())[0]
     values = {"names": ["solid red star", "dotted blue ring"], "device": "cpu"}
     box = [[4, 5, 40, 50]]
@@ -173,6 +196,85 @@ def test_the_command_tunes_on_what_was_held_out(
     )
     assert not np.allclose(own.probabilities, head.probabilities, atol=1e-6)
     assert not np.allclose(own.probabilities, given.probabilities, atol=1e-6)
+
+
+def test_a_threshold_for_none_of_these(
+    place: Path,
+    backbones: Backbones,
+    tmp_path: Path,
+    regionspot: Callable[..., tuple[int, str, str]],
+) -> None:
+    """The tuned one is applied by itself; a number takes its place, and none leaves it aside."""
+    shutil.copytree(place / "tuning", tmp_path / "head")
+    code, _, error = regionspot(
+        "evaluate", "tune", "--cache", str(place / "store"), "--head", str(tmp_path / "head")
+    )
+    assert code == 0, error
+    known, unknown = naive_scores(place)
+    found = load_threshold(tmp_path / "head")
+    assert found is not None
+    pairs = [(k > u) + 0.5 * (k == u) for k in known for u in unknown]
+    assert found.auroc == pytest.approx(np.mean(pairs), abs=1e-3)
+    best = max(np.mean(known >= t) + np.mean(unknown < t) for t in known)
+    assert found.known_kept + found.unknown_refused == pytest.approx(best, abs=1e-3)
+
+    picture = sorted((place / "world" / "val").iterdir())[0]
+    values = {"names": ["solid red star", "dotted blue ring"], "device": "cpu",
+              "backbones": backbones}  # fmt: skip
+    boxes = [[4, 5, 40, 50], [30, 20, 60, 60], [0, 0, 90, 90]]
+    own = rs.Recognizer.load(tmp_path / "head", **values)
+    result = own(picture, boxes=boxes)
+    assert own.with_names(["red", "blue"])(picture, boxes=boxes).unknown_threshold == (
+        found.threshold
+    )
+    assert (result.none_of_these == (result.known_scores < found.threshold)).all()
+    off = rs.Recognizer.load(tmp_path / "head", unknown_threshold="none", **values)
+    assert not off(picture, boxes=boxes).none_of_these.any()
+    middle = float(np.sort(result.known_scores)[1])
+    given = rs.Recognizer.load(tmp_path / "head", unknown_threshold=middle, **values)
+    expected = (result.known_scores < middle).tolist()
+    assert given(picture, boxes=boxes).none_of_these.tolist() == expected
+    assert sum(expected) == 1
+
+    asked = ["evaluate", "predict", str(picture), "--head", str(tmp_path / "head")]
+    asked += ["--names", ",".join(values["names"]), "--device", "cpu", "--top", "2"]
+    asked += [word for box in boxes for word in ("--box", ",".join(map(str, box)))]
+    middle += 1e-3  # below it is the one region that is below the middle, and the middle one
+    code, out, error = regionspot(
+        *asked, "--unknown-threshold", str(middle), "--out", str(tmp_path / "out")
+    )
+    assert code == 0, error
+    (file,) = (tmp_path / "out").glob("*.json")
+    written = json.loads(file.read_text())
+    assert written["unknown_threshold"] == middle
+    regions = written["regions"]
+    scores = [each["known_score"] for each in regions]
+    np.testing.assert_allclose(scores, result.known_scores, atol=1e-3)
+    assert [each["none_of_these"] for each in regions] == [score < middle for score in scores]
+    assert out.count("none of these") == 2
+    assert all(len(each["names"]) == 2 for each in regions)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(picture, folder)
+    many = ["evaluate", "predict", str(folder), *asked[3:9], "--proposals", "whole"]
+    code, out, error = regionspot(
+        *many, "--unknown-threshold", "1e6", "--out", str(tmp_path / "many")
+    )
+    assert code == 0, error
+    told = json.loads((tmp_path / "many" / "predictions.json").read_text())
+    assert told["info"]["unknown_threshold"] == 1e6
+    assert [each["none_of_these"] for each in told["annotations"]] == [True]
+    assert out.count("none of these") == 1
+    code, _, error = regionspot(
+        *many, "--unknown-threshold", "none", "--out", str(tmp_path / "many")
+    )
+    assert code == 2
+    assert "unknown_threshold" in error
+    code, _, error = regionspot(
+        *many, "--unknown-threshold", "high", "--out", str(tmp_path / "new")
+    )
+    assert code == 2
+    assert "expected a number or none, got 'high'" in " ".join(error.split())
 
 
 def test_clips_own_figure_is_that_of_the_stored_embeddings(
@@ -193,7 +295,8 @@ def test_clips_own_figure_is_that_of_the_stored_embeddings(
     row = next(line for line in map(str.split, out.splitlines()) if line[:1] == ["region-tokens"])
     assert float(row[1]) == pytest.approx(100 * np.mean(right), abs=0.051)
     assert load_fusion(place / "tuning") is not None
-    (place / "tuning" / "fusion.json").unlink()
+    for name in ("fusion.json", "unknown.json"):
+        (place / "tuning" / name).unlink()
 
 
 def test_what_cannot_be_tuned_on_is_refused(

@@ -18,6 +18,7 @@ from regionspot_core.heads.checkpoint import (
 )
 from regionspot_core.heads.registry import unallocated_head
 from regionspot_core.heads.score_fusion import load_fusion
+from regionspot_core.heads.unknown_classes import load_threshold
 from regionspot_core.support.records import read_json_object
 from regionspot_core.support.tables import facts_table, show
 from regionspot_train.config import RUN_RECORD, TrainConfig
@@ -102,6 +103,7 @@ def _check_head(folder: Path) -> Checked:
     try:
         sealed = verify_head(folder)
         load_fusion(folder)
+        load_threshold(folder)
         step = checkpoint_step(folder)
         if step is not None:
             _check_state(folder, step)

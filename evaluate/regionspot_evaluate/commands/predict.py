@@ -20,9 +20,10 @@ def predict(values: dict[str, Any]) -> None:
     A picture that cannot be read is reported; the exit code is then 1.
 
     Without --box, --point, --mask or --proposals, SAM finds the regions by
-    itself. A probability is a share among the given names: where none of them
-    fits, the nearest one is still the answer. Regions of one picture are seen
-    together, as in training, so it depends a little on the others.
+    itself. A probability is a share among the given names, though none may fit;
+    a head that `evaluate tune` gave a threshold then says none of these. Regions
+    of one picture are seen together, as in training, so it depends a little on
+    the others.
     """
     PredictConfig.parse(values, source="regionspot evaluate predict")
     values = with_models_of_head(values, values["head"])

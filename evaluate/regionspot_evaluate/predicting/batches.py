@@ -36,6 +36,8 @@ class Namer:
     find: FindRegions
     lettering: Lettering
     """Fonts that have the letters of the class names."""
+    threshold: float | None = None
+    """Least score of a region that has one of the names; None: all have one."""
 
     @property
     def models(self) -> Fingerprint:
@@ -90,6 +92,7 @@ class Namer:
             self.recognizer.vocabulary.names,
             self.config.top,
             found.detector_scores,
+            threshold=self.threshold,
         )
         if found.prompt == "auto":
             regions.sort(key=lambda region: -region.names[0][1])
@@ -113,6 +116,6 @@ def draw_named(
             image,
             boxes=np.array([region.box for region in regions]).reshape(-1, 4),
             masks=[region.mask for region in regions],
-            labels=[f"{region.names[0][0]} {region.names[0][1]:.0%}" for region in regions],
+            labels=[region.label for region in regions],
             lettering=lettering,
         )

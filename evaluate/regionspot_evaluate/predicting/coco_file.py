@@ -96,7 +96,10 @@ def _annotation(
         "names": [[name, round(share, 6)] for name, share in region.names],
         "prompt": region.prompt,
         "predicted_iou": round(region.predicted_iou, 4),
+        "none_of_these": region.none_of_these,
     }
+    if region.known_score is not None:
+        values["known_score"] = round(region.known_score, 4)
     if region.detector_score is not None:
         values["detector_score"] = round(region.detector_score, 6)
     if region.mask is not None:
@@ -123,6 +126,8 @@ class Annotation(msgspec.Struct):
 
     image_id: int
     category_id: int
+    none_of_these: bool = False
+    """Whether the class is only the nearest one, and does not fit."""
 
 
 class Predictions(msgspec.Struct):

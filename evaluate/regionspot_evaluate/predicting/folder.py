@@ -36,6 +36,7 @@ class PredictFolder(JournalledFolder):
         classes: The classes.
         regions: Source of the regions.
         fusion: How the head's scores are joined with CLIP's; None: they are not.
+        threshold: Least score of a region that has one of the names; None: all have one.
 
     Raises:
         FingerprintError: If the folder is of other pictures or settings; the fields are named.
@@ -54,9 +55,11 @@ class PredictFolder(JournalledFolder):
         classes: Vocabulary,
         regions: str,
         fusion: HeadFusion | None = None,
+        threshold: float | None = None,
     ) -> None:
         fused = {} if fusion is None else {"fusion": fusion.settings.to_json()}
-        super().__init__(config.out, _asked(config, names, classes, regions) | fused)
+        unknown = {} if threshold is None else {"unknown_threshold": threshold}
+        super().__init__(config.out, _asked(config, names, classes, regions) | fused | unknown)
 
     @property
     def results(self) -> Path:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regionspot_core.heads.unknown_classes import NONE_OF_THESE
 from regionspot_core.imaging.transforms import Size
 from regionspot_evaluate.recognition.image_regions import Recognition
 
@@ -30,6 +31,16 @@ class NamedRegion:
     """COCO run-length encoding; None where it is not asked for."""
     detector_score: float | None = None
     """Score that a detector's file gives the box."""
+    known_score: float | None = None
+    """Head's score that the region is one of the names; None of an earlier version's journal."""
+    none_of_these: bool = False
+    """Whether that is below the threshold: ``names`` are then the nearest, and none fits."""
+
+    @property
+    def label(self) -> str:
+        """Return the best name, or that none fits, with the former's probability."""
+        name, probability = self.names[0]
+        return NONE_OF_THESE if self.none_of_these else f"{name} {probability:.0%}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -38,6 +49,8 @@ class NamedRegion:
             "box": [round(value, 2) for value in self.box],
             "predicted_iou": round(self.predicted_iou, 4),
             "names": [{"name": name, "probability": round(p, 6)} for name, p in self.names],
+            "known_score": None if self.known_score is None else round(self.known_score, 4),
+            "none_of_these": self.none_of_these,
             "mask": self.mask,
         }
         if self.detector_score is not None:
@@ -51,6 +64,8 @@ def named_regions(
     names: Sequence[str],
     top: int,
     detector_scores: NDArray[np.floating] | None = None,
+    *,
+    threshold: float | None = None,
 ) -> list[NamedRegion]:
     """Return one picture's R regions with their ``top`` best names.
 
@@ -60,6 +75,7 @@ def named_regions(
         names: K class names.
         top: Number of names of a region.
         detector_scores: (R,)
+        threshold: Least score of a region that has one of the names; None: all have one.
     """
     probabilities = recognition.probabilities
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
@@ -72,6 +88,8 @@ def named_regions(
             names=tuple((names[k], float(probabilities[r, k])) for k in best[r]),
             mask=recognition.masks[r],
             detector_score=None if detector_scores is None else float(detector_scores[r]),
+            known_score=float(recognition.known_scores[r]),
+            none_of_these=threshold is not None and bool(recognition.known_scores[r] < threshold),
         )
         for r in range(len(best))
     ]

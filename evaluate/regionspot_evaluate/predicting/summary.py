@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from regionspot_core.heads.unknown_classes import NONE_OF_THESE
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.tables import counted, plain_table, show
 from regionspot_evaluate.config import AUTOMATIC
-from regionspot_evaluate.predicting.coco_file import Predictions
+from regionspot_evaluate.predicting.coco_file import Annotation, Predictions
 from regionspot_evaluate.predicting.named_regions import NamedRegion
 from regionspot_evaluate.scoring.report import percent
 
@@ -61,11 +62,12 @@ def print_prediction(report: PredictReport) -> None:
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for number, region in enumerate(report.regions, 1):
         (name, probability), *next_best = region.names
+        others = region.names if region.none_of_these else next_best
         table.add_row(
             str(number),
-            name,
-            percent(probability),
-            ", ".join(f"{other} {percent(share)}" for other, share in next_best),
+            NONE_OF_THESE if region.none_of_these else name,
+            "" if region.none_of_these else percent(probability),
+            ", ".join(f"{other} {percent(share)}" for other, share in others),
             " ".join(f"{value:.0f}" for value in region.box),
             f"{region.predicted_iou:.2f}",
         )
@@ -106,9 +108,11 @@ def print_predictions(report: PicturesReport) -> None:
 
 def _classes_table(found: Predictions, title: str) -> Table:
     """Return a table of the classes that were named most often."""
-    regions = Counter(each.category_id for each in found.annotations)
-    pictures = Counter(c for c, _ in {(e.category_id, e.image_id) for e in found.annotations})
-    names = {each.id: each.name for each in found.categories}
+    named = [(_category(each), each.image_id) for each in found.annotations]
+    regions = Counter(category for category, _ in named)
+    pictures = Counter(category for category, _ in set(named))
+    names: dict[int | None, str] = {each.id: each.name for each in found.categories}
+    names[None] = NONE_OF_THESE
     table = plain_table(title)
     table.add_column("name", overflow="fold")
     for column in ("regions", "pictures"):
@@ -121,5 +125,10 @@ def _classes_table(found: Predictions, title: str) -> Table:
     return table
 
 
-def _total(counts: Iterable[tuple[int, int]]) -> int:
+def _category(annotation: Annotation) -> int | None:
+    """Return the class of a region; None where none fits."""
+    return None if annotation.none_of_these else annotation.category_id
+
+
+def _total(counts: Iterable[tuple[int | None, int]]) -> int:
     return sum(count for _, count in counts)

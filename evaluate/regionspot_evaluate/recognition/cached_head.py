@@ -58,7 +58,12 @@ class CachedHead:
 
     @torch.inference_mode()
     def logits(self, batch: FeatureBatch) -> torch.Tensor:
-        """Return the logits (B, R, K) of a batch's regions; those of padding mean nothing.
+        """Return :meth:`own_logits`, joined with CLIP's opinion where there is a fusion."""
+        return self.fused(batch, self.own_logits(batch))
+
+    @torch.inference_mode()
+    def own_logits(self, batch: FeatureBatch) -> torch.Tensor:
+        """Return the head's logits (B, R, K) of a batch's regions; those of padding mean nothing.
 
         Raises:
             CheckpointError: If a logit is not finite.
@@ -69,6 +74,11 @@ class CachedHead:
             raise CheckpointError(
                 f"{self._folder}: the head's logits are not finite; train it again"
             )
+        return logits
+
+    @torch.inference_mode()
+    def fused(self, batch: FeatureBatch, logits: torch.Tensor) -> torch.Tensor:
+        """Return the head's logits (B, R, K), joined with CLIP's opinion if there is a fusion."""
         if self._fusion is None:
             return logits
         opinion = torch.from_numpy(self._zero_shot.probabilities(batch.region_embeddings.float()))

@@ -73,6 +73,9 @@ class Recognition:
     """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
     predicted_iou: NDArray[np.float32]
     """(R,) SAM's estimate of each mask's IoU."""
+    known_scores: NDArray[np.float32]
+    """(R,) the head's own score that a region is one of the names (`known_scores` of
+    heads/unknown_classes.py), before it is joined with CLIP's."""
 
     @property
     def probabilities(self) -> NDArray[np.float32]:

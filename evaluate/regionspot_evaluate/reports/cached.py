@@ -21,6 +21,7 @@ from regionspot_evaluate.reports.printing import (
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import shown_names
 from regionspot_evaluate.scoring.report import metrics_table, percent
+from regionspot_evaluate.scoring.unknown import UnknownFigures
 
 if TYPE_CHECKING:  # torch, which tables need not wait for
     from regionspot_evaluate.recognition.head_fusion import HeadFusion
@@ -37,6 +38,8 @@ class HeadFigures:
     """Title of the protocol."""
     groups: TrainingGroups | None = None
     """Average precision by how often the head saw the classes; None where it does not say."""
+    unknown: UnknownFigures | None = None
+    """How well learnt classes are told from others; None where there are not both."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class CachedReport:
                 if figures.groups is not None
             },
             "naming": figures.region.to_json(),
+            "unknown": figures.unknown and figures.unknown.to_json(),
             "images": self.images,
             "regions": self.regions,
             "images_not_in_cache": self.failed,
@@ -107,4 +111,7 @@ class CachedReport:
             lines.append(
                 "areas are the boxes', and crowds are not in the store: --annotations brings both"
             )
+        lines += [
+            f"{name}: {each.unknown.line}" for name, each in self.heads.items() if each.unknown
+        ]
         return [*lines, *fusion_lines(self.fusions)]

@@ -27,7 +27,8 @@ class TuneConfig(Config):
     into: Annotated[
         Path | None, Flag(metavar="HEAD", check=existing_head, default="the same head")
     ] = None
-    """Head that fusion.json is written for: one that learnt all classes by the same settings."""
+    """Head that fusion.json and unknown.json are written for: one that learnt all classes by the
+    same settings."""
     device: Annotated[str, Flag(metavar="NAME")] = "auto"
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)

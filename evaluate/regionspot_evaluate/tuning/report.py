@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from regionspot_core.heads.score_fusion import ScoreFusion
+from regionspot_core.heads.unknown_classes import UnknownThreshold
 from regionspot_core.support.tables import counted, titled_table
 from regionspot_evaluate.scoring.report import percent
 
@@ -22,9 +23,10 @@ class TuneReport:
     fusion: ScoreFusion
     figures: dict[str, dict[str, float]]
     """Figures of the head alone, of CLIP alone and of both fused, by their names."""
+    unknown: UnknownThreshold
     left_out: int
     """Regions of classes that were neither learnt nor held out."""
-    file: Path
+    files: tuple[Path, ...]
 
     def table(self) -> Table:
         """Return a table with a row for the head, CLIP and both."""
@@ -57,5 +59,11 @@ class TuneReport:
                 f"{counted(held_out, 'region')} of held-out classes tell little: their top-1 may "
                 f"be {0.5 / held_out**0.5:.0%} off by chance; hold out a larger share"
             )
+        lines.append(
+            f"none of these: where only seen classes have names, a largest logit below "
+            f"{self.unknown.threshold:.4g} is of none; {percent(self.unknown.known_kept)} % of "
+            f"their regions are kept, {percent(self.unknown.unknown_refused)} % of the held-out "
+            f"classes' refused (AUROC {percent(self.unknown.auroc)} %)"
+        )
         lines.append("these figures were tuned for: report those of other images and classes")
-        return [*lines, f"written: {self.file}"]
+        return [*lines, f"written: {', '.join(map(str, self.files))}"]

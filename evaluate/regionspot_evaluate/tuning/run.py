@@ -10,6 +10,14 @@ from regionspot_core.fingerprint import require_equal
 from regionspot_core.heads.checkpoint import HeadRecord, read_record, weights_sum
 from regionspot_core.heads.held_out_classes import HeldOutClasses
 from regionspot_core.heads.score_fusion import FUSION, ScoreFusion, Tuning, save_fusion
+from regionspot_core.heads.unknown_classes import (
+    UNKNOWN,
+    UnknownThreshold,
+    auroc,
+    best_threshold,
+    known_scores,
+    save_threshold,
+)
 from regionspot_evaluate.recognition.cached_head import stored_opinion
 from regionspot_evaluate.tuning.config import TuneConfig
 from regionspot_evaluate.tuning.report import TuneReport
@@ -18,13 +26,14 @@ from regionspot_evaluate.tuning.search import (
     CLIP_ALONE,
     HEAD_ALONE,
     OBJECTIVE,
+    RegionScores,
     figures,
     search,
 )
 
 
 def run_tuning(config: TuneConfig) -> TuneReport:
-    """Find a fusion's weights and temperatures, and write them beside a head.
+    """Find a fusion's numbers and a threshold for unknown classes; write them beside a head.
 
     Raises:
         CacheError: If the store is missing or unfinished, or lacks what is to be tuned on.
@@ -73,8 +82,27 @@ def run_tuning(config: TuneConfig) -> TuneReport:
             after=found["fused"],
         ),
     )
+    unknown = _threshold(config, cache, held_out, scored.scores)
     save_fusion(into, fusion)
-    return TuneReport(fusion, found, scored.left_out, into / FUSION)
+    save_threshold(into, unknown)
+    return TuneReport(fusion, found, unknown, scored.left_out, (into / FUSION, into / UNKNOWN))
+
+
+def _threshold(
+    config: TuneConfig, cache: FeatureCache, held_out: HeldOutClasses, scores: RegionScores
+) -> UnknownThreshold:
+    """Return the threshold that parts both groups best, where only seen classes have names."""
+    sure = known_scores(scores.head_NK[:, scores.seen_K]).numpy()
+    seen = scores.seen_N.numpy()
+    known, unknown = sure[seen], sure[~seen]
+    return UnknownThreshold(
+        **best_threshold(known, unknown)._asdict(),
+        cache=cache.fingerprint["dataset"],
+        head=weights_sum(config.head),
+        held_out_classes=held_out,
+        regions={"seen": len(known), "held_out": len(unknown)},
+        auroc=auroc(known, unknown),
+    )
 
 
 def _held_out_classes(head: Path, record: HeadRecord) -> HeldOutClasses:

@@ -40,6 +40,7 @@ from regionspot_evaluate.scoring.figures import (
 )
 from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.selection import protocol_of
+from regionspot_evaluate.scoring.unknown import UnknownFigures
 
 PAIRS = 200
 """Confusions listed, the most frequent ones."""
@@ -139,6 +140,7 @@ def _run(analysis: Analysis, annotations: AnnotationSet) -> dict[str, Any]:
         "top1": analysis.run.metrics.naming.top1.get("all"),
         "baselines": _baselines(analysis),
         "fusion": _fusion(analysis.run.metrics.fusion),
+        "unknown": _unknown(analysis.run.metrics.unknown_figures),
         "annotated_boxes": analysis.run.names_annotated_boxes,
         "named_right": _named_right(naming, annotations),
         "missed": _mean(naming.predicted == MISSED),
@@ -165,6 +167,10 @@ def _fusion(fusion: ScoreFusion | None) -> dict[str, Any] | None:
     tuned = fusion.tuned
     figures = None if tuned is None else {"before": tuned.before, "after": tuned.after}
     return {"line": fusion.line, "tuned": figures}
+
+
+def _unknown(figures: UnknownFigures | None) -> dict[str, Any] | None:
+    return None if figures is None else {"line": figures.line, **figures.to_json()}
 
 
 def _baselines(analysis: Analysis) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from regionspot_evaluate.folder.json_records import read_json_record
 from regionspot_evaluate.scoring.figures import Iou, Protocol
 from regionspot_evaluate.scoring.results import Results
 from regionspot_evaluate.scoring.selection import kept_detections, protocol_of
+from regionspot_evaluate.scoring.unknown import UnknownFigures
 
 RECORDS = (RUN_RECORD, CACHED_RECORD)
 """Records of a run's settings; not every folder has one."""
@@ -57,6 +58,12 @@ class Measured(_Told):
         return found.metrics or None if found is not None else None
 
 
+class _Unknown(_Told):
+    auroc: float
+    known_regions: int
+    unknown_regions: int
+
+
 class Metrics(Measured):
     """Content of ``metrics.json``."""
 
@@ -64,6 +71,13 @@ class Metrics(Measured):
     baselines: dict[str, Measured] = Field(default_factory=dict)
     fusion: ScoreFusion | None = None
     """How the head's scores were joined with CLIP's; None: they were not."""
+    unknown: _Unknown | None = None
+    """How well learnt classes were told from others; None where that was not measured."""
+
+    @property
+    def unknown_figures(self) -> UnknownFigures | None:
+        """Return ``unknown`` as it was measured."""
+        return None if self.unknown is None else UnknownFigures(**self.unknown.model_dump())
 
 
 class _Configuration(_Told):
