@@ -20,6 +20,7 @@ from regionspot_core.heads.unknown_classes import (
     save_threshold,
 )
 from regionspot_core.support.checksums import FileSum
+from regionspot_train.verify import verify_run
 
 FOUND = UnknownThreshold(
     threshold=12.5,
@@ -93,7 +94,10 @@ def test_the_file_belongs_to_its_head(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "head" / "unknown.json", tmp_path / "other")
     with pytest.raises(CheckpointError, match=r"other weights .* --unknown-threshold none"):
         load_threshold(tmp_path / "other")
+    assert not verify_run(tmp_path / "head").damaged
     path = tmp_path / "head" / "unknown.json"
     path.write_text(path.read_text().replace("12.5", "12.6"))
     with pytest.raises(CheckpointError, match=r"damaged.*--unknown-threshold none"):
         load_threshold(tmp_path / "head")
+    (damaged,) = verify_run(tmp_path / "head").damaged
+    assert "unknown.json" in (damaged.problem or "")
