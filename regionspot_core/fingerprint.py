@@ -19,6 +19,7 @@ CONTENT = {
     "annotations": "another annotation file",
     "bank": "other class embeddings",
     "classes": "other classes",
+    "descriptions": "other descriptions",
     "head": "another head",
     "pictures": "other pictures",
     "proposals": "other proposals",

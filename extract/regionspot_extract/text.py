@@ -23,8 +23,7 @@ from regionspot_core.support.records import read_json_object
 from regionspot_core.text.alike import warn_of_alike
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_core.text.class_text import ClassText
-from regionspot_core.text.embed import class_batches, embed_classes
-from regionspot_core.text.templates import load_templates
+from regionspot_core.text.embed import class_batches, embed_classes, load_class_text
 from regionspot_extract.config import TextBankConfig as TextBankConfig
 
 
@@ -47,7 +46,7 @@ def make_bank(
         InputError: The templates, or what lies at ``config.out``, are not what they should be.
     """
     out = config.out
-    text = ClassText.create(vocabulary, load_templates(config.text.templates), config.text)
+    text = load_class_text(vocabulary, config.text)
     plan = _plan(vocabulary, text, encoder.fingerprint(), config.backbones.precision)
     if out.exists():
         return _finished(out, plan)

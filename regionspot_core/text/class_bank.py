@@ -76,6 +76,9 @@ class ClassBank:
             _write_texts(file, "templates", self.text.templates)
             _write_texts(file, "words", [_dump(words) for words in self.text.words])
             _write_texts(file, "vocabulary", [_dump(vocabulary)])
+            if self.text.descriptions:
+                file.attrs["description_share"] = self.text.description_share
+                _write_texts(file, "descriptions", [_dump(each) for each in self.text.descriptions])
             file.create_dataset("embeddings", data=self.embeddings, track_times=False)
             file.flush()
             image = bytes(file.id.get_file_image())
@@ -155,13 +158,10 @@ class ClassBank:
                 vocabulary=found.vocabulary.named(found.names),
                 embeddings=embeddings,
                 logit_scale=found.logit_scale,
-                text=ClassText(
-                    tuple(map(tuple, found.words)), tuple(found.templates), found.wording,
-                    found.synonyms,
-                ),
+                text=found.text(),
                 clip=found.clip,
                 precision=found.precision,
-            )  # fmt: skip
+            )
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
 
@@ -189,7 +189,20 @@ class _BankFile(Record):
     names: list[str]
     templates: list[str]
     words: list[Json[Annotated[list[str], Field(min_length=1)]]]
+    descriptions: list[Json[list[str]]] = Field(default_factory=list)
+    description_share: float = Field(default=1.0, gt=0, le=1)
     vocabulary: Json[_VocabularyRecord]
+
+    def text(self) -> ClassText:
+        """Return the texts that were averaged."""
+        return ClassText(
+            tuple(map(tuple, self.words)),
+            tuple(self.templates),
+            self.wording,
+            self.synonyms,
+            tuple(map(tuple, self.descriptions)),
+            self.description_share,
+        )
 
 
 def _header(image: bytes) -> bytes:
@@ -237,7 +250,14 @@ def _read(file: h5py.File) -> tuple[dict[str, Any], NDArray[np.float32]]:
             f"expected the words of {len(texts['names'])} classes and one vocabulary, got "
             f"{len(texts['words'])} and {len(vocabulary)}"
         )
-    names = ("logit_scale", "wording", "synonyms", "precision", "clip")
+    if "descriptions" in file:
+        texts["descriptions"] = _read_texts(file, "descriptions")
+        if len(texts["descriptions"]) != len(texts["names"]):
+            raise InputError(
+                f"expected the descriptions of {len(texts['names'])} classes, got "
+                f"{len(texts['descriptions'])}"
+            )
+    names = ("logit_scale", "wording", "synonyms", "precision", "clip", "description_share")
     attributes = {name: file.attrs[name] for name in names if name in file.attrs}
     plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in attributes.items()}
     embeddings = _dataset(file, "embeddings", ndim=2)
@@ -261,6 +281,16 @@ def average_templates(embeddings_KPD: NDArray[np.floating]) -> NDArray[np.float3
     mean = np.asarray(embeddings_KPD, dtype=np.float64).mean(axis=1)
     unit = mean / np.linalg.norm(mean, axis=-1, keepdims=True)
     return np.asarray(unit, dtype=np.float32)
+
+
+def average_sentences(embeddings_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the embedding (D,) of a class from those of N sentences: their mean, of length 1.
+
+    Each is brought to length 1 first: sentences say different things, and none weighs more.
+    """
+    exact = np.asarray(embeddings_ND, dtype=np.float64)
+    mean = (exact / np.linalg.norm(exact, axis=-1, keepdims=True)).mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
 
 def _dump(value: object) -> str:

@@ -1,7 +1,7 @@
 """From class names to the texts that CLIP embeds.
 
 A text is a *template* (``a photo of a {}.``) filled with a *word*: the class's name, raw or
-cleaned, and where asked its synonyms too.
+cleaned, and where asked its synonyms too. A class may have *descriptions* of its own beside them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from regionspot_core.config import Config
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.errors import InputError
+from regionspot_core.support.arguments import existing_file
 from regionspot_core.support.input_files import read_lines
 from regionspot_core.support.options import Flag
 from regionspot_core.support.records import shown
@@ -33,6 +36,10 @@ class TextConfig(Config):
     """Class names as the file spells them (`dining_table`), or cleaned (`dining table`)."""
     synonyms: Annotated[bool, Flag()] = False
     """Average over the annotation file's synonyms as well, where it has any (LVIS has)."""
+    descriptions: Annotated[Path | None, Flag(metavar="FILE.json", check=existing_file)] = None
+    """Sentences about classes, as language models write them: `{"name": ["sentence", …], …}`."""
+    description_share: Annotated[float, Flag()] = Field(default=0.5, gt=0, le=1)
+    """Share of the sentences in a class's embedding beside the templates; 1: in their place."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +51,63 @@ class ClassText:
     templates: tuple[str, ...]
     wording: str
     synonyms: bool
+    descriptions: tuple[tuple[str, ...], ...] = ()
+    """K times any number of sentences, in which ``{}`` stands for a word; empty: no class has."""
+    description_share: float = 1.0
+    """Share of a class's sentences in its embedding, where it has any."""
 
     @classmethod
     def create(
-        cls, vocabulary: Vocabulary, templates: Sequence[str], config: TextConfig
+        cls,
+        vocabulary: Vocabulary,
+        templates: Sequence[str],
+        config: TextConfig,
+        descriptions: Sequence[Sequence[str]] = (),
     ) -> ClassText:
-        """Return the texts of a vocabulary."""
+        """Return the texts of a vocabulary.
+
+        Args:
+            vocabulary: The K classes.
+            templates: The templates.
+            config: Whether names are cleaned, and so on.
+            descriptions: K classes' sentences, or none at all.
+        """
         words = tuple(
             _words(name, synonyms if config.synonyms else (), config.wording)
             for name, synonyms in zip(vocabulary.names, vocabulary.synonyms, strict=True)
         )
-        return cls(words, tuple(templates), config.wording, config.synonyms)
+        text = cls(words, tuple(templates), config.wording, config.synonyms)
+        if not descriptions:
+            return text
+        sentences = tuple(map(tuple, descriptions))
+        return replace(text, descriptions=sentences, description_share=config.description_share)
 
     def texts(self, index: int) -> list[str]:
-        """Return the texts of one class, word by word."""
+        """Return one class's filled templates, word by word; empty where sentences replace them."""
+        if self.description_share == 1 and self.sentences(index):
+            return []
         return fill_templates(self.words[index], self.templates)
+
+    def sentences(self, index: int) -> list[str]:
+        """Return the sentences about one class; empty where it has none."""
+        described = self.descriptions[index] if self.descriptions else ()
+        return list(dict.fromkeys(fill_templates(self.words[index], described)))
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that tells these texts from others, as plain values."""
-        listed = json.dumps(self.templates, ensure_ascii=False).encode()
-        return {
+        recipe = {
             "templates": len(self.templates),
-            "templates_sha256": hashlib.sha256(listed).hexdigest(),
+            "templates_sha256": _sha256(self.templates),
             "wording": self.wording,
             "synonyms": self.synonyms,
         }
+        if self.descriptions:
+            recipe |= {
+                "descriptions": sum(map(len, self.descriptions)),
+                "descriptions_sha256": _sha256(self.descriptions),
+                "description_share": self.description_share,
+            }
+        return recipe
 
 
 def fill_templates(words: Sequence[str], templates: Sequence[str]) -> list[str]:
@@ -100,6 +139,10 @@ def read_templates(path: Path) -> tuple[str, ...]:
                 f"got {shown(line)}"
             )
     return tuple(line for _, line in lines)
+
+
+def _sha256(texts: object) -> str:
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()
 
 
 def _words(name: str, synonyms: Sequence[str], wording: str) -> tuple[str, ...]:

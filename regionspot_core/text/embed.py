@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.text.alike import warn_of_alike
-from regionspot_core.text.class_bank import ClassBank, average_templates
+from regionspot_core.text.class_bank import ClassBank, average_sentences, average_templates
 from regionspot_core.text.class_text import ClassText, TextConfig
+from regionspot_core.text.descriptions import read_descriptions
 from regionspot_core.text.templates import load_templates
 
 TEXTS_AT_ONCE = 2048
@@ -25,10 +26,9 @@ def build_class_bank(
     """Embed every class in all its texts and average; by default the paper's way.
 
     Raises:
-        InputError: The templates are neither a set nor a file of templates.
+        InputError: As :func:`load_class_text`.
     """
-    config = config or TextConfig()
-    text = ClassText.create(vocabulary, load_templates(config.templates), config)
+    text = load_class_text(vocabulary, config or TextConfig())
     rows = [embed_classes(encoder, text, classes) for classes in class_batches(text)]
     bank = ClassBank(
         vocabulary=vocabulary,
@@ -43,8 +43,21 @@ def build_class_bank(
 
 def paper_text(vocabulary: Vocabulary) -> ClassText:
     """Return the texts of the default bank, the paper's."""
-    config = TextConfig()
-    return ClassText.create(vocabulary, load_templates(config.templates), config)
+    return load_class_text(vocabulary, TextConfig())
+
+
+def load_class_text(vocabulary: Vocabulary, config: TextConfig) -> ClassText:
+    """Return a vocabulary's texts, of the templates and descriptions that are asked for.
+
+    Raises:
+        InputError: If the templates are neither a set nor a file of templates, or the descriptions
+            are not a file of the vocabulary's.
+    """
+    templates = load_templates(config.templates)
+    if config.descriptions is None:
+        return ClassText.create(vocabulary, templates, config)
+    descriptions = read_descriptions(config.descriptions, vocabulary)
+    return ClassText.create(vocabulary, templates, config, descriptions)
 
 
 def load_class_bank(
@@ -67,8 +80,8 @@ def load_class_bank(
 def class_batches(text: ClassText) -> Iterator[range]:
     """Yield runs of classes with about ``TEXTS_AT_ONCE`` texts; the same ones every time."""
     start, texts = 0, 0
-    for index, words in enumerate(text.words):
-        count = len(words) * len(text.templates)
+    for index in range(len(text.words)):
+        count = len(text.texts(index)) + len(text.sentences(index))
         if texts and texts + count > TEXTS_AT_ONCE:
             yield range(start, index)
             start, texts = index, 0
@@ -80,8 +93,26 @@ def embed_classes(
     encoder: ImageTextEncoder, text: ClassText, classes: range
 ) -> NDArray[np.float32]:
     """Return the embeddings (len(classes), D) of a run of classes, each of length 1."""
-    texts = [text.texts(index) for index in classes]
-    embedded = encoder.text_embeddings([line for lines in texts for line in lines]).cpu().numpy()
-    borders = np.cumsum([len(lines) for lines in texts])[:-1]
-    each = np.split(embedded, borders)
-    return np.concatenate([average_templates(rows[None]) for rows in each])
+    groups = [lines for index in classes for lines in (text.texts(index), text.sentences(index))]
+    embedded = encoder.text_embeddings([line for lines in groups for line in lines]).cpu().numpy()
+    each = np.split(embedded, np.cumsum([len(lines) for lines in groups])[:-1])
+    return np.stack(
+        [
+            _class_embedding(filled, sentences, text.description_share)
+            for filled, sentences in zip(each[::2], each[1::2], strict=True)
+        ]
+    )
+
+
+def _class_embedding(
+    filled_PD: NDArray[np.floating], sentences_ND: NDArray[np.floating], share: float
+) -> NDArray[np.float32]:
+    """Return a class's embedding (D,), of length 1, from those of its texts."""
+    described = average_sentences(sentences_ND) if len(sentences_ND) else None
+    if described is not None and not len(filled_PD):
+        return described
+    named: NDArray[np.float32] = average_templates(filled_PD[None])[0]
+    if described is None:
+        return named
+    mean = (1 - share) * named + share * described
+    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)

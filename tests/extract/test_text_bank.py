@@ -106,6 +106,21 @@ def test_another_bank_at_the_same_place_is_refused(
         make_bank(config(out, **text), names, clip)
 
 
+def test_other_descriptions_are_not_mixed(tmp_path: Path) -> None:
+    """A run goes on after an interruption with the same sentences, and with no others."""
+    out, sentences = tmp_path / "b.h5", tmp_path / "sentences.json"
+    sentences.write_text('{"thing 1": ["long and thin"], "thing 1700": ["{} is round"]}')
+    with pytest.raises(InterruptedRunError):
+        make_bank(config(out, descriptions=sentences), NAMES, FakeClip(calls=2))
+    with pytest.raises(FingerprintError, match=r"text\.descriptions: expected nothing, found 2"):
+        make_bank(config(out), NAMES, FakeClip())
+    make_bank(config(out, descriptions=sentences), NAMES, FakeClip())
+    other = tmp_path / "plain.h5"
+    plain = make_bank(config(other), NAMES, FakeClip()).bank.embeddings
+    differ = (ClassBank.load(out).embeddings != plain).any(axis=1)
+    assert np.flatnonzero(differ).tolist() == [1, 1700]
+
+
 def test_two_arithmetics_are_not_mixed(tmp_path: Path) -> None:
     out = tmp_path / "b.h5"
     half = {"precision": "bfloat16"}

@@ -29,6 +29,7 @@ from regionspot_extract.stores.info import StoreInfo
 
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.maintenance.merge import MergeReport
+    from regionspot_core.text.class_text import ClassText
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
     from regionspot_extract.proposals_folder import ProposalsReport
@@ -150,11 +151,22 @@ def print_bank(path: Path, report: TextReport) -> None:
     facts = {
         "classes": f"{len(bank.vocabulary):,}{resumed}",
         "texts": f"{counted(len(text.templates), 'template')}, names {text.wording}{synonyms}",
+        **_descriptions(text),
         "embeddings": f"{bank.embeddings.shape[0]:,} × {bank.embeddings.shape[1]}",
         "CLIP": _model(bank.clip),
         "file": format_bytes(path.stat().st_size),
     }
     show(facts_table(str(path), facts))
+
+
+def _descriptions(text: ClassText) -> dict[str, str]:
+    """Return the fact about the sentences of a bank's classes, where it has any."""
+    if not text.descriptions:
+        return {}
+    described = sum(map(bool, text.descriptions))
+    sentences = counted(sum(map(len, text.descriptions)), "sentence")
+    fact = f"{sentences} about {described:,} classes, share {text.description_share:g}"
+    return {"descriptions": fact}
 
 
 def print_info(info: StoreInfo, *, as_json: bool) -> None:

@@ -186,6 +186,12 @@ def texts(name: str, *values: str) -> Callable[[Path], None]:
     return replaced(name, list(values), dtype=h5py.string_dtype())
 
 
+def described(*values: str) -> Callable[[Path], None]:
+    """A bank that has descriptions, which :func:`bank` has none of."""
+    kind = h5py.string_dtype()
+    return sealed(lambda file: file.create_dataset("descriptions", data=list(values), dtype=kind))
+
+
 def one_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -263,6 +269,8 @@ def test_a_bank_from_before_checksums_loads_and_says_so(
         (replaced("embeddings", np.zeros((2, 3)), compression="gzip"), "in the file itself, plain"),
         (replaced("names", shape=(10**9,), dtype=h5py.string_dtype()), "in the file itself, plain"),
         (replaced("templates", [1, 2]), "expected texts as templates, got int"),
+        (described('["a"]'), "expected the descriptions of 2 classes, got 1"),
+        (described('["a"]', "[1]"), r"descriptions\.1\.0: "),
         (texts("words", '["a"]'), "expected the words of 2 classes and one vocabulary, got 1"),
         (texts("words", '["a"]', "[]"), r"words\.1: "),
         (texts("words", '["a"]', '["\\ud800"]'), r"words\.1: "),
