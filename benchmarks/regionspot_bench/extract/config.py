@@ -46,16 +46,18 @@ class Sizes:
     loop_images: int
     """Images that the loops encode."""
     images: int
-    """Images that extraction encodes; the loops' are the first of them."""
+    """Images that an extraction encodes; the loops' are the first of them."""
+    rounds: int = 2
+    """Extractions of each kind of region embedding, in turns."""
     batch: int
     warm_up: int
     """Images each way before its time counts."""
 
 
 FULL = (1, MAIN_REGIONS, 50)
-CPU = Sizes(regions=FULL, loop_images=2, images=4, batch=1, warm_up=1)
+CPU = Sizes(regions=FULL, loop_images=2, images=2, batch=1, warm_up=1)
 # Without warming up: on a CPU it makes 2 % and would take half of the time.
-QUICK_CPU = Sizes(regions=(MAIN_REGIONS,), loop_images=1, images=3, batch=1, warm_up=0)
+QUICK_CPU = Sizes(regions=(MAIN_REGIONS,), loop_images=1, images=1, batch=1, warm_up=0)
 GPU = Sizes(regions=FULL, loop_images=64, images=1_024, batch=16, warm_up=32)
 QUICK_GPU = Sizes(regions=(MAIN_REGIONS,), loop_images=16, images=256, batch=16, warm_up=16)
 
@@ -81,10 +83,10 @@ class ExtractBenchConfig(BenchConfig):
         default=None, ge=1, le=MOST_BATCH_IMAGES
     )
     """Images that extraction takes together."""
-    images: Annotated[int | None, Flag(default="4 on a CPU, else 1,024; --quick 3 and 256")] = (
+    images: Annotated[int | None, Flag(default="2 on a CPU, else 1,024; --quick 1 and 256")] = (
         Field(default=None, ge=1, le=1_000_000)
     )
-    """Generated images that are extracted."""
+    """Generated images that are extracted, twice with each kind of region embedding."""
     workers: Annotated[int, Flag()] = Field(default=4, ge=1, le=MOST_WORKERS)
     """Threads that decode and resize images."""
 
@@ -94,9 +96,9 @@ class ExtractBenchConfig(BenchConfig):
         return shapes_of(self.shape, quick=self.quick)
 
     @property
-    def other_embeddings(self) -> tuple[RegionEmbedding, ...]:
-        """Region embeddings that are timed beside the usual ones."""
-        return ("none",) if self.quick else ("none", "crop")
+    def embeddings(self) -> tuple[RegionEmbedding, ...]:
+        """Region embeddings that are timed in turns; the usual ones come first."""
+        return ("auto", "none") if self.quick else ("auto", "none", "crop")
 
     def sizes(self, device_type: str) -> Sizes:
         """Return how much to measure on such a device."""

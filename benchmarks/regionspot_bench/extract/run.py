@@ -14,9 +14,10 @@ from regionspot_bench.extract.loops import ImageFeatures, Loop, Models
 from regionspot_bench.extract.matrix_rate import matrix_rate
 from regionspot_bench.extract.ours import Ours, agreement, backbones_of
 from regionspot_bench.extract.report import ExtractBenchReport, ShapeFigures
-from regionspot_bench.measure import timed
+from regionspot_bench.measure import take_turns, timed
 from regionspot_bench.peak import peak_bytes, reset_peak
 from regionspot_core.backbones.runtime import Runtime
+from regionspot_core.cache.layout.keep import RegionEmbedding
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
 from regionspot_extract.encoding.stages import StageClock
@@ -122,31 +123,31 @@ class _Bench:
         reset_peak()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        clock, store = StageClock(device), folder / f"{regions}.zarr"
-        seconds = timed(partial(ours.extract, contents, store, clock))
-        peak = peak_bytes()
-        others = {
-            kind: timed(
-                partial(
-                    ours.extract,
-                    contents,
-                    folder / f"{regions}-{kind}.zarr",
-                    StageClock(device),
-                    embedding=kind,
-                )
-            )
-            for kind in self.config.other_embeddings
-        }
+        clocks = {kind: StageClock(device) for kind in self.config.embeddings}
+        usual, *others = self.config.embeddings
+        peaks: list[int] = []
+
+        def store(kind: RegionEmbedding, turn: int) -> Path:
+            return folder / f"{regions}-{kind}-{turn}.zarr"
+
+        def extract(kind: RegionEmbedding, turn: int) -> None:
+            ours.extract(contents, store(kind, turn), clocks[kind], embedding=kind)
+            peaks.append(peak_bytes())
+
+        times = take_turns(
+            {kind: partial(extract, kind) for kind in clocks}, rounds=self.sizes.rounds, repeats={}
+        )
+        extracted = images * self.sizes.rounds
         return ShapeFigures(
             shape=self.shape,
             regions=regions,
             loop_seconds=looped.seconds,
             autocast_loop_seconds=looped.autocast_seconds,
-            seconds=seconds / images,
-            stages={stage: each / images for stage, each in clock.seconds().items()},
-            agreement=agreement(store, looped.features),
-            embedding_seconds={kind: each / images for kind, each in others.items()},
-            peak_bytes=peak,
+            seconds=times.median(usual) / images,
+            stages={stage: each / extracted for stage, each in clocks[usual].seconds().items()},
+            agreement=agreement(store(usual, 0), looped.features),
+            embedding_seconds={kind: times.median(kind) / images for kind in others},
+            peak_bytes=peaks[0],
             device_peak_bytes=torch.cuda.max_memory_allocated(device)
             if device.type == "cuda"
             else None,
