@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.errors import ConfigError
 from regionspot_core.testing import SHAPE, make_cache
 from regionspot_train.by_size import (
     LARGE,
     DataSize,
     choose_settings,
+    inputs_of,
     recipe_for,
     repetition_warning,
 )
@@ -28,9 +30,31 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images_are_counted_without_those_held_out(store: Path) -> None:
-    assert DataSize.of(store, TrainConfig()) == (10, SHAPE.image_width)
+    assert DataSize.of(store, TrainConfig())[:2] == (10, SHAPE.image_width)
     assert DataSize.of([store, store], TrainConfig()).images == 20
     assert DataSize.of(store, TrainConfig.load(None, ["data.split=0.3"])).images == 7
+
+
+EVERYTHING = {"box_geometry": True, "region_tokens": "all", "mask_geometry": True}
+
+
+@pytest.mark.parametrize(
+    ("kept", "inputs"),
+    [
+        ([Keep(region_embedding="tokens", region_masks=True)],
+         {**EVERYTHING, "region_embedding": "residual"}),
+        ([Keep(region_embedding="none", region_masks=True)], EVERYTHING),
+        ([Keep(sam_tokens="paper", region_embedding="none")], {"box_geometry": True}),
+        # What one of two stores lacks, or made otherwise, their head cannot take.
+        ([Keep(region_embedding="crop", region_masks=True), Keep(region_embedding="tokens")],
+         {"box_geometry": True, "region_tokens": "all"}),
+    ],
+)  # fmt: skip
+def test_a_head_takes_what_all_stores_keep(kept: list[Keep], inputs: dict[str, object]) -> None:
+    assert inputs_of(kept) == inputs
+    head = TrainConfig.parse(recipe_for(DataSize(100, 768, inputs)), source="test").head
+    assert head.mask_geometry == ("mask_geometry" in inputs)
+    assert head.region_embedding == inputs.get("region_embedding")
 
 
 def test_a_store_without_regions_is_left_for_the_run_to_refuse(tmp_path: Path) -> None:

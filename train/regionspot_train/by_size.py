@@ -1,15 +1,20 @@
-"""The recipe of a run that names none: it follows from how many images there are to learn from."""
+"""The recipe of a run that names none: it follows from what there is to learn from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regionspot_core.cache.location import Location
 from regionspot_core.datasets.split import held_out_count
+from regionspot_core.heads.shape import BUILT_IN
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
 from regionspot_train.config import TrainConfig, load_settings, settings_from
+
+if TYPE_CHECKING:  # numpy and zarr, which settings by name need not wait for
+    from regionspot_core.cache.layout.keep import Keep
 
 LARGE = 20_000
 """Images from which on a run that names no recipe has the paper's rates."""
@@ -28,12 +33,14 @@ MANY_TIMES = 1_000
 
 
 class DataSize(NamedTuple):
-    """Size of what a run learns from."""
+    """Size of what a run learns from, and what its head can take."""
 
     images: int
     """Number of images with regions, without those that ``data.split`` holds out."""
     width: int
     """Width of the head: of its own, or of the image tokens."""
+    inputs: Mapping[str, Any] = MappingProxyType({})
+    """Result of :func:`inputs_of`."""
 
     @classmethod
     def of(cls, stores: Location | Sequence[Location], config: TrainConfig) -> DataSize:
@@ -49,7 +56,26 @@ class DataSize(NamedTuple):
         images = sum(int((cache.region_counts > 0).sum()) for cache in caches)
         if images and config.data.split is not None:
             images -= held_out_count(images, config.data.split)
-        return cls(images, config.head.width or caches[0].plan.shape.image_width)
+        width = config.head.width or caches[0].plan.shape.image_width
+        built_in = config.head.kind == BUILT_IN
+        inputs = inputs_of([cache.plan.keep for cache in caches]) if built_in else {}
+        return cls(images, width, inputs)
+
+
+def inputs_of(kept: Sequence[Keep]) -> dict[str, Any]:
+    """Return options of a head that takes all that the stores keep of a region.
+
+    With few images that is most of what can be gained (benchmarks/LOG.md, 2026-11-29): a head that
+    adds to CLIP's own embedding begins with what CLIP knows.
+    """
+    inputs: dict[str, Any] = {"box_geometry": True}
+    if all(keep.sam_tokens == "all" for keep in kept):
+        inputs["region_tokens"] = "all"
+    if all(keep.region_masks for keep in kept):
+        inputs["mask_geometry"] = True
+    if {keep.region_embedding for keep in kept} in ({"tokens"}, {"crop"}):
+        inputs["region_embedding"] = "residual"
+    return inputs
 
 
 class ChosenSettings(NamedTuple):
@@ -95,7 +121,7 @@ def recipe_for(size: DataSize, steps: int | None = None) -> dict[str, Any]:
         "steps": steps,
         "checkpoint_every": max(1, steps // 4),
         "log_every": max(1, min(50, steps // VALIDATIONS)),
-        "head": {"logit_scale": "learned", "initial_scale": 14.0},
+        "head": {"logit_scale": "learned", "initial_scale": 14.0, **size.inputs},
         "loss": {"kind": "softmax", "reduction": "mean"},
         "optimiser": {
             "lr": float(f"{RATE * min(1, RATE_WIDTH / size.width):.1e}"),
