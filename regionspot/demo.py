@@ -15,13 +15,14 @@ from typing import Any
 from rich.table import Table
 
 from regionspot_core.backbones.loading import BackboneConfig
+from regionspot_core.cache.layout.keep import Keep
 from regionspot_core.support.files import require_empty_folder, write_json
 from regionspot_core.support.tables import format_bytes, show, show_unbroken
 from regionspot_core.tiny.world import write_world
 from regionspot_evaluate.config import EvaluateConfig
 from regionspot_evaluate.recognition.choose_backbones import backbones_of_head
 from regionspot_evaluate.reports.printing import evaluation_output
-from regionspot_evaluate.run import run_evaluation
+from regionspot_evaluate.run import run_evaluations
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import TrainConfig, recipe_or_file
@@ -35,21 +36,15 @@ class DemoSize:
     train_scenes: int
     val_scenes: int
     steps: int
-    settings: tuple[str, ...] = ()
-    """Settings of training that differ from the recipe's."""
+    """Steps of our own recipe's head."""
+    paper_steps: int
+    """Steps of the paper's head, which learns more slowly."""
 
 
 SHOWN_BASELINES = ("clip-crop", "clip-masked-crop", "clip-pool")
-"""CLIP alone, as the tables show it beside the head."""
-FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=2_000)
-QUICK = DemoSize(
-    train_scenes=1_600,
-    val_scenes=120,
-    steps=500,
-    # In so few steps the recipe's head learns less than CLIP knows of crops. One that is told where
-    # regions are, and sees all of SAM's tokens, is past that (benchmarks/LOG.md, 2026-11-28).
-    settings=("head.box_geometry=true", "head.image_positions=sincos", "head.region_tokens=all"),
-)
+"""CLIP alone, as the tables show it beside the heads."""
+FULL = DemoSize(train_scenes=3_000, val_scenes=600, steps=600, paper_steps=2_000)
+QUICK = DemoSize(train_scenes=1_600, val_scenes=120, steps=300, paper_steps=500)
 
 
 def run_demo(out: Path, *, seed: int = 0, size: DemoSize = FULL) -> None:
@@ -59,92 +54,104 @@ def run_demo(out: Path, *, seed: int = 0, size: DemoSize = FULL) -> None:
         InputError: ``out`` is not empty.
     """
     require_empty_folder(out)
-    world, store, run, results = (out / name for name in ("world", "store.zarr", "run", "results"))
+    made = ("world", "store.zarr", "run", "paper", "results")
+    world, store, run, paper, results = (out / name for name in made)
     clock = _Clock()
-    with clock("world"):
+    with clock("world", world):
         write_world(world, train_scenes=size.train_scenes, val_scenes=size.val_scenes, seed=seed)
-    with clock("extract"):
+    with clock("extract", store):
         run_extraction(
-            ExtractConfig(images=world / "train", annotations=world / "train.json", out=store)
+            ExtractConfig(
+                images=world / "train",
+                annotations=world / "train.json",
+                out=store,
+                keep=Keep(region_masks=True),
+            )
         )
-    with clock("train"):
-        run_training(
-            TrainConfig.load(
-                recipe_or_file("demo"), [f"seed={seed}", f"steps={size.steps}", *size.settings]
-            ),
-            store=store,
-            out=run,
-        )
-    with clock("evaluate"):
+    with clock("train", run):
+        _train("mask-demo", store, run, steps=size.steps, seed=seed)
+    with clock("train paper", paper):
+        _train("demo", store, paper, steps=size.paper_steps, seed=seed)
+    with clock("evaluate", results):
         models = backbones_of_head(run, {}, sam=None, clip=None)
-        report = run_evaluation(
+        reports = run_evaluations(
             EvaluateConfig(
                 images=world / "val",
                 annotations=world / "val.json",
-                heads=(run,),
+                heads=(run, paper),
                 out=results,
                 baseline=SHOWN_BASELINES,
                 protocol=("lvis", "lvis-fixed"),
                 backbones=BackboneConfig.parse(models, source="regionspot demo"),
             )
         )
+    of_paper = reports["paper"].to_json()
     metrics = {
-        **report.to_json(),
-        "seconds": clock.seconds,
-        "bytes": {p.name: _bytes_below(p) for p in (world, store, run, results)},
+        **reports["run"].to_json(),
+        "paper_head": {key: of_paper[key] for key in ("scores", "training_groups", "naming")},
+        **clock.to_json(),
         "seed": seed,
         "quick": size != FULL,
     }
     write_json(out / "metrics.json", metrics)
-    (results / "predictions.png").replace(out / "predictions.png")
-    show(
-        "",
-        *evaluation_output({"head": report}),
-        "",
-        _costs(metrics),
-        "",
-    )
+    (results / "run" / "predictions.png").replace(out / "predictions.png")
+    show("", *evaluation_output(reports), "", clock.table(), "")
     show_unbroken(next_steps(out, quick=size != FULL))
 
 
+def _train(recipe: str, store: Path, out: Path, *, steps: int, seed: int) -> None:
+    config = TrainConfig.load(recipe_or_file(recipe), [f"seed={seed}", f"steps={steps}"])
+    run_training(config, store=store, out=out)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    seconds: float
+    wrote: str
+    bytes: int
+
+
 class _Clock:
-    """Seconds of each stage, by name."""
+    """Cost of each stage, by name."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self._stages: dict[str, _Stage] = {}
 
     @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, stage: str, folder: Path) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[stage] = round(time.perf_counter() - began, 2)
+        seconds = round(time.perf_counter() - began, 2)
+        written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        self._stages[stage] = _Stage(seconds, folder.name, written)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return seconds by stage and bytes by folder."""
+        return {
+            "seconds": {name: stage.seconds for name, stage in self._stages.items()},
+            "bytes": {stage.wrote: stage.bytes for stage in self._stages.values()},
+        }
 
-def _bytes_below(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _costs(metrics: dict[str, Any]) -> Table:
-    made = dict(zip(metrics["seconds"], metrics["bytes"], strict=True))
-    table = Table(title="Cost", box=None)
-    table.add_column("stage")
-    table.add_column("seconds", justify="right")
-    table.add_column("wrote")
-    table.add_column("bytes", justify="right")
-    for stage, seconds in metrics["seconds"].items():
-        name = made[stage]
-        table.add_row(stage, f"{seconds:.1f}", name, format_bytes(metrics["bytes"][name]))
-    table.add_row("all", f"{sum(metrics['seconds'].values()):.1f}", "", "")
-    return table
+    def table(self) -> Table:
+        """Return a table with a row a stage."""
+        table = Table(title="Cost", box=None)
+        table.add_column("stage")
+        table.add_column("seconds", justify="right")
+        table.add_column("wrote")
+        table.add_column("bytes", justify="right")
+        for name, stage in self._stages.items():
+            table.add_row(name, f"{stage.seconds:.1f}", stage.wrote, format_bytes(stage.bytes))
+        total = sum(stage.seconds for stage in self._stages.values())
+        table.add_row("all", f"{total:.1f}", "", "")
+        return table
 
 
 def next_steps(out: Path, *, quick: bool) -> str:
     """Return what to look at, and commands to paste into the shell that the demo was run in."""
     world = out / "world"
     fit = (
-        "regionspot train fit --config demo",
-        "--set steps=400 --set head.box_geometry=true",
-        "--set head.image_positions=sincos",
+        "regionspot train fit --config mask-demo",
+        "--set steps=300 --set head.layers=2",
         _shell("--cache", out / "store.zarr"),
         _shell("--out", out / "head2"),
     )
@@ -165,7 +172,7 @@ def next_steps(out: Path, *, quick: bool) -> str:
     )
     lines = [f"Look at {out / 'predictions.png'} and {out / 'run' / 'report.html'}."]
     if quick:
-        lines.append("This was --quick: fewer scenes, and a head with options that learns faster.")
+        lines.append("This was --quick: fewer scenes and steps, too few for the paper's head.")
     activate = _activation()
     if activate is not None:
         lines += ["", "First let this shell find `regionspot`:", _command([activate])]

@@ -35,7 +35,7 @@ EXAMPLE = OWN_DATA.with_suffix("")
 RECIPES = sorted((ROOT / "train" / "regionspot_train" / "recipes").glob("*.toml"))
 SCRIPTS = Path(sys.prefix) / "bin"
 MAKE_DEMO = ("make", "demo")
-SIZE = demo.DemoSize(train_scenes=96, val_scenes=20, steps=20)
+SIZE = demo.DemoSize(train_scenes=96, val_scenes=20, steps=20, paper_steps=20)
 """That `make demo` has here: the whole takes minutes."""
 MOST_STEPS = 20
 TYPES_SECONDS = 900

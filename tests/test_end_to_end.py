@@ -22,7 +22,6 @@ from regionspot_core.heads.cached import embed
 from regionspot_core.heads.checkpoint import load_head, read_record, save_head
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
-from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_evaluate.cached import run_cached_evaluation
 from regionspot_evaluate.config import CachedConfig, EvaluateConfig
 from regionspot_evaluate.folder.detections import image_detections
@@ -38,7 +37,7 @@ from regionspot_train.learning.validation import ValidationSet
 
 pytestmark = pytest.mark.slow
 
-SIZE = whole_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120)
+SIZE = whole_demo.DemoSize(train_scenes=120, val_scenes=24, steps=120, paper_steps=120)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_metrics_have_every_figure(demo: Path) -> None:
     metrics = json.loads((demo / "metrics.json").read_text())
     assert list(metrics["baselines"]) == ["clip-crop", "clip-masked-crop", "clip-pool"]
-    for named in (metrics, *metrics["baselines"].values()):
+    for named in (metrics, metrics["paper_head"], *metrics["baselines"].values()):
         for protocol, iou in product(LVIS_PROTOCOLS, ("bbox", "segm")):
             score = named["scores"][protocol][iou]
             assert score["protocol"] == LVIS_PROTOCOLS[protocol]
@@ -60,17 +59,19 @@ def test_metrics_have_every_figure(demo: Path) -> None:
         top1 = named["naming"]["top1"].keys()
         assert {"all", "rare", "common", "frequent"} <= top1
         assert {"unseen_composition", "unseen_colour"} <= top1
-    assert metrics["seconds"].keys() == {"world", "extract", "train", "evaluate"}
+    assert list(metrics["seconds"]) == ["world", "extract", "train", "train paper", "evaluate"]
+    assert list(metrics["bytes"]) == ["world", "store.zarr", "run", "paper", "results"]
     assert all(count > 0 for count in metrics["bytes"].values())
 
 
 def test_a_little_training_is_far_better_than_chance(demo: Path) -> None:
     """252 classes; 120 scenes and steps already teach the head where to look."""
     metrics = json.loads((demo / "metrics.json").read_text())
-    assert metrics["naming"]["top1"]["all"] > 20 / 252
+    paper = metrics["paper_head"]["naming"]["top1"]["all"]
+    assert metrics["naming"]["top1"]["all"] > paper > 20 / 252
     assert metrics["baselines"]["clip-crop"]["naming"]["top1"]["all"] > 0.5
     # Ground-truth boxes: a mask of the right object passes at IoU 0.5.
-    for named in (metrics, *metrics["baselines"].values()):
+    for named in (metrics, metrics["paper_head"], *metrics["baselines"].values()):
         box, mask = (named["scores"]["lvis"][iou]["metrics"] for iou in ("bbox", "segm"))
         assert mask["AP50"] == pytest.approx(box["AP50"], abs=0.05)
 
@@ -80,7 +81,8 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
     results = demo / "results"
     done = regionspot(
         "evaluate", "run", "--images", str(demo / "world" / "val"), "--annotations",
-        str(demo / "world" / "val.json"), "--head", str(demo / "run"), "--out", str(results),
+        str(demo / "world" / "val.json"), "--head", str(demo / "run"), "--head",
+        str(demo / "paper"), "--out", str(results),
         "--protocol", "lvis,lvis-fixed",
         "--baseline", "clip-crop", "--baseline", "clip-masked-crop", "--baseline", "clip-pool",
     )  # fmt: skip
@@ -96,13 +98,17 @@ def test_the_table_of_the_demo(demo: Path, regionspot: Callable[..., Any]) -> No
         for protocol in (standard, fixed)
         for title in (f"Box × 100, {protocol}", f"Mask × 100, {protocol}", groups)
     ]
-    for label, rows in {"run ": 9, "CLIP crop ": 5, "CLIP masked ": 5, "CLIP pool ": 5}.items():
+    for label, rows in {
+        "run ": 9, "paper ": 9, "CLIP crop ": 5, "CLIP masked ": 5, "CLIP pool ": 5,
+    }.items():  # fmt: skip
         assert sum(line.startswith(label) for line in lines) == rows, label
     assert "24 of 24 images had more than the 300 detections kept" in " ".join(done.stdout.split())
 
 
 def test_detections_are_lvis_results(demo: Path) -> None:
-    entries = json.loads(gzip.decompress((demo / "results" / "detections.json.gz").read_bytes()))
+    entries = json.loads(
+        gzip.decompress((demo / "results" / "run" / "detections.json.gz").read_bytes())
+    )
     truth = LVIS(str(demo / "world" / "val.json"))
     assert {entry["image_id"] for entry in entries} == set(truth.get_img_ids())
     per_image = np.unique([entry["image_id"] for entry in entries], return_counts=True)[1]
@@ -120,9 +126,10 @@ def test_pictures_are_drawn(demo: Path) -> None:
             assert min(picture.size) > 300
 
 
-def test_live_features_give_the_cached_logits(demo: Path) -> None:
+@pytest.mark.parametrize("name", ["run", "paper"])
+def test_live_features_give_the_cached_logits(demo: Path, name: str) -> None:
     """Images through SAM, CLIP and the head, against the store's tokens through the head."""
-    cache, head = FeatureCache(demo / "store.zarr"), load_head(demo / "run")
+    cache, head = FeatureCache(demo / "store.zarr"), load_head(demo / name)
     annotations, bank = read_annotations(demo / "world" / "train.json"), cache.class_bank()
     recognizer = Recognizer(
         load_backbones(BackboneConfig()), head, bank, device=torch.device("cpu")
@@ -136,9 +143,7 @@ def test_live_features_give_the_cached_logits(demo: Path) -> None:
     ]
     batch = cache.read(indices)
     with torch.no_grad():
-        embedded = head(
-            batch.region_tokens[:, :, PAPER_TOKEN].float(), batch.image_tokens.float(), batch.mask
-        )
+        embedded, _ = embed(head, batch, cache.plan.keep.sam_tokens, torch.device("cpu"))
         cached = head.logits(embedded, torch.from_numpy(bank.embeddings), bank.logit_scale)
     scale = float(head.log_scale.detach().exp())
     for slot, recognition in enumerate(live):
@@ -153,7 +158,10 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
 ) -> None:
     """A validation in training, against evaluation's detections and scorer on the world's file."""
     val, annotations = tmp_path / "val.zarr", demo / "world" / "val.json"
-    asked = {"images": demo / "world" / "val", "annotations": annotations, "out": val}
+    asked = {
+        "images": demo / "world" / "val", "annotations": annotations, "out": val,
+        "keep": {"region_masks": True},
+    }  # fmt: skip
     run_extraction(ExtractConfig.parse(asked, source="test"))
     cache, head = FeatureCache(val), load_head(demo / "run")
     assert cache.negative is not None
@@ -195,7 +203,10 @@ def test_average_precision_of_a_store_is_that_of_its_annotation_file(
 def test_live_and_cached_evaluation_agree(demo: Path, tmp_path: Path) -> None:
     """AP to 0.1 of 100; scored by the file's areas, and by the store alone but for the sizes'."""
     val, annotations = tmp_path / "val.zarr", demo / "world" / "val.json"
-    asked = {"images": demo / "world" / "val", "annotations": annotations, "out": val}
+    asked = {
+        "images": demo / "world" / "val", "annotations": annotations, "out": val,
+        "keep": {"region_masks": True},
+    }  # fmt: skip
     run_extraction(ExtractConfig.parse(asked, source="test"))
     live = json.loads((demo / "metrics.json").read_text())
     for given in ({"annotations": annotations}, {}):
@@ -298,7 +309,7 @@ def test_the_demo_never_writes_into_what_is_there(tmp_path: Path, kind: str, mes
 def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     metrics = []
     for name in ("first", "second"):
-        size = whole_demo.DemoSize(train_scenes=24, val_scenes=8, steps=10)
+        size = whole_demo.DemoSize(train_scenes=24, val_scenes=8, steps=10, paper_steps=5)
         whole_demo.run_demo(tmp_path / name, seed=1, size=size)
         metrics.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     first, second = metrics
