@@ -20,6 +20,7 @@ CONTENT = {
     "bank": "other class embeddings",
     "classes": "other classes",
     "descriptions": "other descriptions",
+    "examples": "other examples",
     "head": "another head",
     "pictures": "other pictures",
     "proposals": "other proposals",

@@ -129,11 +129,11 @@ def run(values: dict[str, Any]) -> None:
 @takes(
     TextBankConfig,
     without=tuple(f"backbones.{name}" for name in ("sam", "sam_checkpoint", "sam_input",
-                                                   "clip_input", "compile")),
+                                                   "compile")),
     unset={"backbones.precision": "float32"},
 )  # fmt: skip
 def text(values: dict[str, Any]) -> None:
-    """Embed class names with CLIP's text tower into a bank that the other commands take.
+    """Embed class names with CLIP into a bank that the other commands take.
 
     Interrupted, the same command goes on where it stopped.
     """
@@ -145,9 +145,11 @@ def text(values: dict[str, Any]) -> None:
 
     from regionspot_core.backbones.loading import load_clip
     from regionspot_extract.commands.printing import print_bank
+    from regionspot_extract.examples import read_examples
     from regionspot_extract.text import make_bank
 
-    print_bank(config.out, make_bank(config, classes, load_clip(config.backbones)))
+    examples = read_examples(config.examples, classes)
+    print_bank(config.out, make_bank(config, classes, load_clip(config.backbones), examples))
 
 
 @app.add

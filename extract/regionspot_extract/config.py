@@ -33,7 +33,7 @@ from regionspot_core.distributed.ray_cluster import (
 )
 from regionspot_core.distributed.shares import Shard
 from regionspot_core.imaging.limits import MAX_PIXELS, MOST_PIXELS
-from regionspot_core.support.arguments import existing_file, existing_images
+from regionspot_core.support.arguments import existing_file, existing_images, existing_path
 from regionspot_core.support.options import Flag
 from regionspot_core.text.class_text import TextConfig
 
@@ -48,6 +48,8 @@ SAM_NAMES = ("vit_b", "vit_l", "vit_h")
 def _shard(value: Any) -> Any:  # noqa: ANN401 - whatever is given
     return Shard.from_text(value) if isinstance(value, str) else value
 
+
+EXAMPLES = "Examples"
 
 Share = Annotated[Shard, Flag(metavar="I/N", default="all"), BeforeValidator(_shard)]
 
@@ -179,6 +181,42 @@ class ProposalsConfig(ModelsConfig):
     """Largest image that is read, in pixels: a small file may stand for gigabytes."""
 
 
+class ExamplesConfig(Config):
+    """Regions that show what classes look like, beside the text that says it."""
+
+    file: Annotated[
+        Path | None,
+        Flag(name="--examples", metavar="FILE|DIR", check=existing_path, panel=EXAMPLES),
+    ] = None
+    """Regions of every class, in any format of annotations: CSV of `file,x1,y1,x2,y2,name`, say."""
+    images: Annotated[
+        Path | None,
+        Flag(
+            metavar="DIR|ZIP|TAR",
+            check=existing_images,
+            panel=EXAMPLES,
+            default="the folder of --examples",
+        ),
+    ] = None
+    """What the file names in it start from."""
+    share: Annotated[float, Flag(name="--example-share", panel=EXAMPLES)] = Field(
+        default=0.25, gt=0, le=1
+    )
+    """Share of the regions in a class's embedding beside the texts; 1: in their place."""
+    max_pixels: Annotated[int, Flag(panel=EXAMPLES)] = Field(
+        default=MAX_PIXELS, ge=1, le=MOST_PIXELS
+    )
+    """Largest image that is read, in pixels: a small file may stand for gigabytes."""
+
+    @model_validator(mode="after")
+    def _images_are_of_examples(self) -> Self:
+        if self.images is not None and self.file is None:
+            raise ValueError(
+                f"--images {self.images} holds the images of --examples FILE, which is not given"
+            )
+        return self
+
+
 class TextBankConfig(Config):
     """One class bank to be made, in float32 if nothing else is said."""
 
@@ -187,6 +225,7 @@ class TextBankConfig(Config):
     names: Names = None
     vocabulary: VocabularyFile = None
     text: TextConfig = TextConfig()
+    examples: ExamplesConfig = ExamplesConfig()
     backbones: BackboneConfig = BackboneConfig(precision="float32")
 
     @model_validator(mode="before")

@@ -21,10 +21,11 @@ from regionspot_core.support.locks import wait_for_lock
 from regionspot_core.support.progress import progress_line
 from regionspot_core.support.records import read_json_object
 from regionspot_core.text.alike import warn_of_alike
-from regionspot_core.text.class_bank import ClassBank
+from regionspot_core.text.class_bank import ClassBank, Examples
 from regionspot_core.text.class_text import ClassText
 from regionspot_core.text.embed import class_batches, embed_classes, load_class_text
 from regionspot_extract.config import TextBankConfig as TextBankConfig
+from regionspot_extract.examples import ExampleRegions
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,22 @@ class TextReport:
 
 
 def make_bank(
-    config: TextBankConfig, vocabulary: Vocabulary, encoder: ImageTextEncoder
+    config: TextBankConfig,
+    vocabulary: Vocabulary,
+    encoder: ImageTextEncoder,
+    examples: ExampleRegions | None = None,
 ) -> TextReport:
     """Embed the vocabulary into ``config.out``; run again after an interruption, it goes on.
 
     Raises:
         FingerprintError: The bank there, finished or not, was made otherwise than this one.
+        ImageError: An image of the examples cannot be read.
         InputError: The templates, or what lies at ``config.out``, are not what they should be.
     """
     out = config.out
     text = load_class_text(vocabulary, config.text)
-    plan = _plan(vocabulary, text, encoder.fingerprint(), config.backbones.precision)
+    facts = None if examples is None else examples.facts
+    plan = _plan(vocabulary, text, encoder.fingerprint(), config.backbones.precision, facts)
     if out.exists():
         return _finished(out, plan)
     require_place_for_file(out, option="--out")
@@ -57,7 +63,7 @@ def make_bank(
         # A run that was waited for has finished the bank.
         if out.exists():
             return _finished(out, plan)
-        report = _embed(config, vocabulary, text, encoder, plan)
+        report = _embed(config, vocabulary, text, encoder, examples, plan)
     finally:
         path.unlink(missing_ok=True)
         lock.release()
@@ -67,7 +73,8 @@ def make_bank(
 
 def _finished(out: Path, plan: dict[str, Any]) -> TextReport:
     there = ClassBank.load(out)
-    _require_plan(_plan(there.vocabulary, there.text, there.clip, there.precision), plan, out)
+    found = _plan(there.vocabulary, there.text, there.clip, there.precision, there.examples)
+    _require_plan(found, plan, out)
     return TextReport(there, resumed=len(there.vocabulary))
 
 
@@ -76,6 +83,7 @@ def _embed(
     vocabulary: Vocabulary,
     text: ClassText,
     encoder: ImageTextEncoder,
+    examples: ExampleRegions | None,
     plan: dict[str, Any],
 ) -> TextReport:
     out, precision = config.out, config.backbones.precision
@@ -90,6 +98,8 @@ def _embed(
     bank = ClassBank(
         vocabulary, rows.read(), encoder.logit_scale, text, encoder.fingerprint(), precision
     )
+    if examples is not None:
+        bank = examples.add_to(bank, encoder)
     bank.save(out)
     rows.remove()
     return TextReport(bank, resumed)
@@ -149,11 +159,15 @@ class RowsOnDisk:
 
 
 def _plan(
-    vocabulary: Vocabulary, text: ClassText, clip: dict[str, Any], precision: str
+    vocabulary: Vocabulary,
+    text: ClassText,
+    clip: dict[str, Any],
+    precision: str,
+    examples: Examples | None,
 ) -> dict[str, Any]:
     """Return everything that decides a bank's content, as plain values."""
     classes = json.dumps([vocabulary.to_json(), text.words]).encode()
-    return {
+    plan = {
         "classes": len(vocabulary),
         "names": list(vocabulary.names),
         "classes_sha256": hashlib.sha256(classes).hexdigest(),
@@ -161,6 +175,10 @@ def _plan(
         "clip": clip,
         "precision": precision,
     }
+    if examples is not None:
+        facts = examples.model_dump()
+        plan |= {"examples_sha256": facts.pop("sha256"), "examples": facts}
+    return plan
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

@@ -38,6 +38,16 @@ IMAGE_FIELDS = frozenset({"input", "resize", "mean", "std"})
 """Keys of a CLIP's fingerprint about images, on which texts do not depend."""
 
 
+class Examples(Record):
+    """Regions whose embeddings are a part of each class's."""
+
+    regions: int = Field(ge=1)
+    share: float = Field(gt=0, le=1)
+    """Their share of a class's embedding; the texts have the rest."""
+    sha256: str
+    """Checksum of the regions, their names and the pixels of their images."""
+
+
 @dataclass(frozen=True)
 class ClassBank:
     """The text side of a vocabulary, as the frozen CLIP sees it."""
@@ -52,7 +62,9 @@ class ClassBank:
     clip: dict[str, Any]
     """Fingerprint of the CLIP that made it."""
     precision: str = "float32"
-    """Precision of the text tower's arithmetic."""
+    """Precision of the towers' arithmetic."""
+    examples: Examples | None = None
+    """Regions that were averaged beside the texts, if any."""
 
     def __post_init__(self) -> None:
         shape = self.embeddings.shape
@@ -79,6 +91,8 @@ class ClassBank:
             if self.text.descriptions:
                 file.attrs["description_share"] = self.text.description_share
                 _write_texts(file, "descriptions", [_dump(each) for each in self.text.descriptions])
+            if self.examples is not None:
+                file.attrs["examples"] = self.examples.model_dump_json()
             file.create_dataset("embeddings", data=self.embeddings, track_times=False)
             file.flush()
             image = bytes(file.id.get_file_image())
@@ -92,13 +106,16 @@ class ClassBank:
             partial.write_bytes(content)
 
     def require_clip(self, clip: dict[str, Any], *, what: str) -> None:
-        """Refuse a CLIP other than the one that made the bank, whatever its image input.
+        """Refuse a CLIP other than the one that made the bank.
+
+        Of a bank of texts alone, whatever the image input is.
 
         Raises:
             FingerprintError: They differ; the fields are named.
         """
+        left_out = IMAGE_FIELDS if self.examples is None else frozenset()
         ours, theirs = (
-            {key: value for key, value in fingerprint.items() if key not in IMAGE_FIELDS}
+            {key: value for key, value in fingerprint.items() if key not in left_out}
             for fingerprint in (self.clip, clip)
         )
         require_equal(
@@ -161,6 +178,7 @@ class ClassBank:
                 text=found.text(),
                 clip=found.clip,
                 precision=found.precision,
+                examples=found.examples,
             )
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
@@ -191,6 +209,7 @@ class _BankFile(Record):
     words: list[Json[Annotated[list[str], Field(min_length=1)]]]
     descriptions: list[Json[list[str]]] = Field(default_factory=list)
     description_share: float = Field(default=1.0, gt=0, le=1)
+    examples: Json[Examples] | None = None
     vocabulary: Json[_VocabularyRecord]
 
     def text(self) -> ClassText:
@@ -257,7 +276,9 @@ def _read(file: h5py.File) -> tuple[dict[str, Any], NDArray[np.float32]]:
                 f"expected the descriptions of {len(texts['names'])} classes, got "
                 f"{len(texts['descriptions'])}"
             )
-    names = ("logit_scale", "wording", "synonyms", "precision", "clip", "description_share")
+    names = (
+        "logit_scale", "wording", "synonyms", "precision", "clip", "description_share", "examples",
+    )  # fmt: skip
     attributes = {name: file.attrs[name] for name in names if name in file.attrs}
     plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in attributes.items()}
     embeddings = _dataset(file, "embeddings", ndim=2)
@@ -283,14 +304,28 @@ def average_templates(embeddings_KPD: NDArray[np.floating]) -> NDArray[np.float3
     return np.asarray(unit, dtype=np.float32)
 
 
-def average_sentences(embeddings_ND: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the embedding (D,) of a class from those of N sentences: their mean, of length 1.
+def unit_mean(embeddings_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the embedding (D,) of a class from N of sentences or regions: their mean, of length 1.
 
-    Each is brought to length 1 first: sentences say different things, and none weighs more.
+    Each is brought to length 1 first: they say or show different things, and none weighs more.
     """
     exact = np.asarray(embeddings_ND, dtype=np.float64)
     mean = (exact / np.linalg.norm(exact, axis=-1, keepdims=True)).mean(axis=0)
     return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+
+
+def mix(
+    texts: NDArray[np.floating], others: NDArray[np.floating], *, share: float
+) -> NDArray[np.float32]:
+    """Return unit vectors (…, D) between texts and sentences or examples, all of length 1.
+
+    Args:
+        texts: (…, D), embeddings of classes from their texts.
+        others: (…, D), those of what stands beside the texts.
+        share: Weight of the latter, 0 to 1; the texts have the rest.
+    """
+    mean = (1 - share) * np.asarray(texts, dtype=np.float64) + share * others
+    return np.asarray(mean / np.linalg.norm(mean, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def _dump(value: object) -> str:

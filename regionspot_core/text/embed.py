@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.text.alike import warn_of_alike
-from regionspot_core.text.class_bank import ClassBank, average_sentences, average_templates
+from regionspot_core.text.class_bank import ClassBank, average_templates, mix, unit_mean
 from regionspot_core.text.class_text import ClassText, TextConfig
 from regionspot_core.text.descriptions import read_descriptions
 from regionspot_core.text.templates import load_templates
@@ -108,11 +108,8 @@ def _class_embedding(
     filled_PD: NDArray[np.floating], sentences_ND: NDArray[np.floating], share: float
 ) -> NDArray[np.float32]:
     """Return a class's embedding (D,), of length 1, from those of its texts."""
-    described = average_sentences(sentences_ND) if len(sentences_ND) else None
+    described = unit_mean(sentences_ND) if len(sentences_ND) else None
     if described is not None and not len(filled_PD):
         return described
     named: NDArray[np.float32] = average_templates(filled_PD[None])[0]
-    if described is None:
-        return named
-    mean = (1 - share) * named + share * described
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    return named if described is None else mix(named, described, share=share)

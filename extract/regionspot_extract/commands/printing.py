@@ -29,6 +29,7 @@ from regionspot_extract.stores.info import StoreInfo
 
 if TYPE_CHECKING:  # these bring torch, which `info` can do without
     from regionspot_core.cache.maintenance.merge import MergeReport
+    from regionspot_core.text.class_bank import ClassBank
     from regionspot_core.text.class_text import ClassText
     from regionspot_extract.forecast import Forecast
     from regionspot_extract.prepare import Extraction
@@ -152,6 +153,7 @@ def print_bank(path: Path, report: TextReport) -> None:
         "classes": f"{len(bank.vocabulary):,}{resumed}",
         "texts": f"{counted(len(text.templates), 'template')}, names {text.wording}{synonyms}",
         **_descriptions(text),
+        **_examples(bank),
         "embeddings": f"{bank.embeddings.shape[0]:,} × {bank.embeddings.shape[1]}",
         "CLIP": _model(bank.clip),
         "file": format_bytes(path.stat().st_size),
@@ -167,6 +169,14 @@ def _descriptions(text: ClassText) -> dict[str, str]:
     sentences = counted(sum(map(len, text.descriptions)), "sentence")
     fact = f"{sentences} about {described:,} classes, share {text.description_share:g}"
     return {"descriptions": fact}
+
+
+def _examples(bank: ClassBank) -> dict[str, str]:
+    """Return the fact about a bank's example regions, where it has any."""
+    facts = bank.examples
+    if facts is None:
+        return {}
+    return {"examples": f"{counted(facts.regions, 'region')}, share {facts.share:g}"}
 
 
 def print_info(info: StoreInfo, *, as_json: bool) -> None:
