@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from regionspot_core.backbones.loading import Backbones, PreparedImage
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError
@@ -20,6 +24,7 @@ from regionspot_evaluate.recognition.baselines.names import BASELINE_TABLE, Base
 from regionspot_evaluate.recognition.baselines.protocol import Baseline
 from regionspot_evaluate.recognition.image_regions import EncodedImage, SegmentedRegions, show
 from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.scoring.unknown import learnt_scores
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Classifiers:
     proposals: list[Proposals] | None
     backbones: Backbones
     heads: tuple[Recognizer, ...]
+    learnt: tuple[NDArray[np.bool_], ...]
+    """(K,) whether each head learnt from a region of each class."""
     baselines: dict[BaselineName, Baseline]
     """Baselines of the evaluation, and those that heads' scores are joined with."""
 
@@ -93,8 +100,14 @@ class Classifiers:
         limit = self.config.limit
         for n, (position, each) in enumerate(zip(prepared, regions, strict=True)):
             answers = [
-                Answer.create(each.proposals, one.logits, one.probabilities, limit=limit)
-                for one in (of_head[n] for of_head in recognitions)
+                Answer.create(
+                    each.proposals,
+                    of_head[n].logits,
+                    of_head[n].probabilities,
+                    limit=limit,
+                    known_R=learnt_scores(torch.from_numpy(of_head[n].own_logits), learnt_K),
+                )
+                for of_head, learnt_K in zip(recognitions, self.learnt, strict=True)
             ]
             baselines = {
                 name: Answer.create(each.proposals, shares, shares, limit=limit)

@@ -7,6 +7,9 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.reading import read_table
@@ -206,6 +209,7 @@ class Evaluation:
                 )
                 for head, fusion in zip(config.heads, self.fusions, strict=True)
             ),
+            tuple(map(self._classes_learnt, config.heads)),
             load_baselines(baselines, clip, bank),
         )
 
@@ -243,13 +247,24 @@ class Evaluation:
                 failed=tuple(images.failed),
                 plan=scorer.plan,
                 fusion=fusion,
+                unknown=None if images.unknown is None else images.unknown.figures(),
             )
             write_json(own / METRICS, reports[name].to_json())
         return reports
 
     def image_list(self, name: str) -> ImageList:
         """Return the sums of a head's list of images, once all are classified."""
-        return read_image_list(self.config, self.folder.of_head(name) / IMAGES, self.annotations)
+        head = self.config.heads[self.names.index(name)]
+        return read_image_list(
+            self.config,
+            self.folder.of_head(name) / IMAGES,
+            self.annotations,
+            self._classes_learnt(head),
+        )
+
+    def _classes_learnt(self, head: Path) -> NDArray[np.bool_]:
+        """Return (K,) whether a head learnt from a region of each class."""
+        return read_record(head).classes_learnt(self.annotations.vocabulary.names)
 
     def _gather(self, done: Done) -> None:
         gather(self.config, self.images, self.annotations, self.names, self.folder, done, self.form)

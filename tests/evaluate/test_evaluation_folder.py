@@ -24,6 +24,7 @@ from regionspot_evaluate.folder.detections import ScoredPairs
 from regionspot_evaluate.folder.folder import RunFolder
 from regionspot_evaluate.folder.gather import read_image_list
 from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
+from regionspot_evaluate.scoring.unknown import UnknownFigures
 
 IMAGES = 5
 MODELS = {"region_encoder": {"name": "any"}, "image_text_encoder": {"name": "any"}}
@@ -232,7 +233,7 @@ def records(annotations: AnnotationSet, batch: range) -> list[ImageRecord]:
         pairs = ScoredPairs(
             list(range(regions)), [r % 3 for r in range(regions)], [0.1 * r for r in range(regions)]
         )
-        one = Answer(pairs, [1] * regions, [0.5] * regions, [0] * regions)
+        one = Answer(pairs, [1] * regions, [0.5] * regions, [0] * regions, [1.5] * regions)
         made.append(
             ImageRecord(position, failed="no such image file")
             if position == 2
@@ -336,6 +337,8 @@ def test_a_flipped_bit_is_never_taken_for_a_result(
         (b'"best": [1', b'"best": [null'),
         (b'"best": [1', b'"best": [' + b"9" * 400),
         (b'"ranks": [0', b'"ranks": [-2'),
+        (b'"known": [1.5', b'"known": [1.5, 1.5'),
+        (b'"known": [1.5', b'"known": [NaN'),
         (b'"confidence": [0.5', b'"confidence": [NaN'),
         (b'"confidence": [0.5', b'"confidence": [1e999'),
         (b'"true": [0', b'"true": [0, 0'),
@@ -385,7 +388,7 @@ def test_foreign_lines_are_refused(
 # The list of images
 
 GOOD = [
-    {"image_id": n + 1, "regions": 2, "true": [0, 1], "ranks": [0, 4],
+    {"image_id": n + 1, "regions": 2, "true": [0, 1], "ranks": [0, 4], "known": [n, n - 1.5],
      "baseline_ranks": {"clip-pool": [1, 1]}}
     for n in range(IMAGES)
 ]  # fmt: skip
@@ -402,10 +405,25 @@ def test_the_list_of_images_is_summed_up(
 ) -> None:
     entries = [*GOOD[:4], {"image_id": 5, "failed": "no such image file"}]
     asked = config(place, tmp_path)
-    found = read_image_list(asked, image_list(tmp_path, entries), annotations)
+    learnt = np.arange(len(annotations.vocabulary)) == 0
+    found = read_image_list(asked, image_list(tmp_path, entries), annotations, learnt)
     assert (found.images, found.failed) == (5, ["no such image file"])
     assert found.naming.figures().top1["all"] == 0.5
     assert found.baselines["clip-pool"].figures().top1["all"] == 0
+    assert found.unknown is not None
+    of_pairs = [n > m - 1.5 for n in range(4) for m in range(4)]  # 0 to 3 against -1.5 to 1.5
+    assert found.unknown.figures() == UnknownFigures(np.mean(of_pairs), 4, 4)
+
+
+def test_a_list_of_an_earlier_version_has_no_scores_of_known_classes(
+    place: Path, annotations: AnnotationSet, tmp_path: Path
+) -> None:
+    before = {name: value for name, value in GOOD[1].items() if name != "known"}
+    learnt = np.arange(len(annotations.vocabulary)) == 0
+    path = image_list(tmp_path, [GOOD[0], before, *GOOD[2:]])
+    found = read_image_list(config(place, tmp_path), path, annotations, learnt)
+    assert found.unknown is None
+    assert found.naming.figures().top1["all"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -421,6 +439,7 @@ def test_the_list_of_images_is_summed_up(
         ([{**GOOD[0], "ranks": [0]}, *GOOD[1:]], "a rank for each"),
         ([{**GOOD[0], "ranks": [0, -1]}, *GOOD[1:]], "from 0 to 4"),
         ([{**GOOD[0], "ranks": [0, 10**400]}, *GOOD[1:]], "line 1"),
+        ([{**GOOD[0], "known": [1.0]}, *GOOD[1:]], "a score for each"),
         ([{**GOOD[0], "ranks": "01"}, *GOOD[1:]], "Expected `array`"),
         ([{**GOOD[0], "baseline_ranks": {}}, *GOOD[1:]], "a rank for each"),
         ([{**GOOD[0], "failed": 3}, *GOOD[1:]], "line 1"),
@@ -430,8 +449,9 @@ def test_a_damaged_list_of_images_is_refused(
     place: Path, annotations: AnnotationSet, tmp_path: Path, changed: list[Any], why: str
 ) -> None:
     path = image_list(tmp_path, changed)
+    learnt = np.zeros(len(annotations.vocabulary), dtype=bool)
     with pytest.raises(InputError, match=rf"images\.jsonl: it is damaged \(.*{why}"):
-        read_image_list(config(place, tmp_path), path, annotations)
+        read_image_list(config(place, tmp_path), path, annotations, learnt)
     assert files_of(tmp_path)
 
 

@@ -132,6 +132,41 @@ def test_tables_and_records_say_which(evaluated_fused: tuple[Path, Any]) -> None
     assert records["plain"]["fusions"] is None
 
 
+def test_known_classes_against_unknown_ones_image_by_image(
+    place: Path, backbones: Backbones, evaluated_fused: tuple[Path, Any]
+) -> None:
+    """By plain counting, of the head's own logits; a fusion changes nothing."""
+    out, reports = evaluated_fused
+    bank = ClassBank.load(place / "bank.h5")
+    annotations = read_annotations(place / "world" / "val.json")
+    proposals = load_proposals("gt", annotations)
+    assert proposals is not None
+    recognizer = Recognizer.load(place / "first", backbones, bank, device=CPU)
+    learnt = [k for k in range(len(bank.vocabulary)) if k < SEEN and k % 2 == 0]
+    failed = {line.split(":")[0] for line in reports["plain"].failed}
+    known, unknown = [], []
+    for name, regions in zip(annotations.image_file, proposals, strict=True):
+        if name in failed or not len(regions.boxes):
+            continue
+        (encoded,) = recognizer.encode([read_image(place / "world" / "whole" / name)])
+        seen = recognizer.segment(encoded, BoxPrompts(regions.boxes))
+        logits = recognizer.classify([encoded], [seen])[0].logits
+        for row, true in zip(logits, regions.classes.tolist(), strict=True):
+            (known if true in learnt else unknown).append(row[learnt].max())
+    pairs = [(k > u) + 0.5 * (k == u) for k in known for u in unknown]
+    expected = {
+        "auroc": pytest.approx(np.mean(pairs), abs=2 / len(pairs)),
+        "known_regions": len(known),
+        "unknown_regions": len(unknown),
+    }
+    output = [each for each in evaluation_output(reports) if isinstance(each, str)]
+    for name in ("tuned", "plain"):
+        found = json.loads((out / name / "metrics.json").read_text())["unknown"]
+        assert found == expected
+        (line,) = [each for each in output if each.startswith(f"{name}: AUROC")]
+        assert f"{len(known):,} regions of classes that it learnt" in line
+
+
 def test_the_option_takes_the_place_of_the_file(
     place: Path, heads: Path, backbones: Backbones, tmp_path: Path, evaluated: tuple[Path, Any]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.distributed.journal import Done
@@ -26,6 +27,7 @@ from regionspot_evaluate.folder.records import Answer, ImageRecord, RecordForm
 from regionspot_evaluate.pictures import Picture, draw_gallery, names_shown, shrunk
 from regionspot_evaluate.recognition.baselines.names import BaselineName, results_file
 from regionspot_evaluate.scoring.classification import RegionNaming
+from regionspot_evaluate.scoring.unknown import UnknownClasses
 
 
 def gather(
@@ -83,6 +85,8 @@ class ImageList:
     failed: list[str]
     """Images that could not be read, with the reason."""
     naming: RegionNaming
+    unknown: UnknownClasses | None
+    """Regions of learnt and of other classes; None where a list of an earlier version has none."""
     baselines: dict[BaselineName, RegionNaming]
 
 
@@ -96,18 +100,29 @@ class _ImageLine(msgspec.Struct):
     """Class indices of the regions whose class is known."""
     ranks: list[int] = []
     """Places that the head gave their true classes."""
+    known: list[float] = []
+    """Their scores of being one of the names that the head learnt, where it says what it learnt."""
     baseline_ranks: dict[str, list[int]] = {}
 
 
-def read_image_list(config: EvaluateConfig, path: Path, annotations: AnnotationSet) -> ImageList:
+def read_image_list(
+    config: EvaluateConfig, path: Path, annotations: AnnotationSet, learnt_K: NDArray[np.bool_]
+) -> ImageList:
     """Sum up the list that :func:`gather` wrote.
+
+    Args:
+        config: Settings of the evaluation.
+        path: The list.
+        annotations: The images and boxes.
+        learnt_K: Whether the head learnt from a region of each class.
 
     Raises:
         InputError: If the list is damaged, or of other images than the annotations'.
     """
     vocabulary = annotations.vocabulary
     baselines = {name: RegionNaming(vocabulary) for name in config.baselines}
-    total = ImageList(0, 0, 0, [], RegionNaming(vocabulary), baselines)
+    unknown = UnknownClasses(learnt_K)
+    total = ImageList(0, 0, 0, [], RegionNaming(vocabulary), unknown, baselines)
     decode = msgspec.json.Decoder(_ImageLine).decode
     with path.open("rb") as file:
         for line in file:
@@ -123,6 +138,10 @@ def read_image_list(config: EvaluateConfig, path: Path, annotations: AnnotationS
             total.without_proposals += not image.regions
             total.cut += image.regions * len(vocabulary) > config.limit
             total.naming.add_ranks(image.ranks, image.true)
+            if image.known:
+                unknown.add_scores(image.known, image.true)
+            elif image.true:
+                total.unknown = None
             for name, naming in baselines.items():
                 naming.add_ranks(image.baseline_ranks[name], image.true)
     if total.images != len(annotations):
@@ -142,6 +161,8 @@ def _require_fit(
     ranks = [image.ranks, *(image.baseline_ranks.get(name, []) for name in config.baselines)]
     if any(len(each) != len(image.true) for each in ranks):
         raise ValueError("expected a rank for each true class")
+    if image.known and len(image.known) != len(image.true):
+        raise ValueError("expected a score for each true class")
     if not all(0 <= value < classes for each in (image.true, *ranks) for value in each):
         raise ValueError(f"expected true classes and ranks from 0 to {classes - 1}")
 
@@ -190,6 +211,7 @@ def _write(
             "regions": len(record.boxes),
             "true": [record.true[r] for r in known],
             "ranks": [head.ranks[r] for r in known],
+            "known": [head.known[r] for r in known] if head.known else [],
             "baseline_ranks": {
                 name: [answer.ranks[r] for r in known] for name, answer in record.baselines.items()
             },

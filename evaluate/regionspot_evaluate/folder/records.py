@@ -32,6 +32,9 @@ class Answer:
     """R probabilities of these."""
     ranks: list[int]
     """R places of the true class (``true_ranks`` of `scoring/classification.py`)."""
+    known: list[float] = field(default_factory=list)
+    """R scores of a region's being one of the names that a head learnt (``learnt_scores`` of
+    `scoring/unknown.py`); none of a baseline, or where no true class is known."""
 
     @classmethod
     def create(
@@ -41,13 +44,25 @@ class Answer:
         probabilities_RK: NDArray[np.floating],
         *,
         limit: int,
+        known_R: NDArray[np.float32] | None = None,
     ) -> Answer:
-        """Return the answer that scores and their softmax give, with ``limit`` pairs."""
+        """Return the answer that scores and their softmax give, with ``limit`` pairs.
+
+        Args:
+            proposals: R regions.
+            scores_RK: Scores.
+            probabilities_RK: Their softmax.
+            limit: Number of pairs that are kept.
+            known_R: Scores of a region's being one of the names that a head learnt, if any.
+        """
+        if known_R is None or (proposals.classes < 0).all():
+            known_R = np.zeros(0, dtype=np.float32)
         return cls(
             ScoredPairs.best(proposals, probabilities_RK, limit=limit),
             scores_RK.argmax(axis=1).tolist(),
             probabilities_RK.max(axis=1, initial=0).tolist(),
             true_ranks(scores_RK, proposals.classes).tolist(),
+            known_R.tolist(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +73,7 @@ class Answer:
             "best": self.best,
             "confidence": self.confidence,
             "ranks": self.ranks,
+            "known": self.known,
         }
 
 
@@ -162,6 +178,7 @@ class _Answer(msgspec.Struct):
     best: list[int]
     confidence: list[float]
     ranks: list[int]
+    known: list[float] = []
 
 
 class _Image(msgspec.Struct):
@@ -179,7 +196,9 @@ def _rle(mask: _Mask) -> dict[str, Any]:
 
 
 def _answer(answer: _Answer) -> Answer:
-    return Answer(ScoredPairs(*answer.pairs), answer.best, answer.confidence, answer.ranks)
+    return Answer(
+        ScoredPairs(*answer.pairs), answer.best, answer.confidence, answer.ranks, answer.known
+    )
 
 
 def _require_fit(answer: _Answer, regions: int, classes: int) -> None:
@@ -188,7 +207,7 @@ def _require_fit(answer: _Answer, regions: int, classes: int) -> None:
     _require(len(of_pair) == len(class_of_pair) == len(scores), "pairs of region and class")
     _require_within(of_pair, 0, regions, "regions")
     _require_within(class_of_pair, 0, classes, "classes")
-    each = (answer.best, answer.confidence, answer.ranks)
+    each = (answer.best, answer.confidence, answer.ranks, answer.known or answer.ranks)
     _require(all(len(values) == regions for values in each), "a value a region")
     _require_within(answer.best, 0, classes, "classes")
     _require_within(answer.ranks, -1, classes, "ranks")

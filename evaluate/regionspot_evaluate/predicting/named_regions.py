@@ -77,7 +77,7 @@ def named_regions(
         detector_scores: (R,)
         threshold: Least score of a region that has one of the names; None: all have one.
     """
-    probabilities = recognition.probabilities
+    probabilities, known = recognition.probabilities, recognition.known_scores
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     corners = recognition.boxes.tolist()
     return [
@@ -88,8 +88,8 @@ def named_regions(
             names=tuple((names[k], float(probabilities[r, k])) for k in best[r]),
             mask=recognition.masks[r],
             detector_score=None if detector_scores is None else float(detector_scores[r]),
-            known_score=float(recognition.known_scores[r]),
-            none_of_these=threshold is not None and bool(recognition.known_scores[r] < threshold),
+            known_score=float(known[r]),
+            none_of_these=threshold is not None and bool(known[r] < threshold),
         )
         for r in range(len(best))
     ]

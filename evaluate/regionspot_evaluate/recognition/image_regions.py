@@ -13,6 +13,7 @@ from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.protocols import EncodedTokens, ImageEmbeddings
 from regionspot_core.heads.shape import EmbeddingSource
+from regionspot_core.heads.unknown_classes import known_scores
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
@@ -73,14 +74,18 @@ class Recognition:
     """(R, 4) xyxy, original pixels: the box prompts, or the boxes around the masks."""
     predicted_iou: NDArray[np.float32]
     """(R,) SAM's estimate of each mask's IoU."""
-    known_scores: NDArray[np.float32]
-    """(R,) the head's own score that a region is one of the names (`known_scores` of
-    heads/unknown_classes.py), before it is joined with CLIP's."""
+    own_logits: NDArray[np.float32]
+    """(R, K) the head's own, before they are joined with CLIP's."""
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """Return (R, K): softmax over the vocabulary."""
         return torch.from_numpy(self.logits).softmax(-1).numpy()
+
+    @property
+    def known_scores(self) -> NDArray[np.float32]:
+        """Return (R,): how surely each region is one of the names, by the head alone."""
+        return known_scores(torch.from_numpy(self.own_logits)).numpy()
 
 
 def encode_masks(masks_NHW: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -21,7 +21,6 @@ from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
 from regionspot_core.heads.shape import EmbeddingSource
-from regionspot_core.heads.unknown_classes import known_scores
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import RGBImage
@@ -253,12 +252,12 @@ class Recognizer:
                 logits[b] = logits_RK[: counts[b]]
         if not all(torch.isfinite(each).all() for each in logits):
             raise CheckpointError("the head's logits are not finite; train it again")
-        known = [known_scores(each).numpy() for each in logits]
+        own = [each.numpy() for each in logits]
         if self.fusion is not None:
             logits = self._fused(self.fusion, logits, images, segmented, opinions)
         return [
-            Recognition(each.numpy(), regions.masks, regions.boxes, regions.predicted_iou, sure)
-            for each, regions, sure in zip(logits, segmented, known, strict=True)
+            Recognition(each.numpy(), regions.masks, regions.boxes, regions.predicted_iou, alone)
+            for each, regions, alone in zip(logits, segmented, own, strict=True)
         ]
 
     def _fused(

@@ -17,6 +17,7 @@ from regionspot_evaluate.reports.printing import (
     groups_json,
     naming_tables,
     training_group_tables,
+    unknown_lines,
 )
 from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_evaluate.scoring.figures import shown_names
@@ -111,7 +112,5 @@ class CachedReport:
             lines.append(
                 "areas are the boxes', and crowds are not in the store: --annotations brings both"
             )
-        lines += [
-            f"{name}: {each.unknown.line}" for name, each in self.heads.items() if each.unknown
-        ]
+        lines += unknown_lines({name: each.unknown for name, each in self.heads.items()})
         return [*lines, *fusion_lines(self.fusions)]

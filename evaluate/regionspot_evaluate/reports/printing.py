@@ -20,6 +20,7 @@ from regionspot_evaluate.scoring.report import metrics_table, percent, scores_ta
 
 if TYPE_CHECKING:  # torch, which tables need not wait for
     from regionspot_evaluate.recognition.head_fusion import HeadFusion
+    from regionspot_evaluate.scoring.unknown import UnknownFigures
 
 GROUPS = ("all", "frequent", "common", "rare")
 
@@ -72,6 +73,8 @@ class EvaluationReport:
     """Rules of scoring, and why."""
     fusion: HeadFusion | None = None
     """How the head's scores are joined with CLIP's; None: they are not."""
+    unknown: UnknownFigures | None = None
+    """How well learnt classes are told from others; None where there are not both."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``."""
@@ -80,6 +83,7 @@ class EvaluationReport:
             "plan": self.plan.to_json(),
             "fusion": self.fusion and self.fusion.settings.to_json(),
             **self.head.to_json(),
+            "unknown": self.unknown and self.unknown.to_json(),
             "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
             "detections_an_image": self.limit,
             "images": self.images,
@@ -136,7 +140,9 @@ def evaluation_output(reports: Mapping[str, EvaluationReport]) -> list[Table | s
         output += [*training_group_tables(groups), *_protocol_remarks(protocol, rows, first), ""]
     named = {name: figures.region for name, figures in rows.items()}
     fusions = {name: report.fusion for name, report in reports.items()}
-    return [*output, *naming_tables(named), *first.remarks(), *fusion_lines(fusions)]
+    remarks = first.remarks()
+    remarks += unknown_lines({name: report.unknown for name, report in reports.items()})
+    return [*output, *naming_tables(named), *remarks, *fusion_lines(fusions)]
 
 
 def fused_label(name: str, fusion: HeadFusion | None) -> str:
@@ -151,6 +157,11 @@ def fusion_lines(fusions: Mapping[str, HeadFusion | None]) -> list[str]:
         for name, each in fusions.items()
         if each is not None
     ]
+
+
+def unknown_lines(figures: Mapping[str, UnknownFigures | None]) -> list[str]:
+    """Return a line for each head, by its name, of which known against unknown was measured."""
+    return [f"{name}: {each.line}" for name, each in figures.items() if each is not None]
 
 
 def _precision_tables(protocol: Protocol, rows: Mapping[str, Figures]) -> list[Table]:

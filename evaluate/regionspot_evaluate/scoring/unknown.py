@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from regionspot_core.heads.unknown_classes import auroc, known_scores
 from regionspot_evaluate.scoring.report import percent
@@ -36,6 +36,20 @@ class UnknownFigures:
         return asdict(self)
 
 
+def learnt_scores(
+    logits_RK: torch.Tensor, learnt_K: NDArray[np.bool_]
+) -> NDArray[np.float32] | None:
+    """Return (R,) how surely a region is one of the names that a head learnt.
+
+    Args:
+        logits_RK: The head's own logits.
+        learnt_K: Whether it learnt from a region of each class. If from none, there is no score.
+    """
+    if not learnt_K.any():
+        return None
+    return known_scores(logits_RK[:, torch.from_numpy(learnt_K)]).numpy()
+
+
 class UnknownClasses:
     """Scores of regions where the learnt classes alone have names, collected batch by batch.
 
@@ -55,12 +69,15 @@ class UnknownClasses:
             logits_RK: The head's own logits.
             classes_R: True classes.
         """
-        if not self._learnt_K.any():
-            return
         labelled = classes_R >= 0
-        scores = known_scores(logits_RK[:, torch.from_numpy(self._learnt_K)]).numpy()
-        self._scores.append(scores[labelled])
-        self._known.append(self._learnt_K[classes_R[labelled]])
+        scores = learnt_scores(logits_RK[torch.from_numpy(labelled)], self._learnt_K)
+        if scores is not None:
+            self.add_scores(scores, classes_R[labelled])
+
+    def add_scores(self, scores_R: ArrayLike, classes_R: ArrayLike) -> None:
+        """Add R regions of known classes by their :func:`learnt_scores`."""
+        self._scores.append(np.asarray(scores_R, dtype=np.float32))
+        self._known.append(self._learnt_K[np.asarray(classes_R, dtype=np.int64)])
 
     def figures(self) -> UnknownFigures | None:
         """Return the figures; None unless regions of both kinds were added."""
