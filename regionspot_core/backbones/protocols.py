@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -137,6 +137,23 @@ class RegionEncoder(Protocol):
             embedding: A slice of :meth:`embed`'s result, of one image.
             size: Original (height, width).
             options: How densely to look, and what to keep.
+        """
+        ...
+
+
+@runtime_checkable
+class CandidateMasks(Protocol):
+    """A region encoder that can offer several masks of an ambiguous prompt, as SAM does."""
+
+    def candidate_masks(
+        self, embedding: ImageEmbeddings, prompt: Prompts, size: Size
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return the masks (Q, H, W) of one region, original pixels, and their predicted IoU (Q,).
+
+        Args:
+            embedding: A slice of :meth:`RegionEncoder.embed`'s result, of one image.
+            prompt: What points at the one region.
+            size: Original (height, width).
         """
         ...
 

@@ -180,6 +180,21 @@ class SamEncoder:
                 )
 
     @torch.inference_mode()
+    def candidate_masks(
+        self, embedding: torch.Tensor, prompt: Prompts, size: Size
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return the masks (3, H, W) of mask tokens 1 to 3, and their predicted IoU (3,).
+
+        These are what segment-anything's predictor returns with ``multimask_output``.
+        """
+        sparse, dense = self._prompts.encode(prompt, size)
+        tokens, places = self._transform(_places(embedding + dense), [1], sparse)
+        several = range(1, self.token_count - 1)
+        low_resolution = [self._low_resolution_masks(tokens, places, mask=q) for q in several]
+        masks = [self._at_full_size(each[:, None], size)[0] for each in low_resolution]
+        return np.stack(masks), self._predicted_iou(tokens)[0, 1:].cpu().numpy()
+
+    @torch.inference_mode()
     def propose(
         self, embedding: torch.Tensor, size: Size, options: ProposeConfig
     ) -> ProposedRegions:
@@ -222,13 +237,13 @@ class SamEncoder:
         return np.asarray((logits[:, 0] > self._model.mask_threshold).cpu().numpy())
 
     def _low_resolution_masks(
-        self, tokens_NMS: torch.Tensor, places_NLS: torch.Tensor
+        self, tokens_NMS: torch.Tensor, places_NLS: torch.Tensor, *, mask: int = 0
     ) -> torch.Tensor:
-        """Return mask logits (N, 4g, 4g) of mask token 0."""
+        """Return mask logits (N, 4g, 4g) of one of the mask tokens, by default the paper's."""
         decoder, side = self._model.mask_decoder, math.isqrt(places_NLS.shape[1])
         source_NSL = places_NLS.float().transpose(1, 2)
         upscaled = decoder.output_upscaling(source_NSL.reshape(*source_NSL.shape[:2], side, side))
-        weights = decoder.output_hypernetworks_mlps[0](tokens_NMS[:, 1])
+        weights = decoder.output_hypernetworks_mlps[mask](tokens_NMS[:, 1 + mask])
         return torch.einsum("nc,nchw->nhw", weights, upscaled)
 
     def _sampled(self, logits_Ngg: torch.Tensor, scaled_N4: torch.Tensor) -> torch.Tensor:
