@@ -11,7 +11,11 @@ from regionspot_evaluate.commands.models import AS_RECORDED, with_models_of_head
 from regionspot_evaluate.config import PredictConfig
 
 
-@takes(PredictConfig, without=("backbones.compile",), unset=AS_RECORDED)
+@takes(
+    PredictConfig,
+    without=("backbones.compile",),
+    unset={**AS_RECORDED, "head": "one that knows the demo's world"},
+)
 def predict(values: dict[str, Any]) -> None:
     """Name the regions of pictures.
 
@@ -25,6 +29,12 @@ def predict(values: dict[str, Any]) -> None:
     of one picture are seen together, as in training, so it depends a little on
     the others.
     """
+    if "head" not in values:
+        from regionspot_core.support.progress import say
+        from regionspot_core.tiny.packaged_head import PACKAGED_HEAD
+
+        say("evaluate: no --head, so the packaged one; it knows the demo's world and nothing else")
+        values = {**values, "head": PACKAGED_HEAD}
     PredictConfig.parse(values, source="regionspot evaluate predict")
     values = with_models_of_head(values, values["head"])
     config = PredictConfig.parse(values, source="regionspot evaluate predict")
