@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import MutableMapping
+from functools import cached_property
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from regionspot_core import __version__
 from regionspot_core.errors import RegionSpotError
@@ -110,6 +112,33 @@ def demo(
     from regionspot.demo import FULL, QUICK, run_demo
 
     run_demo(out, seed=seed, size=QUICK if quick else FULL)
+
+
+class _App(typer.core.TyperCommand):
+    """The command of the app, whose options are imported when they are first asked for."""
+
+    @cached_property
+    def _loaded(self) -> Any:  # noqa: ANN401 - Typer keeps click's types to itself
+        return typer.main.get_command(import_module("regionspot_app.cli").app)
+
+    @property
+    def params(self) -> list[Any]:
+        """Return the options."""
+        options: list[Any] = self._loaded.params
+        return options
+
+    @params.setter
+    def params(self, params: list[Any]) -> None:
+        """Do nothing: Typer hands over an empty list."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - click's
+        """Parse the arguments; the context is that of the imported command."""
+        return self._loaded.make_context(info_name, args, parent=parent, **extra)
+
+
+@app.command("app", cls=_App)
+def look() -> None:
+    """Open a page to point at things in pictures and see their names."""
 
 
 class _AnnounceLoading:

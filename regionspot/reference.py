@@ -58,7 +58,8 @@ def _commands() -> Iterator[str]:
     from regionspot.cli import app
 
     stages: Any = typer.main.get_command(app)
-    yield _command("demo", stages.commands["demo"])
+    for name in ("demo", "app"):
+        yield _command(name, stages.commands[name])
     for stage, group in stages.commands.items():
         for name, command in getattr(group, "commands", {}).items():
             yield _command(f"{stage} {name}", command)

@@ -19,6 +19,7 @@ PACKAGES = {
         f"regionspot_{stage}": ROOT / stage / f"regionspot_{stage}"
         for stage in ("extract", "train", "evaluate")
     },
+    "regionspot_app": ROOT / "app" / "regionspot_app",
 }
 FILES = {name: sorted(folder.rglob("*.py")) for name, folder in PACKAGES.items()}
 
@@ -80,7 +81,7 @@ def test_every_package_has_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["extract", "train", "evaluate", "benchmarks", "tests", "tests/evaluate"]
+    "folder", ["extract", "train", "evaluate", "app", "benchmarks", "tests", "tests/evaluate"]
 )
 def test_no_package_shadows_another_distribution(folder: str) -> None:
     """An ``evaluate`` package would hide Hugging Face's."""
@@ -99,6 +100,7 @@ def test_test_files_have_different_names() -> None:
         "regionspot_extract.cli",
         "regionspot_train.cli",
         "regionspot_evaluate.cli",
+        "regionspot_app.cli",
         "regionspot_bench.cli",
     ],
 )

@@ -27,6 +27,9 @@ DATA = ["--images", "folder", "--annotations", "a.json"]
 WRONG = [
     ["demo", "--out", "full"],
     ["demo", "--out", "new", "--seed", str(2**70)],
+    ["app", "--head", "absent"],
+    ["app", "--port", "70000"],
+    ["app", "--host", "example.org"],
     ["extract", "weights"],
     ["extract", "weights", "--sam", "tiny"],
     ["extract", "plan", "--images", "absent", "--annotations", "a.json"],
@@ -73,6 +76,7 @@ WRONG = [
     ["bench", "extract", "--precision", "int4"],
     ["bench", "train", "--json", "folder"],
     ["bench", "score", "--dir", "absent"],
+    ["bench", "app", "--dir", "absent"],
 ]  # fmt: skip
 
 

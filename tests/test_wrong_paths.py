@@ -88,6 +88,7 @@ EVALUATE = ["evaluate", "run", *DATA, "--out", "out"]
 PREDICT = ["evaluate", "predict", "images/a.png", "--head", "head", "--box", "1,1,5,5"]
 
 GOOD: dict[str, list[str]] = {
+    "app": ["--head", "head", "--names", "a", "--port", "0"],
     "extract check": ["--images", "images", "--annotations", "lvis.json"],
     "extract plan": ["--images", "images", "--annotations", "lvis.json"],
     "extract run": ["--images", "images", "--annotations", "lvis.json", "--out", "out"],
@@ -138,6 +139,7 @@ WRONG_AGAIN = ("absent", "folder", "picture.png")
 """The same for the options of the frozen models where another command has had them: all read these
 alike, and take seconds to."""
 RIGHT = {
+    ("app", "--vocabulary", "text.txt"),  # names of classes
     ("evaluate predict", "PICTURE", "picture.png"),
     ("evaluate predict", "--mask", "picture.png"),
     ("evaluate predict", "--vocabulary", "text.txt"),  # names of classes

@@ -1,4 +1,4 @@
-"""`regionspot bench`: cache, extract, train, score."""
+"""`regionspot bench`: cache, extract, train, score, app."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from regionspot_bench.app.config import AppBenchConfig
 from regionspot_bench.benchmark import BenchConfig, run_benchmark
 from regionspot_bench.cache.config import CacheBenchConfig
 from regionspot_bench.extract.config import ExtractBenchConfig
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, type[BenchConfig]] = {
     "extract": ExtractBenchConfig,
     "train": TrainBenchConfig,
     "score": ScoreBenchConfig,
+    "app": AppBenchConfig,
 }
 """Settings by the command's name; `measure` in the folder of that name does the work."""
 

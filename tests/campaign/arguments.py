@@ -85,6 +85,7 @@ _FOUND = "{place}/out/detections.json.gz"
 _TRAIN = "{place}/world/train.json"
 GOOD: dict[str, list[str]] = {
     "demo": ["--quick", "--out", "out"],
+    "app": ["--head", "{place}/run", "--port", "0"],
     "extract weights": ["--list"],
     "extract check": [*DATA, "--pictures", "out.png"],
     "extract propose": [
@@ -124,10 +125,12 @@ GOOD: dict[str, list[str]] = {
     "bench extract": ["--quick", "--dir", "."],
     "bench train": ["--quick", "--dir", "."],
     "bench score": ["--quick", "--dir", "."],
+    "bench app": ["--quick", "--dir", "."],
 }  # fmt: skip
 """What each command is given where nothing is wrong."""
-LONG = ("demo", "bench")
-"""Their work is long where nothing is wrong: they are ended, as they may be, after a second."""
+LONG = ("demo", "app", "bench")
+"""Their work is long where nothing is wrong, or has no end: they are ended, as they may be, after a
+second."""
 
 
 def run_case(rng: random.Random, number: int, place: Place, folder: Path) -> list[str]:

@@ -98,6 +98,24 @@ class ImageSource(ABC):
             on_header=on_header,
         )
 
+    def content(self, name: str, *, most_bytes: int) -> bytes:
+        """Return a file as it is.
+
+        Raises:
+            ImageError: The file is missing, damaged, or of more than ``most_bytes``.
+        """
+        try:
+            with self._open(name, most_bytes=most_bytes) as file:
+                content = file.read(most_bytes + 1)
+        except ImageError as error:
+            raise ImageError(f"{self.place(name)}: {error}") from None
+        except OSError as error:
+            reason = error.strerror or "no such image file"
+            raise ImageError(f"{self.place(name)}: it cannot be read ({reason})") from None
+        if len(content) > most_bytes:
+            raise ImageError(f"{self.place(name)}: expected at most {most_bytes:,} bytes, got more")
+        return content
+
     def size(self, name: str) -> Size:
         """Return an image's height and width as its pixels are stored, from the file's header.
 

@@ -1,0 +1,1 @@
+"""Other programs' protocols, each a thin layer over the workbench."""

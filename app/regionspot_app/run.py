@@ -1,0 +1,129 @@
+"""The story of the app: load the models, list the pictures, listen, serve until asked to stop."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from regionspot_app.config import MIB, AppConfig
+from regionspot_app.corrections import Corrections
+from regionspot_app.pictures import DrawnPictures, Pictures, StoredPictures
+from regionspot_app.server.application import build_application
+from regionspot_app.server.routes import Api
+from regionspot_app.server.turns import Turns
+from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.workbench.workbench import Workbench
+from regionspot_core.errors import InputError
+from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.tables import counted, show, show_unbroken
+
+SECONDS_TO_END = 1
+"""Seconds that answers have when the app is asked to stop."""
+
+
+def run_app(config: AppConfig) -> None:
+    """Serve the page and the API until SIGTERM or Ctrl-C.
+
+    Raises:
+        RegionSpotError: If a head, pictures, names or saved corrections cannot be read, or the
+            port is taken.
+    """
+    pictures = open_pictures(config)
+    Corrections(config.saved_in)  # those that cannot be read are refused before anything is loaded
+    with listening_socket(config) as listener:
+        token = None if config.is_private else secrets.token_urlsafe(24)
+        bench = Workbench.load(config)
+        with assemble(config, bench, pictures, token=token) as application:
+            _announce(config, bench, pictures, listener, token)
+            serve(application, listener)
+
+
+@contextmanager
+def assemble(
+    config: AppConfig, bench: Workbench, pictures: Pictures, *, token: str | None = None
+) -> Iterator[Starlette]:
+    """Yield the application with loaded models; at the end drop its questions and its lesson.
+
+    Raises:
+        AnnotationError: If what was saved cannot be read.
+    """
+    turns = Turns()
+    teacher = Teacher(
+        config.saved_in, backbones=config.backbones.model_dump(mode="json"), caches=config.cache
+    )
+    api = Api(bench, pictures, Corrections(config.saved_in), teacher, turns, config)
+    try:
+        yield build_application(api, token=token, host=config.host)
+    finally:
+        turns.close()
+        teacher.stop()
+
+
+def open_pictures(config: AppConfig) -> Pictures:
+    """Return the pictures that the page offers.
+
+    Raises:
+        InputError: If there are none.
+    """
+    if config.images is None:
+        return DrawnPictures()
+    return StoredPictures.open(config.images, max_bytes=config.upload_mib * MIB)
+
+
+def listening_socket(config: AppConfig) -> socket.socket:
+    """Return a socket that listens at the host and port.
+
+    Raises:
+        InputError: If the port is taken, or is not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"--port {config.port}: cannot listen at {config.host} ({reason_of(error)}); give "
+            f"another --port, or 0 for a free one"
+        ) from None
+    return listener
+
+
+def serve(application: Starlette, listener: socket.socket) -> None:
+    """Answer requests at a socket until a signal comes; then end within a second."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SECONDS_TO_END,
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def _announce(
+    config: AppConfig,
+    bench: Workbench,
+    pictures: Pictures,
+    listener: socket.socket,
+    token: str | None,
+) -> None:
+    port = listener.getsockname()[1]
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    names = ", ".join(head.name for head in bench.heads)
+    show(
+        f"{counted(len(bench.heads), 'head')} ({names}), {counted(len(bench.names), 'name')}, "
+        f"{counted(len(pictures.names), 'picture')}; what you save goes to {config.saved_in}"
+    )
+    if bench.is_tiny:
+        show("The tiny models know the demo's world alone: shapes, textures and colours.")
+    show_unbroken(f"http://{host}:{port}/" + ("" if token is None else f"?token={token}"))

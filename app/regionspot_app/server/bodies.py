@@ -1,0 +1,71 @@
+"""Bodies of the API's requests. What a model does not name is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from regionspot_app.corrections import SavedRegion
+from regionspot_app.workbench.prompts import Prompt
+from regionspot_core.support.records import Record
+
+MOST_PROMPTS = 1_000
+MOST_TOP = 100
+Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MOST_PROMPTS)]
+ClassNames = Annotated[
+    tuple[str, ...] | None, Field(description="Class names; without them, the app's own.")
+]
+PictureName = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+class Regions(Record):
+    """Prompts to segment regions by."""
+
+    prompts: Prompts
+    candidates: bool = False
+    """Whether SAM's three masks of each are wanted too."""
+
+
+class Names(Record):
+    """Prompts whose regions are classified, together."""
+
+    prompts: Prompts
+    names: ClassNames = None
+    top: int = Field(default=5, ge=1, le=MOST_TOP)
+    """Best names of each region and head."""
+    least: float = Field(default=0.0, ge=0, le=1)
+    """Probability of the best name below which a region is none of these."""
+
+
+class Vocabulary(Record):
+    """Class names to embed, so that the next question about them is answered at once."""
+
+    names: tuple[str, ...]
+
+
+class Results(Record):
+    """Prompts whose regions are wanted as COCO results."""
+
+    prompts: Prompts
+    names: ClassNames = None
+    head: int = Field(default=0, ge=0)
+    """Which of the heads, from 0."""
+    image_id: int = Field(default=0, ge=0)
+
+
+class Save(Record):
+    """What the regions of a picture are, as somebody left them."""
+
+    picture: PictureName
+    image: str = Field(min_length=1, max_length=64)
+    """The encoded image's id."""
+    regions: tuple[SavedRegion, ...] = Field(max_length=MOST_PROMPTS)
+    done: bool = True
+
+
+class Teach(Record):
+    """A lesson to begin."""
+
+    names: ClassNames = None
+    steps: int = Field(default=150, ge=1, le=10_000)

@@ -1,0 +1,94 @@
+"""One thread that has the models, and the tabs that take turns at it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+MOST_WAITING = 64
+"""Most questions of one tab that wait: a page that asks more is not waiting for the answers."""
+
+
+class TooManyWaitingError(Exception):
+    """One tab asks more than it waits for."""
+
+
+class Turns:
+    """A thread that answers the questions of many tabs, one of each tab in turn.
+
+    A question whose asker has gone is dropped, unless it is being answered already.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, deque[tuple[Future[Any], Callable[[], Any]]]] = (
+            OrderedDict()
+        )
+        self._changed = threading.Condition()
+        self._closed = False
+        # A daemon: the process may end in the middle of an answer that nobody waits for.
+        self._thread = threading.Thread(target=self._work, name="models", daemon=True)
+        self._thread.start()
+
+    async def ask(self, tab: str, question: Callable[[], Answer]) -> Answer:
+        """Return a question's answer when it is the tab's turn.
+
+        Args:
+            tab: Whoever asks.
+            question: Function that is called in the models' thread.
+
+        Raises:
+            TooManyWaitingError: If too many questions of this tab wait already.
+        """
+        future: Future[Answer] = Future()
+        with self._changed:
+            mine = self._waiting.setdefault(tab, deque())
+            if len(mine) >= MOST_WAITING:
+                raise TooManyWaitingError
+            mine.append((future, question))
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of questions that wait."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
+    def close(self) -> None:
+        """Drop what waits, and end the thread after the question that it is at."""
+        with self._changed:
+            self._closed = True
+            for questions in self._waiting.values():
+                for future, _ in questions:
+                    future.cancel()
+            self._waiting.clear()
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (turn := self._next()) is not None:
+            future, question = turn
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                answer = question()
+            except BaseException as error:  # whoever asked is told of all
+                future.set_exception(error)
+            else:
+                future.set_result(answer)
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """Return the first question of the tab whose turn it is; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return None
+            tab, questions = self._waiting.popitem(last=False)
+            turn = questions.popleft()
+            if questions:
+                self._waiting[tab] = questions  # behind all others
+            return turn

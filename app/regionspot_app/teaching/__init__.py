@@ -1,0 +1,1 @@
+"""Teaching a head with corrections: extraction of those pictures, training, and its figures."""

@@ -1,0 +1,1 @@
+"""What the app does with pictures, prompts and names, without a web."""

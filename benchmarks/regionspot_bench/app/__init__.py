@@ -1,0 +1,1 @@
+"""`regionspot bench app`: from a prompt to names on an encoded image."""
