@@ -1,0 +1,298 @@
+"""The page in a real headless Chromium, before a real server; skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as rle_codec
+
+pytest.importorskip("starlette")
+playwright = pytest.importorskip("playwright.sync_api")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+PATIENCE_MS = 120_000
+"""For machines that do other work too; nothing here waits for a time to pass."""
+Open = Callable[..., AbstractContextManager[Any]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures, one of them with a name that is HTML."""
+    from regionspot_core.tiny.world import write_world
+
+    folder = tmp_path_factory.mktemp("app-page")
+    world = write_world(folder / "world", train_scenes=1, val_scenes=4, seed=11)
+    (folder / "pictures").mkdir()
+    for number, file in enumerate(sorted(world.val_images.iterdir())):
+        name = "<img src=x onerror=alert(1)>.png" if number == 3 else f"scene {number}.png"
+        shutil.copy(file, folder / "pictures" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(place: Path) -> Iterator[str]:
+    """The app with the head of the package, on the folder; ended by SIGTERM."""
+    program = "from regionspot.cli import main; main()"
+    words = ["app", "--images", str(place / "pictures"), "--out", str(place / "out"), "--port", "0"]
+    with (place / "output.txt").open("w") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            stdout=output,
+            stderr=output,
+            cwd=place,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        yield _address(started, place / "output.txt")
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait(timeout=30)
+
+
+def _address(started: subprocess.Popen[bytes], output: Path) -> str:
+    for _ in range(240):
+        found = re.search(r"http://\S+", output.read_text())
+        if found:
+            return found[0]
+        try:
+            started.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Open:
+    """Opens the page; whatever the browser complains of fails the test."""
+
+    @contextmanager
+    def open_page(
+        size: dict[str, int] = DESKTOP, *, refused: bool = False, **options: Any
+    ) -> Iterator[Any]:
+        context = browser.new_context(viewport=size, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console", lambda line: problems.append(line.text) if line.type == "error" else None
+        )
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+        yield page
+        context.close()
+        if refused:  # Chromium writes a line for each answer that is a refusal
+            problems = [each for each in problems if "status of 400" not in each]
+        assert problems == []
+
+    return open_page
+
+
+def pick(page: Any, number: int) -> None:
+    page.locator("#pictures button").nth(number).click()
+    page.wait_for_function(
+        "n => document.querySelectorAll('#pictures button')[n].ariaCurrent === 'true'", arg=number
+    )
+    page.wait_for_selector("#busy", state="hidden")
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag on the canvas, between places given as shares of it."""
+    box = page.locator("#canvas").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=4)
+    page.mouse.up()
+
+
+def names(page: Any, count: int) -> list[str]:
+    """Names of the regions, once all are named."""
+    page.wait_for_function(
+        """count => {
+          const found = [...document.querySelectorAll('#regions .name')];
+          return found.length === count && found.every(each => !each.textContent.startsWith('…'));
+        }""",
+        arg=count,
+    )
+    texts: list[str] = page.evaluate(
+        "[...document.querySelectorAll('#regions .name')].map(each => each.firstChild.textContent)"
+    )
+    return texts
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_box_is_named_and_words_change_the_names(
+    opened: Open, size: dict[str, int], scheme: str
+) -> None:
+    with opened(size, color_scheme=scheme) as page:
+        pick(page, 0)
+        drag(page, (0.35, 0.35), (0.65, 0.65))
+        (first,) = names(page, 1)
+        assert first in page.evaluate("fetch('api/session').then(a => a.json()).then(a => a.names)")
+        page.click("#edit-words")
+        page.fill("#words-text", "a zebra\n<img src=x onerror=alert(1)>, a zebra")
+        page.click("button[value=use]")
+        page.wait_for_function("() => document.getElementById('word-count').textContent === '2'")
+        (second,) = names(page, 1)
+        assert second in ("a zebra", "<img src=x onerror=alert(1)>")  # text, never an element
+        assert page.locator("#regions img").count() == 0
+
+
+def test_points_add_to_a_region_and_undo_takes_them_back(opened: Open) -> None:
+    with opened() as page:
+        pick(page, 1)
+        page.keyboard.press("p")
+        box = page.locator("#canvas").bounding_box()
+        middle = {"x": box["width"] / 2, "y": box["height"] / 2}
+        page.click("#canvas", position=middle)
+        names(page, 1)
+        page.click("#canvas", position={**middle, "x": middle["x"] + 30}, modifiers=["Shift"])
+        page.click("#canvas", position={**middle, "y": middle["y"] + 90}, modifiers=["Alt"])
+        names(page, 1)
+        for left in (1, 1, 0):
+            page.keyboard.press("Control+z")
+            names(page, left)
+        assert page.locator("#undo").is_disabled()
+        page.keyboard.press("Control+Shift+z")
+        names(page, 1)
+        page.locator("#regions .head").click()
+        page.locator("#regions .head").click()
+        page.keyboard.press("Delete")
+        names(page, 0)
+
+
+def test_a_brush_a_threshold_and_another_mask(opened: Open) -> None:
+    with opened() as page:
+        pick(page, 2)
+        page.keyboard.press("m")
+        drag(page, (0.4, 0.5), (0.6, 0.5))
+        names(page, 1)
+        page.keyboard.press("b")
+        drag(page, (0.3, 0.3), (0.6, 0.6))
+        names(page, 2)
+        page.wait_for_selector("#regions .segments button:has-text('2')")
+        page.keyboard.press("2")
+        page.wait_for_selector("#regions .segments button[aria-pressed=true]:has-text('2')")
+        names(page, 2)
+        page.fill("#threshold", "100")
+        assert names(page, 2) == ["none of these"] * 2
+
+
+def test_a_box_by_keys_alone(opened: Open) -> None:
+    with opened() as page:
+        page.locator("#pictures button").first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#pictures button[aria-current=true]")
+        page.wait_for_selector("#busy", state="hidden")
+        page.locator("#canvas").focus()
+        page.keyboard.press("b")
+        page.keyboard.press("Enter")
+        for _ in range(2):
+            page.keyboard.press("Shift+ArrowRight")
+            page.keyboard.press("Shift+ArrowDown")
+        page.keyboard.press("Enter")
+        names(page, 1)
+        assert re.match(r"A: .+ %$", page.text_content("#status"))
+
+
+def test_everything_is_found_saved_and_there_again(opened: Open, place: Path) -> None:
+    with opened() as page:
+        pick(page, 3)  # the one whose name is HTML
+        page.click("#everything")
+        page.wait_for_selector("#regions .name")
+        found = len(names(page, page.locator("#regions .name").count()))
+        page.locator("#regions .head").first.click()
+        page.fill("#regions input[type=text]", "my own <b>name</b>")
+        page.keyboard.press("Enter")
+        page.click("#save")
+        page.wait_for_selector("#pictures button.done")
+    files = [each for each in (place / "out").rglob("*.json") if "annotations" in each.read_text()]
+    (kept,) = [json.loads(each.read_text()) for each in files]
+    assert len(kept["annotations"]) == found
+    assert "my own <b>name</b>" in {each["name"] for each in kept["categories"]}
+    with opened() as page:
+        pick(page, 3)
+        assert "my own <b>name</b>" in names(page, found)
+
+
+def test_masks_are_written_as_pycocotools_writes_them(opened: Open) -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random((h, w)) < share for h, w, share in ((1, 1, 1), (7, 5, 0.5), (40, 60, 0.9))]
+    with opened() as page:
+        for mask in masks:
+            pixels, (height, width) = mask.astype(int).ravel().tolist(), mask.shape
+            written, read = page.evaluate(
+                """async ([pixels, width, height]) => {
+                  const { encode, decode } = await import('/masks.js');
+                  const written = encode(Uint8Array.from(pixels), width, height);
+                  return [written, [...decode(written)]];
+                }""",
+                [pixels, width, height],
+            )
+            expected = rle_codec.encode(np.asfortranarray(mask.astype(np.uint8)))
+            assert written["counts"] == expected["counts"].decode("ascii")
+            assert read == pixels
+
+
+def test_a_dropped_picture_and_one_that_is_none(opened: Open, place: Path) -> None:
+    with opened() as page:
+        page.set_input_files("#file", place / "pictures" / "scene 1.png")
+        page.wait_for_function(
+            "document.getElementById('status').textContent.startsWith('scene 1')"
+        )
+        drag(page, (0.4, 0.4), (0.6, 0.6))
+        names(page, 1)
+    with opened(refused=True) as page:
+        broken = place / "broken.png"
+        broken.write_bytes((place / "pictures" / "scene 1.png").read_bytes()[:60])
+        page.set_input_files("#file", broken)
+        page.wait_for_selector("#toast:not([hidden])")
+        assert "picture" in page.text_content("#toast").lower()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_wider_than_the_screen_and_everything_has_a_name(
+    opened: Open, size: dict[str, int]
+) -> None:
+    with opened(size) as page:
+        pick(page, 0)
+        drag(page, (0.35, 0.35), (0.65, 0.65))
+        names(page, 1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('button, input, textarea, select, a')]
+              .filter(each => each.checkVisibility() && !each.ariaLabel && !each.innerText?.trim()
+                && !each.title && !each.labels?.length && !each.closest('[hidden]'))
+              .map(each => each.outerHTML)"""
+        )
+        assert nameless == []
