@@ -118,7 +118,7 @@ def test_every_command_has_a_wrong_argument_above() -> None:
         found = {each for name, one in below.items() for each in walk(one, (*path, name))}
         return found or {" ".join(path)}
 
-    tried = {" ".join(words[: 1 if words[0] == "demo" else 2]) for words in WRONG}
+    tried = {" ".join(words[: 1 if words[0] in ("demo", "app") else 2]) for words in WRONG}
     assert walk(typer.main.get_command(app), ()) == tried
 
 

@@ -186,7 +186,6 @@ def test_points_add_to_a_region_and_undo_takes_them_back(opened: Open) -> None:
         page.keyboard.press("Control+Shift+z")
         names(page, 1)
         page.locator("#regions .head").click()
-        page.locator("#regions .head").click()
         page.keyboard.press("Delete")
         names(page, 0)
 

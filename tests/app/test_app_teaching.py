@@ -9,7 +9,7 @@ import pytest
 from app_parts import started
 from test_app_saving import saved_regions
 
-SECONDS = 240
+SECONDS = 600
 
 
 @pytest.mark.slow
