@@ -24,7 +24,10 @@ SHOWN_BY_BROWSERS = {
 class Pictures(Protocol):
     """Pictures by their names."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the pictures' names, in their order."""
+        ...
 
     def read(self, name: str) -> bytes:
         """Return the content of a picture's file.

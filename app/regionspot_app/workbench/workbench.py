@@ -226,7 +226,7 @@ class Workbench:
         recognizers = self._recognizers_of(self.names if names is None else tuple(names))
         if not regions:
             empty = np.zeros((0, len(self.names if names is None else names)), np.float32)
-            nothing = Recognition(empty, [], np.zeros((0, 4)), np.zeros(0, np.float32))
+            nothing = Recognition(empty, [], np.zeros((0, 4)), np.zeros(0, np.float32), empty)
             return [nothing] * len(recognizers)
         together = _joined(regions)
         return [each.classify([image.encoded], [together])[0] for each in recognizers]
