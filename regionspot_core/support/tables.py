@@ -58,8 +58,13 @@ def show(*renderables: object) -> None:
 
 
 def show_unbroken(line: str) -> None:
-    """Print a line on standard output that is to be copied, however long it is."""
+    """Print a line on standard output that is to be copied, such as a path, however long it is."""
     output().print(line, soft_wrap=True)
+
+
+def show_written(*files: object) -> None:
+    """Print which files a command wrote, their paths unbroken."""
+    show_unbroken(f"written: {', '.join(map(str, files))}")
 
 
 def counted(count: int, noun: str) -> str:

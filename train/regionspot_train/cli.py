@@ -85,7 +85,7 @@ def fit(
     announce(reason)
 
     from regionspot_core.heads.checkpoint import BEST
-    from regionspot_core.support.tables import facts_table, format_seconds, show
+    from regionspot_core.support.tables import facts_table, format_seconds, show, show_unbroken
     from regionspot_train.run import run_training
 
     report = run_training(
@@ -94,7 +94,7 @@ def fit(
     if not report.first:
         raise typer.Exit(report.stopped or 0)
     if report.stopped is not None:
-        show(
+        show_unbroken(
             f"{out}: stopped after {report.steps:,} of {settings.steps:,} steps; the same command "
             f"with --resume goes on"
         )
@@ -213,8 +213,8 @@ def export(
     ],
 ) -> None:
     """Write a head in the published checkpoints' layout."""
-    from regionspot_core.support.tables import format_bytes, show
+    from regionspot_core.support.tables import format_bytes, show_unbroken
     from regionspot_train.exchange import export_head
 
     export_head(head, out)
-    show(f"{out}: {format_bytes(out.stat().st_size)}")
+    show_unbroken(f"{out}: {format_bytes(out.stat().st_size)}")

@@ -17,7 +17,7 @@ def report(values: dict[str, Any]) -> None:
     """
     config = ReportConfig.parse(values, source="regionspot evaluate report")
 
-    from regionspot_core.support.tables import show
+    from regionspot_core.support.tables import show_written
     from regionspot_evaluate.reports.html.write import write_html_report
 
-    show(f"written: {', '.join(map(str, write_html_report(config)))}")
+    show_written(*write_html_report(config))

@@ -20,8 +20,9 @@ def tune(values: dict[str, Any]) -> None:
     """
     config = TuneConfig.parse(values, source="regionspot evaluate tune")
 
-    from regionspot_core.support.tables import show
+    from regionspot_core.support.tables import show, show_written
     from regionspot_evaluate.tuning.run import run_tuning
 
     report = run_tuning(config)
     show(report.table(), *report.remarks())
+    show_written(*report.files)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from regionspot_core.heads.unknown_classes import NONE_OF_THESE
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.support.tables import counted, plain_table, show
+from regionspot_core.support.tables import counted, plain_table, show, show_written
 from regionspot_evaluate.config import AUTOMATIC
 from regionspot_evaluate.predicting.coco_file import Annotation, Predictions
 from regionspot_evaluate.predicting.named_regions import NamedRegion
@@ -79,8 +79,7 @@ def print_prediction(report: PredictReport) -> None:
         show(f"{counted(report.left_out, 'region')} left out: no name so probable")
     if report.overlapping:
         show(f"{counted(report.overlapping, 'region')} left out: a surer one overlaps (--overlap)")
-    files = [file for file in (report.json_file, report.picture_file) if file.exists()]
-    show(f"written: {', '.join(map(str, files))}")
+    show_written(*(file for file in (report.json_file, report.picture_file) if file.exists()))
 
 
 def print_predictions(report: PicturesReport) -> None:
@@ -102,8 +101,7 @@ def print_predictions(report: PicturesReport) -> None:
         show(*(f"  {each.reason}" for each in found.not_read[:FAILED_SHOWN]))
         if len(found.not_read) > FAILED_SHOWN:
             show(f"  and {len(found.not_read) - FAILED_SHOWN:,} more, all in {report.json_file}")
-    written = [str(report.json_file), *([f"{report.drawn}/"] if report.drawn else [])]
-    show(f"written: {', '.join(written)}")
+    show_written(report.json_file, *([f"{report.drawn}/"] if report.drawn else []))
 
 
 def _classes_table(found: Predictions, title: str) -> Table:

@@ -66,4 +66,4 @@ class TuneReport:
             f"classes' refused (AUROC {percent(self.unknown.auroc)} %)"
         )
         lines.append("these figures were tuned for: report those of other images and classes")
-        return [*lines, f"written: {', '.join(map(str, self.files))}"]
+        return lines

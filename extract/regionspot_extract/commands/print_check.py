@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from regionspot_core.datasets.usable import examples_of
-from regionspot_core.support.tables import counted, facts_table, show
+from regionspot_core.support.tables import counted, facts_table, show, show_unbroken
 from regionspot_extract.check import DatasetReport
 from regionspot_extract.config import CheckConfig
 
@@ -22,7 +22,8 @@ def print_check(config: CheckConfig, report: DatasetReport, *, as_json: bool) ->
     if problems:
         show("", facts_table("To look at", problems))
     if report.pictures:
-        show("", f"{config.pictures}: {', '.join(report.pictures)}, from left to right")
+        show("")
+        show_unbroken(f"{config.pictures}: {', '.join(report.pictures)}, from left to right")
 
 
 def _contents(report: DatasetReport) -> dict[str, str]:

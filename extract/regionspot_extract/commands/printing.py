@@ -110,7 +110,7 @@ def _bytes_of_views(plan: CachePlan) -> dict[str, int]:
 def print_report(store: str, report: ExtractionReport) -> None:
     """Print what a run did."""
     resumed = f", {report.parts_resumed:,} already there" if report.parts_resumed else ""
-    show(
+    show_unbroken(
         f"{store}: {counted(report.images, 'image')}, {counted(report.regions, 'region')}, "
         f"{counted(report.parts, 'part')}{resumed}, {report.parts_done:,} done now"
     )
@@ -130,9 +130,9 @@ def print_proposals(path: Path, report: ProposalsReport) -> None:
     """Print what a file of proposals holds, or how far it is."""
     regions, images = counted(report.regions, "region"), counted(report.images, "image")
     if report.written:
-        show(f"{path}: {regions} in {images}")
+        show_unbroken(f"{path}: {regions} in {images}")
     else:
-        show(
+        show_unbroken(
             f"{path}: {images} done, {report.left:,} left to other shares; then the same command "
             f"without --shard writes it"
         )
@@ -250,19 +250,19 @@ def print_exported(file: Path, report: ExportReport) -> None:
     """Print what an export wrote."""
     size = format_bytes(file.stat().st_size)
     there = "" if report.written else ", already there"
-    show(f"{file}: {counted(report.parts, 'part')}, {size}{there}")
+    show_unbroken(f"{file}: {counted(report.parts, 'part')}, {size}{there}")
 
 
 def print_imported(store: str, report: MergeReport) -> None:
     """Print the result of an import."""
     there = report.parts - report.parts_copied
     resumed = f", {there:,} already there, {report.parts_copied:,} written now" if there else ""
-    show(f"{store}: {counted(report.parts, 'part')}{resumed}: complete")
+    show_unbroken(f"{store}: {counted(report.parts, 'part')}{resumed}: complete")
 
 
 def print_merge(store: str, report: MergeReport) -> None:
     """Print what a merge did, and what is still missing."""
-    show(
+    show_unbroken(
         f"{store}: {report.parts - len(report.missing):,} of {counted(report.parts, 'part')}, "
         f"{report.parts_before:,} already there, {report.parts_copied:,} copied now"
     )

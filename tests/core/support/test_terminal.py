@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from regionspot_core.support.progress import say
-from regionspot_core.support.tables import facts_table, show, show_unbroken
+from regionspot_core.support.tables import facts_table, show, show_unbroken, show_written
 from regionspot_core.support.terminal import printable
 
 RED, TITLE, BELL = "\x1b[31mred", "\x1b]0;title\x07", "\a"
@@ -52,9 +52,10 @@ def test_every_way_to_print_escapes(name: str, capsys: pytest.CaptureFixture[str
     table.add_row(name)
     show(name, facts_table(name, {name: name}), table)
     show_unbroken(name)
+    show_written(name)
     say(name)
     shown = "".join(capsys.readouterr())
-    assert shown.count(printable(name)) == 8
+    assert shown.count(printable(name)) == 9
     assert "\x1b" not in shown
     assert "\a" not in shown
 

@@ -96,7 +96,7 @@ def sweep(
     given = overrides_with(overrides, split, hold_out_classes)
     tried.require_allowed(load_settings(config, given))
 
-    from regionspot_core.support.tables import facts_table, format_seconds, show
+    from regionspot_core.support.tables import facts_table, format_seconds, show, show_unbroken
     from regionspot_train.by_size import announce, choose_settings
     from regionspot_train.sweep.run import run_sweep
 
@@ -127,6 +127,6 @@ def sweep(
     if failures := report.failures():
         show(facts_table("Failed", failures))
     if report.stopped is not None:
-        show(f"{out}: stopped; the same command with --resume goes on")
+        show_unbroken(f"{out}: stopped; the same command with --resume goes on")
     if report.exit_code:
         raise typer.Exit(report.exit_code)
