@@ -1,8 +1,8 @@
-"""Which of the mask decoder's output tokens is which, and which of them a head sees."""
+"""SAM's tokens and CLIP's embeddings of a region: which there are, and which a head sees."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from regionspot_core.errors import InputError
 
@@ -19,6 +19,29 @@ TokenChoice = Literal["paper", "masks", "all"]
 """``paper``: mask token 0 alone. ``masks``: all mask tokens. ``all``: the IoU token, then those."""
 KeptTokens = Literal["all", "paper"]
 """Name of what a cache keeps of the decoder's tokens (``plan.keep.sam_tokens``)."""
+EmbeddingSource = Literal["tokens", "crop", "masked-crop"]
+"""How CLIP embeds a region: a class token of its patches, or a pass over its crop, as it is or with
+all outside SAM's mask painted over."""
+
+
+class EmbeddingInputs(NamedTuple):
+    """Inputs of CLIP's embedding of a region, beside the region's box."""
+
+    image_pass: bool = False
+    """Whether it takes what entered CLIP's blocks when it encoded the image."""
+    pixels: bool = False
+    """Whether it takes the image itself."""
+    masks: bool = False
+    """Whether it takes SAM's masks."""
+
+
+EMBEDDING_INPUTS: dict[str, EmbeddingInputs] = {
+    "tokens": EmbeddingInputs(image_pass=True),
+    "crop": EmbeddingInputs(pixels=True),
+    "masked-crop": EmbeddingInputs(pixels=True, masks=True),
+    "none": EmbeddingInputs(),
+}
+"""Inputs by :data:`EmbeddingSource`, or ``none``."""
 
 _CHOSEN = {
     "paper": slice(PAPER_TOKEN, PAPER_TOKEN + 1),

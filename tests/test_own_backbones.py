@@ -181,6 +181,15 @@ def test_the_store_has_their_tokens(world: World, store: Path, tmp_path: Path, k
     assert FeatureCache(store).plan.shape.region_tokens == 1
 
 
+def test_masks_that_they_do_not_give(world: World, tmp_path: Path) -> None:
+    where = ("--images", world.train_images, "--annotations", world.train_annotations)
+    for option in ("--region-masks", "--region-embedding=masked-crop"):
+        text = run("extract", "run", *where, "--out", tmp_path / "s", *MODELS, option, code=1)
+        option = option.replace("=", " ")
+        assert f"{option}: the region encoder colour-boxes has no masks; " in text
+        assert not (tmp_path / "s").exists()
+
+
 def test_a_head_of_them_is_trained_and_evaluated(world: World, store: Path, tmp_path: Path) -> None:
     short = ("--set", "steps=3", "--set", "batch_images=4", "--set", "head.heads=1")
     run("train", "fit", "--cache", store, "--out", tmp_path / "run", "--config", "demo", *short)
@@ -190,6 +199,9 @@ def test_a_head_of_them_is_trained_and_evaluated(world: World, store: Path, tmp_
     detections = json.loads(
         gzip.decompress((tmp_path / "results" / "detections.json.gz").read_bytes())
     )
+    options = ("--baseline", "region-masked-crop", "--out", tmp_path / "masked")
+    text = run("evaluate", "run", *where, "--head", tmp_path / "run", *options, code=1)
+    assert "(masked-crop), and the region encoder colour-boxes has none; " in text
     assert {each["image_id"] for each in detections} == {
         each["id"] for each in json.loads(world.val_annotations.read_text())["images"]
     }

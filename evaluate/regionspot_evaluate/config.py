@@ -159,8 +159,8 @@ class EvaluateConfig(ModelsConfig):
         Flag(metavar="NAME", default="clip-crop and clip-pool for annotated boxes, else none"),
     ] = None
     """Baselines that classify the regions too: clip-crop, clip-masked-crop, clip-pool,
-    region-tokens, region-crop, or none; may be repeated. Crops are expensive where boxes are many:
-    of 300 proposals they cost CLIP a hundred times what the method does."""
+    region-tokens, region-crop, region-masked-crop, or none; may be repeated. Crops are expensive
+    where boxes are many: of 300 proposals they cost CLIP a hundred times what the method does."""
     protocol: Annotated[
         Protocols | None, Flag(metavar=",".join(PROTOCOL_TABLE), text=True, default=PLANNED)
     ] = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field, JsonValue
 
 from regionspot_core.config import Config
-from regionspot_core.region_tokens import TokenChoice
+from regionspot_core.region_tokens import EmbeddingSource, TokenChoice
 
 BUILT_IN = "fusion"
 """Kind of the built-in head."""
@@ -28,10 +28,6 @@ def _require_kind(name: str) -> str:
 
 KindName = Annotated[str, AfterValidator(_require_kind)]
 """``fusion``, or a class as ``module:Class``. The module is not imported to check it."""
-
-
-EmbeddingSource = Literal["tokens", "crop"]
-"""How CLIP embeds a region: a class token of its patches, or a pass over its crop."""
 
 
 class HeadNeeds(NamedTuple):

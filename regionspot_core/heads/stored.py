@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from regionspot_core.cache.layout.plan import CachePlan
 from regionspot_core.errors import InputError
-from regionspot_core.heads.shape import EmbeddingSource, HeadShape
-from regionspot_core.region_tokens import chosen_count
+from regionspot_core.heads.shape import HeadShape
+from regionspot_core.region_tokens import EmbeddingSource, chosen_count
 
 
 def require_stored(head: HeadShape, plan: CachePlan, *, of: str) -> None:
@@ -40,8 +40,9 @@ def stored_embeddings(plan: CachePlan, *, of: str) -> EmbeddingSource:
         InputError: If it keeps none.
     """
     kept = plan.keep.region_embedding
-    if plan.shape.region_embedding and kept != "none":
-        return "tokens" if kept == "auto" else kept
+    if kept != "none":
+        assert kept != "auto"  # plans say which it was
+        return kept
     raise InputError(
         f"{of} keeps no region embeddings, which the head takes; extract it with "
         f"--region-embedding tokens, or set head.region_embedding=none"

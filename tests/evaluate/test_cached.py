@@ -436,7 +436,7 @@ def test_without_lists_of_absent_classes_it_is_not_lvis(
 
 def test_an_opinion_that_the_store_lacks_is_refused(place: Path, tmp_path: Path) -> None:
     """Whether the command asks for it or the head's folder does; --fuse none leaves it aside."""
-    with pytest.raises(InputError, match=r"joined with clip-crop, and .* keeps no opinion"):
+    with pytest.raises(InputError, match=r"with clip-crop, and .* opinion of region-tokens alone"):
         run_cached_evaluation(config(place, "first", fuse={"opinion": "clip-crop"}))
     make_head(tmp_path / "tuned", 1)
     fusion = ScoreFusion(opinion="clip-masked-crop", weight_seen=0.2, weight_unseen=0.4)
@@ -451,8 +451,7 @@ def test_an_opinion_that_the_store_lacks_is_refused(place: Path, tmp_path: Path)
 
 def test_scores_are_joined_with_the_embeddings_that_a_store_keeps(tmp_path: Path) -> None:
     """By plain arithmetic, region by region; all classes are unseen to this head."""
-    keep = Keep(region_embedding="tokens")
-    make_cache(tmp_path / "store", COUNTS, federated=True, keep=keep)
+    make_cache(tmp_path / "store", COUNTS, federated=True)
     head = make_head(tmp_path / "head", 1)
     fuse = {"opinion": "region-tokens", "weight_unseen": 0.7, "head_temperature": 0.5}
     report = run_cached_evaluation(config(tmp_path, "head", fuse=fuse, out=tmp_path / "out"))

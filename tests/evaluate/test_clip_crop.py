@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.backbones.crops import CROPS_AT_ONCE, touched_pixels
+from regionspot_core.backbones.crops import CROPS_AT_ONCE, masked_crops, touched_pixels
 from regionspot_core.backbones.loading import BackboneConfig, load_backbones
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.testing import make_bank
@@ -141,6 +141,34 @@ def test_what_the_mask_leaves_out_is_painted_over() -> None:
     expected = [
         [coordinates()[y, x].tolist() if mask[y, x] else [7, 8, 9] for x in range(2, 6)]
         for y in range(1, 4)
+    ]
+    assert found.tolist() == expected
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("box", "scale", "rows", "columns", "own"),
+    [
+        ([2, 1, 6, 5], 1.0, (1, 5), (2, 6), range(2, 4)),  # the left half, to the middle
+        ([2, 1, 6, 5], 1.5, (0, 6), (1, 7), range(2, 4)),  # a margin is never of the mask
+        ([2.6, 1, 6.6, 5], 1.0, (1, 5), (2, 7), range(3, 5)),  # centres at 2.5 and 4.5 decide
+        ([-2, 1, 6, 5], 1.0, (1, 5), (0, 6), range(2)),  # over the image's edge
+        ([3, 2, 3, 2], 1.0, (2, 3), (3, 4), range(0)),  # no area
+    ],
+)
+def test_a_sampled_mask_leaves_its_half_of_the_box(
+    box: list[float],
+    scale: float,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    own: Sequence[int],
+) -> None:
+    grid = torch.zeros(1, 16, 16)
+    grid[..., :8] = 1
+    (found,) = masked_crops(coordinates(), np.array([box]), grid, paint=(7, 8, 9), scale=scale)
+    expected = [
+        [[x, y, 0] if x in own and box[1] <= y < box[3] else [7, 8, 9] for x in range(*columns)]
+        for y in range(*rows)
     ]
     assert found.tolist() == expected
     assert found.dtype == np.uint8

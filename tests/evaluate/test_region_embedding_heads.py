@@ -33,21 +33,21 @@ def place(bank: Path, backbones: Backbones, tmp_path_factory: pytest.TempPathFac
     """One world's stores of every kind, and a head of each kind that has some."""
     folder = tmp_path_factory.mktemp("embeddings")
     world = write_world(folder / "world", train_scenes=SCENES, val_scenes=1, seed=5)
-    for kind in ("tokens", "crop", "none"):
+    for kind in ("tokens", "crop", "masked-crop", "none"):
         asked = {
             "images": world.train_images, "annotations": world.train_annotations, "bank": bank,
             "out": folder / f"{kind}.zarr",
             "keep": {"region_embedding": kind, "region_masks": kind == "crop"},
         }  # fmt: skip
         run_extraction(ExtractConfig.parse(asked, source="test"), backbones=backbones)
-    for kind, use in (("tokens", "residual"), ("crop", "query")):
+    for kind, use in (("tokens", "residual"), ("crop", "query"), ("masked-crop", "residual")):
         own = [f"head.region_embedding={use}", f"head.mask_geometry={kind == 'crop'}".lower()]
         settings = TrainConfig.load(recipe_or_file("demo"), [*SETTINGS, *own])
         run_training(settings, store=folder / f"{kind}.zarr", out=folder / kind)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["tokens", "crop"])
+@pytest.mark.parametrize("kind", ["tokens", "crop", "masked-crop"])
 def test_live_logits_are_the_cached_ones(place: Path, backbones: Backbones, kind: str) -> None:
     cache, head = FeatureCache(place / f"{kind}.zarr"), load_head(place / kind)
     assert read_record(place / kind).config.region_embeddings == kind

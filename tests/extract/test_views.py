@@ -2,20 +2,25 @@
 
 import json
 import shutil
+from itertools import product
 from math import ceil, floor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from regionspot_core.backbones.loading import Backbones
 from regionspot_core.backbones.patch_grid import touched_patches
+from regionspot_core.cache.read.batch import FeatureBatch
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.imaging.boxes import box_iou
 from regionspot_core.imaging.images import read_image
 from regionspot_core.imaging.prompts import BoxPrompts
+from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.region_tokens import PAPER_TOKEN
 from regionspot_core.tiny.world import World, write_world
 from regionspot_extract.config import ExtractConfig
@@ -43,6 +48,26 @@ def extracted(
         ExtractConfig.parse({**values, "keep": keep}, source="test"), backbones=backbones
     )
     return FeatureCache(out)
+
+
+def scene(world: World, number: int, *, flip: bool) -> RGBImage:
+    """An image of the world, or its mirror image."""
+    record = json.loads(world.train_annotations.read_text())["images"][number]
+    image = read_image(
+        world.train_images / record["file_name"], size=(record["height"], record["width"])
+    )
+    return np.ascontiguousarray(image[:, ::-1]) if flip else image
+
+
+def one_scene(
+    world: World, backbones: Backbones, out: Path, *, flip: bool, **keep: object
+) -> tuple[RGBImage, list[FeatureBatch]]:
+    """A scene in one view, and what a new store keeps of its boxes and of a jittered copy."""
+    cache = extracted(
+        world.train_images, world.train_annotations, out, backbones, flip=True, jitter=2, **keep
+    )
+    batches = [cache.read([2], flipped=np.array([flip]), copy=np.array([copy])) for copy in (0, 2)]
+    return scene(world, 2, flip=flip), batches
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +128,8 @@ def test_jittered_tokens_are_those_of_the_boxes_stored_with_them(
     world: World, backbones: Backbones, views: FeatureCache, flip: bool
 ) -> None:
     sam, clip = backbones.region_encoder, backbones.image_text_encoder
-    content = json.loads(world.train_annotations.read_text())
-    own = views.read([2])
-    record = content["images"][2]
-    size = (record["height"], record["width"])
-    image = read_image(world.train_images / record["file_name"], size=size)
-    if flip:
-        image = np.ascontiguousarray(image[:, ::-1])
+    own, image = views.read([2]), scene(world, 2, flip=flip)
+    size = image.shape[:2]
     embedding = sam.embed([sam.prepare(image)])
     encoded = clip.encode([clip.prepare(image)])
     for copy in (1, 2, 3):
@@ -158,29 +178,46 @@ def test_no_region_embeddings_and_everything_else_the_same(
     assert np.array_equal(bare.region_tokens, embedded.region_tokens)
 
 
+def painted(image: RGBImage, box: list[float], grid: NDArray[np.float32], paint: list[int]) -> Any:
+    """Pixel by pixel: painted, but where the mask's grid is above a half between its cells."""
+    result = np.empty_like(image)
+    result[:] = paint
+    for row, column in np.ndindex(image.shape[:2]):
+        across = (column + 0.5 - box[0]) / (box[2] - box[0])
+        down = (row + 0.5 - box[1]) / (box[3] - box[1])
+        if not (0 <= across <= 1 and 0 <= down <= 1):
+            continue
+        y, x = (min(max(16 * place - 0.5, 0), 15) for place in (down, across))
+        share = 0.0
+        for i, j in product({floor(y), ceil(y)}, {floor(x), ceil(x)}):
+            share += (1 - abs(y - i)) * (1 - abs(x - j)) * grid[i, j]
+        if share > 0.5:
+            result[row, column] = image[row, column]
+    return result
+
+
 @pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kind", ["crop", "masked-crop"])
 def test_embeddings_of_crops(
-    world: World, backbones: Backbones, tmp_path: Path, flip: bool
+    world: World, backbones: Backbones, tmp_path: Path, kind: str, flip: bool
 ) -> None:
     """By hand: the box, a tenth of its sides larger on each side, cut out and encoded."""
-    cache = extracted(
-        world.train_images, world.train_annotations, tmp_path / "s", backbones,
-        region_embedding="crop", flip=True, jitter=2,
-    )  # fmt: skip
-    clip = backbones.image_text_encoder
-    record = json.loads(world.train_annotations.read_text())["images"][2]
-    size = (record["height"], record["width"])
-    image = read_image(world.train_images / record["file_name"], size=size)
-    if flip:
-        image = np.ascontiguousarray(image[:, ::-1])
-    for copy in (0, 2):
-        batch = cache.read([2], flipped=np.array([flip]), copy=np.array([copy]))
-        for box, found in zip(
-            batch.boxes[batch.mask].tolist(), batch.region_embeddings[batch.mask], strict=True
+    image, batches = one_scene(
+        world, backbones, tmp_path / "s", flip=flip, region_embedding=kind, region_masks=False
+    )
+    sam, clip = backbones.region_encoder, backbones.image_text_encoder
+    embedding = sam.embed([sam.prepare(image)])
+    for batch in batches:
+        assert batch.region_masks.shape[2] == 0
+        boxes = batch.boxes[batch.mask]
+        grids = sam.decode(embedding, [boxes.numpy()], [image.shape[:2]], masks=True).mask_grids
+        for box, grid, found in zip(
+            boxes.tolist(), grids.numpy(), batch.region_embeddings[batch.mask], strict=True
         ):
             across, down = 0.1 * (box[2] - box[0]), 0.1 * (box[3] - box[1])
             left, top = max(0, floor(box[0] - across)), max(0, floor(box[1] - down))
-            crop = image[top : ceil(box[3] + down), left : ceil(box[2] + across)]
+            whole = image if kind == "crop" else painted(image, box, grid, [*clip.mean_colour])
+            crop = whole[top : ceil(box[3] + down), left : ceil(box[2] + across)]
             wanted = clip.image_embeddings([clip.prepare(crop)])[0]
             np.testing.assert_allclose(found, wanted, atol=1e-3)
 
@@ -190,19 +227,10 @@ def test_masks_are_those_that_sam_segments(
     world: World, backbones: Backbones, tmp_path: Path, flip: bool
 ) -> None:
     """At the centres of 16 × 16 cells of the box: the full-size mask's pixels, but at its edges."""
-    cache = extracted(
-        world.train_images, world.train_annotations, tmp_path / "s", backbones,
-        region_masks=True, flip=True, jitter=2,
-    )  # fmt: skip
-    sam = backbones.region_encoder
-    record = json.loads(world.train_annotations.read_text())["images"][2]
-    size = (record["height"], record["width"])
-    image = read_image(world.train_images / record["file_name"], size=size)
-    if flip:
-        image = np.ascontiguousarray(image[:, ::-1])
+    image, batches = one_scene(world, backbones, tmp_path / "s", flip=flip, region_masks=True)
+    sam, size = backbones.region_encoder, image.shape[:2]
     embedding = sam.embed([sam.prepare(image)])
-    for copy in (0, 2):
-        batch = cache.read([2], flipped=np.array([flip]), copy=np.array([copy]))
+    for batch in batches:
         boxes = batch.boxes[batch.mask].numpy()
         (segmented,) = sam.segment(embedding, BoxPrompts(boxes), size)
         stored = batch.region_masks[batch.mask].numpy()

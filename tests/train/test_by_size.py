@@ -43,6 +43,8 @@ EVERYTHING = {"box_geometry": True, "region_tokens": "all", "mask_geometry": Tru
     [
         ([Keep(region_embedding="tokens", region_masks=True)],
          {**EVERYTHING, "region_embedding": "residual"}),
+        ([Keep(region_embedding="masked-crop", region_masks=True)],
+         {**EVERYTHING, "region_embedding": "residual"}),
         ([Keep(region_embedding="none", region_masks=True)], EVERYTHING),
         ([Keep(sam_tokens="paper", region_embedding="none")], {"box_geometry": True}),
         # What one of two stores lacks, or made otherwise, their head cannot take.

@@ -73,7 +73,7 @@ def inputs_of(kept: Sequence[Keep]) -> dict[str, Any]:
         inputs["region_tokens"] = "all"
     if all(keep.region_masks for keep in kept):
         inputs["mask_geometry"] = True
-    if {keep.region_embedding for keep in kept} in ({"tokens"}, {"crop"}):
+    if {keep.region_embedding for keep in kept} in ({"tokens"}, {"crop"}, {"masked-crop"}):
         inputs["region_embedding"] = "residual"
     return inputs
 

@@ -26,10 +26,10 @@ from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError, RegionSpotError
 from regionspot_core.heads.checkpoint import HeadRecord, read_record
-from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.images import decode_image
 from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.imaging.transforms import RGBImage
+from regionspot_core.region_tokens import EMBEDDING_INPUTS, EmbeddingSource
 from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.image_regions import (
@@ -137,7 +137,9 @@ class Workbench:
             fused_with_pixels = any(
                 head.fusion is not None and head.fusion.entry.takes_pixels for head in self.heads
             )
-            keep_pixels = fused_with_pixels or "crop" in self._embed_regions
+            keep_pixels = fused_with_pixels or any(
+                EMBEDDING_INPUTS[source].pixels for source in self._embed_regions
+            )
             prepared = self._backbones.prepare(self._decoded(content), keep_pixels=keep_pixels)
             (encoded,) = recognizers[0].encode_prepared([prepared])
             self.images.add(image_id, OpenImage(encoded, content))

@@ -27,9 +27,9 @@ class FuseConfig(Config):
         BaselineName | None,
         Flag(name="--fuse", metavar="NAME", panel=FUSING, default="as HEAD/fusion.json says"),
     ] = None
-    """Join the head's scores with CLIP's own, of a baseline: region-crop, region-tokens, clip-crop,
-    clip-masked-crop, clip-pool, or none. Without it a head that `evaluate tune` wrote a fusion.json
-    for has that one, any other none."""
+    """Join the head's scores with CLIP's own, of a baseline: region-crop, region-masked-crop,
+    region-tokens, clip-crop, clip-masked-crop, clip-pool, or none. Without it a head that `evaluate
+    tune` wrote a fusion.json for has that one, any other none."""
     weight_seen: Annotated[
         Weight, Flag(name="--fuse-weight-seen", panel=FUSING, default=str(WEIGHT_SEEN))
     ] = None

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle_codec
 
 from regionspot_core.backbones.protocols import EncodedTokens, ImageEmbeddings
-from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.heads.unknown_classes import known_scores
 from regionspot_core.imaging.boxes import FloatArray, xywh_to_xyxy
 from regionspot_core.imaging.prompts import BoxPrompts, Prompts
 from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 
 

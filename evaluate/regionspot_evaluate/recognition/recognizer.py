@@ -20,11 +20,15 @@ from regionspot_core.errors import CheckpointError, FingerprintError, InputError
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
-from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.prompts import Prompts
 from regionspot_core.imaging.transforms import RGBImage
-from regionspot_core.region_tokens import chosen_count, chosen_tokens
+from regionspot_core.region_tokens import (
+    EMBEDDING_INPUTS,
+    EmbeddingSource,
+    chosen_count,
+    chosen_tokens,
+)
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.recognition.baselines.names import BaselineName
@@ -81,12 +85,16 @@ class Recognizer:
             if fusion.entry.region_embeddings is not None:
                 self._embed_regions.add(fusion.entry.region_embeddings)
         _require_widths(backbones, head, bank)
-        if "tokens" in self._embed_regions:
+        needs = [EMBEDDING_INPUTS[source] for source in self._embed_regions]
+        self._encodes_blocks = any(each.image_pass for each in needs)
+        fused_with_pixels = fusion is not None and fusion.entry.takes_pixels
+        self._keeps_pixels = fused_with_pixels or any(each.pixels for each in needs)
+        if self._encodes_blocks:
             _require_region_tokens(backbones)
-        if head.config.needs.region_masks and not backbones.region_encoder.has_mask_grids:
-            raise FingerprintError(
-                f"the head takes masks of regions, and {backbones.region_encoder.name} has none"
-            )
+        if head.config.needs.region_masks:
+            _require_masks(backbones, "the head takes masks of regions")
+        if any(each.masks for each in needs):
+            _require_masks(backbones, "crops of regions are masked (masked-crop)")
 
     @classmethod
     def load(
@@ -138,9 +146,7 @@ class Recognizer:
 
     def prepare(self, image: RGBImage) -> PreparedImage:
         """Resize an image for both models, on the CPU; safe to call from several threads."""
-        fused_with_pixels = self.fusion is not None and self.fusion.entry.takes_pixels
-        keep_pixels = fused_with_pixels or "crop" in self._embed_regions
-        return self._backbones.prepare(image, keep_pixels=keep_pixels)
+        return self._backbones.prepare(image, keep_pixels=self._keeps_pixels)
 
     @torch.inference_mode()
     def encode_prepared(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
@@ -150,7 +156,7 @@ class Recognizer:
         reach("recognise batch", len(images))
         sam, clip = self._backbones.region_encoder, self._backbones.image_text_encoder
         inputs = [image.image_input for image in images]
-        encoded = clip.encode(inputs) if "tokens" in self._embed_regions else None
+        encoded = clip.encode(inputs) if self._encodes_blocks else None
         image_tokens = clip.image_tokens(inputs) if encoded is None else encoded.tokens_BTC
         embeddings = sam.embed([image.region_input for image in images])
         alone = [slice(i, i + 1) for i in range(len(images))]
@@ -182,13 +188,14 @@ class Recognizer:
                 grids.append(sam.mask_grids(decoded.mask_logits, own, image.size))
             masks += some
         boxes = prompted_boxes(prompts, masks)
+        mask_grids = torch.cat(grids) if grids else None
         return SegmentedRegions(
             torch.cat(tokens),
             masks,
             boxes,
             torch.cat(ious).float().cpu().numpy(),
-            self._embedded(image, boxes),
-            torch.cat(grids) if grids else None,
+            self._embedded(image, boxes, mask_grids),
+            mask_grids,
         )
 
     @torch.inference_mode()
@@ -207,12 +214,12 @@ class Recognizer:
             list(proposed.masks),
             proposed.boxes,
             proposed.scores,
-            self._embedded(image, proposed.boxes),
+            self._embedded(image, proposed.boxes, decoded.mask_grids),
             decoded.mask_grids,
         )
 
     def _embedded(
-        self, image: EncodedImage, boxes: FloatArray
+        self, image: EncodedImage, boxes: FloatArray, mask_grids: torch.Tensor | None
     ) -> dict[EmbeddingSource, torch.Tensor]:
         """Return CLIP's own embeddings (R, D) of boxes, by each way that is asked for."""
         clip = self._backbones.image_text_encoder
@@ -221,8 +228,12 @@ class Recognizer:
         if image.encoded is not None and clip.patch_grid is not None:
             seen = touched_patches(exact, image.size, clip.patch_grid)
             found["tokens"] = clip.region_embeddings(image.encoded, [seen])
-        if "crop" in self._embed_regions and image.pixels is not None:
-            found["crop"] = embed_regions(clip, image.pixels, exact).to(self._device)
+        for source in self._embed_regions:
+            inputs = EMBEDDING_INPUTS[source]
+            if inputs.pixels and image.pixels is not None:
+                masks = mask_grids if inputs.masks else None
+                embedded = embed_regions(clip, image.pixels, exact, masks)
+                found[source] = embedded.to(self._device)
         return found
 
     @torch.inference_mode()
@@ -353,6 +364,15 @@ def _require_region_tokens(backbones: Backbones) -> None:
         raise FingerprintError(
             f"CLIP {clip.name} cannot embed regions, since {clip.region_obstacle}; take another "
             f"CLIP, or a head without region embeddings"
+        )
+
+
+def _require_masks(backbones: Backbones, reason: str) -> None:
+    sam = backbones.region_encoder
+    if not sam.has_mask_grids:
+        raise FingerprintError(
+            f"{reason}, and the region encoder {sam.name} has none; give another --sam, or a head "
+            f"or baseline without"
         )
 
 

@@ -45,9 +45,9 @@ FAILURES_SHOWN = 5
 DAMAGES_SHOWN = 20
 IMAGES_SHOWN = 4
 EMBEDDING_SOURCES = {
-    "auto": "own",  # a store that a library made and said nothing of
     "tokens": "class token of the region's patches",
     "crop": "pass over a crop 1.2 × the box",
+    "masked-crop": "pass over the mask in a crop 1.2 × the box",
 }
 RUNS_SHOWN = 10
 

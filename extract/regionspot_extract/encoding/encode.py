@@ -28,7 +28,8 @@ from regionspot_core.cache.storage.markers import FailedImage
 from regionspot_core.cache.writer import StoredPart
 from regionspot_core.datasets.record import AnnotationSet
 from regionspot_core.errors import ImageError, InputError
-from regionspot_core.imaging.transforms import Size
+from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.region_tokens import EMBEDDING_INPUTS
 from regionspot_core.support.fault_points import reach
 from regionspot_core.support.prefetch import in_batches
 from regionspot_extract.encoding import stages
@@ -70,6 +71,11 @@ def resolve_keep(keep: Keep, backbones: Backbones) -> Keep:
     obstacle = encoder.region_obstacle
     if keep.region_embedding == "auto":
         return keep.model_copy(update={"region_embedding": "none" if obstacle else "tokens"})
+    if EMBEDDING_INPUTS[keep.region_embedding].masks and not sam.has_mask_grids:
+        raise InputError(
+            f"--region-embedding {keep.region_embedding}: the region encoder {sam.name} has no "
+            f"masks; take crop, tokens or none"
+        )
     if keep.region_embedding == "tokens" and obstacle:
         raise InputError(
             f"--region-embedding tokens: CLIP {encoder.name} cannot embed regions, since "
@@ -206,26 +212,24 @@ class Encoder:
         flat = [each.reshape(-1, 4) for each in boxes]
         sizes = [self._annotations.size(p.position) for p in pictures]
         of_regions: Tensors = {}
-        kind = self._plan.keep.region_embedding
+        inputs = EMBEDDING_INPUTS[self._plan.keep.region_embedding]
         with self._clock(stages.CLIP):
-            if kind == "tokens":
+            if inputs.image_pass:
                 encoded = clip.encode(image_inputs)
                 image_tokens = encoded.tokens_BTC
                 of_regions["clip"] = self._embed_regions(encoded, flat, sizes).half()
             else:
                 image_tokens = clip.image_tokens(image_inputs)
-            if kind == "crop":
-                images = [picture.views[view].pixels for picture in pictures]
-                embedded = [
-                    embed_regions(clip, image, each)
-                    for image, each in zip(images, flat, strict=True)
-                    if image is not None
-                ]
-                of_regions["clip"] = torch.cat(embedded).half()
         with self._clock(stages.EMBED):
             embeddings = sam.embed(region_inputs)
         with self._clock(stages.DECODE):
-            of_regions |= self._chosen_tokens(self._decode(embeddings, flat, sizes))
+            decoded = self._decode(embeddings, flat, sizes)
+            of_regions |= self._chosen_tokens(decoded)
+        if inputs.pixels:
+            with self._clock(stages.CLIP):
+                images = [picture.views[view].pixels for picture in pictures]
+                masks = decoded.mask_grids if inputs.masks else None
+                of_regions["clip"] = self._embed_crops(images, flat, masks).half()
         return {"clip/tokens": image_tokens.half(), **self._split_copies(of_regions)}
 
     def _embed_regions(
@@ -246,11 +250,27 @@ class Encoder:
         ]
         return torch.cat(pieces)
 
+    def _embed_crops(
+        self,
+        images: list[RGBImage | None],
+        boxes: list[NDArray[np.float32]],
+        masks: torch.Tensor | None,
+    ) -> torch.Tensor:
+        clip, counts = self._backbones.image_text_encoder, [len(each) for each in boxes]
+        of_images = [None] * len(images) if masks is None else torch.split(masks, counts)
+        embedded = [
+            embed_regions(clip, image, each, some)
+            for image, each, some in zip(images, boxes, of_images, strict=True)
+            if image is not None
+        ]
+        return torch.cat(embedded)
+
     def _decode(
         self, embeddings: ImageEmbeddings, boxes: list[NDArray[np.float32]], sizes: list[Size]
     ) -> RegionTokens:
         sam, most = self._backbones.region_encoder, self._fit.regions
-        masks = self._plan.keep.region_masks
+        keep = self._plan.keep
+        masks = keep.region_masks or EMBEDDING_INPUTS[keep.region_embedding].masks
         # An encoder of a user's, which has no masks, need not know of them.
         decode = partial(sam.decode, masks=True) if masks else sam.decode
         if max(map(len, boxes)) <= most:
@@ -274,7 +294,7 @@ class Encoder:
         if self._plan.keep.sam_tokens == "paper":
             paper = self._backbones.region_encoder.paper_token
             tokens, iou = tokens[:, [paper]], iou[:, [max(0, paper - 1)]]
-        if regions.mask_grids is None:
+        if regions.mask_grids is None or not self._plan.keep.region_masks:
             return {"tokens": tokens, "iou": iou}
         mask = (255 * regions.mask_grids).round().to(torch.uint8)
         return {"tokens": tokens, "iou": iou, "mask": mask}

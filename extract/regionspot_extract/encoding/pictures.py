@@ -19,6 +19,7 @@ from regionspot_core.errors import ImageError
 from regionspot_core.imaging.images import ImageHeader
 from regionspot_core.imaging.sources import ImageSource
 from regionspot_core.imaging.transforms import Size
+from regionspot_core.region_tokens import EMBEDDING_INPUTS
 from regionspot_core.support.prefetch import map_ahead
 from regionspot_core.support.progress import say
 from regionspot_core.support.tables import counted
@@ -119,8 +120,8 @@ class PictureReader:
         images = [image]
         if self._keep.flip:
             images.append(np.ascontiguousarray(image[:, ::-1]))
-        crops = self._keep.region_embedding == "crop"
-        views = [self._backbones.prepare(each, keep_pixels=crops) for each in images]
+        pixels = EMBEDDING_INPUTS[self._keep.region_embedding].pixels
+        views = [self._backbones.prepare(each, keep_pixels=pixels) for each in images]
         return Picture(position, tuple(self._transfer.pin(view) for view in views))
 
     def _note_orientation(self, name: str, size: Size, header: ImageHeader) -> None:

@@ -11,14 +11,14 @@ from regionspot_core.cache.layout.encodings.encoding import Encoding
 from regionspot_core.cache.layout.encodings.registry import find_encoding
 from regionspot_core.config import Config
 from regionspot_core.errors import InputError
-from regionspot_core.region_tokens import KeptTokens
+from regionspot_core.region_tokens import EmbeddingSource, KeptTokens
 from regionspot_core.support.options import Flag
 from regionspot_core.support.records import KNOWN_KEYS_ONLY, Axis, LengthOrNone
 
 MOST_VALUES = 1 << 27
 """Most values of an image's or region's tokens: two hundred times L/14's at 336 pixels."""
 KEPT = "What is kept"
-RegionEmbedding = Literal["auto", "tokens", "crop", "none"]
+RegionEmbedding = Literal["auto", EmbeddingSource, "none"]
 
 
 class Keep(Config):
@@ -32,7 +32,8 @@ class Keep(Config):
     region_embedding: Annotated[RegionEmbedding, Flag(panel=KEPT)] = "auto"
     """CLIP's own embedding of each region. `tokens`: a class token that sees the region's patches
     alone, in the pass that makes the image's tokens. `crop`: a pass of its own over a box 1.2
-    times as large, which is dearer and names better. `auto`: `tokens` where the tower can."""
+    times as large, which is dearer and names better. `masked-crop`: the same, all outside SAM's
+    mask painted in CLIP's mean colour. `auto`: `tokens` where the tower can."""
     region_masks: Annotated[bool, Flag(panel=KEPT)] = False
     """Keep SAM's mask of each region too, at 16 × 16 points inside its box, in a byte each."""
     jitter: Annotated[int, Flag(panel=KEPT)] = Field(default=0, ge=0, le=64)

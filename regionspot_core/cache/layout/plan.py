@@ -80,6 +80,13 @@ class CachePlan:
     part_images: int
     keep: Keep = field(default_factory=Keep)
 
+    def __post_init__(self) -> None:
+        """Resolve ``auto`` of a plan that names no frozen models: by the width of what is kept."""
+        if self.keep.region_embedding == "auto":
+            kept = "tokens" if self.shape.region_embedding else "none"
+            keep = self.keep.model_copy(update={"region_embedding": kept})
+            object.__setattr__(self, "keep", keep)
+
     @property
     def image_count(self) -> int:
         """I"""

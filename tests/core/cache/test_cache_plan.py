@@ -1,11 +1,13 @@
 """The plan: no two parts share a file, no two regions a row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionspot_core.cache.layout.keep import TokenShape
+from regionspot_core.cache.layout.keep import Keep, TokenShape
 from regionspot_core.cache.layout.plan import REGION_CHUNK, CachePlan
 from regionspot_core.cache.layout.schema import stored_bytes
 
@@ -23,6 +25,15 @@ def test_hand_computed_offsets() -> None:
     assert plan.region_rows.tolist() == [0, 1, 16, 17, 18, 19, 32, 33, 34, 35]
     last = plan.part(2)
     assert (list(last.images), last.row_start, last.row_stop) == ([4], 32, 36)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(0, "none"), (512, "tokens")])
+def test_a_plan_says_which_region_embeddings(width: int, expected: str) -> None:
+    """Made by a library with the defaults, too: what it keeps decides."""
+    plan = CachePlan(np.array([2]), replace(SHAPE, region_embedding=width), part_images=2)
+    assert plan.to_json()["keep"]["region_embedding"] == expected
+    crops = replace(plan, keep=Keep(region_embedding="crop"))
+    assert crops.keep.region_embedding == "crop"
 
 
 def test_bytes_are_the_reference_numbers() -> None:

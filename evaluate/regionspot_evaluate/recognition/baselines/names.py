@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch, which a wrong argument need not wait for
     from regionspot_core.backbones.protocols import ImageTextEncoder
-    from regionspot_core.heads.shape import EmbeddingSource
+    from regionspot_core.region_tokens import EmbeddingSource
     from regionspot_core.text.class_bank import ClassBank
     from regionspot_evaluate.recognition.baselines.protocol import Baseline
 
@@ -63,6 +63,12 @@ BASELINE_TABLE: dict[BaselineName, BaselineEntry] = {
         "CLIP wide crop",
         _in_module("region_embeddings", "of_crops"),
         region_embeddings="crop",
+        takes_pixels=False,
+    ),
+    "region-masked-crop": BaselineEntry(
+        "CLIP wide masked",
+        _in_module("region_embeddings", "of_masked_crops"),
+        region_embeddings="masked-crop",
         takes_pixels=False,
     ),
 }

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regionspot_core.heads.shape import EmbeddingSource
 from regionspot_core.imaging.boxes import FloatArray
 from regionspot_core.imaging.transforms import RGBImage, Size
+from regionspot_core.region_tokens import EmbeddingSource
 
 
 @dataclass(frozen=True)

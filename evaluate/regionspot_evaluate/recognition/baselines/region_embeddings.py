@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from regionspot_core.backbones.protocols import ImageTextEncoder
 from regionspot_core.errors import InputError
-from regionspot_core.heads.shape import EmbeddingSource
+from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_core.text.class_bank import ClassBank
 from regionspot_evaluate.recognition.baselines.protocol import ShownRegions
 from regionspot_evaluate.recognition.baselines.zero_shot import ZeroShot
@@ -42,3 +42,8 @@ def of_patches(encoder: ImageTextEncoder, bank: ClassBank) -> RegionEmbeddings:
 def of_crops(encoder: ImageTextEncoder, bank: ClassBank) -> RegionEmbeddings:
     """Return the baseline on crops with some surroundings."""
     return RegionEmbeddings("crop", bank)
+
+
+def of_masked_crops(encoder: ImageTextEncoder, bank: ClassBank) -> RegionEmbeddings:
+    """Return the baseline on the same crops, all outside SAM's masks painted over."""
+    return RegionEmbeddings("masked-crop", bank)
