@@ -113,12 +113,9 @@ def test_an_image_without_regions_has_none(
 def test_many_regions_are_taken_a_few_at_a_time(
     encoder: ClipEncoder, images: list[torch.Tensor]
 ) -> None:
-    """And few regions move the projections of the patches to themselves."""
-    rows, encoded = some_patches(*range(10)).repeat(60, 1), encoder.encode(images[:1])
-    found = encoder.region_embeddings(encoded, [rows])
+    rows = some_patches(*range(10)).repeat(60, 1)
+    found = encoder.region_embeddings(encoder.encode(images[:1]), [rows])
     torch.testing.assert_close(found[:10], found[-10:], atol=1e-5, rtol=0)
-    few = encoder.region_embeddings(encoded, [rows[:10]])
-    torch.testing.assert_close(found[:10], few, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16"])
