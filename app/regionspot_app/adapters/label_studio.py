@@ -137,6 +137,7 @@ class LabelStudio:
             regions = [region for _, region in self._bench.everything(image)]
         (found, *_) = self._bench.classify(image, regions, control.labels)
         best = found.probabilities.argmax(axis=1) if regions else []
+        scores = [float(found.probabilities[r, k]) for r, k in enumerate(best)]
         result = [
             {
                 "from_name": control.name,
@@ -145,7 +146,7 @@ class LabelStudio:
                 "original_width": image.size[1],
                 "original_height": image.size[0],
                 "image_rotation": 0,
-                "score": float(found.probabilities[r, k]),
+                "score": scores[r],
                 "value": {
                     **_percents(found.boxes[r].tolist(), image),
                     "rotation": 0,
@@ -154,7 +155,6 @@ class LabelStudio:
             }
             for r, k in enumerate(best)
         ]
-        scores = [each["score"] for each in result]
         return {
             "model_version": self.version,
             "score": sum(scores) / len(scores) if scores else 0.0,

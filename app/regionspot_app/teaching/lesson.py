@@ -24,6 +24,7 @@ from regionspot_core.support.files import write_json
 from regionspot_core.support.records import read_json_object
 from regionspot_evaluate.cached import run_cached_evaluation
 from regionspot_evaluate.config import CachedConfig
+from regionspot_evaluate.scoring.classification import RegionFigures
 from regionspot_extract.config import ExtractConfig
 from regionspot_extract.run import run_extraction
 from regionspot_train.config import TrainConfig, settings_from
@@ -56,11 +57,16 @@ def run_lesson(folder: Path) -> None:
         pictured=False,
     )
     report = run_cached_evaluation(CachedConfig(cache=held_out, heads=(job.start_from, head)))
-    before, after = (each.region.to_json() for each in report.heads.values())
+    before, after = (_shares(each.region) for each in report.heads.values())
     write_json(
         folder / FIGURES,
         {"before": before, "after": after, "images": report.images, "regions": report.regions},
     )
+
+
+def _shares(figures: RegionFigures) -> dict[str, float]:
+    """Return the shares of the held-out regions that a head names right."""
+    return {"top1": figures.top1["all"], "class_mean": figures.class_mean["all"]}
 
 
 def divide(folder: Path) -> None:
