@@ -18,6 +18,7 @@ from regionspot_app.server.routes import Api
 from regionspot_app.server.turns import Turns
 from regionspot_app.teaching.teacher import Teacher
 from regionspot_app.workbench.workbench import Workbench
+from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.tables import counted, show, show_unbroken
@@ -34,7 +35,10 @@ def run_app(config: AppConfig) -> None:
             port is taken.
     """
     pictures = open_pictures(config)
-    Corrections(config.saved_in)  # those that cannot be read are refused before anything is loaded
+    # What cannot be read is refused before anything is loaded.
+    Corrections(config.saved_in)
+    for store in config.cache:
+        FeatureCache(store).require_labels("learn from")
     with listening_socket(config) as listener:
         token = None if config.is_private else secrets.token_urlsafe(24)
         bench = Workbench.load(config)
