@@ -103,7 +103,7 @@ GOOD: dict[str, list[str]] = {
     "train fit": [*FIT[2:], "--set", "steps=2", "--out", "out"],
     "train sweep": [*SWEEP[2:], "--set", "steps=2", "--trials", "1", "--out", "out"],
     "train import": ["{place}/published.pth", "--out", "out"],
-    "train export": ["{place}/run", "--out", "out.pth"],
+    "train export": ["{place}/paper", "--out", "out.pth"],
     "train verify": ["{place}/run"],
     "evaluate run": [*EVALUATE[2:], "--baseline", "none", "--out", "out"],
     "evaluate cached": [*CACHED[2:], "--head", "{place}/run"],

@@ -106,7 +106,8 @@ def make_place(folder: Path, forks: Forks) -> Place:
         kill_on=f"step_{STEPS - CHECKPOINT:07}",
     )  # fmt: skip
     counted("train sweep", *SWEEP, "--out", "sweep")
-    place.make("train", "export", "run", "--out", "published.pth")
+    place.make(*FIT, *PAPERS_HEAD, "--out", "paper")
+    place.make("train", "export", "paper", "--out", "published.pth")
     counted("evaluate run", *EVALUATE, "--out", "results")
     place.make(
         *EVALUATE, "--out", "half-results", events_of=str(folder),
@@ -118,6 +119,11 @@ def make_place(folder: Path, forks: Forks) -> Place:
     return place
 
 
+PAPERS_HEAD = [
+    "--set", "head.region_tokens=paper", "--set", "head.box_geometry=false",
+    "--set", "head.region_embedding=none",
+]  # fmt: skip
+"""The only head that the published layout has a place for."""
 MERGE = ["extract", "merge", "{place}/shard1.zarr", "{place}/shard2.zarr"]
 
 
