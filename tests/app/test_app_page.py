@@ -267,7 +267,7 @@ def test_a_dropped_picture_and_one_that_is_none(opened: Open, place: Path) -> No
     with opened() as page:
         page.set_input_files("#file", place / "pictures" / "scene 1.png")
         page.wait_for_function(
-            "document.getElementById('status').textContent.startsWith('scene 1')"
+            "() => document.getElementById('status').textContent.startsWith('scene 1')"
         )
         drag(page, (0.4, 0.4), (0.6, 0.6))
         names(page, 1)
