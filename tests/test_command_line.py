@@ -105,7 +105,10 @@ MISTAKES = [
     (["train", "import"], "Missing argument 'FILE.pth'"),
     (["train", "export"], "Missing argument 'HEAD'"),
     (["evaluate", "predict"], "Missing argument 'PICTURE'"),
-    (["evaluate", "predict", "images/a.png"], "`train fit` or `train import` wrote, or `demo` as"),
+    (
+        ["evaluate", "run", "--images", "images", "--annotations", "lvis.json"],
+        "`train fit` or `train import` wrote, or `demo` as",
+    ),
     (["evaluate", "report"], "Missing argument 'RUN …'"),
     (["evaluate", "compare"], "Missing argument 'RUN'"),
     (["evaluate", "compare", "lvis.json"], "Missing option '--annotations'"),
