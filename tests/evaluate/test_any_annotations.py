@@ -37,7 +37,8 @@ def test_boxes_alone_are_scored_by_coco_everywhere(
     def command(*words: str) -> str:
         done = regionspot(*words)
         assert done.returncode == 0, done.stderr
-        assert max(map(len, done.stdout.splitlines()), default=0) <= 80
+        lines = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
+        assert max(map(len, lines), default=0) <= 80  # a path is never broken
         return " ".join(done.stdout.split())
 
     live = command(
