@@ -189,7 +189,3 @@ def _usage_message(error: Exception) -> str:
 def _fail(message: str, *, code: int = 2) -> NoReturn:
     typer.echo(f"regionspot: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -211,7 +211,7 @@ def test_info_of_an_unfinished_store(regionspot: Regionspot, place: Path) -> Non
 @pytest.mark.slow
 def test_as_a_program_of_its_own(place: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "regionspot.cli", "train", "fit", "--cache", "images", "--out", "x"],
+        [sys.executable, "-m", "regionspot", "train", "fit", "--cache", "images", "--out", "x"],
         cwd=place, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

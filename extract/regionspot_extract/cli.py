@@ -144,10 +144,12 @@ def text(values: dict[str, Any]) -> None:
     classes = load_vocabulary(names=config.names, file=config.vocabulary)
 
     from regionspot_core.backbones.loading import load_clip
+    from regionspot_core.text.embed import load_class_text
     from regionspot_extract.commands.printing import print_bank
     from regionspot_extract.examples import read_examples
     from regionspot_extract.text import make_bank
 
+    load_class_text(classes, config.text)  # what is wrong with it is told before CLIP is loaded
     examples = read_examples(config.examples, classes)
     print_bank(config.out, make_bank(config, classes, load_clip(config.backbones), examples))
 

@@ -41,7 +41,7 @@ def torchrun(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "regionspot.cli", *words,
+            "-m", "regionspot", *words,
         ],
         capture_output=True, text=True, check=False, cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

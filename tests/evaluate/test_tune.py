@@ -122,6 +122,25 @@ def test_figures_are_plain_counts() -> None:
     assert found["loss"] == pytest.approx((np.mean(losses[True]) + np.mean(losses[False])) / 2)
 
 
+@pytest.mark.parametrize(
+    ("only", "left"), [("fusion", "unknown.json"), ("threshold", "fusion.json")]
+)
+def test_one_of_both_files_may_be_asked_for(
+    place: Path,
+    tmp_path: Path,
+    regionspot: Callable[..., tuple[int, str, str]],
+    only: str,
+    left: str,
+) -> None:
+    into = tmp_path / "into"
+    shutil.copytree(place / "all", into)
+    code, out, error = regionspot(*words(place, "tuning", "--into", str(into), "--only", only))
+    assert code == 0, error
+    made = {"fusion.json", "unknown.json"} - {left}
+    assert {path.name for path in into.glob("*.json")} & {"fusion.json", "unknown.json"} == made
+    assert left not in out
+
+
 def naive_scores(place: Path) -> tuple[np.ndarray, np.ndarray]:
     """The tuning head's largest logit among seen names, of seen and of held-out regions."""
     cache, record = FeatureCache(place / "store"), read_record(place / "tuning")

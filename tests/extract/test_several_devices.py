@@ -123,7 +123,7 @@ def test_ctrl_c_ends_all_processes(world: World, tmp_path: Path) -> None:
     """
     reached = tmp_path / "reached"
     reached.mkdir()
-    command = [sys.executable, "-m", "regionspot.cli", "extract", "run", "--device", "cpu,cpu"]
+    command = [sys.executable, "-m", "regionspot", "extract", "run", "--device", "cpu,cpu"]
     data = ["--images", world.train_images, "--annotations", world.train_annotations,
             "--bank", world.train_annotations.with_name("bank.h5"),
             "--out", tmp_path / "s"]  # fmt: skip

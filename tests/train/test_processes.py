@@ -80,7 +80,7 @@ def test_two_processes_learn_what_one_does(
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "-m", "regionspot.cli", "train", "fit", *caches, "--val", str(stores[0]),
+            "-m", "regionspot", "train", "fit", *caches, "--val", str(stores[0]),
             "--out", str(tmp_path / "two"), "--config", "demo", *settings,
         ],
         capture_output=True, text=True, check=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,11 @@ class TuneConfig(Config):
     ] = None
     """Head that fusion.json and unknown.json are written for: one that learnt all classes by the
     same settings."""
+    only: Annotated[Literal["fusion", "threshold"] | None, Flag(metavar="NAME", default="both")] = (
+        None
+    )
+    """Write `fusion.json` alone, or the `threshold` of unknown.json: a head with CLIP's embeddings
+    of regions inside gains little by a fusion after it."""
     device: Annotated[str, Flag(metavar="NAME")] = "auto"
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)

@@ -83,9 +83,14 @@ def run_tuning(config: TuneConfig) -> TuneReport:
         ),
     )
     unknown = _threshold(config, cache, held_out, scored.scores)
-    save_fusion(into, fusion)
-    save_threshold(into, unknown)
-    return TuneReport(fusion, found, unknown, scored.left_out, (into / FUSION, into / UNKNOWN))
+    files = []
+    if config.only != "threshold":
+        save_fusion(into, fusion)
+        files.append(into / FUSION)
+    if config.only != "fusion":
+        save_threshold(into, unknown)
+        files.append(into / UNKNOWN)
+    return TuneReport(fusion, found, unknown, scored.left_out, tuple(files))
 
 
 def _threshold(
