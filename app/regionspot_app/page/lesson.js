@@ -7,7 +7,9 @@ const WORDS = {
   idle: "", extracting: "The frozen models read the corrected pictures …", training: "The head learns …",
   scoring: "Both heads name the pictures held out …", done: "Done. The new head lies in", failed: "It failed:",
 };
+const FIGURES = { top1: "top-1", class_mean: "mean of classes" };
 const RUNNING = ["extracting", "training", "scoring"];
+const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const get = (id) => document.getElementById(id);
 
 export class LessonDialog {
@@ -42,9 +44,9 @@ export class LessonDialog {
     this.try(async () => {
       const { saved } = await api.pictures();
       const missing = this.least - saved.pictures;
-      get("teach-saved").textContent = `${saved.regions} regions of ${saved.pictures} pictures are saved. A quarter of ` +
+      get("teach-saved").textContent = `Saved: ${counted(saved.regions, "region")} of ${counted(saved.pictures, "picture")}. A quarter of ` +
         "the pictures is held out, to measure on." +
-        (missing > 0 ? ` Save ${missing} more ${missing === 1 ? "picture" : "pictures"} first.` : "");
+        (missing > 0 ? ` Save ${counted(missing, "picture")} more first.` : "");
       get("teach-begin").disabled = missing > 0;
       this.watch();
     });
@@ -99,9 +101,9 @@ export class LessonDialog {
       [figures.before[key], figures.after[key]].every((value) => typeof value === "number" && value <= 1));
     const percent = (value) => `${(100 * value).toFixed(1)} %`;
     table.replaceChildren(
-      element("caption", {}, `On ${figures.regions} regions of ${figures.images} pictures held out`),
+      element("caption", {}, `On ${counted(figures.regions, "region")} of ${counted(figures.images, "picture")} held out`),
       element("tr", {}, element("td", {}), element("th", { scope: "col" }, "before"), element("th", { scope: "col" }, "after")),
-      ...keys.map((key) => element("tr", {}, element("th", { scope: "row" }, key.replaceAll("_", " ")),
+      ...keys.map((key) => element("tr", {}, element("th", { scope: "row" }, FIGURES[key] ?? key.replaceAll("_", " ")),
         element("td", {}, percent(figures.before[key])), element("td", {}, percent(figures.after[key])))));
   }
 }

@@ -32,8 +32,8 @@ class TuneConfig(Config):
     only: Annotated[Literal["fusion", "threshold"] | None, Flag(metavar="NAME", default="both")] = (
         None
     )
-    """Write `fusion.json` alone, or the `threshold` of unknown.json: a head with CLIP's embeddings
-    of regions inside gains little by a fusion after it."""
+    """Write `fusion.json` alone, or the `threshold` of unknown.json: names of a head with CLIP's
+    embeddings of regions inside hardly gain by a fusion after it."""
     device: Annotated[str, Flag(metavar="NAME")] = "auto"
     """Device that computes: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch_images: Annotated[int, Flag(name="--batch")] = Field(default=32, ge=1, le=MOST_IMAGES)
