@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from typing import Annotated, NamedTuple
 
@@ -10,16 +9,16 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from regionspot_core.config import Config
 from regionspot_core.region_tokens import EmbeddingSource, TokenChoice
+from regionspot_core.support.named_objects import is_object_name
 
 BUILT_IN = "fusion"
 """Kind of the built-in head."""
 WIDEST = 65_536
 MOST_TOKENS = 65_536
-_CLASS = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*:(?!\d)\w+")
 
 
 def _require_kind(name: str) -> str:
-    if name != BUILT_IN and (len(name) > 200 or not _CLASS.fullmatch(name)):
+    if name != BUILT_IN and not is_object_name(name):
         raise ValueError(
             f"expected {BUILT_IN}, or a class of your own as module:Class, got {name[:80]!r}"
         )

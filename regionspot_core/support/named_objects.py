@@ -11,7 +11,13 @@ from typing import TypeVar
 from regionspot_core.support.error_text import one_line
 
 Kind = TypeVar("Kind")
+LONGEST = 200
 _NAME = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
+
+
+def is_object_name(name: str) -> bool:
+    """Return whether a name has the form ``module:NAME``; nothing is imported."""
+    return len(name) <= LONGEST and _NAME.fullmatch(name) is not None
 
 
 def load_object(name: str, kind: type[Kind]) -> Kind:

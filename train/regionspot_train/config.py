@@ -7,12 +7,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from regionspot_core.config import Config
 from regionspot_core.errors import ConfigError
 from regionspot_core.heads.options import HeadOptions
 from regionspot_core.heads.shape import BUILT_IN
+from regionspot_core.support.named_objects import is_object_name
 from regionspot_core.support.records import Record, read_json_object
 
 RECIPES = (
@@ -36,12 +37,30 @@ MOST_SEED = 2**63 - 1
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
+BUILT_IN_LOSSES = ("focal", "softmax")
+
+
+def _require_loss(name: str) -> str:
+    if name not in BUILT_IN_LOSSES and not is_object_name(name):
+        raise ValueError(
+            f"expected {', '.join(BUILT_IN_LOSSES)}, or a function of your own as "
+            f"module:function, got {name[:80]!r}"
+        )
+    return name
+
+
+LossKind = Annotated[str, AfterValidator(_require_loss)]
+"""A built-in loss, or a function as ``module:function``. It is not imported to check it."""
+
+
 class LossConfig(Config):
     """The loss between logits and labels."""
 
-    kind: Literal["focal", "softmax"] = "focal"
-    """Loss: `focal`, sigmoid focal loss with `alpha` and `gamma`, or `softmax`, cross-entropy over
-    the vocabulary."""
+    kind: LossKind = "focal"
+    """Loss: `focal`, sigmoid focal loss with `alpha` and `gamma`, `softmax`, cross-entropy over the
+    vocabulary, or a function of your own as `module:function`."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Options of a function of your own, each as `loss.options.NAME`."""
     reduction: Literal["paper", "mean"] = "paper"
     """``paper``: mean over an image's regions, then the sum over images. ``mean``: over all
     regions of the batch, so that crowded images weigh by their regions."""
@@ -59,7 +78,12 @@ class LossConfig(Config):
     absent from it, for LVIS. With `negatives`, those drawn are among the absent ones."""
 
     @model_validator(mode="after")
-    def _smoothing_is_of_softmax(self) -> LossConfig:
+    def _options_are_of_the_kind(self) -> LossConfig:
+        if self.options and self.kind in BUILT_IN_LOSSES:
+            raise ValueError(
+                f"options.{next(iter(self.options))}: loss.options are for a function of your own; "
+                f"set loss.kind=module:function too, or leave them out"
+            )
         if self.label_smoothing and self.kind != "softmax":
             raise ValueError(
                 f"label_smoothing is an option of the softmax loss; set loss.kind=softmax or leave "

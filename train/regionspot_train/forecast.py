@@ -16,6 +16,7 @@ from regionspot_train.by_size import repetition_warning, times_seen
 from regionspot_train.config import TrainConfig
 from regionspot_train.data.sources import Source, open_sources, require_labels
 from regionspot_train.learning.learner import head_shape
+from regionspot_train.learning.losses import loss_of
 
 STATE_BYTES = 16
 """Bytes of a parameter: float32 weight, gradient and AdamW's two means."""
@@ -57,6 +58,7 @@ def forecast(config: TrainConfig, store: Location | Sequence[Location]) -> Forec
     """
     sources = open_sources(store, config.data)
     require_labels(sources, config.loss)
+    loss_of(config.loss)  # a function that is not there is told before anything is made
     first = sources[0]
     shape = head_shape(config, first.cache, first.bank)
     head = unallocated_head(shape) or build_head(shape)

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from regionspot_core.cache.read.batch import FeatureBatch
-from regionspot_train.config import LossConfig
+from regionspot_train.config import BUILT_IN_LOSSES, LossConfig
+from regionspot_train.learning.own_loss import OwnLoss
+
+RegionLosses = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""Logits (B, R, K), classes (B, R) and counted classes (B, K) or None to losses (B, R)."""
+
+
+def loss_of(config: LossConfig) -> RegionLosses:
+    """Return the loss of every region by the settings: a built-in one, or the user's own.
+
+    Raises:
+        ConfigError: If there is no such function.
+    """
+    if config.kind in BUILT_IN_LOSSES:
+        return lambda logits, classes, counted: region_losses(logits, classes, config, counted)
+    own = OwnLoss(config)
+
+    def losses(
+        logits_BRK: torch.Tensor, classes_BR: torch.Tensor, counted_BK: torch.Tensor | None
+    ) -> torch.Tensor:
+        classes_BR = classes_BR.clamp(min=0)
+        if counted_BK is None:
+            return own(logits_BRK, classes_BR, torch.ones_like(logits_BRK, dtype=torch.bool))
+        return own(logits_BRK, classes_BR, _counted(classes_BR, counted_BK))
+
+    return losses
 
 
 def region_losses(
@@ -15,7 +42,7 @@ def region_losses(
     config: LossConfig,
     counted_BK: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the loss of every region, (B, R).
+    """Return a built-in loss of every region, (B, R).
 
     ``focal`` is the sigmoid focal loss of Lin et al. 2017 (arXiv 1708.02002) against one-hot
     targets, summed over the K classes. ``softmax`` is cross-entropy over the vocabulary.
@@ -29,9 +56,7 @@ def region_losses(
     """
     classes_BR = classes_BR.clamp(min=0)
     if counted_BK is not None:
-        own_BRK = F.one_hot(classes_BR, logits_BRK.shape[-1]).bool()
-        # With its own class a padded region has one too: over none at all, softmax is no number.
-        return _federated(logits_BRK, classes_BR, config, counted_BK[:, None] | own_BRK)
+        return _federated(logits_BRK, classes_BR, config, _counted(classes_BR, counted_BK))
     if config.kind == "softmax":
         return F.cross_entropy(
             logits_BRK.transpose(1, 2),
@@ -40,6 +65,14 @@ def region_losses(
             label_smoothing=config.label_smoothing,
         )
     return _focal(logits_BRK, classes_BR, config).sum(-1)
+
+
+def _counted(classes_BR: torch.Tensor, counted_BK: torch.Tensor) -> torch.Tensor:
+    """Return (B, R, K) bool: the image's counted classes, and each region's own.
+
+    With its own class a padded region has one too: over none at all, softmax is no number.
+    """
+    return counted_BK[:, None] | F.one_hot(classes_BR, counted_BK.shape[-1]).bool()
 
 
 def _federated(

@@ -16,7 +16,7 @@ from regionspot_core.heads.head import Head
 from regionspot_core.region_tokens import KeptTokens
 from regionspot_core.support.compiling import compile_obstacle
 from regionspot_train.config import LossConfig
-from regionspot_train.learning.losses import counted_classes, reduce_losses, region_losses
+from regionspot_train.learning.losses import counted_classes, loss_of, reduce_losses
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Objective(nn.Module):
         compiled: Whether ``torch.compile`` makes its kernels, at the first batch.
 
     Raises:
-        ConfigError: If kernels cannot be compiled on this machine.
+        ConfigError: If kernels cannot be compiled on this machine, or there is no such loss.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Objective(nn.Module):
         self.head = head
         self._run = _compiled(head, device) if compiled else head
         self._config = config
+        self._losses = loss_of(config)
         self.kept: KeptTokens = kept
         self._device = device
 
@@ -122,7 +123,7 @@ class Objective(nn.Module):
         if self._config.federated:
             counted = counted_classes(batch, classes.vocabulary).to(self._device)
             counted = counted if classes.drawn_K is None else counted[:, classes.drawn_K]
-        losses = region_losses(logits, true, self._config, counted)
+        losses = self._losses(logits, true, counted)
         return reduce_losses(losses, mask_BR, self._config, regions=regions)
 
 
