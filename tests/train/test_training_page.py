@@ -15,5 +15,6 @@ def test_the_page_lists_the_settings() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     listed = [name for row in rows for name in re.findall(r"`([a-z_.]+)`", row.split("|")[1])]
     assert len(listed) == len(set(listed))
-    own_head = {"head.kind", "head.options"}  # written where a head is not the built-in one
-    assert set(listed) == set(settings(TrainConfig().to_json())) | own_head
+    # Written where a head or a loss is not a built-in one.
+    own = {"head.kind", "head.options", "loss.options"}
+    assert set(listed) == set(settings(TrainConfig().to_json())) | own
