@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import MutableMapping
@@ -16,7 +17,7 @@ import typer.core
 
 from regionspot_core import __version__
 from regionspot_core.errors import RegionSpotError
-from regionspot_core.support.arguments import require_values
+from regionspot_core.support.arguments import existing_folder, require_values
 from regionspot_core.support.commands import Command, Group
 from regionspot_core.support.error_text import reason_of
 from regionspot_core.support.files import require_empty_folder
@@ -112,6 +113,33 @@ def demo(
     from regionspot.demo import FULL, QUICK, run_demo
 
     run_demo(out, seed=seed, size=QUICK if quick else FULL)
+
+
+@app.command(cls=Command)
+def doctor(
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            callback=existing_folder,
+            help="Folder for stores, whose disk is measured.",
+        ),
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what is here: versions, devices, weights, the disk; and how to get what is not.
+
+    The exit code is 1 where something is missing that all commands need.
+    """
+    from regionspot.doctor import examine
+
+    diagnosis = examine(folder)
+    if as_json:
+        typer.echo(json.dumps(diagnosis.to_json(), indent=2))
+    else:
+        diagnosis.show()
+    sys.exit(0 if diagnosis.is_well else 1)
 
 
 class _App(typer.core.TyperCommand):

@@ -58,7 +58,7 @@ def _commands() -> Iterator[str]:
     from regionspot.cli import app
 
     stages: Any = typer.main.get_command(app)
-    for name in ("demo", "app"):
+    for name in ("demo", "doctor", "app"):
         yield _command(name, stages.commands[name])
     for stage, group in stages.commands.items():
         for name, command in getattr(group, "commands", {}).items():

@@ -27,6 +27,7 @@ DATA = ["--images", "folder", "--annotations", "a.json"]
 WRONG = [
     ["demo", "--out", "full"],
     ["demo", "--out", "new", "--seed", str(2**70)],
+    ["doctor", "--dir", "absent"],
     ["app", "--head", "absent"],
     ["app", "--port", "70000"],
     ["app", "--host", "example.org"],
@@ -118,7 +119,9 @@ def test_every_command_has_a_wrong_argument_above() -> None:
         found = {each for name, one in below.items() for each in walk(one, (*path, name))}
         return found or {" ".join(path)}
 
-    tried = {" ".join(words[: 1 if words[0] in ("demo", "app") else 2]) for words in WRONG}
+    tried = {
+        " ".join(words[: 1 if words[0] in ("demo", "doctor", "app") else 2]) for words in WRONG
+    }
     assert walk(typer.main.get_command(app), ()) == tried
 
 

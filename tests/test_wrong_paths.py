@@ -88,6 +88,7 @@ EVALUATE = ["evaluate", "run", *DATA, "--out", "out"]
 PREDICT = ["evaluate", "predict", "images/a.png", "--head", "head", "--box", "1,1,5,5"]
 
 GOOD: dict[str, list[str]] = {
+    "doctor": ["--dir", "images"],
     "app": ["--head", "head", "--names", "a", "--port", "0"],
     "extract check": ["--images", "images", "--annotations", "lvis.json"],
     "extract plan": ["--images", "images", "--annotations", "lvis.json"],

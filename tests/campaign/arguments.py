@@ -85,6 +85,7 @@ _FOUND = "{place}/out/detections.json.gz"
 _TRAIN = "{place}/world/train.json"
 GOOD: dict[str, list[str]] = {
     "demo": ["--quick", "--out", "out"],
+    "doctor": ["--dir", "."],
     "app": ["--head", "{place}/run", "--port", "0"],
     "extract weights": ["--list"],
     "extract check": [*DATA, "--pictures", "out.png"],
