@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,8 +16,8 @@ from starlette.applications import Starlette
 from regionspot_app.config import MIB, AppConfig
 from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import DrawnPictures, Pictures, StoredPictures
-from regionspot_app.queue.looks import Looks
 from regionspot_app.queue.listing import Queue
+from regionspot_app.queue.looks import Looks
 from regionspot_app.queue.tour import Tour
 from regionspot_app.server.application import build_application
 from regionspot_app.server.routes import Api
@@ -58,7 +59,10 @@ def run_app(config: AppConfig) -> None:
             _announce(config, bench, pictures, listener, token)
             serve(application, listener, stop)
     if stop.signal is not None:
-        # Everything is written and ended: die of the signal, as whoever sent it expects.
+        # Everything is written and ended: die of the signal, as whoever sent it expects. To take
+        # the interpreter and the models apart, as after an exception, can take seconds.
+        sys.stdout.flush()
+        signal.signal(stop.signal, signal.SIG_DFL)
         signal.raise_signal(stop.signal)
 
 

@@ -90,6 +90,7 @@ class Api:
                 "images": len(self._bench.images),
                 "cache_bytes": self._bench.images.bytes,
                 "waiting": self._turns.waiting,
+                "answering": self._turns.answering,
             }
         )
 

@@ -68,6 +68,12 @@ class Turns:
         with self._changed:
             return sum(map(len, self._waiting.values()))
 
+    @property
+    def answering(self) -> bool:
+        """Return whether the thread is at a question."""
+        with self._changed:
+            return self._asked is not None
+
     def close(self) -> None:
         """Tell those that wait of the end, and end the thread after the question that it is at."""
         with self._changed:
@@ -99,6 +105,7 @@ class Turns:
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """Return the first question of the tab whose turn it is; None at the end."""
         with self._changed:
+            self._asked = None
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
