@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import signal
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,18 +16,24 @@ from starlette.applications import Starlette
 from regionspot_app.config import MIB, AppConfig
 from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import DrawnPictures, Pictures, StoredPictures
+from regionspot_app.queue.listing import Queue
+from regionspot_app.queue.looks import Looks
+from regionspot_app.queue.tour import Tour
 from regionspot_app.server.application import build_application
 from regionspot_app.server.routes import Api
 from regionspot_app.server.turns import Turns
 from regionspot_app.teaching.teacher import Teacher
-from regionspot_app.workbench.workbench import Workbench
+from regionspot_app.workbench.workbench import Workbench, read_question
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.support.error_text import reason_of
+from regionspot_core.support.stopping import StopRequest, stop_request
 from regionspot_core.support.tables import counted, show, show_unbroken
 
+SECONDS_TO_ANSWER = 0.4
+"""Time that the question which the models are at has when the app is asked to stop."""
 SECONDS_TO_END = 1
-"""Seconds that answers have when the app is asked to stop."""
+"""Time after which connections are cut; none is left by then but of one who does not read."""
 
 
 def run_app(config: AppConfig) -> None:
@@ -35,16 +44,26 @@ def run_app(config: AppConfig) -> None:
             port is taken.
     """
     pictures = open_pictures(config)
-    # What cannot be read is refused before anything is loaded.
+    # What cannot be read is refused before the port is taken and before anything is loaded.
+    read_question(config)
     Corrections(config.saved_in)
     for store in config.cache:
         FeatureCache(store).require_labels("learn from")
     with listening_socket(config) as listener:
         token = None if config.is_private else secrets.token_urlsafe(24)
         bench = Workbench.load(config)
-        with assemble(config, bench, pictures, token=token) as application:
+        with (
+            stop_request() as stop,
+            assemble(config, bench, pictures, token=token) as application,
+        ):
             _announce(config, bench, pictures, listener, token)
-            serve(application, listener)
+            serve(application, listener, stop)
+    if stop.signal is not None:
+        # Everything is written and ended: die of the signal, as whoever sent it expects. To take
+        # the interpreter and the models apart, as after an exception, can take seconds.
+        sys.stdout.flush()
+        signal.signal(stop.signal, signal.SIG_DFL)
+        signal.raise_signal(stop.signal)
 
 
 @contextmanager
@@ -60,11 +79,17 @@ def assemble(
     teacher = Teacher(
         config.saved_in, backbones=config.backbones.model_dump(mode="json"), caches=config.cache
     )
-    api = Api(bench, pictures, Corrections(config.saved_in), teacher, turns, config)
+    corrections, looks = Corrections(config.saved_in), Looks(config.saved_in)
+    queue = Queue(bench, pictures, corrections, looks)
+    api = Api(bench, pictures, corrections, teacher, queue, Tour(queue, turns), turns, config)
     try:
-        yield build_application(api, token=token, host=config.host)
+        application = build_application(api, token=token, host=config.host)
+        application.state.turns = turns
+        yield application
     finally:
         turns.close()
+        with suppress(OSError):  # they can be taken again
+            looks.write()
         teacher.stop()
 
 
@@ -100,16 +125,36 @@ def listening_socket(config: AppConfig) -> socket.socket:
     return listener
 
 
-def serve(application: Starlette, listener: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """A server that tells those who wait when it ends, instead of hanging up on them."""
+
+    def __init__(self, config: uvicorn.Config, turns: Turns, stop: StopRequest) -> None:
+        super().__init__(config)
+        self._turns = turns
+        self._stop = stop
+
+    async def on_tick(self, counter: int) -> bool:
+        # A signal that came before this server listened to signals counts too.
+        return await super().on_tick(counter) or self._stop.signal is not None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._turns.close()
+        asyncio.get_running_loop().call_later(SECONDS_TO_ANSWER, self._turns.abandon)
+        await super().shutdown(sockets)
+
+
+def serve(application: Starlette, listener: socket.socket, stop: StopRequest) -> None:
     """Answer requests at a socket until a signal comes; then end within a second."""
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             application,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SECONDS_TO_END,
-        )
+        ),
+        application.state.turns,
+        stop,
     )
     server.run(sockets=[listener])
 

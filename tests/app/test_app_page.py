@@ -109,6 +109,105 @@ def test_everything_is_found_saved_and_there_again(opened: Open, place: Path) ->
         assert "my own <b>name</b>" in names(page, found)
 
 
+def numbers(page: Any) -> list[int]:
+    """Numbers of the pictures in the queue, in its order."""
+    found: list[int] = page.evaluate(
+        "[...document.querySelectorAll('#pictures button')].map(b => Number(b.dataset.number))"
+    )
+    return found
+
+
+def test_the_queue_is_looked_at_filtered_and_gone_through_by_keys(opened: Open) -> None:
+    with opened() as page:
+        page.click("#queue-filter summary")
+        assert page.locator("#queue-only option[value=differing]").is_hidden()  # one head alone
+        page.click("#queue-look")
+        page.wait_for_function(
+            "() => document.getElementById('queue-look').textContent === 'Look again'"
+        )
+        page.select_option("#queue-order", "least_sure")
+        expected = page.evaluate(
+            """async () => {
+              const { queue } = await import('/api.js');
+              return (await queue({ order: 'least_sure' })).pictures.map((each) => each.number);
+            }"""
+        )
+        page.wait_for_function(
+            """expected => [...document.querySelectorAll('#pictures button')].map(
+              (each) => Number(each.dataset.number)).join() === expected.join()""",
+            arg=expected,
+        )
+        assert "least sure" in page.locator("#pictures button").first.get_attribute("aria-label")
+        page.locator("#canvas").focus()
+        for _ in range(2):
+            page.keyboard.press(".")
+            page.wait_for_selector("#busy", state="hidden")
+        page.wait_for_selector(f"#pictures [aria-current=true][data-number='{expected[1]}']")
+        page.fill("#queue-name", "a name that no picture has")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => !document.querySelector('#pictures button')")
+        assert page.text_content("#queue-status") == "0 pictures shown"
+        page.fill("#queue-name", "")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#pictures button")
+        assert sorted(numbers(page)) == [0, 1, 2, 3]
+
+
+def test_what_is_done_is_counted_and_leaves_the_list_of_others(opened: Open) -> None:
+    with opened() as page:
+        page.click("#queue-filter summary")
+        page.select_option("#queue-only", "open")
+        page.wait_for_load_state("networkidle")
+        before = numbers(page)
+        done = page.get_attribute("#queue-progress", "value")
+        page.locator("#pictures button").first.click()
+        page.wait_for_selector("#pictures button[aria-current=true]")
+        page.wait_for_selector("#busy", state="hidden")
+        page.click("#save")
+        page.wait_for_function(
+            "left => document.querySelectorAll('#pictures button').length === left",
+            arg=len(before) - 1,
+        )
+        assert numbers(page) == before[1:]
+        assert int(page.get_attribute("#queue-progress", "value")) == int(done) + 1
+        assert page.text_content("#queue-text") == f"{int(done) + 1} of 4 done"
+        page.wait_for_selector(f"#pictures [aria-current=true][data-number='{before[1]}']")
+
+
+def test_words_that_the_head_learnt(opened: Open) -> None:
+    with opened() as page:
+        page.click("#edit-words")
+        page.fill("#words-text", "")
+        page.click("#words-learnt")
+        assert len(page.input_value("#words-text").splitlines()) == 180
+        page.click("button[value=use]")
+        page.wait_for_function("() => document.getElementById('word-count').textContent === '180'")
+        assert page.text_content("#scores") == "scores of the head alone"
+
+
+def test_the_heads_own_threshold_is_where_the_slider_begins(opened: Open) -> None:
+    with opened() as page:
+        found = page.evaluate(
+            """async () => {
+              const { Threshold } = await import('/threshold.js');
+              const slider = document.createElement('input');
+              const output = document.createElement('output');
+              Object.assign(slider, { type: 'range', min: 0, max: 100 });
+              const threshold = new Threshold(slider, output, () => {});
+              const names = [{ name: 'a', probability: 0.2 }];
+              const refuses = (known_score) => threshold.refuses({ names, known_score });
+              threshold.begin({ unknown_threshold: 12.5 });
+              const found = [output.textContent, refuses(12.4), refuses(12.6)];
+              slider.value = 0;
+              slider.dispatchEvent(new Event('input'));
+              found.push(output.textContent, refuses(-1000));
+              threshold.begin({ unknown_threshold: null });
+              return [...found, output.textContent, refuses(-1000)];
+            }"""
+        )
+        assert found == ["12.5, the head's", True, False, "off", False, "0 %", False]
+
+
 def test_masks_are_written_as_pycocotools_writes_them(opened: Open) -> None:
     rng = np.random.default_rng(0)
     masks = [rng.random((h, w)) < share for h, w, share in ((1, 1, 1), (7, 5, 0.5), (40, 60, 0.9))]

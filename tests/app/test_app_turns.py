@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from regionspot_app.server.turns import MOST_WAITING, TooManyWaitingError, Turns
+from regionspot_app.server.turns import MOST_WAITING, EndingError, TooManyWaitingError, Turns
 
 
 async def blocked(turns: Turns) -> tuple[threading.Event, asyncio.Task[None]]:
@@ -83,5 +83,25 @@ def test_a_tab_that_asks_without_end_is_refused() -> None:
         await asyncio.gather(first, *waiting)
         assert turns.waiting == 0
         turns.close()
+
+    asyncio.run(story())
+
+
+def test_at_the_end_all_who_wait_are_told() -> None:
+    async def story() -> None:
+        turns = Turns()
+        go, first = await blocked(turns)
+        waiting = asyncio.create_task(turns.ask("a", lambda: None))
+        await asyncio.sleep(0)
+        turns.close()
+        with pytest.raises(EndingError):
+            await waiting
+        assert not first.done()  # the one that is being answered has some time
+        turns.abandon()
+        with pytest.raises(EndingError):
+            await first
+        with pytest.raises(EndingError):
+            await turns.ask("a", lambda: None)
+        go.set()
 
     asyncio.run(story())

@@ -14,7 +14,7 @@ export class Refusal extends Error {
 async function answer(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { "X-Tab": TAB, ...options.headers } });
+    response = await fetch(path, { ...options, headers: { "X-RegionSpot-Tab": TAB, ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, "offline", "The app does not answer. Does it still run in its terminal?");
@@ -44,7 +44,11 @@ export const regions = (image, body, signal) => post(`api/images/${image}/region
 export const names = (image, body, signal) => post(`api/images/${image}/names`, body, signal);
 export const everything = (image) => post(`api/images/${image}/everything`);
 export const results = (image, body) => post(`api/images/${image}/results`, body);
-export const prepareNames = (names) => post("api/vocabulary", { names });
+export const prepareNames = (names, seconds) => post("api/vocabulary", { names, seconds });
+export const queue = (body) => post("api/queue", body);
+export const beginLook = (body) => post("api/look", body);
+export const look = () => answer("api/look");
+export const stopLook = () => post("api/look/stop");
 export const save = (body) => post("api/save", body);
 export const teach = (body) => post("api/teach", body);
 export const lesson = () => answer("api/teach");

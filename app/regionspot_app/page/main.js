@@ -5,14 +5,16 @@ import { History } from "./history.js";
 import { LessonDialog } from "./lesson.js";
 import { element, Panel, verdict } from "./panel.js";
 import { keyOf, Picture } from "./picture.js";
+import { Queue } from "./queue.js";
 import { look, Stage } from "./stage.js";
+import { Threshold } from "./threshold.js";
 import { WordsDialog } from "./words.js";
 
 const NOTHING = "none of these";
-const PREVIEW_MS = 90, SAVE_MS = 500;
+const PREVIEW_MS = 90, SAVE_MS = 500, WORDS_SECONDS = 1;
 const get = (id) => document.getElementById(id);
 
-let session, offered = [], picture = null, words = null, chosen = -1, sign = "new", least = 0;
+let session, offered = [], picture = null, words = null, chosen = -1, sign = "new";
 let opinions = []; // for each head, what it calls each region
 const history = new History([]);
 
@@ -26,6 +28,11 @@ const panel = new Panel(get("regions"), {
   choose, label, peek: (mask) => stage.setPreview(mask ?? null),
   remove: (index) => change(history.state.filter((_, at) => at !== index), -1),
   mask: chooseMask,
+});
+const least = new Threshold(get("threshold"), get("threshold-value"), () => draw());
+const queue = new Queue({
+  open: (number) => openOffered(number), current: () => picture?.number ?? null, words: () => words,
+  failed: (error) => say(error.message),
 });
 
 const rounded = (value) => Math.round(value * 10) / 10;
@@ -211,7 +218,7 @@ async function openPicture(name, blob, number) {
     opinions = [];
     get("empty").hidden = true;
     stage.show(picture);
-    markCurrent();
+    queue.mark();
     draw();
     status(`${name}, ${picture.width} × ${picture.height}`);
     askNames();
@@ -225,24 +232,6 @@ async function fetchBlob(address) {
   const response = await fetch(address);
   if (!response.ok) throw new Error((await response.json()).error.message);
   return response.blob();
-}
-
-function listPictures() {
-  get("pictures").replaceChildren(...offered.map(({ name, done }, number) =>
-    element("button", {
-        type: "button", title: name, "aria-label": done ? `${name}, done` : name, class: done ? "done" : null,
-        onclick: () => openOffered(number),
-      },
-      element("img", { src: api.pictureAddress(number), alt: "", loading: "lazy", decoding: "async" }))));
-  markCurrent();
-}
-
-function markCurrent() {
-  [...get("pictures").children].forEach((each, number) => {
-    const current = picture?.number === number;
-    each.setAttribute("aria-current", String(current));
-    if (current) each.scrollIntoView({ block: "nearest", inline: "nearest" });
-  });
 }
 
 // Saving: after every change of a picture that somebody has corrected or saved before.
@@ -275,11 +264,7 @@ async function save(done) {
   await of.ask((image) => api.save({ picture: of.name, image, regions, done }));
   of.wasSaved = true;
   of.done = done;
-  const entry = offered[of.number];
-  if (entry && entry.done !== done) {
-    entry.done = done;
-    listPictures();
-  }
+  if (of.number !== null) queue.setDone(of.number, done);
 }
 
 async function saveAndNext() {
@@ -290,8 +275,7 @@ async function saveAndNext() {
     await save(true);
     status(`Saved in ${session.saved_in}`);
     if (picture.number === null) return;
-    const open = offered.flatMap(({ done }, number) => (done ? [] : [number]));
-    const next = open.find((number) => number > picture.number) ?? open[0];
+    const next = queue.nextOpen();
     if (next !== undefined) await openOffered(next);
   });
 }
@@ -313,9 +297,14 @@ async function download() {
 
 async function useWords(chosenWords) {
   await busy("Reading the words …", async () => {
-    await api.prepareNames(chosenWords);
+    for (let left = 1; left > 0;) {
+      ({ left } = await api.prepareNames(chosenWords, WORDS_SECONDS));
+      const count = chosenWords.length.toLocaleString("en");
+      get("busy-text").textContent = `Reading the words: ${(chosenWords.length - left).toLocaleString("en")} of ${count} …`;
+    }
     words = chosenWords;
     showWords();
+    queue.refresh();
     opinions = []; // they are of other words
     draw();
     if (picture) await askNames();
@@ -369,6 +358,7 @@ const KEYS = {
   e: findEverything, Delete: removeChosen, Backspace: removeChosen, Escape: () => choose(-1),
   "[": () => step(-1), "]": () => step(1), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25),
   "-": () => stage.zoom(0.8), 0: () => stage.fit(), "?": () => get("help-dialog").showModal(),
+  ",": () => queue.step(-1), ".": () => queue.step(1),
   1: () => chooseByKey(0), 2: () => chooseByKey(1), 3: () => chooseByKey(2),
 };
 const chooseByKey = (choice) => {
@@ -377,7 +367,7 @@ const chooseByKey = (choice) => {
 };
 
 function pressed(event) {
-  if (event.target.closest("input:not([type=range]), textarea, dialog")) return;
+  if (event.target.closest("input:not([type=range]), select, textarea, dialog")) return;
   if (event.ctrlKey || event.metaKey) {
     if (event.key.toLowerCase() === "z") event.shiftKey ? redo() : undo();
     else if (event.key.toLowerCase() === "y") redo();
@@ -421,11 +411,6 @@ function listen() {
     if (event.target.files[0]) openFile(event.target.files[0]);
     event.target.value = "";
   }, "change");
-  on("threshold", (event) => {
-    least = Number(event.target.value) / 100;
-    get("threshold-value").textContent = `${event.target.value} %`;
-    draw();
-  }, "input");
   document.addEventListener("keydown", pressed);
   document.addEventListener("keyup", (event) => { if (event.key === " ") stage.space = false; });
   document.addEventListener("paste", (event) => {
@@ -447,7 +432,8 @@ function listen() {
 function showServing() {
   get("serving").textContent = session.heads.map((head) => head.name).join("  ·  ") +
     (session.tiny ? "  ·  tiny models: they know the demo's shapes alone" : "");
-  get("serving").title = session.heads.map((head) => `${head.name}: ${head.fusion ?? "scores of the head alone"}`).join("\n");
+  get("scores").textContent = session.heads.map((head) =>
+    (session.heads.length > 1 ? `${head.name}: ` : "") + (head.fusion ?? "scores of the head alone")).join("\n");
 }
 
 async function begin() {
@@ -458,16 +444,17 @@ async function begin() {
     const listed = await Promise.all([api.session(), api.pictures()]);
     session = listed[0];
     offered = listed[1].pictures;
-    const dialog = new WordsDialog(session.names, useWords);
+    const dialog = new WordsDialog(session.names, session.learnt, useWords);
     const lesson = new LessonDialog(session.least_pictures ?? 3, {
       names: () => words, failed: (error) => say(error.message),
-      compared: (heads) => { session.heads = heads; showServing(); changed(); },
+      compared: (heads) => { session.heads = heads; showServing(); queue.setHeads(heads); changed(); },
     });
     get("edit-words").addEventListener("click", () => dialog.open(words ?? session.names));
     get("teach").addEventListener("click", () => lesson.open());
     showServing();
     showWords();
-    listPictures();
+    least.begin(session.heads[0]);
+    queue.begin(offered, session.heads);
     draw();
     get("empty-offer").textContent = offered.length ? "Or pick one of those offered." : "";
     document.body.dataset.ready = "true";

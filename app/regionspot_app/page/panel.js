@@ -16,12 +16,12 @@ export function element(tag, values = {}, ...children) {
 
 const percent = (share) => `${share >= 0.995 && share < 1 ? "99+" : Math.round(share * 100)} %`;
 
-/** Return what a region is called, and how sure that is. */
+/** Return what a region is called, and how sure that is; `least` is the threshold. */
 export function verdict(region, opinions, least, nothing) {
   if (region.label) return { name: region.label, certain: true };
   const best = opinions?.[0]?.names[0];
   if (!best) return { name: "…", none: true };
-  const none = best.probability < least;
+  const none = least.refuses(opinions[0]);
   const differs = opinions.slice(1).find((each) => each.names[0].name !== best.name)?.names[0].name;
   return { name: none ? nothing : best.name, probability: best.probability, none, differs };
 }

@@ -53,7 +53,7 @@ export class Picture {
 
   /** Return what each head calls the regions of prompts, best names first. */
   async names(prompts, words, signal) {
-    const body = { prompts, top: 5, ...(words && { names: words }) };
+    const body = { prompts, top: 5, ...(words && { names: words }), ...(this.number !== null && { picture: this.number }) };
     return (await this.ask((id) => api.names(id, body, signal))).heads.map((head) => head.regions);
   }
 

@@ -14,14 +14,19 @@ export const parse = (text) => [...new Set(text.split(/[\n,]/).map((word) => wor
 export class WordsDialog {
   /**
    * @param own The app's own words.
+   * @param learnt Names of the classes that the head learnt, the most frequent first.
    * @param use Function that is called with words that were chosen.
    */
-  constructor(own, use) {
+  constructor(own, learnt, use) {
     this.own = own;
     this.dialog = document.getElementById("words-dialog");
     this.text = document.getElementById("words-text");
     const file = document.getElementById("words-file-input");
     document.getElementById("words-own").addEventListener("click", () => this.fill(this.own));
+    const preset = document.getElementById("words-learnt");
+    preset.hidden = !learnt.length;
+    preset.textContent = `The head's ${learnt.length.toLocaleString("en")}`;
+    preset.addEventListener("click", () => this.fill(learnt));
     document.getElementById("words-coco").addEventListener("click", () => this.fill(parse(COCO)));
     document.getElementById("words-file").addEventListener("click", () => file.click());
     file.addEventListener("change", async () => {

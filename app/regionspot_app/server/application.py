@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from regionspot_app.server.guard import Guard
 from regionspot_app.server.openapi import OPERATIONS, document, page
 from regionspot_app.server.routes import Api, refuse
-from regionspot_app.server.turns import TooManyWaitingError
+from regionspot_app.server.turns import EndingError, TooManyWaitingError
 from regionspot_core.errors import RegionSpotError
 
 PAGE = Path(__file__).parents[1] / "page"
@@ -49,6 +49,7 @@ def build_application(api: Api, *, token: str | None, host: str) -> Starlette:
             RegionSpotError: refuse,
             HTTPException: refuse,
             TooManyWaitingError: refuse,
+            EndingError: refuse,
             OSError: refuse,
             Exception: refuse,
         },

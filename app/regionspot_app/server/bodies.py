@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from regionspot_app.corrections import SavedRegion
+from regionspot_app.queue.listing import Only, Order
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_core.support.records import Record
 
@@ -35,13 +36,40 @@ class Names(Record):
     top: int = Field(default=5, ge=1, le=MOST_TOP)
     """Best names of each region and head."""
     least: float = Field(default=0.0, ge=0, le=1)
-    """Probability of the best name below which a region is none of these."""
+    """Probability of the best name below which a region is none of these, beside the rule of the
+    head's own threshold."""
+    picture: int | None = Field(default=None, ge=0)
+    """Number of the offered picture that these are all regions of: the queue remembers the answers.
+    """
 
 
 class Vocabulary(Record):
     """Class names to embed, so that the next question about them is answered at once."""
 
     names: tuple[str, ...]
+    seconds: float | None = Field(default=None, ge=0, le=60, strict=False)
+    """Time after which no more are begun: ask again until none is left. Without it, all are
+    embedded."""
+
+
+class Queue(Record):
+    """Which pictures are wanted, and in what order."""
+
+    names: ClassNames = None
+    only: Only = "all"
+    """``open``: not done yet; ``differing``: with a region that two heads name differently."""
+    name: str | None = Field(default=None, max_length=200)
+    """Name that a region must have, among those saved and the heads' answers."""
+    order: Order = "folder"
+    """``least_sure`` or ``disagreement``, the largest first, as far as pictures were looked at."""
+
+
+class LookAtAll(Record):
+    """A look at all pictures to begin."""
+
+    names: ClassNames = None
+    again: bool = False
+    """Whether pictures are looked at again that were looked at with these names."""
 
 
 class Results(Record):

@@ -64,6 +64,22 @@ OPERATIONS = (
     Operation(
         "POST", "/api/vocabulary", "vocabulary", "Embed class names ahead", bodies.Vocabulary
     ),
+    Operation(
+        "POST",
+        "/api/queue",
+        "list_queue",
+        "List pictures by what is known of them: filtered, in an order, with what is done",
+        bodies.Queue,
+    ),
+    Operation(
+        "POST",
+        "/api/look",
+        "begin_look",
+        "Begin to look at all pictures, in the background",
+        bodies.LookAtAll,
+    ),
+    Operation("GET", "/api/look", "look", "Say how far the look at all pictures is"),
+    Operation("POST", "/api/look/stop", "stop_look", "End the look at all pictures"),
     Operation("POST", "/api/save", "save", "Keep a picture's regions", bodies.Save),
     Operation("POST", "/api/teach", "teach", "Begin a lesson with what is saved", bodies.Teach),
     Operation("GET", "/api/teach", "lesson", "Return the last lesson's curve and figures"),

@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,16 +21,19 @@ from regionspot_app.adapters.label_studio import LabelStudio, Predict
 from regionspot_app.config import MIB, AppConfig
 from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures
+from regionspot_app.queue.listing import Queue, arranged
+from regionspot_app.queue.looks import Look, look_of
+from regionspot_app.queue.tour import Tour
 from regionspot_app.server import bodies
-from regionspot_app.server.turns import TooManyWaitingError, Turns
+from regionspot_app.server.turns import EndingError, TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
 from regionspot_app.workbench.prompts import Prompt
-from regionspot_app.workbench.workbench import Workbench
+from regionspot_app.workbench.workbench import HeadSource, Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
 from regionspot_core.support.records import Record
-from regionspot_evaluate.recognition.image_regions import SegmentedRegions
+from regionspot_evaluate.recognition.image_regions import Recognition, SegmentedRegions
 
 MOST_JSON_BYTES = 16 * MIB
 TAB = "x-regionspot-tab"
@@ -49,6 +52,8 @@ class Api:
         pictures: Pictures that are offered.
         corrections: What is saved.
         teacher: What teaches heads.
+        queue: Pictures with what is known of them.
+        tour: What looks at all of them.
         turns: The thread that has the models.
         config: Settings of the app.
     """
@@ -59,6 +64,8 @@ class Api:
         pictures: Pictures,
         corrections: Corrections,
         teacher: Teacher,
+        queue: Queue,
+        tour: Tour,
         turns: Turns,
         config: AppConfig,
     ) -> None:
@@ -66,6 +73,9 @@ class Api:
         self._pictures = pictures
         self._corrections = corrections
         self._teacher = teacher
+        self._queue = queue
+        self._tour = tour
+        self._saving = asyncio.Lock()
         self._turns = turns
         self._config = config
         self._label_studio = LabelStudio(bench, pictures)
@@ -80,6 +90,7 @@ class Api:
                 "images": len(self._bench.images),
                 "cache_bytes": self._bench.images.bytes,
                 "waiting": self._turns.waiting,
+                "answering": self._turns.answering,
             }
         )
 
@@ -89,6 +100,7 @@ class Api:
             {
                 "heads": [head.facts() for head in self._bench.heads],
                 "names": list(self._bench.names),
+                "learnt": self._bench.heads[0].learnt,
                 "pictures": list(self._pictures.names),
                 "choices": self._bench.offers_choices,
                 "tiny": self._bench.is_tiny,
@@ -128,7 +140,9 @@ class Api:
         return await self._encoded(request, lambda: self._pictures.read(name))
 
     def _offered(self, request: Request) -> str:
-        number: int = request.path_params["number"]
+        return self._offered_name(request.path_params["number"])
+
+    def _offered_name(self, number: int) -> str:
         if number >= len(self._pictures.names):
             last = len(self._pictures.names) - 1
             raise HTTPException(404, f"expected a picture from 0 to {last}")
@@ -182,31 +196,37 @@ class Api:
     async def names(self, request: Request) -> Response:
         """Classify the regions of prompts, which see each other, by every head."""
         body = await _parse(request, bodies.Names)
+        picture = None if body.picture is None else self._offered_name(body.picture)
+        looked: list[tuple[str, Look]] = []
 
         def work() -> dict[str, Any]:
             words = self._bench.names if body.names is None else body.names
             image = self._image(request)
             regions = self._bench.segment(image, body.prompts)
             found = self._bench.classify(image, regions, body.names)
+            look = look_of(found, self._bench.heads, words)
+            looked.append((self._bench.question(body.names), look))
             return {
                 "heads": [
-                    {
-                        "head": head.name,
-                        "regions": _named(each.probabilities, words, body.top, body.least),
-                    }
+                    {"head": head.name, "regions": _named(each, head, words, body)}
                     for head, each in zip(self._bench.heads, found, strict=True)
                 ]
             }
 
-        return await self._answer(request, work)
+        answer = await self._answer(request, work)
+        if picture is not None and looked:
+            question, look = looked[0]
+            self._queue.looks.note(question, picture, look)
+            self._queue.looks.write_sometimes()
+        return answer
 
     async def vocabulary(self, request: Request) -> Response:
         """Embed class names ahead."""
         body = await _parse(request, bodies.Vocabulary)
 
         def work() -> dict[str, Any]:
-            self._bench.learn_names(body.names)
-            return {"names": len(body.names)}
+            left = self._bench.learn_names(body.names, body.seconds)
+            return {"names": len(body.names), "left": left}
 
         return await self._answer(request, work)
 
@@ -252,13 +272,12 @@ class Api:
         """Keep the regions of a picture, in place of those that were kept before."""
         body = await _parse(request, bodies.Save)
 
-        def work() -> dict[str, Any]:
-            image = self._bench.images.get(body.image)
-            name = self._saved_name(body)
-            self._corrections.save(name, image.content, image.size, body.regions, done=body.done)
-            return {"picture": name, "saved": self._saved_counts()}
-
-        return await self._answer(request, work)
+        image = self._bench.images.get(body.image)
+        name = self._saved_name(body)
+        save = partial(self._corrections.save, name, image.content, image.size, body.regions)
+        async with self._saving:  # in a thread of its own: it does not wait for the models
+            await asyncio.to_thread(save, done=body.done)
+        return JSONResponse({"picture": name, "saved": self._saved_counts()})
 
     def _saved_name(self, body: bodies.Save) -> str:
         """Return the name of an offered picture, or one made of the id."""
@@ -266,6 +285,36 @@ class Api:
             return body.picture
         suffix = PurePosixPath(body.picture).suffix.lower()
         return f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
+
+    async def list_queue(self, request: Request) -> Response:
+        """List pictures by what is known of them, and how many are done and looked at."""
+        body = await _parse(request, bodies.Queue)
+        entries = self._queue.entries(body.names)
+        wanted = arranged(entries, body.only, body.name or None, body.order)
+        return JSONResponse(
+            {
+                "pictures": [entry.to_json() for entry in wanted],
+                "total": len(entries),
+                "done": sum(entry.done for entry in entries),
+                "looked": sum(entry.look is not None for entry in entries),
+                "names": sorted({name for entry in entries for name in entry.names}),
+            }
+        )
+
+    async def begin_look(self, request: Request) -> Response:
+        """Begin to look at all pictures, in the background."""
+        body = await _parse(request, bodies.LookAtAll)
+        self._tour.begin(body.names, again=body.again)
+        return JSONResponse(self._tour.status())
+
+    async def look(self, request: Request) -> Response:
+        """Say how far the look at all pictures is."""
+        return JSONResponse(self._tour.status())
+
+    async def stop_look(self, request: Request) -> Response:
+        """End the look at all pictures; what it saw stays."""
+        await self._tour.stop()
+        return JSONResponse(self._tour.status())
 
     async def teach(self, request: Request) -> Response:
         """Begin a lesson with what is saved."""
@@ -345,6 +394,8 @@ async def refuse(request: Request, error: Exception) -> Response:
         status, code, message = error.status_code, f"http_{error.status_code}", error.detail
     elif isinstance(error, TooManyWaitingError):
         status, code, message = 429, "busy", "expected fewer questions that wait; wait for answers"
+    elif isinstance(error, EndingError):
+        status, code, message = 503, "ending", "the app was asked to stop; start it, and ask again"
     elif isinstance(error, OSError):
         status, code, message = 500, "disk", f"it cannot be written ({error.strerror})"
     elif not isinstance(error, RegionSpotError):
@@ -393,16 +444,22 @@ def _region(region: SegmentedRegions) -> dict[str, Any]:
 
 
 def _named(
-    probabilities_RK: NDArray[np.float32], names: Sequence[str], top: int, least: float
+    found: Recognition, head: HeadSource, names: Sequence[str], body: bodies.Names
 ) -> list[dict[str, Any]]:
-    """Return each region's best names, and whether the best one is less probable than ``least``."""
-    best = np.argsort(-probabilities_RK, axis=1, kind="stable")[:, :top]
+    """Return each region's best names, its score as one of them, and whether none of them fits."""
+    probabilities, known = found.probabilities, found.known_scores
+    none = head.none_of_these(found, body.least)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, : body.top]
     return [
         {
-            "names": [{"name": names[k], "probability": round(float(row[k]), 5)} for k in order],
-            "none_of_these": bool(row[order[0]] < least),
+            "names": [
+                {"name": names[k], "probability": round(float(probabilities[r, k]), 5)}
+                for k in order
+            ],
+            "known_score": round(float(known[r]), 4),
+            "none_of_these": bool(none[r]),
         }
-        for row, order in zip(probabilities_RK, best.tolist(), strict=True)
+        for r, order in enumerate(best.tolist())
     ]
 
 

@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
@@ -16,6 +17,10 @@ MOST_WAITING = 64
 
 class TooManyWaitingError(Exception):
     """One tab asks more than it waits for."""
+
+
+class EndingError(Exception):
+    """The app was asked to stop before a question was answered."""
 
 
 class Turns:
@@ -30,6 +35,7 @@ class Turns:
         )
         self._changed = threading.Condition()
         self._closed = False
+        self._asked: Future[Any] | None = None
         # A daemon: the process may end in the middle of an answer that nobody waits for.
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
         self._thread.start()
@@ -43,9 +49,12 @@ class Turns:
 
         Raises:
             TooManyWaitingError: If too many questions of this tab wait already.
+            EndingError: If the app was asked to stop before it was answered.
         """
         future: Future[Answer] = Future()
         with self._changed:
+            if self._closed:
+                raise EndingError
             mine = self._waiting.setdefault(tab, deque())
             if len(mine) >= MOST_WAITING:
                 raise TooManyWaitingError
@@ -59,15 +68,27 @@ class Turns:
         with self._changed:
             return sum(map(len, self._waiting.values()))
 
+    @property
+    def answering(self) -> bool:
+        """Return whether the thread is at a question."""
+        with self._changed:
+            return self._asked is not None
+
     def close(self) -> None:
-        """Drop what waits, and end the thread after the question that it is at."""
+        """Tell those that wait of the end, and end the thread after the question that it is at."""
         with self._changed:
             self._closed = True
             for questions in self._waiting.values():
                 for future, _ in questions:
-                    future.cancel()
+                    _end(future)
             self._waiting.clear()
             self._changed.notify()
+
+    def abandon(self) -> None:
+        """Tell whoever asked the question that the thread is at that nobody waits for its end."""
+        with self._changed:
+            if self._asked is not None:
+                _end(self._asked)
 
     def _work(self) -> None:
         while (turn := self._next()) is not None:
@@ -77,13 +98,14 @@ class Turns:
             try:
                 answer = question()
             except BaseException as error:  # whoever asked is told of all
-                future.set_exception(error)
+                _settle(future.set_exception, error)
             else:
-                future.set_result(answer)
+                _settle(future.set_result, answer)
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """Return the first question of the tab whose turn it is; None at the end."""
         with self._changed:
+            self._asked = None
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
@@ -91,4 +113,15 @@ class Turns:
             turn = questions.popleft()
             if questions:
                 self._waiting[tab] = questions  # behind all others
+            self._asked = turn[0]
             return turn
+
+
+def _end(future: Future[Any]) -> None:
+    _settle(future.set_exception, EndingError())
+
+
+def _settle(settle: Callable[[Any], None], value: object) -> None:
+    """Give a question its answer, unless it was abandoned or its asker has gone."""
+    with suppress(InvalidStateError):
+        settle(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -60,6 +61,8 @@ class OpenImage:
 class OpenImages:
     """Encoded images by their ids; the last one asked for stays whatever its size.
 
+    Several threads may use it: what is saved does not wait for the models.
+
     Args:
         most_bytes: Memory that they may take together.
     """
@@ -67,6 +70,7 @@ class OpenImages:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._images: OrderedDict[str, OpenImage] = OrderedDict()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -77,7 +81,8 @@ class OpenImages:
     @property
     def bytes(self) -> int:
         """Return the memory that they take."""
-        return sum(image.size_bytes for image in self._images.values())
+        with self._lock:
+            return sum(image.size_bytes for image in self._images.values())
 
     def get(self, image_id: str) -> OpenImage:
         """Return an image.
@@ -85,21 +90,26 @@ class OpenImages:
         Raises:
             NotEncodedError: If it is not kept.
         """
-        if image_id not in self._images:
-            raise NotEncodedError(f"image {image_id}: not encoded, or no longer; encode it again")
-        self._images.move_to_end(image_id)
-        return self._images[image_id]
+        with self._lock:
+            if image_id not in self._images:
+                raise NotEncodedError(
+                    f"image {image_id}: not encoded, or no longer; encode it again"
+                )
+            self._images.move_to_end(image_id)
+            return self._images[image_id]
 
     def add(self, image_id: str, image: OpenImage) -> None:
         """Keep an image; those not asked for longest make room."""
-        self._images[image_id] = image
-        self._images.move_to_end(image_id)
-        self.make_room()
+        with self._lock:
+            self._images[image_id] = image
+            self._images.move_to_end(image_id)
+            self.make_room()
 
     def make_room(self) -> None:
         """Drop those not asked for longest, down to one, until the rest is within the bound."""
-        while len(self._images) > 1 and self.bytes > self._most_bytes:
-            self._images.popitem(last=False)
+        with self._lock:
+            while len(self._images) > 1 and self.bytes > self._most_bytes:
+                self._images.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from regionspot_core.text.embed import build_class_bank, paper_text
 MOST_NAMES = 20_000
 LONGEST_NAME = 200
 """Characters"""
+NAMES_AT_ONCE = 8
+"""Names that are embedded between two looks at the clock."""
 MOST_KEPT = 100_000
 """Names whose embeddings are kept: 200 MB of a CLIP with 512 values."""
 
@@ -37,13 +40,11 @@ class ClassTexts:
         Raises:
             InputError: If they are none, too many, too long, or two are the same.
         """
-        vocabulary = _vocabulary(names)
-        if len(self._rows) + len(names) > MOST_KEPT:
-            self._rows.clear()
-        new = [name for name in names if name not in self._rows]
+        require_names(names)
+        vocabulary = Vocabulary.from_names(names)
+        new = self._new(names)
         if new:
-            made = build_class_bank(self._encoder, Vocabulary.from_names(new))
-            self._rows |= dict(zip(new, made.embeddings, strict=True))
+            self._embed(new)
         return ClassBank(
             vocabulary=vocabulary,
             embeddings=np.stack([self._rows[name] for name in names]),
@@ -52,8 +53,42 @@ class ClassTexts:
             clip=self._encoder.fingerprint(),
         )
 
+    def embed_some(self, names: Sequence[str], seconds: float) -> int:
+        """Embed names for a while, a few at least; return how many are left.
 
-def _vocabulary(names: Sequence[str]) -> Vocabulary:
+        Args:
+            names: K class names.
+            seconds: Time after which no more are begun.
+
+        Raises:
+            InputError: As :meth:`bank`.
+        """
+        require_names(names)
+        new, end = self._new(names), time.monotonic() + seconds
+        done = 0
+        while done < len(new):
+            self._embed(new[done : done + NAMES_AT_ONCE])
+            done += NAMES_AT_ONCE
+            if time.monotonic() >= end:
+                break
+        return max(0, len(new) - done)
+
+    def _new(self, names: Sequence[str]) -> list[str]:
+        if len(self._rows) + len(names) > MOST_KEPT:
+            self._rows.clear()
+        return [name for name in names if name not in self._rows]
+
+    def _embed(self, new: Sequence[str]) -> None:
+        made = build_class_bank(self._encoder, Vocabulary.from_names(new))
+        self._rows |= dict(zip(new, made.embeddings, strict=True))
+
+
+def require_names(names: Sequence[str]) -> None:
+    """Refuse class names that cannot be asked about.
+
+    Raises:
+        InputError: If they are none, too many, too long, or two are the same.
+    """
     if not 1 <= len(names) <= MOST_NAMES:
         raise InputError(f"names: expected 1 to {MOST_NAMES:,}, got {len(names):,}")
     odd = next((name for name in names if not 1 <= len(name.strip()) <= LONGEST_NAME), None)
@@ -66,4 +101,3 @@ def _vocabulary(names: Sequence[str]) -> Vocabulary:
         if name in seen:
             raise InputError(f"names: expected different ones, got {name!r} twice")
         seen.add(name)
-    return Vocabulary.from_names(names)

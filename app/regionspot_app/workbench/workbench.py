@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regionspot_app.config import MIB, AppConfig
 from regionspot_app.workbench.images import OpenImage, OpenImages
 from regionspot_app.workbench.prompts import Prompt
-from regionspot_app.workbench.texts import ClassTexts
+from regionspot_app.workbench.texts import ClassTexts, require_names
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.protocols import CandidateMasks
 from regionspot_core.backbones.registry import TINY
@@ -25,11 +27,12 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError, RegionSpotError
-from regionspot_core.heads.checkpoint import HeadRecord, read_record
+from regionspot_core.heads.checkpoint import HeadRecord, read_record, weights_sum
 from regionspot_core.imaging.images import decode_image
 from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.region_tokens import EMBEDDING_INPUTS, EmbeddingSource
+from regionspot_core.support.checksums import FileSum
 from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.image_regions import (
@@ -38,6 +41,7 @@ from regionspot_evaluate.recognition.image_regions import (
     encode_masks,
 )
 from regionspot_evaluate.recognition.recognizer import Recognizer
+from regionspot_evaluate.recognition.unknown_threshold import choose_threshold
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 ID_LENGTH = 32
@@ -54,6 +58,28 @@ class HeadSource:
     folder: Path
     record: HeadRecord
     fusion: HeadFusion | None
+    threshold: float | None
+    """Least score, its largest logit, of a region that has one of the names; None: all have one."""
+    sum: FileSum
+    """Of its weights."""
+
+    @property
+    def learnt(self) -> list[str]:
+        """Return the names of the classes that it learnt, those with the most regions first."""
+        counts = self.record.training_counts() or {}
+        return sorted(filter(counts.get, counts), key=lambda name: (-counts[name], name))
+
+    def none_of_these(self, found: Recognition, least: float = 0.0) -> NDArray[np.bool_]:
+        """Return (R,) whether none of the names fits a region, as `evaluate predict` says it.
+
+        Args:
+            found: What this head calls R regions.
+            least: Probability of the best name below which none fits either.
+        """
+        none: NDArray[np.bool_] = found.probabilities.max(axis=1, initial=0.0) < least
+        if self.threshold is not None:
+            none |= found.known_scores < self.threshold
+        return none
 
     def facts(self) -> dict[str, Any]:
         """Return what people are told of it, as plain values."""
@@ -63,6 +89,7 @@ class HeadSource:
             "classes_learnt": None if counts is None else sum(map(bool, counts.values())),
             "regions_learnt": None if counts is None else sum(counts.values()),
             "fusion": None if self.fusion is None else self.fusion.settings.line,
+            "unknown_threshold": self.threshold,
         }
 
 
@@ -109,8 +136,7 @@ class Workbench:
             CheckpointError: If a head cannot be read.
             FingerprintError: If a head belongs to other models.
         """
-        heads = _heads(config.served_heads, config)
-        vocabulary = _first_vocabulary(config, heads)
+        heads, vocabulary = read_question(config)
         return cls(backbones or load_backbones(config.backbones), heads, vocabulary, config)
 
     @property
@@ -133,17 +159,25 @@ class Workbench:
         """
         image_id = hashlib.sha256(content).hexdigest()[:ID_LENGTH]
         if image_id not in self.images:
-            recognizers = self._recognizers_of(self.names)
-            fused_with_pixels = any(
-                head.fusion is not None and head.fusion.entry.takes_pixels for head in self.heads
-            )
-            keep_pixels = fused_with_pixels or any(
-                EMBEDDING_INPUTS[source].pixels for source in self._embed_regions
-            )
-            prepared = self._backbones.prepare(self._decoded(content), keep_pixels=keep_pixels)
-            (encoded,) = recognizers[0].encode_prepared([prepared])
-            self.images.add(image_id, OpenImage(encoded, content))
+            self.images.add(image_id, self.encode_file(content))
         return image_id, self.images.get(image_id)
+
+    def encode_file(self, content: bytes) -> OpenImage:
+        """Decode and encode a picture's file, without a place among those that are open.
+
+        Raises:
+            ImageError: If it is no picture, or a larger one than the settings allow.
+        """
+        recognizers = self._recognizers_of(self.names)
+        fused_with_pixels = any(
+            head.fusion is not None and head.fusion.entry.takes_pixels for head in self.heads
+        )
+        keep_pixels = fused_with_pixels or any(
+            EMBEDDING_INPUTS[source].pixels for source in self._embed_regions
+        )
+        prepared = self._backbones.prepare(self._decoded(content), keep_pixels=keep_pixels)
+        (encoded,) = recognizers[0].encode_prepared([prepared])
+        return OpenImage(encoded, content)
 
     def _decoded(self, content: bytes) -> RGBImage:
         return decode_image(
@@ -233,13 +267,32 @@ class Workbench:
         together = _joined(regions)
         return [each.classify([image.encoded], [together])[0] for each in recognizers]
 
-    def learn_names(self, names: Sequence[str]) -> None:
+    def learn_names(self, names: Sequence[str], seconds: float | None = None) -> int:
         """Embed class names, so that the next question about them is answered at once.
+
+        Args:
+            names: K class names.
+            seconds: Time after which no more are begun; None: all are embedded.
+
+        Returns:
+            The number of names that are left.
 
         Raises:
             InputError: If they are none, too many, too long, or two are the same.
         """
-        self._recognizers_of(tuple(names))
+        left = 0 if seconds is None else self._texts.embed_some(names, seconds)
+        if not left:
+            self._recognizers_of(tuple(names))
+        return left
+
+    def question(self, names: Sequence[str] | None) -> str:
+        """Return a text that differs where heads, their settings or the names do."""
+        asked = [
+            [[each.sum.xxh3, each.threshold, each.fusion and each.fusion.settings.line]
+             for each in self.heads],
+            list(self.names if names is None else names),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:ID_LENGTH]
 
     def compare_with(self, folder: Path) -> None:
         """Have a head of the same models answer beside the first one, in place of any other.
@@ -291,9 +344,29 @@ class Workbench:
         return made
 
 
+def read_question(config: AppConfig) -> tuple[list[HeadSource], Vocabulary]:
+    """Return the heads, without their weights, and the names that are asked about.
+
+    Raises:
+        InputError: If the vocabulary is wrong, or none is known.
+        CheckpointError: If a head, its fusion or its threshold cannot be read.
+    """
+    heads = _heads(config.served_heads, config)
+    vocabulary = _first_vocabulary(config, heads)
+    require_names(vocabulary.names)
+    return heads, vocabulary
+
+
 def _heads(folders: Sequence[Path], config: AppConfig) -> list[HeadSource]:
     return [
-        HeadSource(name, folder, read_record(folder), choose_fusion(config.fuse, folder))
+        HeadSource(
+            name,
+            folder,
+            read_record(folder),
+            choose_fusion(config.fuse, folder),
+            choose_threshold(None, folder),
+            weights_sum(folder),
+        )
         for name, folder in zip(head_names(folders), folders, strict=True)
     ]
 
@@ -309,8 +382,7 @@ def _first_vocabulary(config: AppConfig, heads: Sequence[HeadSource]) -> Vocabul
     """Return the names that are asked for, or else those that the first head learnt."""
     if config.names is not None or config.vocabulary is not None:
         return load_vocabulary(names=config.names, file=config.vocabulary)
-    counts = heads[0].record.training_counts() or {}
-    learnt = [name for name, count in counts.items() if count]
+    learnt = heads[0].learnt
     if not learnt:
         raise InputError(
             f"{heads[0].folder}: the head's record names no classes that it learnt; give names "

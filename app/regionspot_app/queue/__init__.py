@@ -1,0 +1,1 @@
+"""The queue over the pictures that are offered: what was answered about each, and their order."""
