@@ -17,6 +17,7 @@ from regionspot_app.server.application import build_application
 from regionspot_app.server.routes import Api
 from regionspot_app.server.turns import Turns
 from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.workbench import Workbench
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
@@ -55,16 +56,21 @@ def assemble(
 
     Raises:
         AnnotationError: If what was saved cannot be read.
+        CacheError: If a store cannot be read.
     """
-    turns = Turns()
+    turns, search = Turns("models"), Turns("stores")
     teacher = Teacher(
         config.saved_in, backbones=config.backbones.model_dump(mode="json"), caches=config.cache
     )
-    api = Api(bench, pictures, Corrections(config.saved_in), teacher, turns, config)
+    neighbours = Neighbours(config.cache, bench.backbones_fingerprint)
+    api = Api(
+        bench, pictures, Corrections(config.saved_in), teacher, turns, neighbours, search, config
+    )
     try:
         yield build_application(api, token=token, host=config.host)
     finally:
         turns.close()
+        search.close()
         teacher.stop()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
@@ -22,13 +23,16 @@ from regionspot_app.config import MIB, AppConfig
 from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures
 from regionspot_app.server import bodies
+from regionspot_app.server.explanations import attention_values, nearest_values
 from regionspot_app.server.turns import TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
+from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_app.workbench.workbench import Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
+from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_core.support.records import Record
 from regionspot_evaluate.recognition.image_regions import SegmentedRegions
 
@@ -50,6 +54,8 @@ class Api:
         corrections: What is saved.
         teacher: What teaches heads.
         turns: The thread that has the models.
+        neighbours: Labelled regions of the stores; used in the search's thread alone.
+        search: The thread that looks through them, which may take long the first time.
         config: Settings of the app.
     """
 
@@ -60,6 +66,8 @@ class Api:
         corrections: Corrections,
         teacher: Teacher,
         turns: Turns,
+        neighbours: Neighbours,
+        search: Turns,
         config: AppConfig,
     ) -> None:
         self._bench = bench
@@ -67,6 +75,8 @@ class Api:
         self._corrections = corrections
         self._teacher = teacher
         self._turns = turns
+        self._neighbours = neighbours
+        self._search = search
         self._config = config
         self._label_studio = LabelStudio(bench, pictures)
 
@@ -200,6 +210,38 @@ class Api:
 
         return await self._answer(request, work)
 
+    async def why(self, request: Request) -> Response:
+        """Return where each head looks for a region, and the labelled regions nearest to it."""
+        body = await _parse(request, bodies.Why)
+
+        def look() -> tuple[dict[str, Any], dict[EmbeddingSource, torch.Tensor]]:
+            image = self._image(request)
+            regions = self._bench.segment(image, body.prompts)
+            found = self._bench.attention(image, regions, body.region, body.layer)
+            heads = [
+                attention_values(head.name, each)
+                for head, each in zip(self._bench.heads, found, strict=True)
+            ]
+            sources = self._neighbours.sources if body.nearest else ()
+            chosen = regions[body.region]
+            return {"heads": heads}, {
+                source: self._bench.embedding(image, chosen, source) for source in sources
+            }
+
+        async def explain() -> dict[str, Any]:
+            tab = _tab(request)
+            values, embeddings = await self._turns.ask(tab, look)
+            if body.nearest:
+                values |= await self._search.ask(
+                    tab,
+                    lambda: nearest_values(
+                        self._neighbours.nearest(embeddings, body.nearest), self._pictures
+                    ),
+                )
+            return values
+
+        return await self._unless_gone(request, explain())
+
     async def vocabulary(self, request: Request) -> Response:
         """Embed class names ahead."""
         body = await _parse(request, bodies.Vocabulary)
@@ -320,9 +362,14 @@ class Api:
         return self._bench.images.get(request.path_params["image"])
 
     async def _answer(self, request: Request, work: Callable[[], dict[str, Any]]) -> Response:
-        """Return what the models say in the tab's turn; drop the question if the tab has gone."""
-        tab = request.headers.get(TAB, "") or (request.client.host if request.client else "")
-        asked = asyncio.create_task(self._turns.ask(tab[:64], work))
+        """Return what the models say in the tab's turn."""
+        return await self._unless_gone(request, self._turns.ask(_tab(request), work))
+
+    async def _unless_gone(
+        self, request: Request, answer: Coroutine[Any, Any, dict[str, Any]]
+    ) -> Response:
+        """Return an answer when it is there; drop the question if the tab has gone."""
+        asked = asyncio.create_task(answer)
         left = asyncio.create_task(_disconnected(request))
         try:
             await asyncio.wait({asked, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -350,6 +397,11 @@ async def refuse(request: Request, error: Exception) -> Response:
     elif not isinstance(error, RegionSpotError):
         status, code, message = 500, "fault", "a fault of the app's; its terminal has the details"
     return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+def _tab(request: Request) -> str:
+    """Return who asks."""
+    return (request.headers.get(TAB, "") or (request.client.host if request.client else ""))[:64]
 
 
 async def _disconnected(request: Request) -> None:
