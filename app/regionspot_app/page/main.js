@@ -6,6 +6,7 @@ import { LessonDialog } from "./lesson.js";
 import { element, Panel, verdict } from "./panel.js";
 import { keyOf, Picture } from "./picture.js";
 import { look, Stage } from "./stage.js";
+import { Why } from "./why.js";
 import { WordsDialog } from "./words.js";
 
 const NOTHING = "none of these";
@@ -27,6 +28,7 @@ const panel = new Panel(get("regions"), {
   remove: (index) => change(history.state.filter((_, at) => at !== index), -1),
   mask: chooseMask,
 });
+const why = new Why({ heat: (heat) => stage.setHeat(heat), changed: () => draw(), tell: (text) => status(text) });
 
 const rounded = (value) => Math.round(value * 10) / 10;
 const shown = () => history.state.map((region) => picture.known(region));
@@ -134,9 +136,10 @@ function preview(place) {
 
 function draw() {
   const regions = picture ? shown() : [];
+  why.follow(picture, regions, chosen, session.heads);
   stage.update(regions, chosen);
   panel.update(regions, opinions, {
-    chosen, heads: session.heads, least, nothing: NOTHING, choices: session.choices,
+    chosen, heads: session.heads, least, nothing: NOTHING, choices: session.choices, why: () => why.section(),
   });
   get("no-regions").hidden = regions.length > 0;
   get("region-count").textContent = regions.length || "";
@@ -369,7 +372,7 @@ const KEYS = {
   e: findEverything, Delete: removeChosen, Backspace: removeChosen, Escape: () => choose(-1),
   "[": () => step(-1), "]": () => step(1), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25),
   "-": () => stage.zoom(0.8), 0: () => stage.fit(), "?": () => get("help-dialog").showModal(),
-  1: () => chooseByKey(0), 2: () => chooseByKey(1), 3: () => chooseByKey(2),
+  w: () => why.toggle(), 1: () => chooseByKey(0), 2: () => chooseByKey(1), 3: () => chooseByKey(2),
 };
 const chooseByKey = (choice) => {
   const region = history.state[chosen];

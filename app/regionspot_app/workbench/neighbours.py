@@ -195,7 +195,8 @@ class _KeptRegions:
 
 def _source(reader: StoreReader) -> EmbeddingSource:
     kept = reader.plan.keep.region_embedding
-    assert kept != "auto" and kept != "none"  # _obstacle has seen to it
+    assert kept != "auto"
+    assert kept != "none"  # _obstacle has seen to both
     return kept
 
 
