@@ -56,8 +56,8 @@ class AppConfig(ModelsConfig):
     cache: Annotated[
         tuple[str, ...], Flag(metavar="STORE", check=existing_store, default="corrections alone")
     ] = ()
-    """Store to learn from too where a head is taught, so that it forgets less; give it again for
-    several."""
+    """Store to learn from too where a head is taught, so that it forgets less, and to show the
+    labelled regions nearest to a chosen one; give it again for several."""
     names: Names = None
     vocabulary: VocabularyFile = None
     fuse: FuseConfig = FuseConfig()

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import uvicorn
@@ -23,6 +23,7 @@ from regionspot_app.server.application import build_application
 from regionspot_app.server.routes import Api
 from regionspot_app.server.turns import Turns
 from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.workbench import Workbench, read_question
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
@@ -74,20 +75,24 @@ def assemble(
 
     Raises:
         AnnotationError: If what was saved cannot be read.
+        CacheError: If a store cannot be read.
     """
-    turns = Turns()
+    turns, search = Turns("models"), Turns("stores")
     teacher = Teacher(
         config.saved_in, backbones=config.backbones.model_dump(mode="json"), caches=config.cache
     )
     corrections, looks = Corrections(config.saved_in), Looks(config.saved_in)
     queue = Queue(bench, pictures, corrections, looks)
-    api = Api(bench, pictures, corrections, teacher, queue, Tour(queue, turns), turns, config)
+    neighbours = Neighbours(config.cache, bench.backbones_fingerprint)
+    tour = Tour(queue, turns)
+    api = Api(bench, pictures, corrections, teacher, queue, tour, turns, neighbours, search, config)
     try:
         application = build_application(api, token=token, host=config.host)
-        application.state.turns = turns
+        application.state.turns = (turns, search)
         yield application
     finally:
         turns.close()
+        search.close()
         with suppress(OSError):  # they can be taken again
             looks.write()
         teacher.stop()
@@ -128,7 +133,7 @@ def listening_socket(config: AppConfig) -> socket.socket:
 class _Server(uvicorn.Server):
     """A server that tells those who wait when it ends, instead of hanging up on them."""
 
-    def __init__(self, config: uvicorn.Config, turns: Turns, stop: StopRequest) -> None:
+    def __init__(self, config: uvicorn.Config, turns: Sequence[Turns], stop: StopRequest) -> None:
         super().__init__(config)
         self._turns = turns
         self._stop = stop
@@ -138,8 +143,9 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._stop.signal is not None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._turns.close()
-        asyncio.get_running_loop().call_later(SECONDS_TO_ANSWER, self._turns.abandon)
+        for each in self._turns:
+            each.close()
+            asyncio.get_running_loop().call_later(SECONDS_TO_ANSWER, each.abandon)
         await super().shutdown(sockets)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from regionspot_core.errors import InputError
 from regionspot_core.heads.shape import HeadShape
 
 
@@ -53,3 +54,36 @@ class Head(nn.Module, ABC):
             class_embeddings: (K, D), the vocabulary's, each of length 1.
             clip_scale: The frozen CLIP's scale (``ClassBank.logit_scale``).
         """
+
+    @property
+    def attention_layers(self) -> int:
+        """Return the number of layers that :meth:`image_attention` can be asked for; 0: none."""
+        return 0
+
+    def image_attention(
+        self,
+        region_tokens: Tensor,
+        image_tokens: Tensor,
+        region_mask: Tensor | None = None,
+        boxes: Tensor | None = None,
+        clip_embeddings: Tensor | None = None,
+        region_masks: Tensor | None = None,
+        *,
+        layer: int,
+    ) -> Tensor:
+        """Return how much each region attends to each image token in one layer.
+
+        Nothing of it is computed unless it is asked for. The arguments are :meth:`forward`'s, and:
+
+        Args:
+            layer: Layer, from 0 to :attr:`attention_layers` - 1.
+
+        Returns:
+            (B, R, T') float32, the mean over the layer's attention heads; rows sum to 1. The
+            tokens are CLS, where there is one, then a square grid of patches in row order, which
+            may be coarser than CLIP's.
+
+        Raises:
+            InputError: If the head has no such layers.
+        """
+        raise InputError(f"a head of {type(self).__name__} does not tell its attention")

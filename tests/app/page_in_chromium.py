@@ -41,10 +41,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(place: Path) -> Iterator[str]:
-    """The app with the head of the package, on the folder; ended by SIGTERM."""
+    """The app with the head of the package, on the folder."""
+    with served(place) as address:
+        yield address
+
+
+@contextmanager
+def served(place: Path, *more: str) -> Iterator[str]:
+    """Start the app on the pictures of a folder; end it by SIGTERM."""
     pytest.importorskip("starlette")
     program = "from regionspot.cli import main; main()"
     words = ["app", "--images", str(place / "pictures"), "--out", str(place / "out"), "--port", "0"]
+    words += more
     with (place / "output.txt").open("w") as output:
         started = subprocess.Popen(
             [sys.executable, "-c", program, *words],

@@ -42,6 +42,7 @@ export const encodeFile = (blob) =>
   answer("api/images", { method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" } });
 export const regions = (image, body, signal) => post(`api/images/${image}/regions`, body, signal);
 export const names = (image, body, signal) => post(`api/images/${image}/names`, body, signal);
+export const why = (image, body, signal) => post(`api/images/${image}/why`, body, signal);
 export const everything = (image) => post(`api/images/${image}/everything`);
 export const results = (image, body) => post(`api/images/${image}/results`, body);
 export const prepareNames = (names, seconds) => post("api/vocabulary", { names, seconds });

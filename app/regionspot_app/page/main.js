@@ -8,6 +8,7 @@ import { keyOf, Picture } from "./picture.js";
 import { Queue } from "./queue.js";
 import { look, Stage } from "./stage.js";
 import { Threshold } from "./threshold.js";
+import { Why } from "./why.js";
 import { WordsDialog } from "./words.js";
 
 const NOTHING = "none of these";
@@ -34,6 +35,7 @@ const queue = new Queue({
   open: (number) => openOffered(number), current: () => picture?.number ?? null, words: () => words,
   failed: (error) => say(error.message),
 });
+const why = new Why({ heat: (heat) => stage.setHeat(heat), changed: () => draw(), tell: (text) => status(text) });
 
 const rounded = (value) => Math.round(value * 10) / 10;
 const shown = () => history.state.map((region) => picture.known(region));
@@ -141,9 +143,10 @@ function preview(place) {
 
 function draw() {
   const regions = picture ? shown() : [];
+  why.follow(picture, regions, chosen, session.heads);
   stage.update(regions, chosen);
   panel.update(regions, opinions, {
-    chosen, heads: session.heads, least, nothing: NOTHING, choices: session.choices,
+    chosen, heads: session.heads, least, nothing: NOTHING, choices: session.choices, why: () => why.section(),
   });
   get("no-regions").hidden = regions.length > 0;
   get("region-count").textContent = regions.length || "";
@@ -359,7 +362,7 @@ const KEYS = {
   "[": () => step(-1), "]": () => step(1), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25),
   "-": () => stage.zoom(0.8), 0: () => stage.fit(), "?": () => get("help-dialog").showModal(),
   ",": () => queue.step(-1), ".": () => queue.step(1),
-  1: () => chooseByKey(0), 2: () => chooseByKey(1), 3: () => chooseByKey(2),
+  w: () => why.toggle(), 1: () => chooseByKey(0), 2: () => chooseByKey(1), 3: () => chooseByKey(2),
 };
 const chooseByKey = (choice) => {
   const region = history.state[chosen];

@@ -37,7 +37,7 @@ export class Panel {
 
   /**
    * @param regions The regions; `opinions` for each head beside them.
-   * @param settings `chosen`, `heads`, `least`, `nothing` and `choices`.
+   * @param settings `chosen`, `heads`, `least`, `nothing`, `choices`, and `why()`, the chosen region's last element.
    */
   update(regions, opinions, settings) {
     const focus = document.activeElement?.dataset?.focus;
@@ -79,7 +79,8 @@ export class Panel {
         element("button", { type: "button", class: "plain", onclick: () => this.on.remove(index) }, "Remove")),
       element("div", { class: "facts" },
         settings.choices && !region.prompt.mask && this.masks(region, index),
-        region.predicted_iou != null && element("span", {}, `SAM's estimate ${percent(region.predicted_iou)}`)));
+        region.predicted_iou != null && element("span", {}, `SAM's estimate ${percent(region.predicted_iou)}`)),
+      settings.why());
   }
 
   masks(region, index) {

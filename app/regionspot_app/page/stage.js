@@ -57,6 +57,12 @@ export class Stage {
     this.paint();
   }
 
+  /** Show where a head looks: `canvas`, a pixel for each patch, over the share `covered` of both sides; or null. */
+  setHeat(heat) {
+    this.heat = heat;
+    this.paint();
+  }
+
   fit() {
     if (this.picture) this.view.fit(this.picture, this.window);
     this.paint();
@@ -96,10 +102,20 @@ export class Stage {
     c.setTransform(view.scale * ratio, 0, 0, view.scale * ratio, view.x * ratio, view.y * ratio);
     c.imageSmoothingEnabled = view.scale < 3;
     c.drawImage(picture.bitmap, 0, 0, picture.width, picture.height);
+    if (this.heat) this.paintHeat();
     this.regions.forEach((region, index) => this.paintMask(region.mask, look(index).colour, index === this.chosen));
     if (this.preview) this.paintMask(this.preview, "#ffffff", true);
     this.regions.forEach((region, index) => this.paintRegion(region, index));
     this.paintTool();
+  }
+
+  /** Dim the picture, and paint the heat over it: one hue that is seen on any picture. */
+  paintHeat() {
+    const { context: c, picture: { width, height }, heat: { canvas, covered } } = this;
+    c.fillStyle = "#0b0d12a8";
+    c.fillRect(0, 0, width, height);
+    c.imageSmoothingEnabled = true;
+    c.drawImage(canvas, 0, 0, width * covered, height * covered);
   }
 
   paintMask(mask, colour, strong) {
@@ -110,9 +126,11 @@ export class Stage {
       this.drawn.set(mask, drawn);
     }
     const c = this.context, thin = 1 / this.view.scale;
-    c.globalAlpha = strong ? 0.38 : 0.2;
-    c.drawImage(drawn.canvas, 0, 0);
-    c.globalAlpha = 1;
+    if (!this.heat) {
+      c.globalAlpha = strong ? 0.38 : 0.2;
+      c.drawImage(drawn.canvas, 0, 0);
+      c.globalAlpha = 1;
+    }
     c.lineWidth = 3.2 * thin;
     c.strokeStyle = colour === "#ffffff" ? "#000a" : "#fffc";
     c.stroke(drawn.outline);

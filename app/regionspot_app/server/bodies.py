@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regionspot_app.corrections import SavedRegion
 from regionspot_app.queue.listing import Only, Order
@@ -13,6 +13,7 @@ from regionspot_core.support.records import Record
 
 MOST_PROMPTS = 1_000
 MOST_TOP = 100
+MOST_NEAREST = 50
 Prompts = Annotated[tuple[Prompt, ...], Field(max_length=MOST_PROMPTS)]
 ClassNames = Annotated[
     tuple[str, ...] | None, Field(description="Class names; without them, the app's own.")
@@ -41,6 +42,29 @@ class Names(Record):
     picture: int | None = Field(default=None, ge=0)
     """Number of the offered picture that these are all regions of: the queue remembers the answers.
     """
+
+
+class Why(Record):
+    """A region among all that a picture has, whose names are to be explained."""
+
+    prompts: Prompts
+    """Prompts of all regions, as they are classified together."""
+    region: int = Field(ge=0)
+    """Which of them, from 0."""
+    layer: int | None = Field(default=None, ge=0)
+    """Layer of the heads, from 0; without it, the last of each."""
+    nearest: int = Field(default=5, ge=0, le=MOST_NEAREST)
+    """Labelled regions of the stores; with 0, none are looked for."""
+
+    @model_validator(mode="after")
+    def _region_has_a_prompt(self) -> Self:
+        if self.region >= len(self.prompts):
+            raise ValueError(
+                f"expected a region from 0 to {len(self.prompts) - 1}, got {self.region}"
+                if self.prompts
+                else "expected at least one prompt"
+            )
+        return self
 
 
 class Vocabulary(Record):

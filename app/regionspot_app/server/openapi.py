@@ -56,6 +56,13 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
+        "/api/images/{image}/why",
+        "why",
+        "Return where each head looks for a region, and the nearest labelled regions of stores",
+        bodies.Why,
+    ),
+    Operation(
+        "POST",
         "/api/images/{image}/results",
         "results",
         "Return regions as COCO results",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,13 +26,16 @@ from regionspot_app.queue.listing import Queue, arranged
 from regionspot_app.queue.looks import Look, look_of
 from regionspot_app.queue.tour import Tour
 from regionspot_app.server import bodies
+from regionspot_app.server.explanations import attention_values, nearest_values
 from regionspot_app.server.turns import EndingError, TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
+from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_app.workbench.workbench import HeadSource, Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
+from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_core.support.records import Record
 from regionspot_evaluate.recognition.image_regions import Recognition, SegmentedRegions
 
@@ -55,6 +59,8 @@ class Api:
         queue: Pictures with what is known of them.
         tour: What looks at all of them.
         turns: The thread that has the models.
+        neighbours: Labelled regions of the stores; used in the search's thread alone.
+        search: The thread that looks through them, which may take long the first time.
         config: Settings of the app.
     """
 
@@ -67,6 +73,8 @@ class Api:
         queue: Queue,
         tour: Tour,
         turns: Turns,
+        neighbours: Neighbours,
+        search: Turns,
         config: AppConfig,
     ) -> None:
         self._bench = bench
@@ -77,6 +85,8 @@ class Api:
         self._tour = tour
         self._saving = asyncio.Lock()
         self._turns = turns
+        self._neighbours = neighbours
+        self._search = search
         self._config = config
         self._label_studio = LabelStudio(bench, pictures)
 
@@ -219,6 +229,38 @@ class Api:
             self._queue.looks.note(question, picture, look)
             self._queue.looks.write_sometimes()
         return answer
+
+    async def why(self, request: Request) -> Response:
+        """Return where each head looks for a region, and the labelled regions nearest to it."""
+        body = await _parse(request, bodies.Why)
+
+        def look() -> tuple[dict[str, Any], dict[EmbeddingSource, torch.Tensor]]:
+            image = self._image(request)
+            regions = self._bench.segment(image, body.prompts)
+            found = self._bench.attention(image, regions, body.region, body.layer)
+            heads = [
+                attention_values(head.name, each)
+                for head, each in zip(self._bench.heads, found, strict=True)
+            ]
+            sources = self._neighbours.sources if body.nearest else ()
+            chosen = regions[body.region]
+            return {"heads": heads}, {
+                source: self._bench.embedding(image, chosen, source) for source in sources
+            }
+
+        async def explain() -> dict[str, Any]:
+            tab = _tab(request)
+            values, embeddings = await self._turns.ask(tab, look)
+            if body.nearest:
+                values |= await self._search.ask(
+                    tab,
+                    lambda: nearest_values(
+                        self._neighbours.nearest(embeddings, body.nearest), self._pictures
+                    ),
+                )
+            return values
+
+        return await self._unless_gone(request, explain())
 
     async def vocabulary(self, request: Request) -> Response:
         """Embed class names ahead."""
@@ -369,9 +411,14 @@ class Api:
         return self._bench.images.get(request.path_params["image"])
 
     async def _answer(self, request: Request, work: Callable[[], dict[str, Any]]) -> Response:
-        """Return what the models say in the tab's turn; drop the question if the tab has gone."""
-        tab = request.headers.get(TAB, "") or (request.client.host if request.client else "")
-        asked = asyncio.create_task(self._turns.ask(tab[:64], work))
+        """Return what the models say in the tab's turn."""
+        return await self._unless_gone(request, self._turns.ask(_tab(request), work))
+
+    async def _unless_gone(
+        self, request: Request, answer: Coroutine[Any, Any, dict[str, Any]]
+    ) -> Response:
+        """Return an answer when it is there; drop the question if the tab has gone."""
+        asked = asyncio.create_task(answer)
         left = asyncio.create_task(_disconnected(request))
         try:
             await asyncio.wait({asked, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -401,6 +448,11 @@ async def refuse(request: Request, error: Exception) -> Response:
     elif not isinstance(error, RegionSpotError):
         status, code, message = 500, "fault", "a fault of the app's; its terminal has the details"
     return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+def _tab(request: Request) -> str:
+    """Return who asks."""
+    return (request.headers.get(TAB, "") or (request.client.host if request.client else ""))[:64]
 
 
 async def _disconnected(request: Request) -> None:

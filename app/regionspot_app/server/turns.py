@@ -1,4 +1,4 @@
-"""One thread that has the models, and the tabs that take turns at it."""
+"""One thread that has the models, or the stores, and the tabs that take turns at it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ class Turns:
     """A thread that answers the questions of many tabs, one of each tab in turn.
 
     A question whose asker has gone is dropped, unless it is being answered already.
+
+    Args:
+        name: Name of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "models") -> None:
         self._waiting: OrderedDict[str, deque[tuple[Future[Any], Callable[[], Any]]]] = (
             OrderedDict()
         )
@@ -37,7 +40,7 @@ class Turns:
         self._closed = False
         self._asked: Future[Any] | None = None
         # A daemon: the process may end in the middle of an answer that nobody waits for.
-        self._thread = threading.Thread(target=self._work, name="models", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     async def ask(self, tab: str, question: Callable[[], Answer]) -> Answer:
@@ -45,7 +48,7 @@ class Turns:
 
         Args:
             tab: Whoever asks.
-            question: Function that is called in the models' thread.
+            question: Function that is called in the thread.
 
         Raises:
             TooManyWaitingError: If too many questions of this tab wait already.

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -27,12 +27,15 @@ from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
 from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError, RegionSpotError
+from regionspot_core.fingerprint import Fingerprint
 from regionspot_core.heads.checkpoint import HeadRecord, read_record, weights_sum
 from regionspot_core.imaging.images import decode_image
 from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.region_tokens import EMBEDDING_INPUTS, EmbeddingSource
 from regionspot_core.support.checksums import FileSum
+from regionspot_evaluate.recognition.attention_map import AttentionMap, NoAttentionError
+from regionspot_evaluate.recognition.embed_boxes import embed_boxes
 from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
 from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.image_regions import (
@@ -266,6 +269,54 @@ class Workbench:
             return [nothing] * len(recognizers)
         together = _joined(regions)
         return [each.classify([image.encoded], [together])[0] for each in recognizers]
+
+    def attention(
+        self, image: OpenImage, regions: Sequence[SegmentedRegions], region: int, layer: int | None
+    ) -> list[AttentionMap | NoAttentionError]:
+        """Return where each head attends to the image for one of R regions, which see each other.
+
+        Args:
+            image: The image.
+            regions: R regions, as :meth:`segment` returned them.
+            region: Which of them, from 0 to R - 1.
+            layer: Layer of the heads, from 0; None for the last of each.
+
+        Raises:
+            InputError: If a head has no such layer.
+        """
+        together = _joined(regions)
+        found: list[AttentionMap | NoAttentionError] = []
+        for each in self._recognizers_of(self.names):
+            try:
+                found.append(each.attention(image.encoded, together, region, layer))
+            except NoAttentionError as error:
+                found.append(error)
+        return found
+
+    @torch.inference_mode()
+    def embedding(
+        self, image: OpenImage, region: SegmentedRegions, source: EmbeddingSource
+    ) -> torch.Tensor:
+        """Return CLIP's own embedding (D,) of a region, float32 of length 1, on the CPU.
+
+        Args:
+            image: The image.
+            region: The one region.
+            source: How CLIP embeds it; where no head needs that, the picture is read once more.
+        """
+        found = region.embeddings.get(source)
+        if found is None:
+            clip, pixels = self._backbones.image_text_encoder, self._decoded(image.content)
+            by_tokens = EMBEDDING_INPUTS[source].image_pass
+            encoded = clip.encode([clip.prepare(pixels)]) if by_tokens else None
+            whole = replace(image.encoded, encoded=encoded, pixels=pixels)
+            found = embed_boxes(clip, whole, region.boxes, region.mask_grids, {source})[source]
+        return found[0].float().cpu()
+
+    @property
+    def backbones_fingerprint(self) -> Fingerprint:
+        """Return the record of the frozen models, as stores and heads have it."""
+        return self._backbones.fingerprint
 
     def learn_names(self, names: Sequence[str], seconds: float | None = None) -> int:
         """Embed class names, so that the next question about them is answered at once.

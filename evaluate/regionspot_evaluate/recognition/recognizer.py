@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from regionspot_core.backbones.crops import embed_regions
 from regionspot_core.backbones.loading import Backbones, PreparedImage
-from regionspot_core.backbones.patch_grid import touched_patches
 from regionspot_core.backbones.protocols import ProposeConfig
 from regionspot_core.errors import CheckpointError, FingerprintError, InputError
+from regionspot_core.heads.cached import HeadInputs
 from regionspot_core.heads.checkpoint import load_head, read_record
 from regionspot_core.heads.fusion import normalised_boxes
 from regionspot_core.heads.head import Head
@@ -31,7 +30,9 @@ from regionspot_core.region_tokens import (
 )
 from regionspot_core.support.fault_points import reach
 from regionspot_core.text.class_bank import ClassBank
+from regionspot_evaluate.recognition.attention_map import AttentionMap, NoAttentionError
 from regionspot_evaluate.recognition.baselines.names import BaselineName
+from regionspot_evaluate.recognition.embed_boxes import embed_boxes
 from regionspot_evaluate.recognition.head_fusion import HeadFusion
 from regionspot_evaluate.recognition.image_regions import (
     EncodedImage,
@@ -223,18 +224,8 @@ class Recognizer:
     ) -> dict[EmbeddingSource, torch.Tensor]:
         """Return CLIP's own embeddings (R, D) of boxes, by each way that is asked for."""
         clip = self._backbones.image_text_encoder
-        exact = np.asarray(boxes, dtype=np.float32)  # as a store has them: the same patches
-        found: dict[EmbeddingSource, torch.Tensor] = {}
-        if image.encoded is not None and clip.patch_grid is not None:
-            seen = touched_patches(exact, image.size, clip.patch_grid)
-            found["tokens"] = clip.region_embeddings(image.encoded, [seen])
-        for source in self._embed_regions:
-            inputs = EMBEDDING_INPUTS[source]
-            if inputs.pixels and image.pixels is not None:
-                masks = mask_grids if inputs.masks else None
-                embedded = embed_regions(clip, image.pixels, exact, masks)
-                found[source] = embedded.to(self._device)
-        return found
+        found = embed_boxes(clip, image, boxes, mask_grids, self._embed_regions)
+        return {source: embedded.to(self._device) for source, embedded in found.items()}
 
     @torch.inference_mode()
     def classify(
@@ -271,6 +262,38 @@ class Recognizer:
             for each, regions, alone in zip(logits, segmented, own, strict=True)
         ]
 
+    @torch.inference_mode()
+    def attention(
+        self, image: EncodedImage, segmented: SegmentedRegions, region: int, layer: int | None
+    ) -> AttentionMap:
+        """Return where one of an image's R regions attends to the image, beside the others.
+
+        Args:
+            image: The image.
+            segmented: Its regions, all that are classified together.
+            region: Which of them, from 0 to R - 1.
+            layer: Layer of the head, from 0; None for the last.
+
+        Raises:
+            NoAttentionError: If the head, or this CLIP, has nothing to show.
+            InputError: If the head has no such layer.
+        """
+        layers, grid = self._head.attention_layers, self._backbones.image_text_encoder.patch_grid
+        if not layers:
+            raise NoAttentionError(
+                f"A head of the kind {self._head.config.kind_name} does not tell where it looks."
+            )
+        if grid is None:
+            raise NoAttentionError("The tokens of this CLIP are not patches of the picture.")
+        last = layers - 1
+        if layer is not None and layer > last:
+            raise InputError(f"layer: expected 0 to {last}, got {layer}")
+        asked = last if layer is None else layer
+        weights_BRT = self._head.image_attention(*self._inputs([image], [segmented]), layer=asked)
+        return AttentionMap.of_tokens(
+            weights_BRT[0, region], layer=asked, layers=layers, covered=grid.side * grid.share
+        )
+
     def _fused(
         self,
         fusion: HeadFusion,
@@ -297,6 +320,13 @@ class Recognizer:
         self, images: Sequence[EncodedImage], segmented: Sequence[SegmentedRegions]
     ) -> torch.Tensor:
         """Return (B, R, K) of images with 1 to R regions each; rows are padded."""
+        embedded = self._head(*self._inputs(images, segmented))
+        return self._head.logits(embedded, self._classes_KD, self._clip_scale)
+
+    def _inputs(
+        self, images: Sequence[EncodedImage], segmented: Sequence[SegmentedRegions]
+    ) -> HeadInputs:
+        """Return the head's inputs of images with 1 to R regions each; rows are padded."""
         boxes_BR4 = pad_sequence(
             [torch.from_numpy(each.boxes).float() for each in segmented], batch_first=True
         )
@@ -304,7 +334,7 @@ class Recognizer:
         tokens_BRMS = pad_sequence([each.tokens_RMS for each in segmented], batch_first=True)
         counts = torch.tensor([len(each.masks) for each in segmented])
         real = torch.arange(tokens_BRMS.shape[1]) < counts[:, None]
-        embedded = self._head(
+        return HeadInputs(
             chosen_tokens(tokens_BRMS, self._head.config.region_tokens),
             torch.cat([image.image_tokens for image in images]),
             real.to(self._device),
@@ -312,7 +342,6 @@ class Recognizer:
             self._padded_embeddings(segmented),
             self._padded_masks(segmented),
         )
-        return self._head.logits(embedded, self._classes_KD, self._clip_scale)
 
     def _padded_embeddings(self, segmented: Sequence[SegmentedRegions]) -> torch.Tensor | None:
         source = self._head.config.region_embeddings

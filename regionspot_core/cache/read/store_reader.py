@@ -101,6 +101,11 @@ class StoreReader:
         return {n: size for n, size in zip(self.file_names(), sizes, strict=True) if size >= 0}
 
     @property
+    def positions(self) -> NDArray[np.int64]:
+        """(len,) the planned place of each image that is there, as :meth:`file_names` counts."""
+        return self._positions
+
+    @property
     def image_ids(self) -> NDArray[np.int64]:
         """(len,) of the annotations, of each image that is there."""
         return np.asarray(self.small["image/id"][self._positions], dtype=np.int64)
@@ -117,11 +122,15 @@ class StoreReader:
 
     def region_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (R,) the place among its images and (R,) the class index of every region."""
+        place = np.repeat(np.arange(len(self)), self.region_counts)
+        return place, self.small["region/class"][self.region_rows()].astype(np.int64)
+
+    def region_rows(self) -> NDArray[np.int64]:
+        """Return (R,) the row in the store's arrays of every region of its images, in order."""
         counts = self.region_counts
-        place = np.repeat(np.arange(len(self)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self.plan.region_start[self._positions][place] + np.arange(len(place)) - first
-        return place, self.small["region/class"][rows].astype(np.int64)
+        start = np.repeat(self.plan.region_start[self._positions], counts)
+        return np.asarray(start + np.arange(len(start)) - first, dtype=np.int64)
 
     @property
     def shared(self) -> dict[str, Any]:

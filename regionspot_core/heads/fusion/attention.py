@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -49,15 +50,26 @@ class Attention(nn.Module):
         visible: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend from (B, N, W) to T keys; ``visible`` broadcasts to (B, heads, N, T)."""
-        width = query_BNW.shape[-1]
-        q = F.linear(query_BNW, self.in_proj_weight[:width], self.in_proj_bias[:width])
         attended = F.scaled_dot_product_attention(
-            _split(q, self.heads),
+            self._queries(query_BNW),
             *memory,
             attn_mask=visible,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return cast(torch.Tensor, self.out_proj(attended.transpose(1, 2).flatten(2)))
+
+    def weights(self, query_BNW: torch.Tensor, memory: KeysValues) -> torch.Tensor:
+        """Return the weights (B, heads, N, T) that :meth:`forward` gives the values; rows sum to 1.
+
+        The fused kernels do not return them, so they are computed anew, in float32.
+        """
+        q, keys = self._queries(query_BNW).float(), memory[0].float()
+        return (q @ keys.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
+
+    def _queries(self, query_BNW: torch.Tensor) -> torch.Tensor:
+        width = query_BNW.shape[-1]
+        q = F.linear(query_BNW, self.in_proj_weight[:width], self.in_proj_bias[:width])
+        return _split(q, self.heads)
 
 
 class KeyProjection(nn.Module):

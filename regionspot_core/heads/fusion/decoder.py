@@ -40,6 +40,28 @@ class Decoder(nn.Module):
             x_BRW = layer(x_BRW, image, visible)
         return cast(torch.Tensor, self.norm(x_BRW))
 
+    def image_attention(
+        self,
+        x_BRW: torch.Tensor,
+        memory_BTC: torch.Tensor,
+        mask_BR: torch.Tensor | None,
+        positions_TC: torch.Tensor | None = None,
+        *,
+        layer: int,
+    ) -> torch.Tensor:
+        """Return the weights (B, R, T) of the memory in a layer, counted from 0: its heads' mean.
+
+        The other arguments are :meth:`forward`'s.
+        """
+        visible = None if mask_BR is None else visible_regions(mask_BR)
+        shared = None if self.image_keys is None else self.image_keys(memory_BTC, positions_TC)
+        *before, asked = cast(Iterable[DecoderLayer], self.layers[: layer + 1])
+        for each in before:
+            image = shared or each.keys_values(memory_BTC, positions_TC)
+            x_BRW = each(x_BRW, image, visible)
+        image = shared or asked.keys_values(memory_BTC, positions_TC)
+        return asked.image_attention(x_BRW, image, visible)
+
 
 class DecoderLayer(nn.Module):
     """``torch.nn.TransformerDecoderLayer``, with its parameter names."""
@@ -72,13 +94,26 @@ class DecoderLayer(nn.Module):
         self, x_BRW: torch.Tensor, image: KeysValues, visible_B1RR: torch.Tensor | None
     ) -> torch.Tensor:
         """Run the layer on regions (B, R, W), an image's keys and values, and a mask."""
+        x_BRW = self._with_regions(x_BRW, visible_B1RR)
         if self.norm_first:
-            x_BRW = x_BRW + self._among_regions(self.norm1(x_BRW), visible_B1RR)
             x_BRW = x_BRW + self._to_image(self.norm2(x_BRW), image)
             return x_BRW + self._feed_forward(self.norm3(x_BRW))
-        x_BRW = self.norm1(x_BRW + self._among_regions(x_BRW, visible_B1RR))
         x_BRW = self.norm2(x_BRW + self._to_image(x_BRW, image))
         return cast(torch.Tensor, self.norm3(x_BRW + self._feed_forward(x_BRW)))
+
+    def image_attention(
+        self, x_BRW: torch.Tensor, image: KeysValues, visible_B1RR: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the weights (B, R, T) of the image tokens in :meth:`forward`: the heads' mean."""
+        x_BRW = self._with_regions(x_BRW, visible_B1RR)
+        queries_BRW = self.norm2(x_BRW) if self.norm_first else x_BRW
+        return self.multihead_attn.weights(queries_BRW, image).mean(1)
+
+    def _with_regions(self, x_BRW: torch.Tensor, visible_B1RR: torch.Tensor | None) -> torch.Tensor:
+        """Return the regions after they have attended to each other."""
+        if self.norm_first:
+            return x_BRW + self._among_regions(self.norm1(x_BRW), visible_B1RR)
+        return cast(torch.Tensor, self.norm1(x_BRW + self._among_regions(x_BRW, visible_B1RR)))
 
     def _among_regions(
         self, x_BRW: torch.Tensor, visible_B1RR: torch.Tensor | None

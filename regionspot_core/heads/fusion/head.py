@@ -87,23 +87,62 @@ class FusionHead(Head):
         Raises:
             InputError: If a shape does not fit the head, or an input that it needs is missing.
         """
+        queries = self._queries(
+            region_tokens, image_tokens, region_mask, boxes, clip_embeddings, region_masks
+        )
+        memory = pooled_tokens(image_tokens.detach(), self.config.image_pooling)
+        regions = self.decoder(queries, memory, region_mask, self.image_positions)
+        embedded: torch.Tensor = self.projector(regions).float()
+        embedded = _of_length_one(embedded)
+        if self.config.region_embedding == "residual" and clip_embeddings is not None:
+            embedded = _of_length_one(embedded + self.residual_weight * clip_embeddings)
+        return embedded
+
+    @property
+    def attention_layers(self) -> int:
+        """Return the number of decoder layers: each attends to the image."""
+        return self.config.layers
+
+    def image_attention(
+        self,
+        region_tokens: torch.Tensor,
+        image_tokens: torch.Tensor,
+        region_mask: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        clip_embeddings: torch.Tensor | None = None,
+        region_masks: torch.Tensor | None = None,
+        *,
+        layer: int,
+    ) -> torch.Tensor:
+        """Return a layer's weights of the pooled image tokens; see :meth:`Head.image_attention`."""
+        queries = self._queries(
+            region_tokens, image_tokens, region_mask, boxes, clip_embeddings, region_masks
+        )
+        memory = pooled_tokens(image_tokens, self.config.image_pooling)
+        return self.decoder.image_attention(
+            queries, memory, region_mask, self.image_positions, layer=layer
+        )
+
+    def _queries(
+        self,
+        region_tokens: torch.Tensor,
+        image_tokens: torch.Tensor,
+        region_mask: torch.Tensor | None,
+        boxes: torch.Tensor | None,
+        clip_embeddings: torch.Tensor | None,
+        region_masks: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Check :meth:`forward`'s arguments, and return the regions (B, R, W) before any layer."""
         self._check(region_tokens, image_tokens, region_mask, boxes)
         self._check_more(region_tokens.shape[:2], clip_embeddings, region_masks)
-        use = self.config.region_embedding
         queries: torch.Tensor = self.to_clip(region_tokens)
         if self.config.box_geometry and boxes is not None:
             queries = queries + self.box_embedding(box_features(boxes))
         if self.config.mask_geometry and region_masks is not None:
             queries = queries + self.mask_embedding(region_masks.flatten(2) - 0.5)
-        if use == "query" and clip_embeddings is not None:
+        if self.config.region_embedding == "query" and clip_embeddings is not None:
             queries = queries + self.from_text_space(clip_embeddings)
-        memory = pooled_tokens(image_tokens.detach(), self.config.image_pooling)
-        regions = self.decoder(queries, memory, region_mask, self.image_positions)
-        embedded: torch.Tensor = self.projector(regions).float()
-        embedded = _of_length_one(embedded)
-        if use == "residual" and clip_embeddings is not None:
-            embedded = _of_length_one(embedded + self.residual_weight * clip_embeddings)
-        return embedded
+        return queries
 
     def logits(
         self, region_embeddings: torch.Tensor, class_embeddings: torch.Tensor, clip_scale: float
