@@ -236,7 +236,7 @@ def test_a_dropped_picture_and_one_that_is_none(opened: Open, place: Path) -> No
         )
         drag(page, (0.4, 0.4), (0.6, 0.6))
         names(page, 1)
-    with opened(refused=True) as page:
+    with opened(expected="status of 400") as page:
         broken = place / "broken.png"
         broken.write_bytes((place / "pictures" / "scene 1.png").read_bytes()[:60])
         page.set_input_files("#file", broken)

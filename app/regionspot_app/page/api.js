@@ -27,9 +27,9 @@ async function answer(path, options = {}) {
   return response.json();
 }
 
-function post(path, body = {}, signal = undefined) {
+function post(path, body = {}, signal = undefined, options = {}) {
   return answer(path, {
-    method: "POST", body: JSON.stringify(body), signal, headers: { "Content-Type": "application/json" },
+    method: "POST", body: JSON.stringify(body), signal, headers: { "Content-Type": "application/json" }, ...options,
   });
 }
 
@@ -50,7 +50,8 @@ export const queue = (body) => post("api/queue", body);
 export const beginLook = (body) => post("api/look", body);
 export const look = () => answer("api/look");
 export const stopLook = () => post("api/look/stop");
-export const save = (body) => post("api/save", body);
+export const savedOf = (image) => answer(`api/images/${image}/saved`);
+export const save = (body, options) => post("api/save", body, undefined, options);
 export const teach = (body) => post("api/teach", body);
 export const lesson = () => answer("api/teach");
 export const stopLesson = () => post("api/teach/stop");

@@ -6,13 +6,14 @@ import { LessonDialog } from "./lesson.js";
 import { element, Panel, verdict } from "./panel.js";
 import { keyOf, Picture } from "./picture.js";
 import { Queue } from "./queue.js";
+import { Saving } from "./saving.js";
 import { look, Stage } from "./stage.js";
 import { Threshold } from "./threshold.js";
 import { Why } from "./why.js";
 import { WordsDialog } from "./words.js";
 
 const NOTHING = "none of these";
-const PREVIEW_MS = 90, SAVE_MS = 500, WORDS_SECONDS = 1;
+const PREVIEW_MS = 90, WORDS_SECONDS = 1, LEAST_PICTURES = 3;
 const get = (id) => document.getElementById(id);
 
 let session, offered = [], picture = null, words = null, chosen = -1, sign = "new";
@@ -34,6 +35,10 @@ const least = new Threshold(get("threshold"), get("threshold-value"), () => draw
 const queue = new Queue({
   open: (number) => openOffered(number), current: () => picture?.number ?? null, words: () => words,
   failed: (error) => say(error.message),
+});
+const saving = new Saving({
+  regions: regionsToSave, present: () => (unnamed() < 0 ? named() : null), failed: (error) => say(error.message),
+  saved: (of) => { if (of.number !== null) queue.setDone(of.number, of.done); },
 });
 const why = new Why({ heat: (heat) => stage.setHeat(heat), changed: () => draw(), tell: (text) => status(text) });
 
@@ -88,21 +93,25 @@ async function fetchMasks() {
 function change(regions, choice) {
   history.push(regions);
   chosen = choice;
-  changed();
+  changed(regions);
 }
 
-function changed() {
+/** @param fresh The state, where it is one that nobody was asked about before: it is undone if it cannot be. */
+function changed(fresh = null) {
   chosen = Math.min(chosen, history.state.length - 1);
   stage.setPreview(null);
   opinions = [];
   draw();
-  askNames();
+  ask(fresh);
   saveSoon();
 }
 
+let answered = Promise.resolve(); // when the last question was answered, well or not
+const ask = (fresh = null) => (answered = askNames(fresh));
+
 // Only the last question counts: an answer that comes too late is dropped.
 let asking = null;
-async function askNames() {
+async function askNames(fresh) {
   asking?.abort();
   if (!history.state.length) return;
   const mine = (asking = new AbortController()), of = picture;
@@ -119,7 +128,11 @@ async function askNames() {
     draw();
     announce();
     fetchMasks();
-  }, () => { if (current() && history.canUndo) { history.undo(); changed(); } });
+  }, (error) => {
+    if (error.code !== "input" || !current() || history.state !== fresh || !history.canUndo) return;
+    history.undo(); // the answer was that it cannot be asked: a box outside of the picture, say
+    changed();
+  });
 }
 
 let previewing = null, previewTimer = 0;
@@ -200,21 +213,27 @@ async function attempt(action, undo = () => {}) {
   } catch (error) {
     if (error.name === "AbortError") return undefined;
     say(error.message);
-    undo();
+    undo(error);
     return undefined;
   }
 }
 
 // Pictures
 
+let opening = 0;
 async function openPicture(name, blob, number) {
+  const mine = ++opening;
   await busy("Encoding the picture …", async () => {
+    await saving.now(); // before what is saved is read
     const next = new Picture(name, await blob, number);
-    const [kept] = await Promise.all([number === null ? { regions: [] } : api.saved(number), next.open()]);
-    await saveNow();
+    await next.open();
+    const kept = await (number === null ? api.savedOf(next.id) : api.saved(number));
+    if (mine !== opening) return; // another was opened since
+    await saving.now(); // what was done meanwhile
     picture = next;
     picture.wasSaved = kept.regions.length > 0 || kept.done;
     picture.done = kept.done ?? false;
+    picture.revision = kept.revision;
     kept.regions.forEach((region) => picture.remember(region.prompt, region));
     history.begin(kept.regions.map((region) => ({ prompt: region.prompt, label: region.name })));
     chosen = -1;
@@ -224,7 +243,7 @@ async function openPicture(name, blob, number) {
     queue.mark();
     draw();
     status(`${name}, ${picture.width} × ${picture.height}`);
-    askNames();
+    ask();
   });
 }
 
@@ -239,45 +258,42 @@ async function fetchBlob(address) {
 
 // Saving: after every change of a picture that somebody has corrected or saved before.
 
-let saveTimer = 0;
 function saveSoon() {
-  if (!picture?.wasSaved && !history.state.some((region) => region.label)) return;
-  clearTimeout(saveTimer);
-  saveTimer = setTimeout(() => attempt(saveNow), SAVE_MS);
+  if (picture?.wasSaved || history.state.some((region) => region.label)) saving.soon(picture);
 }
 
-async function saveNow() {
-  if (!saveTimer || !picture) return;
-  clearTimeout(saveTimer);
-  saveTimer = 0;
-  await save(picture.done);
+/** Return the place of a region that cannot be saved yet: without a mask, or without a name; -1 where there is none. */
+function unnamed() {
+  return shown().findIndex((region, index) => !region.mask || (!region.label && !opinionsOf(index).length));
+}
+
+/** Return the regions with a name, once every one was asked about; where the answer failed, ask again. */
+async function regionsToSave() {
+  for (const again of [true, false]) {
+    for (let waited = null; waited !== answered; await waited) waited = answered;
+    const missing = unnamed();
+    if (missing < 0) return named();
+    if (!again) throw new Error(`Not saved: region ${look(missing).letter} has no name yet; save again once it has.`);
+    ask();
+  }
+  return [];
 }
 
 /** Return the regions with a name: somebody's own, or the first head's where it is sure enough. */
 function named() {
   return shown().flatMap((region, index) => {
     const { name, none } = verdict(region, opinionsOf(index), least, NOTHING);
-    if (none || !region.mask) return [];
-    return [{ prompt: region.prompt, name, mask: region.mask, box: region.box }];
+    return none ? [] : [{ prompt: region.prompt, name, mask: region.mask, box: region.box }];
   });
-}
-
-async function save(done) {
-  const of = picture, regions = named();
-  await of.ask((image) => api.save({ picture: of.name, image, regions, done }));
-  of.wasSaved = true;
-  of.done = done;
-  if (of.number !== null) queue.setDone(of.number, done);
 }
 
 async function saveAndNext() {
   if (!picture) return;
-  clearTimeout(saveTimer);
-  saveTimer = 0;
   await busy("Saving …", async () => {
-    await save(true);
+    const of = picture;
+    await saving.save(of, true);
     status(`Saved in ${session.saved_in}`);
-    if (picture.number === null) return;
+    if (of.number === null) return;
     const next = queue.nextOpen();
     if (next !== undefined) await openOffered(next);
   });
@@ -310,7 +326,7 @@ async function useWords(chosenWords) {
     queue.refresh();
     opinions = []; // they are of other words
     draw();
-    if (picture) await askNames();
+    if (picture) await ask();
   });
 }
 
@@ -429,7 +445,7 @@ function listen() {
     if (file) openFile(file);
     else say("Drop a picture: a file of JPEG, PNG, WebP or the like.");
   });
-  addEventListener("pagehide", () => { saveNow(); });
+  addEventListener("pagehide", () => saving.leave());
 }
 
 function showServing() {
@@ -441,14 +457,14 @@ function showServing() {
 
 async function begin() {
   setTheme(localStorage.getItem("theme") || null);
-  listen();
-  setTool("box");
   await attempt(async () => {
     const listed = await Promise.all([api.session(), api.pictures()]);
     session = listed[0];
     offered = listed[1].pictures;
+    listen();
+    setTool("box");
     const dialog = new WordsDialog(session.names, session.learnt, useWords);
-    const lesson = new LessonDialog(session.least_pictures ?? 3, {
+    const lesson = new LessonDialog(LEAST_PICTURES, {
       names: () => words, failed: (error) => say(error.message),
       compared: (heads) => { session.heads = heads; showServing(); queue.setHeads(heads); changed(); },
     });
