@@ -334,7 +334,7 @@ def test_the_heads_own_threshold_is_where_the_slider_begins(opened: Open) -> Non
               const names = [{ name: 'a', probability: 0.2 }];
               const refuses = (known_score) => threshold.refuses({ names, known_score });
               threshold.begin({ unknown_threshold: 12.5 });
-              const found = [output.textContent, refuses(12.4), refuses(12.6)];
+              const found = [slider.ariaValueText, refuses(12.4), refuses(12.6)];
               slider.value = 0;
               slider.dispatchEvent(new Event('input'));
               found.push(output.textContent, refuses(-1000));
