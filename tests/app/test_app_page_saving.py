@@ -40,7 +40,9 @@ def wait_for(place: Path, picture: str, expected: int, word: str) -> list[str]:
 
 
 def call(page: Any, word: str) -> None:
-    """Correct the chosen region."""
+    """Correct the chosen region, or else the first."""
+    if not page.locator("#regions input[type=text]").count():
+        page.locator("#regions .head").first.click()
     page.fill("#regions input[type=text]", word)
     page.keyboard.press("Enter")
 

@@ -69,7 +69,7 @@ def wait_for_the_end(app: Parts) -> dict[str, Any]:
 
 
 def entry(number: int, **values: Any) -> Entry:
-    known = {"picture": f"{number}.png", "done": False, "saved": (), "look": None}
+    known: dict[str, Any] = {"picture": f"{number}.png", "done": False, "saved": (), "look": None}
     return Entry(number=number, **(known | values))
 
 
@@ -227,7 +227,8 @@ def test_none_of_these_is_said_as_predict_says_it(pictures: Path, tmp_path: Path
 
 def test_names_are_embedded_in_parts(tmp_path: Path) -> None:
     with started(tmp_path / "out") as app:
-        names, left = [f"thing {n}" for n in range(30)], []
+        names = [f"thing {n}" for n in range(30)]
+        left: list[int] = []
         while not left or left[-1]:
             left.append(app.post("/api/vocabulary", {"names": names, "seconds": 0})["left"])
         assert left == sorted(left, reverse=True)

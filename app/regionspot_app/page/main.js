@@ -452,7 +452,8 @@ function showServing() {
   get("serving").textContent = session.heads.map((head) => head.name).join("  ·  ") +
     (session.tiny ? "  ·  tiny models: they know the demo's shapes alone" : "");
   get("scores").textContent = session.heads.map((head) =>
-    (session.heads.length > 1 ? `${head.name}: ` : "") + (head.fusion ?? "scores of the head alone")).join("\n");
+    (session.heads.length > 1 ? `${head.name}: ` : "") + (head.fusion ?? "scores of the head alone") +
+    (head.unknown_threshold == null ? "" : `; by itself none of these below a score of ${head.unknown_threshold.toFixed(1)}`)).join("\n");
 }
 
 async function begin() {

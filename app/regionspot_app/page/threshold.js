@@ -39,9 +39,9 @@ export class Threshold {
   show() {
     const place = Number(this.slider.value);
     const text = this.own === null ? `${place} %`
-      : place === 0 ? "off" : this.value.toFixed(1) + (place === MIDDLE ? ", the head's" : "");
+      : place === 0 ? "off" : this.value.toFixed(1);
     this.output.textContent = text;
-    this.slider.setAttribute("aria-valuetext", text);
+    this.slider.setAttribute("aria-valuetext", this.own !== null && place === MIDDLE ? `${text}, the head's` : text);
   }
 
   /** Return whether none of the names fits, by a head's answer about a region. */
