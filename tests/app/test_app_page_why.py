@@ -61,13 +61,13 @@ def address(place: Path) -> Iterator[str]:
 
 
 def pixels(page: Any) -> np.ndarray:
-    """The canvas as it is painted."""
+    """Some pixels of the canvas as it is painted."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
     values = page.evaluate(
         """() => {
           const canvas = document.getElementById('canvas');
           const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-          return [...data].filter((_, at) => at % 4 < 3);
+          return Array.from({ length: data.length / 44 | 0 }, (_, at) => data[44 * at + at % 3]);
         }"""
     )
     return np.array(values, dtype=np.int16)

@@ -174,32 +174,38 @@ def test_without_a_store_it_says_so(app: Parts, image: str) -> None:
     assert why(app, image, nearest=0).keys() == {"heads"}
 
 
-def test_a_head_that_looks_at_no_image(tmp_path: Path) -> None:
-    shape = load_head(PACKAGED_HEAD).config
-    own = CustomShape.parse(
-        {
-            "kind": f"{__name__}:BlindHead",
-            "region_width": shape.region_width,
-            "image_width": shape.image_width,
-            "text_width": shape.text_width,
-        },
-        source="test",
-    )
-    record = read_record(PACKAGED_HEAD)
-    module = BlindHead(own, {})
-    save_head(
-        tmp_path / "own",
-        CustomHead(own, module),
-        HeadRecord(own, record.backbones, record.training),
-    )
-    with started(tmp_path / "out", heads=(PACKAGED_HEAD, tmp_path / "own")) as both:
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head of a class of one's own, which takes no embeddings of regions."""
+    record, shape = read_record(PACKAGED_HEAD), load_head(PACKAGED_HEAD).config
+    widths = {name: getattr(shape, name) for name in ("region_width", "image_width", "text_width")}
+    own = CustomShape.parse({"kind": f"{__name__}:BlindHead", **widths}, source="test")
+    folder = tmp_path_factory.mktemp("blind") / "own"
+    head = CustomHead(own, BlindHead(own, {}))
+    save_head(folder, head, HeadRecord(own, record.backbones, record.training))
+    return folder
+
+
+def test_a_head_that_looks_at_no_image(blind: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "out", heads=(PACKAGED_HEAD, blind)) as both:
         first, second = why(both, both.post("/api/pictures/3/encode")["image"])["heads"]
     assert first["attention"] is not None
     assert second == {
         "head": second["head"],
         "attention": None,
-        "note": f"A head of the kind {own.kind} does not tell where it looks.",
+        "note": f"A head of the kind {__name__}:BlindHead does not tell where it looks.",
     }
+
+
+def test_the_picture_is_read_again_for_a_head_that_takes_no_embeddings(
+    blind: Path, labelled: Labelled, tmp_path: Path
+) -> None:
+    store = labelled.store("tokens.zarr")
+    with started(tmp_path / "out", heads=(blind,), images=labelled.pictures, cache=(store,)) as app:
+        image = app.post("/api/pictures/2/encode")["image"]
+        best = why(app, image, prompts=[{"box": labelled.boxes[2][0]}])["nearest"][0]
+    assert best["similarity"] == pytest.approx(1, abs=2e-3)
+    assert (best["picture"], best["name"]) == (2, labelled.names[2][0])
 
 
 @pytest.mark.parametrize("kept", ["tokens", "crop"])
