@@ -85,9 +85,13 @@ def test_a_box_by_keys_alone(opened: Open) -> None:
         for _ in range(2):
             page.keyboard.press("Shift+ArrowRight")
             page.keyboard.press("Shift+ArrowDown")
+        assert re.match(r"The cross is at \d+, \d+$", page.text_content("#status"))
         page.keyboard.press("Enter")
         names(page, 1)
         assert re.match(r"A: .+ %$", page.text_content("#status"))
+        page.keyboard.press("m")
+        page.keyboard.press("Enter")
+        names(page, 2)
 
 
 def test_everything_is_found_saved_and_there_again(opened: Open, place: Path) -> None:

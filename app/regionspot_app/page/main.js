@@ -24,7 +24,7 @@ const stage = new Stage(get("canvas"), {
   box: (box) => add({ box: box.map(rounded) }),
   mask: (mask) => add({ mask }),
   point: (x, y, keys) => pointAt(rounded(x), rounded(y), keys),
-  hover: preview,
+  hover: preview, cross: (x, y) => status(`The cross is at ${Math.round(x)}, ${Math.round(y)}`),
 });
 const panel = new Panel(get("regions"), {
   choose, label, peek: (mask) => stage.setPreview(mask ?? null),

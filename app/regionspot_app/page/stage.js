@@ -15,7 +15,8 @@ export const look = (index) => ({
 export class Stage {
   /**
    * @param canvas Where it is drawn.
-   * @param on What is told of: `box([x1, y1, x2, y2])`, `point(x, y, event)`, `mask(rle)`, `hover(x, y)`, `choose(index)`.
+   * @param on What is told of: `box([x1, y1, x2, y2])`, `point(x, y, event)`, `mask(rle)`, `hover(x, y)`,
+   *   `cross(x, y)`.
    */
   constructor(canvas, on) {
     this.canvas = canvas;
@@ -334,6 +335,7 @@ export class Stage {
       this.cross = [
         Math.min(Math.max(x + way[0], 0), this.picture.width), Math.min(Math.max(y + way[1], 0), this.picture.height),
       ];
+      this.on.cross(...this.cross);
     } else if (event.key === "Enter") this.enter(event);
     else if (event.key === "Escape") this.corner = null;
     else return;
@@ -343,7 +345,17 @@ export class Stage {
   }
 
   enter(event) {
-    if (this.tool !== "box") this.on.point(...this.cross, { shift: event.shiftKey, alt: event.altKey });
+    if (this.tool === "brush") {
+      this.drag = { kind: "brush", canvas: this.blank() };
+      this.dab(this.cross, this.cross);
+      const { canvas } = this.drag;
+      this.drag = null;
+      this.finishBrush(canvas);
+    } else if (this.tool === "pan") {
+      const { width, height } = this.canvas.getBoundingClientRect();
+      const [x, y] = this.view.toPicture(width / 2, height / 2);
+      this.view.move((x - this.cross[0]) * this.view.scale, (y - this.cross[1]) * this.view.scale);
+    } else if (this.tool === "point") this.on.point(...this.cross, { shift: event.shiftKey, alt: event.altKey });
     else if (!this.corner) this.corner = this.cross;
     else {
       const corner = this.corner;
