@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from regionspot_app.adapters.label_studio import LabelStudio, Predict
 from regionspot_app.config import MIB, AppConfig
-from regionspot_app.corrections import Corrections
-from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures
+from regionspot_app.corrections import ChangedError, Corrections, OtherPictureError
+from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures, image_id_of
 from regionspot_app.queue.listing import Queue, arranged
 from regionspot_app.queue.looks import Look, look_of
 from regionspot_app.queue.tour import Tour
@@ -83,7 +82,6 @@ class Api:
         self._teacher = teacher
         self._queue = queue
         self._tour = tour
-        self._saving = asyncio.Lock()
         self._turns = turns
         self._neighbours = neighbours
         self._search = search
@@ -302,9 +300,21 @@ class Api:
 
     async def saved(self, request: Request) -> Response:
         """Return what is saved of a picture that is offered."""
-        name = self._offered(request)
-        regions = [_plain(each) for each in self._corrections.regions(name)]
-        return JSONResponse({"regions": regions, "done": self._corrections.is_done(name)})
+        return JSONResponse(self._saved(self._offered(request)))
+
+    async def saved_of_image(self, request: Request) -> Response:
+        """Return what is saved of the picture with an id, whatever its name."""
+        return JSONResponse(self._saved(self._corrections.name_of(request.path_params["image"])))
+
+    def _saved(self, name: str | None) -> dict[str, Any]:
+        saved = None if name is None else self._corrections.saved(name)
+        if saved is None:
+            return {"regions": [], "done": False, "revision": 0}
+        return {
+            "regions": [_plain(each) for each in saved.regions],
+            "done": saved.done,
+            "revision": saved.revision,
+        }
 
     def _saved_counts(self) -> dict[str, int]:
         pictures, regions = self._corrections.count()
@@ -313,18 +323,36 @@ class Api:
     async def save(self, request: Request) -> Response:
         """Keep the regions of a picture, in place of those that were kept before."""
         body = await _parse(request, bodies.Save)
-
         image = self._bench.images.get(body.image)
-        name = self._saved_name(body)
-        save = partial(self._corrections.save, name, image.content, image.size, body.regions)
-        async with self._saving:  # in a thread of its own: it does not wait for the models
-            await asyncio.to_thread(save, done=body.done)
-        return JSONResponse({"picture": name, "saved": self._saved_counts()})
+
+        def keep() -> dict[str, Any]:
+            name = self._saved_name(body)
+            saved = self._corrections.save(
+                name,
+                image.content,
+                image.size,
+                body.regions,
+                done=body.done,
+                revision=body.revision,
+            )
+            return {"picture": name, "saved": self._saved_counts(), "revision": saved.revision}
+
+        # It waits for no model, and is done even if the tab closes or the app is asked to stop.
+        saving = asyncio.wrap_future(self._corrections.submit(keep))
+        return JSONResponse(await asyncio.shield(saving))
 
     def _saved_name(self, body: bodies.Save) -> str:
-        """Return the name of an offered picture, or one made of the id."""
+        """Return the name of the offered picture, where it is that one, or the user's file's.
+
+        A picture that is saved already keeps its name; a new one gets a name made of its id.
+        """
         if body.picture in self._pictures.names:
-            return body.picture
+            with suppress(RegionSpotError, OSError):
+                if image_id_of(self._pictures.read(body.picture)) == body.image:
+                    return body.picture
+        saved = self._corrections.name_of(body.image)
+        if saved is not None:
+            return saved
         suffix = PurePosixPath(body.picture).suffix.lower()
         return f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
 
@@ -437,6 +465,12 @@ async def refuse(request: Request, error: Exception) -> Response:
     status, code, message = 400, "input", str(error)
     if isinstance(error, NotEncodedError):
         status, code = 404, "not_encoded"
+    elif isinstance(error, ChangedError):
+        status, code = 409, "changed"
+    elif isinstance(error, OtherPictureError):
+        status, code = 409, "other_picture"
+    elif isinstance(error, ClientDisconnect):
+        status, code, message = GONE, "gone", "the request broke off"
     elif isinstance(error, HTTPException):
         status, code, message = error.status_code, f"http_{error.status_code}", error.detail
     elif isinstance(error, TooManyWaitingError):
