@@ -285,13 +285,18 @@ class Corrections:
     def _claim(self) -> None:
         """Take the folder's lock, and read what is in it now."""
         try:
-            self._lock = hold_lock(self.folder / LOCK, timeout=0)
+            lock = hold_lock(self.folder / LOCK, timeout=0)
         except Timeout:
             raise InputError(
                 f"--out {self.folder}: another regionspot app saves there, and two would overwrite "
                 f"each other; end that one, or give another --out"
             ) from None
-        self._read()
+        try:
+            self._read()
+        except BaseException:  # what is there is somebody else's, and stays theirs
+            lock.release()
+            raise
+        self._lock = lock
 
     def _release(self) -> None:
         if self._lock is not None:

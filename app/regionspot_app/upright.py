@@ -7,11 +7,23 @@ from pathlib import Path
 
 from PIL import Image
 
-from regionspot_core.imaging.images import decode_image, opened_image, read_header
+from regionspot_core.imaging.images import ImageHeader, decode_image, opened_image, read_header
 from regionspot_core.imaging.transforms import Size
 
 PLACE = Path("picture")
 """Name of a picture in messages."""
+
+
+def shown_size(content: bytes) -> Size:
+    """Return (height, width) of a picture as viewers show it.
+
+    Args:
+        content: The picture's file.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+    """
+    return _header(content).turned()
 
 
 def has_ambiguous_orientation(content: bytes, size: Size) -> bool:
@@ -28,10 +40,7 @@ def has_ambiguous_orientation(content: bytes, size: Size) -> bool:
     Raises:
         ImageError: If it cannot be decoded.
     """
-    with opened_image(lambda: BytesIO(content), PLACE) as image:
-        if image.format == "PNG" and b"eXIf" in content:
-            image.load()  # the field may stand behind the pixels
-        return read_header(image).is_ambiguous(size)
+    return _header(content).is_ambiguous(size)
 
 
 def upright_png(content: bytes, size: Size) -> bytes:
@@ -48,3 +57,10 @@ def upright_png(content: bytes, size: Size) -> bytes:
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
+
+
+def _header(content: bytes) -> ImageHeader:
+    with opened_image(lambda: BytesIO(content), PLACE) as image:
+        if image.format == "PNG" and b"eXIf" in content:
+            image.load()  # the field may stand behind the pixels
+        return read_header(image)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import DrawnPictures
 from regionspot_app.run import assemble, run_app
 from regionspot_app.workbench.workbench import Workbench
-from regionspot_core.errors import InputError
+from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.imaging.images import read_image
 from regionspot_core.tiny.scenes import make_scene, scene_generator
 
@@ -100,6 +101,20 @@ def test_saves_are_done_though_their_tabs_go_and_the_app_ends(tmp_path: Path) ->
     assert [each["file_name"] for each in labels["images"]] == ["scene-01.png", "scene-02.png"]
 
 
+def test_an_offered_picture_is_saved_though_it_made_room_for_others(tmp_path: Path) -> None:
+    with started(tmp_path / "out", cache_mib=1) as app:
+        image, regions = saved_regions(app, 0, ["ball"])
+        for number in range(1, 12):
+            app.post(f"/api/pictures/{number}/encode")
+        lost = app.client.post(f"/api/images/{image}/regions", json={"prompts": []})
+        assert lost.status_code == 404
+        body = {"picture": "mine.png", "image": image, "regions": regions}
+        answer = app.client.post("/api/save", json=body)
+        assert answer.json()["error"]["code"] == "not_encoded"  # nobody has its file
+        app.post("/api/save", body | {"picture": "scene-01.png"})
+        assert app.client.get("/api/pictures/0/saved").json()["regions"] == regions
+
+
 def test_a_file_named_like_an_offered_picture_leaves_that_ones_labels(tmp_path: Path) -> None:
     with started(tmp_path / "out") as app:
         image, regions = saved_regions(app, 0, ["ball"])
@@ -173,7 +188,7 @@ def test_of_two_apps_whose_folder_is_not_there_the_first_to_save_has_it(tmp_path
     content = DrawnPictures().read("scene-01.png")
 
     def save(corrections: Corrections, name: str) -> Any:
-        job = lambda: corrections.save(name, content, (96, 96), [], done=True)  # noqa: E731
+        job = partial(corrections.save, name, content, (96, 96), [], done=True)
         return corrections.submit(job).result(SECONDS)
 
     with Corrections(out) as second:
@@ -184,6 +199,18 @@ def test_of_two_apps_whose_folder_is_not_there_the_first_to_save_has_it(tmp_path
         save(second, "b.png")  # it has read what the first one left
     labels = json.loads((out / "labels.json").read_text())
     assert [each["file_name"] for each in labels["images"]] == ["a.png", "b.png"]
+
+
+def test_labels_of_somebody_else_that_came_meanwhile_stay(tmp_path: Path) -> None:
+    out, content = tmp_path / "out", DrawnPictures().read("scene-01.png")
+    with Corrections(out) as corrections:
+        out.mkdir()
+        (out / "labels.json").write_text('{"images": 3}')
+        for _ in range(2):
+            save = partial(corrections.save, "a.png", content, (96, 96), [], done=True)
+            with pytest.raises(AnnotationError):
+                corrections.submit(save).result(SECONDS)
+    assert (out / "labels.json").read_text() == '{"images": 3}'
 
 
 def test_the_second_tab_is_told_of_the_first_ones_change(tmp_path: Path) -> None:

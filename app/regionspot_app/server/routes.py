@@ -28,12 +28,14 @@ from regionspot_app.server import bodies
 from regionspot_app.server.explanations import attention_values, nearest_values
 from regionspot_app.server.turns import EndingError, TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.upright import shown_size
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
 from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_app.workbench.workbench import HeadSource, Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
+from regionspot_core.imaging.transforms import Size
 from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_core.support.records import Record
 from regionspot_evaluate.recognition.image_regions import Recognition, SegmentedRegions
@@ -323,17 +325,14 @@ class Api:
     async def save(self, request: Request) -> Response:
         """Keep the regions of a picture, in place of those that were kept before."""
         body = await _parse(request, bodies.Save)
-        image = self._bench.images.get(body.image)
+        image: OpenImage | None = None
+        with suppress(NotEncodedError):
+            image = self._bench.images.get(body.image)  # now: it may have to make room
 
         def keep() -> dict[str, Any]:
-            name = self._saved_name(body)
+            name, content, size = self._picture_to_save(body, image)
             saved = self._corrections.save(
-                name,
-                image.content,
-                image.size,
-                body.regions,
-                done=body.done,
-                revision=body.revision,
+                name, content, size, body.regions, done=body.done, revision=body.revision
             )
             return {"picture": name, "saved": self._saved_counts(), "revision": saved.revision}
 
@@ -341,20 +340,27 @@ class Api:
         saving = asyncio.wrap_future(self._corrections.submit(keep))
         return JSONResponse(await asyncio.shield(saving))
 
-    def _saved_name(self, body: bodies.Save) -> str:
-        """Return the name of the offered picture, where it is that one, or the user's file's.
+    def _picture_to_save(
+        self, body: bodies.Save, image: OpenImage | None
+    ) -> tuple[str, bytes, Size]:
+        """Return the name, the file and the size of a picture.
 
-        A picture that is saved already keeps its name; a new one gets a name made of its id.
+        The name of an offered picture counts if its file is that picture. One of the user's own
+        keeps the name that it is saved under; a new one gets a name made of its id.
+
+        Raises:
+            NotEncodedError: If it is the user's own, and no longer in memory.
         """
         if body.picture in self._pictures.names:
             with suppress(RegionSpotError, OSError):
-                if image_id_of(self._pictures.read(body.picture)) == body.image:
-                    return body.picture
-        saved = self._corrections.name_of(body.image)
-        if saved is not None:
-            return saved
+                content = self._pictures.read(body.picture)
+                if image_id_of(content) == body.image:
+                    size = shown_size(content) if image is None else image.size
+                    return body.picture, content, size
+        own = image or self._bench.images.get(body.image)
         suffix = PurePosixPath(body.picture).suffix.lower()
-        return f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
+        new = f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
+        return self._corrections.name_of(body.image) or new, own.content, own.size
 
     async def list_queue(self, request: Request) -> Response:
         """List pictures by what is known of them, and how many are done and looked at."""
