@@ -7,23 +7,45 @@ copied when it is first saved, so that the folder is a data set of its own, whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import TracebackType
+from typing import Annotated, Any, Self, TypeVar
 
+from filelock import Timeout
 from pycocotools import mask as rle_codec
 from pydantic import Field
 
+from regionspot_app.pictures import image_id_of
+from regionspot_app.upright import has_ambiguous_orientation, upright_png
 from regionspot_app.workbench.prompts import Prompt, RunLengths
-from regionspot_core.errors import AnnotationError
+from regionspot_core.errors import AnnotationError, InputError
 from regionspot_core.imaging.transforms import Size
-from regionspot_core.support.files import write_json, written_aside
-from regionspot_core.support.records import Record, read_json_object
+from regionspot_core.support.files import written_aside
+from regionspot_core.support.locks import HeldLock, hold_lock
+from regionspot_core.support.records import Count, Record, read_json_object
 
-LABELS, PICTURES = "labels.json", "pictures"
+LABELS, PICTURES, LOCK = "labels.json", "pictures", "app.lock"
 DONE = "regionspot_done"
 """Key of an image whose regions somebody called done."""
+IMAGE_ID = "regionspot_image"
+"""Key of the checksum of the file that a picture was opened from."""
+REVISION = "regionspot_revision"
+"""Key of the number of changes of a picture's regions."""
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Result = TypeVar("Result")
+
+
+class ChangedError(InputError):
+    """The regions of a picture are not those that the save began with."""
+
+
+class OtherPictureError(InputError):
+    """The folder keeps another picture under the name, with regions of that one."""
 
 
 class SavedRegion(Record):
@@ -42,6 +64,8 @@ class _Image(Record, extra="allow"):
     width: int
     height: int
     regionspot_done: bool = False
+    regionspot_image: str | None = None
+    regionspot_revision: Count = 1
 
 
 class _Category(Record, extra="allow"):
@@ -64,23 +88,64 @@ class _Labels(Record, extra="allow"):
     annotations: tuple[_Annotation, ...] = ()
 
 
+@dataclass(frozen=True)
+class SavedPicture:
+    """What is saved of one picture."""
+
+    id: int
+    """Its number in the annotation file."""
+    image: str
+    """Id of the picture: a checksum of the file that it was opened from."""
+    size: Size
+    """(height, width)"""
+    regions: tuple[SavedRegion, ...]
+    done: bool
+    """Whether it was called done."""
+    revision: int
+    """Number of changes of its regions, from 1."""
+
+
 class Corrections:
     """The saved regions of pictures, in memory and in a folder that is written at every change.
+
+    The folder is locked, so that no second app writes to it: from the beginning where it is there,
+    else from the first save on. Use it as a context manager, or close it.
 
     Args:
         folder: Folder of them; it is made at the first change.
 
     Raises:
         AnnotationError: If the folder's labels were not written by the app.
+        InputError: If another app saves to the folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._pictures: dict[str, tuple[Size, bool]] = {}
-        self._regions: dict[str, tuple[SavedRegion, ...]] = {}
-        self._ids: dict[str, int] = {}
-        if self.labels.exists():
-            self._read()
+        self._pictures: dict[str, SavedPicture] = {}
+        self._lock: HeldLock | None = None
+        # One thread, in which saves follow each other and which alone takes and drops the lock.
+        self._saver = ThreadPoolExecutor(1, "saver")
+        try:
+            self.submit(self._open).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the saves that were begun, and let go of the folder."""
+        self.submit(self._release)
+        self._saver.shutdown(wait=True)
 
     @property
     def labels(self) -> Path:
@@ -95,19 +160,34 @@ class Corrections:
     @property
     def names(self) -> list[str]:
         """Return the names of regions, sorted."""
-        return sorted({region.name for regions in self._regions.values() for region in regions})
+        return sorted({each.name for saved in self._pictures.values() for each in saved.regions})
+
+    def saved(self, picture: str) -> SavedPicture | None:
+        """Return what is saved of a picture; None where it was never saved."""
+        return self._pictures.get(picture)
 
     def regions(self, picture: str) -> tuple[SavedRegion, ...]:
         """Return the saved regions of a picture; none where it was never saved."""
-        return self._regions.get(picture, ())
+        saved = self.saved(picture)
+        return () if saved is None else saved.regions
 
     def is_done(self, picture: str) -> bool:
         """Return whether a picture was called done."""
-        return self._pictures.get(picture, ((0, 0), False))[1]
+        saved = self.saved(picture)
+        return saved is not None and saved.done
+
+    def name_of(self, image: str) -> str | None:
+        """Return the first name under which the picture of an id is saved; None for none."""
+        return next((name for name, each in self._pictures.items() if each.image == image), None)
 
     def count(self) -> tuple[int, int]:
         """Return the number of saved pictures and of their regions."""
-        return len(self._pictures), sum(map(len, self._regions.values()))
+        pictures = self._pictures.values()
+        return len(pictures), sum(len(each.regions) for each in pictures)
+
+    def submit(self, save: Callable[[], Result]) -> Future[Result]:
+        """Run a function that saves behind those that were begun before; :meth:`close` waits."""
+        return self._saver.submit(save)
 
     def save(
         self,
@@ -117,43 +197,121 @@ class Corrections:
         regions: Sequence[SavedRegion],
         *,
         done: bool,
-    ) -> None:
+        revision: int | None = None,
+    ) -> SavedPicture:
         """Keep the regions of a picture in place of those that were kept before.
+
+        It is called in the thread of :meth:`submit` alone.
 
         Args:
             picture: Its name: a path below the folder of pictures, with ``/``.
             content: The picture's file.
-            size: (height, width).
+            size: (height, width) of the picture as viewers show it.
             regions: Its regions.
             done: Whether it is done.
+            revision: Revision that the regions are a change of, 0 for a picture that was not saved
+                before; None: whatever is saved.
 
         Raises:
-            InputError: If a mask is none of the picture's.
+            InputError: If a prompt, a box or a mask is none of the picture's, or another app saves
+                to the folder.
+            ChangedError: If the revision is not the present one.
+            OtherPictureError: If the folder has another picture of that name, with regions.
+            AnnotationError: If labels came into the folder that were not written by the app.
             OSError: If it cannot be written; what was kept before stays.
         """
         for region in regions:
-            region.mask.decoded(size)
+            _check(region, size)
+        if self._lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        before = self.saved(picture)
+        present = 0 if before is None else before.revision
+        if revision not in (None, present):
+            raise ChangedError(
+                f"the regions of {picture!r} were changed elsewhere, in another tab, say (expected "
+                f"revision {present}, got {revision}); open the picture again to see them"
+            )
+        image = image_id_of(content)
+        self._keep_picture(picture, content, image, size)
+        after = (image, tuple(regions), done)
+        changed = before is None or after != (before.image, before.regions, before.done)
+        highest = max((each.id for each in self._pictures.values()), default=0)
+        number = highest + 1 if before is None else before.id
+        saved = SavedPicture(number, image, size, tuple(regions), done, present + changed)
+        pictures = self._pictures | {picture: saved}
+        self._write(pictures)
+        self._pictures = pictures
+        return saved
+
+    def _keep_picture(self, picture: str, content: bytes, image: str, size: Size) -> None:
+        """Copy a picture into the folder, unless it is there.
+
+        Where readers of the labels could not tell whether the regions are of the pixels as stored
+        or as shown, the copy is a PNG of the pixels as shown.
+        """
         file = self.pictures / picture
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(file) as partial:
-                partial.write_bytes(content)
-        self._ids.setdefault(picture, max(self._ids.values(), default=0) + 1)
-        pictures = self._pictures | {picture: (size, done)}
-        kept = self._regions | {picture: tuple(regions)}
-        write_json(self.labels, _coco(self._ids, pictures, kept))
-        self._pictures, self._regions = pictures, kept
+        ambiguous = has_ambiguous_orientation(content, size)
+        if file.exists():
+            before = self.saved(picture)
+            is_same = file.read_bytes() == content
+            is_kept = before is not None and before.image == image
+            if is_same != ambiguous and (is_same or is_kept):
+                return
+            if not is_same and not is_kept and before is not None and before.regions:
+                raise OtherPictureError(
+                    f"{file} is another picture than the one to save as {picture!r}, and its saved "
+                    f"regions are of that one; delete that file to replace both, or give another "
+                    f"--out"
+                )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(file) as partial:
+            partial.write_bytes(upright_png(content, size) if ambiguous else content)
+
+    def _write(self, pictures: dict[str, SavedPicture]) -> None:
+        text = json.dumps(_coco(pictures), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with written_aside(self.labels) as partial:
+            # What UTF-8 cannot hold, as of a file's name, is written as JSON's own escape.
+            partial.write_bytes(text.encode(errors="backslashreplace"))
+
+    def _open(self) -> None:
+        if not self.folder.is_dir():
+            return
+        try:
+            self._claim()
+        except OSError:  # a folder to look at alone; a save will say what is wrong
+            self._read()
+
+    def _claim(self) -> None:
+        """Take the folder's lock, and read what is in it now."""
+        try:
+            lock = hold_lock(self.folder / LOCK, timeout=0)
+        except Timeout:
+            raise InputError(
+                f"--out {self.folder}: another regionspot app saves there, and two would overwrite "
+                f"each other; end that one, or give another --out"
+            ) from None
+        try:
+            self._read()
+        except BaseException:  # what is there is somebody else's, and stays theirs
+            lock.release()
+            raise
+        self._lock = lock
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _read(self) -> None:
+        if not self.labels.exists():
+            return
         values = read_json_object(self.labels, error=AnnotationError)
         labels = _Labels.parse(values, source=str(self.labels), error=AnnotationError)
         names = {category.id: category.name for category in labels.categories}
-        files = {image.id: image.file_name for image in labels.images}
-        for image in labels.images:
-            self._pictures[image.file_name] = (image.height, image.width), image.regionspot_done
-            self._ids[image.file_name] = image.id
+        regions: dict[int, list[SavedRegion]] = {image.id: [] for image in labels.images}
         for each in labels.annotations:
-            if each.image_id not in files or each.category_id not in names:
+            if each.image_id not in regions or each.category_id not in names:
                 raise AnnotationError(
                     f"{self.labels}: annotation {each.id}: its image or its category is not listed"
                 )
@@ -164,24 +322,58 @@ class Corrections:
                 mask=each.segmentation,
                 box=(x, y, x + width, y + height),
             )
-            picture = files[each.image_id]
-            self._regions[picture] = (*self.regions(picture), region)
+            regions[each.image_id].append(region)
+        self._pictures = {
+            image.file_name: SavedPicture(
+                image.id,
+                image.regionspot_image or self._kept_id(image.file_name),
+                (image.height, image.width),
+                tuple(regions[image.id]),
+                image.regionspot_done,
+                image.regionspot_revision,
+            )
+            for image in labels.images
+        }
+
+    def _kept_id(self, picture: str) -> str:
+        """Return the id of a picture's copy; no id where it is gone."""
+        with suppress(OSError):
+            return image_id_of((self.pictures / picture).read_bytes())
+        return ""
 
 
-def _coco(
-    ids: dict[str, int],
-    pictures: dict[str, tuple[Size, bool]],
-    regions: dict[str, tuple[SavedRegion, ...]],
-) -> dict[str, Any]:
-    names = sorted({region.name for each in regions.values() for region in each})
+def _check(region: SavedRegion, size: Size) -> None:
+    """Refuse a region that is none of a picture's.
+
+    Args:
+        region: The region.
+        size: (height, width) of the picture.
+
+    Raises:
+        InputError: If its prompt, its mask or its box is not.
+    """
+    region.mask.decoded(size)
+    region.prompt.for_image(size)
+    (height, width), (x1, y1, x2, y2) = size, region.box
+    # Twice the picture: a box around a mask is rounded, and may be of another program's making.
+    if not (-width <= x1 <= x2 <= 2 * width and -height <= y1 <= y2 <= 2 * height):
+        raise InputError(
+            f"box {list(region.box)}: expected x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2, in the "
+            f"picture of {width} × {height} pixels"
+        )
+
+
+def _coco(pictures: dict[str, SavedPicture]) -> dict[str, Any]:
+    ordered = sorted(pictures.items(), key=lambda each: each[1].id)
+    names = sorted({region.name for _, saved in ordered for region in saved.regions})
     categories = {name: number for number, name in enumerate(names, 1)}
     annotations: list[dict[str, Any]] = []
-    for picture in sorted(regions, key=ids.__getitem__):
-        for region in regions[picture]:
+    for _, saved in ordered:
+        for region in saved.regions:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": ids[picture],
+                    "image_id": saved.id,
                     "category_id": categories[region.name],
                     **coco_region(region.box, region.mask),
                     "regionspot_prompt": region.prompt.model_dump(mode="json", exclude_none=True),
@@ -190,8 +382,16 @@ def _coco(
     return {
         "info": {"description": "Regions saved in regionspot app"},
         "images": [
-            {"id": ids[name], "file_name": name, "height": size[0], "width": size[1], DONE: done}
-            for name, (size, done) in sorted(pictures.items(), key=lambda each: ids[each[0]])
+            {
+                "id": saved.id,
+                "file_name": name,
+                "height": saved.size[0],
+                "width": saved.size[1],
+                DONE: saved.done,
+                IMAGE_ID: saved.image,
+                REVISION: saved.revision,
+            }
+            for name, saved in ordered
         ],
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
         "annotations": annotations,

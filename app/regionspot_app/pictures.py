@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,14 @@ SHOWN_BY_BROWSERS = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jfif": "image/jpeg",
     ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
 }  # fmt: skip
+
+ID_LENGTH = 32
+"""Hexadecimal digits of a picture's id."""
+
+
+def image_id_of(content: bytes) -> str:
+    """Return the id of a picture: a checksum of its file."""
+    return hashlib.sha256(content).hexdigest()[:ID_LENGTH]
 
 
 class Pictures(Protocol):

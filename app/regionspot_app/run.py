@@ -47,15 +47,14 @@ def run_app(config: AppConfig) -> None:
     pictures = open_pictures(config)
     # What cannot be read is refused before the port is taken and before anything is loaded.
     read_question(config)
-    Corrections(config.saved_in)
     for store in config.cache:
         FeatureCache(store).require_labels("learn from")
-    with listening_socket(config) as listener:
+    with Corrections(config.saved_in) as corrections, listening_socket(config) as listener:
         token = None if config.is_private else secrets.token_urlsafe(24)
         bench = Workbench.load(config)
         with (
             stop_request() as stop,
-            assemble(config, bench, pictures, token=token) as application,
+            assemble(config, bench, pictures, corrections, token=token) as application,
         ):
             _announce(config, bench, pictures, listener, token)
             serve(application, listener, stop)
@@ -69,19 +68,23 @@ def run_app(config: AppConfig) -> None:
 
 @contextmanager
 def assemble(
-    config: AppConfig, bench: Workbench, pictures: Pictures, *, token: str | None = None
+    config: AppConfig,
+    bench: Workbench,
+    pictures: Pictures,
+    corrections: Corrections,
+    *,
+    token: str | None = None,
 ) -> Iterator[Starlette]:
     """Yield the application with loaded models; at the end drop its questions and its lesson.
 
     Raises:
-        AnnotationError: If what was saved cannot be read.
         CacheError: If a store cannot be read.
     """
     turns, search = Turns("models"), Turns("stores")
     teacher = Teacher(
         config.saved_in, backbones=config.backbones.model_dump(mode="json"), caches=config.cache
     )
-    corrections, looks = Corrections(config.saved_in), Looks(config.saved_in)
+    looks = Looks(config.saved_in)
     queue = Queue(bench, pictures, corrections, looks)
     neighbours = Neighbours(config.cache, bench.backbones_fingerprint)
     tour = Tour(queue, turns)
@@ -89,13 +92,14 @@ def assemble(
     try:
         application = build_application(api, token=token, host=config.host)
         application.state.turns = (turns, search)
+        application.state.corrections = corrections
         yield application
     finally:
         turns.close()
         search.close()
         with suppress(OSError):  # they can be taken again
             looks.write()
-        teacher.stop()
+        teacher.close()
 
 
 def open_pictures(config: AppConfig) -> Pictures:
@@ -133,9 +137,16 @@ def listening_socket(config: AppConfig) -> socket.socket:
 class _Server(uvicorn.Server):
     """A server that tells those who wait when it ends, instead of hanging up on them."""
 
-    def __init__(self, config: uvicorn.Config, turns: Sequence[Turns], stop: StopRequest) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        turns: Sequence[Turns],
+        corrections: Corrections,
+        stop: StopRequest,
+    ) -> None:
         super().__init__(config)
         self._turns = turns
+        self._corrections = corrections
         self._stop = stop
 
     async def on_tick(self, counter: int) -> bool:
@@ -147,6 +158,7 @@ class _Server(uvicorn.Server):
             each.close()
             asyncio.get_running_loop().call_later(SECONDS_TO_ANSWER, each.abandon)
         await super().shutdown(sockets)
+        await asyncio.wrap_future(self._corrections.submit(lambda: None))  # behind all saves
 
 
 def serve(application: Starlette, listener: socket.socket, stop: StopRequest) -> None:
@@ -160,6 +172,7 @@ def serve(application: Starlette, listener: socket.socket, stop: StopRequest) ->
             timeout_graceful_shutdown=SECONDS_TO_END,
         ),
         application.state.turns,
+        application.state.corrections,
         stop,
     )
     server.run(sockets=[listener])

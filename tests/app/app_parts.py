@@ -11,6 +11,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from regionspot_app.config import AppConfig
+from regionspot_app.corrections import Corrections
 from regionspot_app.run import assemble, open_pictures
 from regionspot_app.workbench.workbench import Workbench
 
@@ -33,7 +34,10 @@ def started(out: Path, *, token: str | None = None, **settings: Any) -> Iterator
     """Start an app's parts, and end them."""
     config = AppConfig.parse({"out": out, **settings}, source="test")
     with (
-        assemble(config, Workbench.load(config), open_pictures(config), token=token) as application,
+        Corrections(config.saved_in) as corrections,
+        assemble(
+            config, Workbench.load(config), open_pictures(config), corrections, token=token
+        ) as application,
         TestClient(application, "http://127.0.0.1:8765", raise_server_exceptions=False) as client,
     ):
         yield Parts(client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,7 +96,9 @@ def test_a_click_is_one_region(app: Parts) -> None:
         ("http://169.254.169.254/latest", CONFIG, "none of the pictures"),
         ("file:///etc/passwd", CONFIG, "none of the pictures"),
         ("/data/local-files/?d=../../etc/passwd", CONFIG, "none of the pictures"),
+        ("http://[x/scene-04.png", CONFIG, "none of the pictures"),
         ("data:image/png;base64,%%%", CONFIG, "base64"),
+        ("data:image/png;base64,ä", CONFIG, "base64"),
         ("scene-04.png", "<View/>", "RectangleLabels"),
         ("scene-04.png", "not xml", "expected XML"),
         ("scene-04.png", '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>', "expected XML"),
@@ -108,6 +111,47 @@ def test_no_address_is_fetched_and_no_entity_expanded(
     answer = app.client.post("/label-studio/predict", json=body)
     assert answer.status_code == 400
     assert says in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [{"type": "keypointlabels", "value": {"x": 50, "y": 50}}] * 65,
+        [{"type": "keypointlabels", "value": {"x": 1e308, "y": 50}}],
+        [{"type": "rectanglelabels", "value": {"x": 1e308, "y": 0, "width": 1e308, "height": 1}}],
+        [{"type": "rectanglelabels", "value": {"x": 0, "y": 0, "width": 9, "height": 9}}] * 1_001,
+    ],
+)
+def test_what_is_drawn_beyond_bounds_is_refused(app: Parts, drawn: list[dict[str, Any]]) -> None:
+    params = {"context": {"result": drawn}}
+    body = {"tasks": [task("scene-04.png")], "label_config": CONFIG, "params": params}
+    assert app.client.post("/label-studio/predict", json=body).status_code == 400
+
+
+def test_the_longest_offered_path_is_meant_and_unquoted_once(tmp_path: Path) -> None:
+    sizes = {"a.png": (96, 96), "cats/a.png": (80, 96), "wild/cats/a.png": (64, 96),
+             "50%25.png": (48, 96)}  # fmt: skip
+    for name, size in sizes.items():
+        file = tmp_path / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, "red").save(file)
+    box = {"type": "rectanglelabels", "value": {"x": 10, "y": 10, "width": 50, "height": 50}}
+    with started(tmp_path / "out", images=tmp_path / "in") as app:
+        for place, name in (
+            ("a.png", "a.png"),
+            ("/data/upload/dogs/a.png", "a.png"),
+            ("cats/a.png", "cats/a.png"),
+            ("/data/local-files/?d=photos/wild/cats/a.png", "wild/cats/a.png"),
+            ("/data/local-files/?d=50%2525.png", "50%25.png"),
+            ("/data/upload/50%2525.png", "50%25.png"),
+        ):
+            body = {
+                "tasks": [task(place)],
+                "label_config": CONFIG,
+                "params": {"context": {"result": [box]}},
+            }
+            (prediction,) = app.post("/label-studio/predict", body)["results"]
+            assert prediction["result"][0]["original_width"] == sizes[name][0], place
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:cvat_sdk")

@@ -11,7 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +136,53 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path: Path) 
         config = AppConfig.parse({"port": port, "out": tmp_path / "out"}, source="test")
         with pytest.raises(InputError, match=rf"--port {port}: cannot listen"):
             run_app(config)
+
+
+def request(address: str, path: str, body: Any = None) -> Any:
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{address}{path}", content, headers), timeout=SECONDS
+    ) as answer:
+        return json.load(answer)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the ids of the processes whose command names a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            if str(folder).encode() in file.read_bytes():
+                found.append(file.parent.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="it looks through /proc")
+def test_a_lesson_ends_with_the_app(tmp_path: Path) -> None:
+    lessons = (tmp_path / "out" / "lessons").absolute()
+    with start("--port", "0", "--out", str(tmp_path / "out")) as process:
+        try:
+            address = address_of(process)
+            prompt = {"box": [10, 10, 60, 60]}
+            for n in range(3):
+                image = request(address, f"api/pictures/{n}/encode", {})["image"]
+                (found,) = request(address, f"api/images/{image}/regions", {"prompts": [prompt]})[
+                    "regions"
+                ]
+                region = {"prompt": prompt, "name": "wug", "mask": found["mask"]}
+                body = {
+                    "picture": f"scene-{n + 1:02d}.png",
+                    "image": image,
+                    "regions": [region | {"box": found["box"]}],
+                }
+                request(address, "api/save", body)
+            state = request(address, "api/teach", {"steps": 10_000})["state"]
+            assert state == "extracting"
+            assert processes_of(lessons)
+            process.send_signal(signal.SIGTERM)
+            process.wait(SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGTERM
+    assert not processes_of(lessons)

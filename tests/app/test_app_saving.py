@@ -60,7 +60,7 @@ def test_reopening_goes_on(tmp_path: Path) -> None:
         assert listed["pictures"][2] == {"name": "scene-03.png", "regions": 1, "done": True}
         assert listed["saved"] == {"pictures": 1, "regions": 1}
         saved = app.client.get("/api/pictures/2/saved").json()
-        assert saved == {"regions": regions, "done": True}
+        assert saved == {"regions": regions, "done": True, "revision": 1}
         image = app.post("/api/pictures/2/encode")["image"]
         app.post("/api/save", {"picture": "scene-03.png", "image": image, "regions": regions})
         assert (out / "labels.json").read_bytes() == before
@@ -95,7 +95,9 @@ def test_a_folder_that_cannot_be_written_keeps_what_was(tmp_path: Path) -> None:
         app.post("/api/save", body)
         before = (out / "labels.json").read_bytes()
         (out / "pictures" / "dropped").write_text("in the way")
-        answer = app.client.post("/api/save", json=body | {"picture": "mine.png"})
+        image, regions = saved_regions(app, 1, ["ball"])
+        body = {"picture": "mine.png", "image": image, "regions": regions}
+        answer = app.client.post("/api/save", json=body)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "disk"
         assert (out / "labels.json").read_bytes() == before

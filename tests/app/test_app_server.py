@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import struct
@@ -18,6 +19,7 @@ from pycocotools import mask as rle_codec
 
 import regionspot as rs
 from regionspot_app.pictures import DrawnPictures
+from regionspot_app.workbench.prompts import Prompt
 from regionspot_core.tiny.packaged_head import PACKAGED_HEAD
 from regionspot_core.tiny.scenes import make_scene, scene_generator
 
@@ -231,6 +233,7 @@ def test_other_sites_pages_and_other_hosts_are_refused(app: Parts, image: str) -
     for headers in (
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:9999"},
         {"sec-fetch-site": "cross-site"},
     ):
@@ -252,6 +255,42 @@ def test_elsewhere_nobody_asks_without_the_token(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "HttpOnly" in answer.headers["set-cookie"]
         assert get("/healthz").status_code == 200  # by the cookie
+        app.client.cookies.clear()
+        bearer = {"authorization": "bearer s3cret"}  # a scheme's case does not count
+        assert get("/healthz", headers=bearer).status_code == 200
+        # Another app's cookie at the same host, in no shape that is a standard's.
+        beside = {"cookie": 'prefs={"a":1}; regionspot_token_8765=s3cret'}
+        assert get("/healthz", headers=beside).status_code == 200
+        other_port = {"cookie": "regionspot_token_8766=s3cret"}
+        assert get("/healthz", headers=other_port).status_code == 401
+
+
+def test_an_upload_that_breaks_off_is_no_fault(app: Parts) -> None:
+    pieces = [
+        {"type": "http.request", "body": b"the beginning", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return pieces.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/images", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8765")], "server": ("127.0.0.1", 8765), "client": None,
+    }  # fmt: skip
+    asyncio.run(app.client.app(scope, receive, send))  # type: ignore[arg-type] # a coroutine
+    assert sent[0]["status"] == 499
+
+
+def test_a_prompt_is_remembered_by_a_short_key(app: Parts, image: str) -> None:
+    (region,) = app.post(f"/api/images/{image}/regions", {"prompts": PROMPTS[:1]})["regions"]
+    by_mask, by_box = Prompt.parse({"mask": region["mask"]}, source=""), Prompt(box=(0, 0, 5, 5))
+    assert len(by_mask.key) == len(by_box.key) == 64
+    assert by_mask.key != by_box.key
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(app: Parts) -> None:
@@ -272,5 +311,7 @@ def test_the_document_describes_every_route(app: Parts) -> None:
         assert name in document["components"]["schemas"]
     body = document["paths"]["/api/images/{image}/names"]["post"]["requestBody"]
     assert body["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/Names"
+    tab = document["components"]["parameters"]["Tab"]
+    assert (tab["name"], tab["in"]) == ("X-RegionSpot-Tab", "header")
     page = app.client.get("/api").text
     assert all(path.replace("{", "{") in page for path in document["paths"])

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app_parts import started
 from test_app_saving import saved_regions
+
+from regionspot_app.corrections import Corrections
+from regionspot_app.teaching.teacher import Teacher
+from regionspot_core.errors import InputError
 
 SECONDS = 600
 
@@ -52,3 +57,40 @@ def test_a_head_learns_names_that_it_never_saw(tmp_path: Path) -> None:
         body = {"prompts": [regions[0]["prompt"]], "names": ["wug", "blicket", "dax"]}
         named = app.post(f"/api/images/{image}/names", body)["heads"]
         assert len(named) == 2
+
+
+class WatchedCorrections(Corrections):
+    """Corrections that note how the teacher stands while a lesson is prepared."""
+
+    teacher: Teacher
+    states: list[Any]
+
+    @property
+    def pictures(self) -> Path:
+        """Return the folder of pictures, which a lesson's preparation asks for."""
+        if hasattr(self, "states"):
+            self.states.append(self.teacher.status())
+        return super().pictures
+
+
+def test_a_lesson_is_told_of_when_it_runs_and_none_begins_at_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    teacher = Teacher(out, backbones={})
+    with started(out) as app:
+        for number in range(3):
+            image, regions = saved_regions(app, number, ["wug"])
+            name = f"scene-{number + 1:02d}.png"
+            app.post("/api/save", {"picture": name, "image": image, "regions": regions})
+    with WatchedCorrections(out) as corrections:
+        teacher.begin(corrections, tmp_path / "head", ["a"], 5)
+        teacher.stop()
+        first = teacher.status()
+        assert first["state"] == "failed"
+        corrections.teacher, corrections.states = teacher, []
+        teacher.begin(corrections, tmp_path / "head", ["a"], 5)
+        assert corrections.states == [first]
+        assert teacher.status()["folder"] != first["folder"]
+        teacher.close()
+        assert teacher.state == "failed"
+        with pytest.raises(InputError, match="asked to stop"):
+            teacher.begin(corrections, tmp_path / "head", ["a"], 5)

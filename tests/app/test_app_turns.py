@@ -8,7 +8,13 @@ from functools import partial
 
 import pytest
 
-from regionspot_app.server.turns import MOST_WAITING, EndingError, TooManyWaitingError, Turns
+from regionspot_app.server.turns import (
+    MOST_WAITING,
+    MOST_WAITING_TOGETHER,
+    EndingError,
+    TooManyWaitingError,
+    Turns,
+)
 
 
 async def blocked(turns: Turns) -> tuple[threading.Event, asyncio.Task[None]]:
@@ -82,6 +88,44 @@ def test_a_tab_that_asks_without_end_is_refused() -> None:
         go.set()
         await asyncio.gather(first, *waiting)
         assert turns.waiting == 0
+        turns.close()
+
+    asyncio.run(story())
+
+
+def test_questions_whose_askers_have_gone_do_not_count() -> None:
+    async def story() -> None:
+        turns = Turns()
+        go, first = await blocked(turns)
+        gone = [asyncio.create_task(turns.ask("a", lambda: None)) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert turns.waiting == 0
+        stays = asyncio.create_task(turns.ask("a", lambda: 7))
+        await asyncio.sleep(0)
+        go.set()
+        await first
+        assert await stays == 7
+        turns.close()
+
+    asyncio.run(story())
+
+
+def test_all_tabs_together_are_bounded() -> None:
+    async def story() -> None:
+        turns = Turns()
+        go, first = await blocked(turns)
+        waiting = [
+            asyncio.create_task(turns.ask(f"tab {n}", lambda: None))
+            for n in range(MOST_WAITING_TOGETHER)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyWaitingError):
+            await turns.ask("another", lambda: None)
+        go.set()
+        await asyncio.gather(first, *waiting)
         turns.close()
 
     asyncio.run(story())

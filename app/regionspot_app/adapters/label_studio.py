@@ -7,7 +7,6 @@ The protocol is what label-studio-ml's own server answers (https://labelstud.io/
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from regionspot_app.pictures import Pictures
 from regionspot_app.workbench.images import OpenImage
-from regionspot_app.workbench.prompts import Prompt
+from regionspot_app.workbench.prompts import MOST_POINTS, Prompt
 from regionspot_app.workbench.workbench import Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError
@@ -27,7 +26,9 @@ from regionspot_core.support.records import Record
 
 LABELS = "RectangleLabels"
 MOST_TASKS = 1_000
-Percent = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+MOST_DRAWN = 1_000
+Percent = Annotated[float, Field(strict=False, allow_inf_nan=False, ge=-1_000, le=1_000)]
+"""A share of the picture's size; what is drawn over its edge is refused where it is a prompt."""
 
 
 class _Value(Record, extra="ignore"):
@@ -44,7 +45,7 @@ class _Drawn(Record, extra="ignore"):
 
 
 class _Context(Record, extra="ignore"):
-    result: tuple[_Drawn, ...] = ()
+    result: tuple[_Drawn, ...] = Field(default=(), max_length=MOST_DRAWN)
 
 
 class _Params(Record, extra="ignore"):
@@ -169,21 +170,35 @@ class LabelStudio:
         if encoded:
             try:
                 return base64.b64decode(place[encoded.end() :], validate=True)
-            except binascii.Error:
+            except ValueError:  # also of what is no ASCII
                 raise InputError("tasks: expected a picture in base64, got another text") from None
-        address = urlsplit(place)
-        path = unquote(parse_qs(address.query).get("d", [address.path])[0]).strip("/")
-        for name in self._pictures.names:
-            if path == name or path.endswith(f"/{name}"):
-                return self._pictures.read(name)
+        name = self._offered(place)
+        if name is not None:
+            return self._pictures.read(name)
         raise InputError(
             f"tasks: {place[:200]!r} is none of the pictures that the app was given; start it "
             f"with --images of the folder that Label Studio serves"
         )
 
+    def _offered(self, place: str) -> str | None:
+        """Return the offered picture at the end of an address's path, the longest of several."""
+        try:
+            address = urlsplit(place)
+            (path, *_) = parse_qs(address.query).get("d") or [unquote(address.path)]
+        except ValueError:  # no address
+            return None
+        path = "/" + path.strip("/")
+        return max(
+            (n for n in self._pictures.names if path.endswith(f"/{n}")), key=len, default=None
+        )
+
 
 def _prompts(drawn: Sequence[_Drawn], image: OpenImage) -> list[Prompt]:
-    """Return a prompt for each box, and one for all clicks together."""
+    """Return a prompt for each box, and one for all clicks together.
+
+    Raises:
+        InputError: If there are more clicks than a prompt takes.
+    """
     height, width = image.size
     boxes = [
         Prompt(
@@ -198,6 +213,8 @@ def _prompts(drawn: Sequence[_Drawn], image: OpenImage) -> list[Prompt]:
         if each.type.startswith("rectangle")
     ]
     clicks = [each for each in drawn if each.type.startswith("keypoint")]
+    if len(clicks) > MOST_POINTS:
+        raise InputError(f"params: expected at most {MOST_POINTS} clicks, got {len(clicks)}")
     if clicks:
         points = tuple((c.value.x * width / 100, c.value.y * height / 100) for c in clicks)
         boxes.append(Prompt(points=points, inside=tuple(c.is_positive for c in clicks)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -51,6 +51,7 @@ def build_application(api: Api, *, token: str | None, host: str) -> Starlette:
             TooManyWaitingError: refuse,
             EndingError: refuse,
             OSError: refuse,
+            ClientDisconnect: refuse,
             Exception: refuse,
         },
     )

@@ -114,6 +114,9 @@ class Save(Record):
     """The encoded image's id."""
     regions: tuple[SavedRegion, ...] = Field(max_length=MOST_PROMPTS)
     done: bool = True
+    revision: int | None = Field(default=None, ge=0)
+    """Revision that the regions are a change of, as ``saved`` answered it; if another one is
+    present, the answer is 409 ``changed``. Without it, the regions replace whatever is saved."""
 
 
 class Teach(Record):

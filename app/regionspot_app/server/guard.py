@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "regionspot_token"
+"""Beginning of the cookie's name; the port follows, since browsers share cookies among ports."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -64,7 +65,7 @@ class Guard:
         if self._token is not None and scope["path"] == "/" and "token" in query:
             # The token leaves the address bar, and with it the browser's history.
             redirect = RedirectResponse("/", status_code=303)
-            redirect.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+            redirect.set_cookie(_cookie_name(scope), self._token, httponly=True, samesite="strict")
             await redirect(scope, receive, send_guarded)
             return
         await self._app(scope, receive, send_guarded)
@@ -76,7 +77,7 @@ class Guard:
             # Another site's name that leads here would make its page one of ours.
             return "host", 421, f"expected this machine's address, got the host {host!r}"
         origin = headers.get("origin")
-        is_ours = origin is None or urlsplit(origin).netloc == host
+        is_ours = origin is None or _netloc(origin) == host
         if scope["method"] not in SAFE_METHODS and not (
             is_ours and headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         ):
@@ -87,18 +88,21 @@ class Guard:
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         authorization = headers.get("authorization", "")
-        given = [authorization.removeprefix("Bearer "), _password(authorization)]
+        scheme, _, credentials = authorization.partition(" ")
+        given = [_password(authorization)]
+        if scheme.lower() == "bearer":
+            given.append(credentials.strip())
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         given += query.get("token", [])
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            cookies.clear()
-        if COOKIE in cookies:
-            given.append(cookies[COOKIE].value)
+        given.append(cookie_parser(headers.get("cookie", "")).get(_cookie_name(scope), ""))
         expected = (self._token or "").encode()
         return any(hmac.compare_digest(each.encode(), expected) for each in given)
+
+
+def _cookie_name(scope: Scope) -> str:
+    """Return the name of the cookie that holds the token of the app at this port."""
+    _, port = scope.get("server") or ("", None)
+    return f"{COOKIE}_{port}"
 
 
 def _password(authorization: str) -> str:
@@ -110,6 +114,13 @@ def _password(authorization: str) -> str:
         return base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")[2]
     except ValueError:
         return ""
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(host: str) -> str | None:

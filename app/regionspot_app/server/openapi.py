@@ -14,6 +14,14 @@ from regionspot_core import __version__
 from regionspot_core.support.records import Record
 
 SCHEMAS = "#/components/schemas/"
+TAB: dict[str, Any] = {
+    "name": "X-RegionSpot-Tab",
+    "in": "header",
+    "required": False,
+    "description": "Name of whoever asks, a tab of the page, say, of at most 64 characters. Those "
+    "who ask take turns at the models. Without it, all requests of one address count as one's.",
+    "schema": {"type": "string", "maxLength": 64},
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ OPERATIONS = (
     Operation("GET", "/api/pictures/{number}", "picture", "Return a picture's file"),
     Operation("POST", "/api/pictures/{number}/encode", "encode", "Encode an offered picture"),
     Operation("GET", "/api/pictures/{number}/saved", "saved", "Return what is saved of a picture"),
+    Operation(
+        "GET",
+        "/api/images/{image}/saved",
+        "saved_of_image",
+        "Return what is saved of the picture with an id, whatever its name",
+    ),
     Operation("POST", "/api/images", "upload", "Encode a picture: the body", "image/*"),
     Operation(
         "POST",
@@ -123,10 +137,11 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "description": "Pixels are those of the original picture, boxes are x1, y1, x2, y2, "
             "masks are COCO's compressed run lengths. An image that is no longer kept answers 404 "
-            "with the code `not_encoded`: encode it again, and repeat.",
+            "with the code `not_encoded`: encode it again, and repeat. A save whose `revision` is "
+            "not the present one answers 409 with the code `changed`.",
         },
         "paths": paths,
-        "components": {"schemas": schemas.get("$defs", {})},
+        "components": {"schemas": schemas.get("$defs", {}), "parameters": {"Tab": TAB}},
     }
 
 
@@ -142,7 +157,8 @@ def _operation(each: Operation) -> dict[str, Any]:
             {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
             for part in each.path.split("/")
             if part.startswith("{")
-        ],
+        ]
+        + [{"$ref": "#/components/parameters/Tab"}],
     }
     if isinstance(each.body, str):
         values["requestBody"] = {"content": {each.body: {"schema": {"format": "binary"}}}}

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from regionspot_app.adapters.label_studio import LabelStudio, Predict
 from regionspot_app.config import MIB, AppConfig
-from regionspot_app.corrections import Corrections
-from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures
+from regionspot_app.corrections import ChangedError, Corrections, OtherPictureError
+from regionspot_app.pictures import SHOWN_BY_BROWSERS, Pictures, image_id_of
 from regionspot_app.queue.listing import Queue, arranged
 from regionspot_app.queue.looks import Look, look_of
 from regionspot_app.queue.tour import Tour
@@ -29,12 +28,14 @@ from regionspot_app.server import bodies
 from regionspot_app.server.explanations import attention_values, nearest_values
 from regionspot_app.server.turns import EndingError, TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.upright import shown_size
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
 from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_app.workbench.workbench import HeadSource, Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
+from regionspot_core.imaging.transforms import Size
 from regionspot_core.region_tokens import EmbeddingSource
 from regionspot_core.support.records import Record
 from regionspot_evaluate.recognition.image_regions import Recognition, SegmentedRegions
@@ -83,7 +84,6 @@ class Api:
         self._teacher = teacher
         self._queue = queue
         self._tour = tour
-        self._saving = asyncio.Lock()
         self._turns = turns
         self._neighbours = neighbours
         self._search = search
@@ -302,9 +302,21 @@ class Api:
 
     async def saved(self, request: Request) -> Response:
         """Return what is saved of a picture that is offered."""
-        name = self._offered(request)
-        regions = [_plain(each) for each in self._corrections.regions(name)]
-        return JSONResponse({"regions": regions, "done": self._corrections.is_done(name)})
+        return JSONResponse(self._saved(self._offered(request)))
+
+    async def saved_of_image(self, request: Request) -> Response:
+        """Return what is saved of the picture with an id, whatever its name."""
+        return JSONResponse(self._saved(self._corrections.name_of(request.path_params["image"])))
+
+    def _saved(self, name: str | None) -> dict[str, Any]:
+        saved = None if name is None else self._corrections.saved(name)
+        if saved is None:
+            return {"regions": [], "done": False, "revision": 0}
+        return {
+            "regions": [_plain(each) for each in saved.regions],
+            "done": saved.done,
+            "revision": saved.revision,
+        }
 
     def _saved_counts(self) -> dict[str, int]:
         pictures, regions = self._corrections.count()
@@ -313,20 +325,42 @@ class Api:
     async def save(self, request: Request) -> Response:
         """Keep the regions of a picture, in place of those that were kept before."""
         body = await _parse(request, bodies.Save)
+        image: OpenImage | None = None
+        with suppress(NotEncodedError):
+            image = self._bench.images.get(body.image)  # now: it may have to make room
 
-        image = self._bench.images.get(body.image)
-        name = self._saved_name(body)
-        save = partial(self._corrections.save, name, image.content, image.size, body.regions)
-        async with self._saving:  # in a thread of its own: it does not wait for the models
-            await asyncio.to_thread(save, done=body.done)
-        return JSONResponse({"picture": name, "saved": self._saved_counts()})
+        def keep() -> dict[str, Any]:
+            name, content, size = self._picture_to_save(body, image)
+            saved = self._corrections.save(
+                name, content, size, body.regions, done=body.done, revision=body.revision
+            )
+            return {"picture": name, "saved": self._saved_counts(), "revision": saved.revision}
 
-    def _saved_name(self, body: bodies.Save) -> str:
-        """Return the name of an offered picture, or one made of the id."""
+        # It waits for no model, and is done even if the tab closes or the app is asked to stop.
+        saving = asyncio.wrap_future(self._corrections.submit(keep))
+        return JSONResponse(await asyncio.shield(saving))
+
+    def _picture_to_save(
+        self, body: bodies.Save, image: OpenImage | None
+    ) -> tuple[str, bytes, Size]:
+        """Return the name, the file and the size of a picture.
+
+        The name of an offered picture counts if its file is that picture. One of the user's own
+        keeps the name that it is saved under; a new one gets a name made of its id.
+
+        Raises:
+            NotEncodedError: If it is the user's own, and no longer in memory.
+        """
         if body.picture in self._pictures.names:
-            return body.picture
+            with suppress(RegionSpotError, OSError):
+                content = self._pictures.read(body.picture)
+                if image_id_of(content) == body.image:
+                    size = shown_size(content) if image is None else image.size
+                    return body.picture, content, size
+        own = image or self._bench.images.get(body.image)
         suffix = PurePosixPath(body.picture).suffix.lower()
-        return f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
+        new = f"dropped/{body.image}{suffix if suffix in SHOWN_BY_BROWSERS else '.png'}"
+        return self._corrections.name_of(body.image) or new, own.content, own.size
 
     async def list_queue(self, request: Request) -> Response:
         """List pictures by what is known of them, and how many are done and looked at."""
@@ -437,6 +471,12 @@ async def refuse(request: Request, error: Exception) -> Response:
     status, code, message = 400, "input", str(error)
     if isinstance(error, NotEncodedError):
         status, code = 404, "not_encoded"
+    elif isinstance(error, ChangedError):
+        status, code = 409, "changed"
+    elif isinstance(error, OtherPictureError):
+        status, code = 409, "other_picture"
+    elif isinstance(error, ClientDisconnect):
+        status, code, message = GONE, "gone", "the request broke off"
     elif isinstance(error, HTTPException):
         status, code, message = error.status_code, f"http_{error.status_code}", error.detail
     elif isinstance(error, TooManyWaitingError):

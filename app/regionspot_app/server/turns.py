@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 Answer = TypeVar("Answer")
 MOST_WAITING = 64
 """Most questions of one tab that wait: a page that asks more is not waiting for the answers."""
+MOST_WAITING_TOGETHER = 512
+"""Most questions of all tabs that wait: whoever changes its name with each question is bounded too.
+"""
 
 
 class TooManyWaitingError(Exception):
-    """One tab asks more than it waits for."""
+    """One tab asks more than it waits for, or all of them together ask too much."""
 
 
 class EndingError(Exception):
@@ -51,19 +54,34 @@ class Turns:
             question: Function that is called in the thread.
 
         Raises:
-            TooManyWaitingError: If too many questions of this tab wait already.
+            TooManyWaitingError: If too many questions of this tab, or of all, wait already.
             EndingError: If the app was asked to stop before it was answered.
         """
         future: Future[Answer] = Future()
         with self._changed:
             if self._closed:
                 raise EndingError
-            mine = self._waiting.setdefault(tab, deque())
-            if len(mine) >= MOST_WAITING:
+            if (
+                len(self._waiting.get(tab, ())) >= MOST_WAITING
+                or self.waiting >= MOST_WAITING_TOGETHER
+            ):
                 raise TooManyWaitingError
-            mine.append((future, question))
+            self._waiting.setdefault(tab, deque()).append((future, question))
             self._changed.notify()
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self._forget(tab, future)
+            raise
+
+    def _forget(self, tab: str, gone: Future[Any]) -> None:
+        """Drop a question whose asker has gone, and with it what it holds."""
+        with self._changed:
+            left = deque(each for each in self._waiting.get(tab, ()) if each[0] is not gone)
+            if left:
+                self._waiting[tab] = left
+            else:
+                self._waiting.pop(tab, None)
 
     @property
     def waiting(self) -> int:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,8 @@ class Teacher:
         self._caches = tuple(caches)
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
+        self._beginning = threading.Lock()
+        self._closed = False
 
     def begin(self, corrections: Corrections, head: Path, names: Sequence[str], steps: int) -> None:
         """Begin a lesson with everything that is saved.
@@ -56,10 +62,29 @@ class Teacher:
             steps: Steps of training.
 
         Raises:
-            InputError: If one is running, or too little is saved.
+            InputError: If one is running, too little is saved, or the app ends.
         """
-        if self.state in RUNNING:
-            raise InputError("a lesson is running; wait for its end, or stop it")
+        with self._beginning:
+            if self._closed:
+                raise InputError("the app was asked to stop; start it, and teach again")
+            if self.state in RUNNING:
+                raise InputError("a lesson is running; wait for its end, or stop it")
+            folder = self._prepared(corrections, head, names, steps)
+            with (folder / OUTPUT).open("wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "regionspot_app.teaching.lesson", str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is for the app, which ends it
+                )
+            # Together: whoever asks meanwhile is told of the lesson before.
+            self._folder, self._process = folder, process
+
+    def _prepared(
+        self, corrections: Corrections, head: Path, names: Sequence[str], steps: int
+    ) -> Path:
+        """Return a new lesson's folder, with its job and its annotations."""
         values = read_json_object(corrections.labels) if corrections.labels.exists() else {}
         with_regions = {each["image_id"] for each in values.get("annotations", [])}
         if len(with_regions) < LEAST_PICTURES:
@@ -72,7 +97,7 @@ class Teacher:
         unlearnt = [name for name in names if name not in known]
         first = len(values["categories"]) + 1
         values["categories"] += [{"id": i, "name": name} for i, name in enumerate(unlearnt, first)]
-        self._folder = self._new_folder()
+        folder = self._new_folder()
         job = Job(
             pictures=corrections.pictures.absolute(),
             start_from=head.absolute(),
@@ -80,16 +105,9 @@ class Teacher:
             backbones=self._backbones,
             steps=steps,
         )
-        write_json(self._folder / ANNOTATIONS, values)
-        write_json(self._folder / JOB, job.model_dump(mode="json"))
-        with (self._folder / OUTPUT).open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "regionspot_app.teaching.lesson", str(self._folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the app, which ends it
-            )
+        write_json(folder / ANNOTATIONS, values)
+        write_json(folder / JOB, job.model_dump(mode="json"))
+        return folder
 
     @property
     def state(self) -> str:
@@ -129,10 +147,20 @@ class Teacher:
         return values
 
     def stop(self) -> None:
-        """End the lesson that runs, if one does; its folder stays."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """End the lesson that runs and all its processes, if one does; its folder stays."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            if hasattr(os, "killpg"):
+                with suppress(ProcessLookupError):  # it ended just now
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End the lesson that runs; none begins from now on."""
+        with self._beginning:
+            self._closed = True
+            self.stop()
 
     def _new_folder(self) -> Path:
         self._lessons.mkdir(parents=True, exist_ok=True)

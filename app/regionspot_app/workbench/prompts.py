@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Self
 
 import numpy as np
@@ -109,8 +110,8 @@ class Prompt(Record):
 
     @property
     def key(self) -> str:
-        """Return a text that is the same for the same prompt."""
-        return self.model_dump_json(exclude_none=True)
+        """Return a short text that is the same for the same prompt: a checksum of it."""
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()
 
     def for_image(self, size: Size) -> Prompts:
         """Return what the region encoder takes, for an image of a size (height, width).

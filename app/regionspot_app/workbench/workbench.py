@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from regionspot_app.config import MIB, AppConfig
+from regionspot_app.pictures import ID_LENGTH, image_id_of
 from regionspot_app.workbench.images import OpenImage, OpenImages
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_app.workbench.texts import ClassTexts, require_names
@@ -47,8 +48,6 @@ from regionspot_evaluate.recognition.recognizer import Recognizer
 from regionspot_evaluate.recognition.unknown_threshold import choose_threshold
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
-ID_LENGTH = 32
-"""Hexadecimal digits of a picture's id."""
 MOST_VOCABULARIES = 8
 """Vocabularies whose embeddings are kept: words that somebody tries and goes back from."""
 
@@ -160,7 +159,7 @@ class Workbench:
         Raises:
             ImageError: If it is no picture, or a larger one than the settings allow.
         """
-        image_id = hashlib.sha256(content).hexdigest()[:ID_LENGTH]
+        image_id = image_id_of(content)
         if image_id not in self.images:
             self.images.add(image_id, self.encode_file(content))
         return image_id, self.images.get(image_id)
