@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from regionspot_app.config import AppConfig
+from regionspot_app.corrections import Corrections
 from regionspot_app.pictures import DrawnPictures
 from regionspot_app.run import assemble
 from regionspot_app.workbench.workbench import Workbench
@@ -77,7 +78,10 @@ async def _ask(app: AppConfig, bench: Workbench, model: Model, prompts: int) -> 
     size = (IMAGE_SIZE, IMAGE_SIZE) if model.shape.sam == "tiny" else (HEIGHT, WIDTH)
     random = np.random.default_rng(0)
     boxes = _boxes(random, size, 2 * prompts)
-    with assemble(app, bench, DrawnPictures()) as application:
+    with (
+        Corrections(app.saved_in) as corrections,
+        assemble(app, bench, DrawnPictures(), corrections) as application,
+    ):
         encode: list[float] = []
         image = ""
         for _ in range(ENCODED):

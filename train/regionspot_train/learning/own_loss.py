@@ -11,6 +11,9 @@ from regionspot_core.errors import ConfigError
 from regionspot_core.support.named_objects import load_object, place_of
 from regionspot_train.config import LossConfig
 
+FUNCTION: Any = Callable
+"""What is looked for: an object that can be called."""
+
 
 class LossFunction(Protocol):
     """A function that ``loss.kind=module:function`` names."""
@@ -48,7 +51,7 @@ class OwnLoss:
     def __init__(self, config: LossConfig) -> None:
         self._config = config
         try:
-            self._function: Callable[..., object] = load_object(config.kind, Callable)  # type: ignore[type-abstract] # an object that can be called
+            self._function: Callable[..., object] = load_object(config.kind, FUNCTION)
         except ValueError as error:
             raise self._error(str(error)) from None
 
