@@ -219,7 +219,8 @@ def _given(words: list[str], folder: Path, code: int, long: bool) -> set[str]:
         path = Path(os.path.normpath(folder / "work" / value))
         for aim in (path, *path.parents):
             if folder / "work" in aim.parents:
-                aims.add(aim.relative_to(folder).as_posix())
+                name = aim.relative_to(folder).as_posix()
+                aims |= {name, f"{name}.run"}  # beside it: how far a list of boxes has come
         if value and path == folder / "work":  # results may lie among the user's files
             aims |= {"work/*.json", "work/*.json.gz"}
     if "evaluate predict" in " ".join(words) and "--out" not in words:

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 
 const SOON_MS = 500;
 const MOST_KEPT_ALIVE = 60_000; // browsers send no more for a page that is gone
+const REFUSED = [400, 409, 413]; // what is wrong with it, or changed elsewhere since
 
 export class Saving {
   /**
@@ -43,7 +44,7 @@ export class Saving {
       const { revision } = await picture.ask((image) => api.save(this.body(picture, image, regions, done)));
       Object.assign(picture, { revision, wasSaved: true, done });
     } catch (error) {
-      if (error.code === "changed") this.unsaved = null; // somebody else has: it is told, and not written over
+      if (REFUSED.includes(error.status)) this.unsaved = null; // it would be refused again: it is told, and one can go on
       throw error;
     }
     if (changes === this.changes) this.unsaved = null;
