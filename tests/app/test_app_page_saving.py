@@ -97,6 +97,23 @@ def test_another_picture_waits_for_what_is_unsaved(opened: Open, place: Path) ->
         assert kept(place, "scene 1") == ["two"]
 
 
+def test_a_word_that_is_typed_while_names_come_is_whole(opened: Open, place: Path) -> None:
+    with opened() as page:
+        pick(page, 2)
+        page.keyboard.press("Escape")
+        drag(page, *THIRD)
+        page.wait_for_selector("#regions input[type=text]")
+        page.locator("#regions input[type=text]").press_sequentially("a long word", delay=60)
+        page.evaluate(
+            "() => document.getElementById('threshold').dispatchEvent(new Event('input'))"
+        )
+        assert page.input_value("#regions input[type=text]") == "a long word"
+        page.keyboard.press("Enter")
+        assert "a long word" in names(page, 2)
+        assert page.input_value("#regions input[type=text]") == "a long word"
+        wait_for(place, "scene 1", 2, "a long word")
+
+
 def test_a_file_of_ones_own_goes_on_where_it_stopped(opened: Open, place: Path) -> None:
     """And it is not taken for the offered picture of its name."""
     own = place / "own" / "scene 0.png"

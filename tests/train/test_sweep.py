@@ -358,7 +358,7 @@ def test_another_sweep_is_not_gone_on_with(stores: list[Path], tmp_path: Path) -
         ({"space": {"optimiser.lr": {"low": 1, "high": 2, "log": True, "step": 1}}}, "either log"),
         ({"space": {"head.depth": [1]}}, "unknown key 'head.depth'; expected one of"),
         ({"space": {"head.layers": [1, 0]}}, "head.layers: input should be greater than or equal"),
-        ({"space": {"loss.kind": ["focal", "hinge"]}}, "loss.kind: input should be 'focal' or"),
+        ({"space": {"loss.kind": ["focal", "hinge"]}}, "loss.kind: expected focal, softmax, or"),
         ({"search": {"sampler": "grid"}, "space": {"seed": [1]}}, "search.sampler: input should"),
         ({"space": {"head.layers": [9_999_999]}}, "head.layers: input should be less than or eq"),
         ({"space": {"head.layers": {"low": 1, "high": 9_999_999}}}, "head.layers: input should be"),

@@ -33,6 +33,7 @@ export class Panel {
   constructor(list, on) {
     this.list = list;
     this.on = on;
+    this.typing = false; // a word that is not finished: nothing is drawn anew under it
   }
 
   /**
@@ -40,9 +41,25 @@ export class Panel {
    * @param settings `chosen`, `heads`, `least`, `nothing`, `choices`, and `why()`, the chosen region's last element.
    */
   update(regions, opinions, settings) {
-    const focus = document.activeElement?.dataset?.focus;
+    this.late = () => this.update(regions, opinions, settings);
+    if (this.typing) return;
+    this.late = null;
+    const { dataset, selectionStart, selectionEnd } = document.activeElement ?? {}, focus = dataset?.focus;
     this.list.replaceChildren(...regions.map((region, index) => this.card(region, index, opinions, settings)));
-    if (focus) this.list.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+    const again = focus && this.list.querySelector(`[data-focus="${CSS.escape(focus)}"]`);
+    again?.focus({ preventScroll: true });
+    if (again?.type === "text") again.setSelectionRange(selectionStart, selectionEnd);
+  }
+
+  /** The word is finished: it is told, and what was to be drawn meanwhile is. */
+  typed(index, text) {
+    this.typing = false;
+    this.on.label(index, text);
+  }
+
+  left() {
+    this.typing = false;
+    this.late?.();
   }
 
   card(region, index, opinions, settings) {
@@ -74,7 +91,8 @@ export class Panel {
         element("input", {
           id: `label-${index}`,
           type: "text", value: region.label ?? "", placeholder: "as the head says", list: "known-words",
-          "data-focus": `label-${index}`, onchange: (event) => this.on.label(index, event.target.value.trim()),
+          "data-focus": `label-${index}`, oninput: () => (this.typing = true), onblur: () => this.left(),
+          onchange: (event) => this.typed(index, event.target.value.trim()),
         }),
         element("button", { type: "button", class: "plain", onclick: () => this.on.remove(index) }, "Remove")),
       element("div", { class: "facts" },
