@@ -1,6 +1,6 @@
 """Make the head that the package carries, on the demo's world: `regionspot_core/tiny/head`.
 
-    python benchmarks/packaged_head.py --work /tmp/packaged
+    python benchmarks/packaged_head.py --work packaged
 
 The recipe is `mask-demo` with a narrower feed-forward part, and the weights are rounded to float16,
 so that the files stay below 2 MB. Another processor may give other last digits.

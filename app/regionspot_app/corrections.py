@@ -90,7 +90,7 @@ class _Labels(Record, extra="allow"):
 
 @dataclass(frozen=True)
 class SavedPicture:
-    """What is saved of one picture."""
+    """Saved regions of one picture, and what is known of them."""
 
     id: int
     """Its number in the annotation file."""

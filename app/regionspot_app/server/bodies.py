@@ -77,7 +77,7 @@ class Vocabulary(Record):
 
 
 class Queue(Record):
-    """Which pictures are wanted, and in what order."""
+    """A question for pictures: which are wanted, and in what order."""
 
     names: ClassNames = None
     only: Only = "all"
@@ -107,7 +107,7 @@ class Results(Record):
 
 
 class Save(Record):
-    """What the regions of a picture are, as somebody left them."""
+    """Regions of a picture to keep, as somebody left them."""
 
     picture: PictureName
     image: str = Field(min_length=1, max_length=64)

@@ -79,7 +79,7 @@ def _run_lengths(counts: str) -> list[int]:
 
 
 class Prompt(Record):
-    """What points at one region: exactly one of a box, points and a mask. Original pixels."""
+    """A pointer at one region: exactly one of a box, points and a mask. Original pixels."""
 
     box: tuple[Number, Number, Number, Number] | None = None
     """x1, y1, x2, y2."""

@@ -148,7 +148,7 @@ class Workbench:
 
     @cached_property
     def offers_choices(self) -> bool:
-        """Whether SAM offers several masks of a prompt."""
+        """Return whether SAM offers several masks of a prompt."""
         return isinstance(self._backbones.region_encoder, CandidateMasks)
 
     def open_file(self, content: bytes) -> tuple[str, OpenImage]:
