@@ -11,32 +11,21 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from filelock import Timeout
-from pycocotools import mask as rle_codec
-from pydantic import Field
 
 from regionspot_app.pictures import image_id_of
+from regionspot_app.saved_labels import SavedPicture, SavedRegion, coco_content, read_labels
 from regionspot_app.upright import has_ambiguous_orientation, upright_png
-from regionspot_app.workbench.prompts import Prompt, RunLengths
-from regionspot_core.errors import AnnotationError, InputError
+from regionspot_core.errors import InputError
 from regionspot_core.imaging.transforms import Size
 from regionspot_core.support.files import written_aside
 from regionspot_core.support.locks import HeldLock, hold_lock
-from regionspot_core.support.records import Count, Record, read_json_object
 
 LABELS, PICTURES, LOCK = "labels.json", "pictures", "app.lock"
-DONE = "regionspot_done"
-"""Key of an image whose regions somebody called done."""
-IMAGE_ID = "regionspot_image"
-"""Key of the checksum of the file that a picture was opened from."""
-REVISION = "regionspot_revision"
-"""Key of the number of changes of a picture's regions."""
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 Result = TypeVar("Result")
 
 
@@ -46,63 +35,6 @@ class ChangedError(InputError):
 
 class OtherPictureError(InputError):
     """The folder keeps another picture under the name, with regions of that one."""
-
-
-class SavedRegion(Record):
-    """One region of a picture, as somebody left it."""
-
-    prompt: Prompt
-    name: Name
-    mask: RunLengths
-    box: tuple[float, float, float, float]
-    """xyxy, original pixels"""
-
-
-class _Image(Record, extra="allow"):
-    id: int
-    file_name: str
-    width: int
-    height: int
-    regionspot_done: bool = False
-    regionspot_image: str | None = None
-    regionspot_revision: Count = 1
-
-
-class _Category(Record, extra="allow"):
-    id: int
-    name: str
-
-
-class _Annotation(Record, extra="allow"):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    segmentation: RunLengths
-    regionspot_prompt: Prompt
-
-
-class _Labels(Record, extra="allow"):
-    images: tuple[_Image, ...] = ()
-    categories: tuple[_Category, ...] = ()
-    annotations: tuple[_Annotation, ...] = ()
-
-
-@dataclass(frozen=True)
-class SavedPicture:
-    """Saved regions of one picture, and what is known of them."""
-
-    id: int
-    """Its number in the annotation file."""
-    image: str
-    """Id of the picture: a checksum of the file that it was opened from."""
-    size: Size
-    """(height, width)"""
-    regions: tuple[SavedRegion, ...]
-    done: bool
-    """Whether it was called done."""
-    revision: int
-    """Number of changes of its regions, from 1."""
 
 
 class Corrections:
@@ -269,7 +201,9 @@ class Corrections:
             partial.write_bytes(upright_png(content, size) if ambiguous else content)
 
     def _write(self, pictures: dict[str, SavedPicture]) -> None:
-        text = json.dumps(_coco(pictures), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = (
+            json.dumps(coco_content(pictures), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
         with written_aside(self.labels) as partial:
             # What UTF-8 cannot hold, as of a file's name, is written as JSON's own escape.
             partial.write_bytes(text.encode(errors="backslashreplace"))
@@ -304,36 +238,8 @@ class Corrections:
             self._lock = None
 
     def _read(self) -> None:
-        if not self.labels.exists():
-            return
-        values = read_json_object(self.labels, error=AnnotationError)
-        labels = _Labels.parse(values, source=str(self.labels), error=AnnotationError)
-        names = {category.id: category.name for category in labels.categories}
-        regions: dict[int, list[SavedRegion]] = {image.id: [] for image in labels.images}
-        for each in labels.annotations:
-            if each.image_id not in regions or each.category_id not in names:
-                raise AnnotationError(
-                    f"{self.labels}: annotation {each.id}: its image or its category is not listed"
-                )
-            x, y, width, height = each.bbox
-            region = SavedRegion(
-                prompt=each.regionspot_prompt,
-                name=names[each.category_id],
-                mask=each.segmentation,
-                box=(x, y, x + width, y + height),
-            )
-            regions[each.image_id].append(region)
-        self._pictures = {
-            image.file_name: SavedPicture(
-                image.id,
-                image.regionspot_image or self._kept_id(image.file_name),
-                (image.height, image.width),
-                tuple(regions[image.id]),
-                image.regionspot_done,
-                image.regionspot_revision,
-            )
-            for image in labels.images
-        }
+        if self.labels.exists():
+            self._pictures = read_labels(self.labels, self._kept_id)
 
     def _kept_id(self, picture: str) -> str:
         """Return the id of a picture's copy; no id where it is gone."""
@@ -361,55 +267,3 @@ def _check(region: SavedRegion, size: Size) -> None:
             f"box {list(region.box)}: expected x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2, in the "
             f"picture of {width} × {height} pixels"
         )
-
-
-def _coco(pictures: dict[str, SavedPicture]) -> dict[str, Any]:
-    ordered = sorted(pictures.items(), key=lambda each: each[1].id)
-    names = sorted({region.name for _, saved in ordered for region in saved.regions})
-    categories = {name: number for number, name in enumerate(names, 1)}
-    annotations: list[dict[str, Any]] = []
-    for _, saved in ordered:
-        for region in saved.regions:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": saved.id,
-                    "category_id": categories[region.name],
-                    **coco_region(region.box, region.mask),
-                    "regionspot_prompt": region.prompt.model_dump(mode="json", exclude_none=True),
-                }
-            )
-    return {
-        "info": {"description": "Regions saved in regionspot app"},
-        "images": [
-            {
-                "id": saved.id,
-                "file_name": name,
-                "height": saved.size[0],
-                "width": saved.size[1],
-                DONE: saved.done,
-                IMAGE_ID: saved.image,
-                REVISION: saved.revision,
-            }
-            for name, saved in ordered
-        ],
-        "categories": [{"id": number, "name": name} for name, number in categories.items()],
-        "annotations": annotations,
-    }
-
-
-def coco_region(box: Sequence[float], mask: RunLengths) -> dict[str, Any]:
-    """Return the COCO fields of a region: bbox, area, iscrowd and segmentation.
-
-    Args:
-        box: xyxy, original pixels.
-        mask: Its mask.
-    """
-    x1, y1, x2, y2 = box
-    values = {"size": list(mask.size), "counts": mask.counts}
-    return {
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": float(rle_codec.area(values | {"counts": mask.counts.encode("ascii")})),
-        "iscrowd": 0,
-        "segmentation": values,
-    }

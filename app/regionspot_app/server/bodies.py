@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from regionspot_app.corrections import SavedRegion
 from regionspot_app.queue.listing import Only, Order
+from regionspot_app.saved_labels import SavedRegion
 from regionspot_app.workbench.prompts import Prompt
 from regionspot_core.support.records import Record
 
