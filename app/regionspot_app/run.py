@@ -23,8 +23,9 @@ from regionspot_app.server.application import build_application
 from regionspot_app.server.routes import Api
 from regionspot_app.server.turns import Turns
 from regionspot_app.teaching.teacher import Teacher
+from regionspot_app.workbench.heads import read_question
 from regionspot_app.workbench.neighbours import Neighbours
-from regionspot_app.workbench.workbench import Workbench, read_question
+from regionspot_app.workbench.workbench import Workbench
 from regionspot_core.cache.read.reader import FeatureCache
 from regionspot_core.errors import InputError
 from regionspot_core.support.error_text import reason_of

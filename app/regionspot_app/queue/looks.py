@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from regionspot_app.workbench.workbench import HeadSource
+from regionspot_app.workbench.heads import HeadSource
 from regionspot_core.errors import InputError
 from regionspot_core.support.files import write_json
 from regionspot_core.support.records import Record, read_json_object

@@ -29,10 +29,11 @@ from regionspot_app.server.explanations import attention_values, nearest_values
 from regionspot_app.server.turns import EndingError, TooManyWaitingError, Turns
 from regionspot_app.teaching.teacher import Teacher
 from regionspot_app.upright import shown_size
+from regionspot_app.workbench.heads import HeadSource
 from regionspot_app.workbench.images import NotEncodedError, OpenImage
 from regionspot_app.workbench.neighbours import Neighbours
 from regionspot_app.workbench.prompts import Prompt
-from regionspot_app.workbench.workbench import HeadSource, Workbench
+from regionspot_app.workbench.workbench import Workbench
 from regionspot_core import __version__
 from regionspot_core.errors import InputError, RegionSpotError
 from regionspot_core.imaging.transforms import Size

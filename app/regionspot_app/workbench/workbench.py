@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -14,85 +14,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from regionspot_app.config import MIB, AppConfig
 from regionspot_app.pictures import ID_LENGTH, image_id_of
+from regionspot_app.workbench.heads import HeadSource, embedded_for, head_sources, read_question
 from regionspot_app.workbench.images import OpenImage, OpenImages
 from regionspot_app.workbench.prompts import Prompt
-from regionspot_app.workbench.texts import ClassTexts, require_names
+from regionspot_app.workbench.texts import ClassTexts
 from regionspot_core.backbones.loading import Backbones, load_backbones
 from regionspot_core.backbones.protocols import CandidateMasks
 from regionspot_core.backbones.registry import TINY
 from regionspot_core.backbones.runtime import Runtime
 from regionspot_core.datasets.vocabulary import Vocabulary
-from regionspot_core.datasets.vocabulary_files import load_vocabulary
 from regionspot_core.errors import InputError, RegionSpotError
 from regionspot_core.fingerprint import Fingerprint
-from regionspot_core.heads.checkpoint import HeadRecord, read_record, weights_sum
 from regionspot_core.imaging.images import decode_image
 from regionspot_core.imaging.prompts import BoxPrompts
 from regionspot_core.imaging.transforms import RGBImage
 from regionspot_core.region_tokens import EMBEDDING_INPUTS, EmbeddingSource
-from regionspot_core.support.checksums import FileSum
 from regionspot_evaluate.recognition.attention_map import AttentionMap, NoAttentionError
 from regionspot_evaluate.recognition.embed_boxes import embed_boxes
-from regionspot_evaluate.recognition.head_fusion import HeadFusion, choose_fusion
-from regionspot_evaluate.recognition.head_names import head_names
 from regionspot_evaluate.recognition.image_regions import (
     Recognition,
     SegmentedRegions,
     encode_masks,
 )
 from regionspot_evaluate.recognition.recognizer import Recognizer
-from regionspot_evaluate.recognition.unknown_threshold import choose_threshold
 from regionspot_evaluate.scoring.overlaps import without_overlaps
 
 MOST_VOCABULARIES = 8
 """Vocabularies whose embeddings are kept: words that somebody tries and goes back from."""
-
-
-@dataclass(frozen=True)
-class HeadSource:
-    """One head as it lies in its folder."""
-
-    name: str
-    folder: Path
-    record: HeadRecord
-    fusion: HeadFusion | None
-    threshold: float | None
-    """Least score, its largest logit, of a region that has one of the names; None: all have one."""
-    sum: FileSum
-    """Of its weights."""
-
-    @property
-    def learnt(self) -> list[str]:
-        """Return the names of the classes that it learnt, those with the most regions first."""
-        counts = self.record.training_counts() or {}
-        return sorted(filter(counts.get, counts), key=lambda name: (-counts[name], name))
-
-    def none_of_these(self, found: Recognition, least: float = 0.0) -> NDArray[np.bool_]:
-        """Return (R,) whether none of the names fits a region, as `evaluate predict` says it.
-
-        Args:
-            found: What this head calls R regions.
-            least: Probability of the best name below which none fits either.
-        """
-        none: NDArray[np.bool_] = found.probabilities.max(axis=1, initial=0.0) < least
-        if self.threshold is not None:
-            none |= found.known_scores < self.threshold
-        return none
-
-    def facts(self) -> dict[str, Any]:
-        """Return what people are told of it, as plain values."""
-        counts = self.record.training_counts()
-        return {
-            "name": self.name,
-            "classes_learnt": None if counts is None else sum(map(bool, counts.values())),
-            "regions_learnt": None if counts is None else sum(counts.values()),
-            "fusion": None if self.fusion is None else self.fusion.settings.line,
-            "unknown_threshold": self.threshold,
-        }
 
 
 class Workbench:
@@ -115,7 +66,7 @@ class Workbench:
         config: AppConfig,
     ) -> None:
         self.heads = tuple(heads)
-        self._embed_regions = _embedded_for(heads)
+        self._embed_regions = embedded_for(heads)
         self.images = OpenImages(config.cache_mib * MIB)
         self.names = vocabulary.names
         self._config = config
@@ -353,8 +304,8 @@ class Workbench:
             CheckpointError: If it cannot be read.
             FingerprintError: If it belongs to other models.
         """
-        heads = _heads((self.heads[0].folder, folder), self._config)
-        wider = _embedded_for(heads) - self._embed_regions
+        heads = head_sources((self.heads[0].folder, folder), self._config)
+        wider = embedded_for(heads) - self._embed_regions
         before = self.heads, self._embed_regions
         self.heads, self._embed_regions = tuple(heads), self._embed_regions | wider
         self._recognizers.clear()
@@ -392,53 +343,6 @@ class Workbench:
             oldest = next(each for each in self._recognizers if each != self.names)
             del self._recognizers[oldest]
         return made
-
-
-def read_question(config: AppConfig) -> tuple[list[HeadSource], Vocabulary]:
-    """Return the heads, without their weights, and the names that are asked about.
-
-    Raises:
-        InputError: If the vocabulary is wrong, or none is known.
-        CheckpointError: If a head, its fusion or its threshold cannot be read.
-    """
-    heads = _heads(config.served_heads, config)
-    vocabulary = _first_vocabulary(config, heads)
-    require_names(vocabulary.names)
-    return heads, vocabulary
-
-
-def _heads(folders: Sequence[Path], config: AppConfig) -> list[HeadSource]:
-    return [
-        HeadSource(
-            name,
-            folder,
-            read_record(folder),
-            choose_fusion(config.fuse, folder),
-            choose_threshold(None, folder),
-            weights_sum(folder),
-        )
-        for name, folder in zip(head_names(folders), folders, strict=True)
-    ]
-
-
-def _embedded_for(heads: Sequence[HeadSource]) -> frozenset[EmbeddingSource]:
-    """Return how CLIP embeds regions for any of the heads: an image encoded once fits all."""
-    own = {head.record.config.region_embeddings for head in heads}
-    fused = {head.fusion.entry.region_embeddings for head in heads if head.fusion}
-    return frozenset(source for source in own | fused if source is not None)
-
-
-def _first_vocabulary(config: AppConfig, heads: Sequence[HeadSource]) -> Vocabulary:
-    """Return the names that are asked for, or else those that the first head learnt."""
-    if config.names is not None or config.vocabulary is not None:
-        return load_vocabulary(names=config.names, file=config.vocabulary)
-    learnt = heads[0].learnt
-    if not learnt:
-        raise InputError(
-            f"{heads[0].folder}: the head's record names no classes that it learnt; give names "
-            f"with --names A,B,C or --vocabulary FILE"
-        )
-    return Vocabulary.from_names(sorted(learnt))
 
 
 def _one_of(regions: SegmentedRegions, r: int) -> SegmentedRegions:
